@@ -1,0 +1,187 @@
+"""From a file, the environment and overrides to `Params`, with all faults in one message.
+
+Precedence: command line, then environment (`PCC_MODEL__CV_FOLDS=3` for `model.cv_folds`), then file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pcc_pipeline.config.schema import Params
+from pcc_pipeline.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "PCC_"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a configuration: the dotted key and what is expected there."""
+
+    key: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.problem}" if self.key else self.problem
+
+
+SectionCheck = Callable[[Any], list[Fault]]
+
+
+def load_params(
+    path: str | Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    settings: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
+    checks: Mapping[str, SectionCheck] | None = None,
+) -> Params:
+    """Read, merge and validate a configuration.
+
+    Args:
+        path: a params.yaml, or None for the defaults alone.
+        overrides: dotted key -> value, from named options; they win over `settings`.
+        settings: texts such as `"model.cv_folds=3 data.stratify=false"`.
+        environment: variables to look for `PCC_*` overrides in.
+        checks: section name -> a further check of that section, run whenever the section itself is valid.
+
+    Raises:
+        ConfigError: with every fault found, each with its dotted key, the value and the choices there are.
+    """
+    document = _read(Path(path)) if path is not None else {}
+    faults: list[Fault] = []
+    for source in (_from_environment(environment or {}), *(_from_setting(text) for text in settings)):
+        for key, value in source.items():
+            if isinstance(value, Fault):
+                faults.append(value)
+            else:
+                _place(document, key, value, faults)
+    for key, value in (overrides or {}).items():
+        _place(document, key, value, faults)
+
+    params: Params | None = None
+    try:
+        params = Params.model_validate(document)
+    except ValidationError as error:
+        faults += [_explain(item) for item in error.errors()]
+    for name, check in (checks or {}).items():
+        section = Params.model_fields[name].annotation
+        assert section is not None
+        try:
+            faults += check(section.model_validate(document.get(name) or {}))
+        except ValidationError:
+            continue  # already among the faults of the whole
+    if faults or params is None:
+        listing = "\n".join(f"  - {fault}" for fault in faults)
+        raise ConfigError(
+            f"the configuration has {len(faults)} fault{'s' if len(faults) != 1 else ''}:\n{listing}",
+            where=str(path or "defaults and overrides"),
+            fix="mend them all and run again; params.yaml explains every option where it stands",
+        )
+    return params
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError("no such parameter file", where=str(path), fix="give params_file an existing path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the parameter file cannot be read: {error}", where=str(path)) from error
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"not valid YAML: {error}", where=str(path), fix="mend the line named above") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"expected sections such as `data:`, found a {type(document).__name__}", where=str(path))
+    # A section whose options are all commented out reads as null: it means "the defaults".
+    return {key: {} if value is None and key in Params.model_fields else value for key, value in document.items()}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found = {}
+    for name, value in environment.items():
+        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
+            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+            found[key] = _value(key, value)
+    return found
+
+
+def _from_setting(text: str) -> dict[str, Any]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        return {"set": Fault("set", f"{text!r} cannot be split into key=value pairs: {error}")}
+    found: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        found[key] = _value(key, value) if equals else Fault("set", f"{word!r} is not of the form section.option=value")
+    return found
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return Fault(key, f"{text!r} is not a YAML value")
+
+
+def _place(document: dict[str, Any], key: str, value: Any, faults: list[Fault]) -> None:
+    *parents, last = key.split(".")
+    if not parents:
+        hint = _closest(key, [f"{section}.{option}" for section, option in _all_options()])
+        faults.append(Fault(key, f"an option is named by its dotted key, such as model.cv_folds{hint}"))
+        return
+    place: Any = document
+    for parent in parents:
+        # A level that holds a plain value is replaced: the override says it is a section.
+        if not isinstance(place.get(parent), dict):
+            place[parent] = {}
+        place = place[parent]
+    place[last] = value
+
+
+def _all_options() -> list[tuple[str, str]]:
+    pairs = []
+    for name, field in Params.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            pairs += [(name, inner.alias or option) for option, inner in section.model_fields.items()]
+    return pairs
+
+
+def _explain(error: Any) -> Fault:
+    location = [str(part) for part in error["loc"] if not str(part).startswith(("function-", "literal["))]
+    key, value = ".".join(location), error["input"]
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return Fault(key, f"no such option{_choices_near(location)}")
+    if kind == "value_error":
+        return Fault(key, str(context["error"]))
+    if kind == "literal_error":
+        return Fault(key, f"{value!r} is not one of {context['expected']}")
+    return Fault(key, f"{value!r}: {error['msg'][0].lower()}{error['msg'][1:]}")
+
+
+def _choices_near(location: list[str]) -> str:
+    model: Any = Params
+    for part in location[:-1]:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        model = next((kind for kind in (field.annotation, *get_args(field.annotation))), None) if field else None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return ""
+    names = [field.alias or name for name, field in model.model_fields.items()]
+    return f"{_closest(location[-1], names)}; there are {', '.join(names)}"
+
+
+def _closest(word: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(word, names, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -1,0 +1,175 @@
+"""The sections of params.yaml. Defaults here equal the shipped params.yaml, whose comments explain each option."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ContractColumn = Literal[
+    "case_id",
+    "confidence",
+    "timestamp",
+    "text_length",
+    "word_count",
+    "has_personal_info",
+    "formality_score",
+    "urgency_score",
+    "embeddings",
+]
+BalanceMethod = Literal["SMOTE", "BorderlineSMOTE", "ADASYN", "RandomOverSampler", "class_weight", "none"]
+SearchMethod = Literal["none", "grid", "random", "optuna"]
+Scoring = Literal["f1", "f1_weighted", "f1_macro", "accuracy", "roc_auc", "pr_auc", "neg_log_loss"]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A closed section: an unknown key is a fault, and a loaded value never changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
+
+
+class DataParams(Section):
+    path: NonEmpty = "sample"
+    test_path: NonEmpty | None = None
+    label_column: NonEmpty = "intent"
+    group_column: NonEmpty | None = None
+    positive_label: str | None = None
+    # `schema` is the file's word; the attribute differs because pydantic's models own that name.
+    required_columns: tuple[ContractColumn, ...] = Field(default=(), alias="schema")
+    stratify: bool = True
+    test_size: Fraction = 0.2
+    validation_size: Fraction = 0.1
+    max_rejected_fraction: float = Field(default=0.1, ge=0, lt=1)
+    random_state: int = Field(default=42, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_train_on(self) -> Self:
+        if self.test_path is None and self.test_size + self.validation_size >= 1:
+            raise ValueError(
+                f"test_size {self.test_size} and validation_size {self.validation_size} leave no rows to train on; "
+                "together they must stay below 1"
+            )
+        return self
+
+
+class TfidfParams(Section):
+    analyzer: Literal["word", "char", "char_wb"] = "char_wb"
+    ngram_range: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(le=10)]] = (3, 5)
+    n_features: int = Field(default=65536, ge=256, le=2**22)
+    sublinear_tf: bool = True
+
+    @model_validator(mode="after")
+    def _ngrams_ascend(self) -> Self:
+        if self.ngram_range[0] > self.ngram_range[1]:
+            raise ValueError(f"ngram_range {list(self.ngram_range)} must be [smallest, largest]")
+        return self
+
+
+class PreprocessingParams(Section):
+    embedding_model: NonEmpty = "all-MiniLM-L6-v2"
+    backend: Literal["auto", "torch"] = "auto"
+    cache_dir: NonEmpty | None = "~/.cache/pcc_pipeline"
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    tfidf: TfidfParams = TfidfParams()
+    svd_components: int = Field(default=200, ge=1, le=200)
+    balance: bool = True
+    balance_method: BalanceMethod = "SMOTE"
+
+    @property
+    def effective_balance(self) -> BalanceMethod:
+        """The method in force: `balance: false` switches any method off."""
+        return self.balance_method if self.balance else "none"
+
+
+class ModelParams(Section):
+    type: NonEmpty = "LogisticRegression"
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    search_method: SearchMethod = "random"
+    search_space: dict[str, Any] | None = None
+    n_iter: int = Field(default=20, ge=1, le=100_000)
+    cross_val: bool | Literal["auto"] = "auto"
+    cv_folds: int = Field(default=5, ge=2, le=50)
+    scoring: Scoring = "f1_macro"
+    refit: bool = True
+
+    @property
+    def folds_used(self) -> int:
+        """How many of `cv_folds` each candidate is scored on: all, one (`cross_val: false`) or, unsearched, none."""
+        if self.search_method == "none":
+            return self.cv_folds if self.cross_val is True else 0
+        return 1 if self.cross_val is False else self.cv_folds
+
+
+class SearchParams(Section):
+    n_jobs: int = Field(default=-1, ge=-1, le=256)
+    timeout: float | None = Field(default=None, gt=0)
+    sampler: Literal["tpe", "gp", "qmc"] = "tpe"
+    pruning: bool = False
+    study_name: NonEmpty | None = None
+    storage: NonEmpty | None = None
+
+    @model_validator(mode="after")
+    def _some_worker(self) -> Self:
+        if self.n_jobs == 0:
+            raise ValueError("n_jobs 0 leaves nobody to work; give 1 or more, or -1 for one per processor core")
+        return self
+
+
+class RegistryParams(Section):
+    model_name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")] = "pcc-intent-classifier"
+
+
+class OutputParams(Section):
+    embedded_dir: NonEmpty = "outputs/embedded"
+    predictions: NonEmpty = "outputs/predictions.parquet"
+    metrics: NonEmpty = "outputs/metrics.json"
+    rejected: NonEmpty = "outputs/rejected.parquet"
+    monitoring_log: NonEmpty = "outputs/monitoring_log.jsonl"
+
+
+class LoggingParams(Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Params(Section):
+    """One run's whole configuration."""
+
+    data: DataParams = DataParams()
+    preprocessing: PreprocessingParams = PreprocessingParams()
+    model: ModelParams = ModelParams()
+    search: SearchParams = SearchParams()
+    registry: RegistryParams = RegistryParams()
+    output: OutputParams = OutputParams()
+    logging: LoggingParams = LoggingParams()
+
+    @model_validator(mode="after")
+    def _options_agree(self) -> Self:
+        faults = []
+        if self.search.pruning and self.model.search_method != "optuna":
+            faults.append(
+                f"search.pruning=true needs model.search_method=optuna, not {self.model.search_method}: "
+                "only Optuna decides to stop a trial between folds"
+            )
+        if (self.search.study_name or self.search.storage) and self.model.search_method != "optuna":
+            faults.append(
+                "search.study_name and search.storage need model.search_method=optuna: no other method has a study"
+            )
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def document(self) -> dict[str, Any]:
+        """The configuration as params.yaml would spell it: nested plain values."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def flat(self) -> dict[str, str]:
+        """Dotted key -> text, for logging: lists and mappings of one option stay in one value."""
+        return dict(_flatten("", self.document()))
+
+
+def _flatten(prefix: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, dict) and (value or not prefix):
+        return [pair for key, inner in value.items() for pair in _flatten(f"{prefix}.{key}" if prefix else key, inner)]
+    return [(prefix, str(value))]

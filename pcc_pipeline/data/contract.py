@@ -1,0 +1,224 @@
+"""The column contract: good rows with their types settled, quarantined rows with a reason that quotes no text."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pcc_pipeline.data.case_ids import CaseIds
+from pcc_pipeline.data.columns import (
+    OPTIONAL_RULES,
+    Reasons,
+    label_rule,
+    mark,
+    no_faults,
+    plain,
+    shown_columns,
+    text_rule,
+)
+from pcc_pipeline.data.vectors import Vectors, parse_vectors
+from pcc_pipeline.errors import DataError
+
+TEXT, CASE_ID, EMBEDDINGS = "text", "case_id", "embeddings"
+REJECTED_COLUMNS = ("row", "case_id", "column", "reason")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a file must hold.
+
+    label_column: the labels' column; None where labels are not needed (scoring).
+    required: optional columns that must be there and filled in every row.
+    group_column: rows that share its value never stand on two sides of a split.
+    """
+
+    label_column: str | None
+    required: tuple[str, ...] = ()
+    group_column: str | None = None
+
+    def __post_init__(self) -> None:
+        reserved = (TEXT, CASE_ID, EMBEDDINGS, *OPTIONAL_RULES)
+        if self.label_column in reserved:
+            raise DataError(
+                f"The column {self.label_column} cannot hold the labels.",
+                where="label column",
+                fix="name another column",
+            )
+        if self.group_column in (TEXT, EMBEDDINGS, *OPTIONAL_RULES):
+            raise DataError(
+                f"The column {self.group_column} cannot hold the groups.",
+                where="group column",
+                fix="name another column",
+            )
+
+    @property
+    def demanded(self) -> tuple[str, ...]:
+        """The columns that a file must have, each once, in the contract's order."""
+        names = (TEXT, self.label_column, *self.required, self.group_column)
+        return tuple(dict.fromkeys(name for name in names if name is not None))
+
+
+@dataclass(frozen=True)
+class CheckedBatch:
+    """One batch after the check.
+
+    good: the rows that keep the contract, with all columns but `embeddings`; the index is the position in the file.
+    vectors: float32 (len(good), 384 or 584), None where the file has no `embeddings`.
+    rejected: columns row (position in the file from 0), case_id (null unless the file gives one), column, reason.
+    """
+
+    good: pd.DataFrame
+    vectors: Vectors | None
+    rejected: pd.DataFrame
+
+
+def check(batch: pd.DataFrame, contract: Contract, expected_width: int | None = None) -> CheckedBatch:
+    """Checks a file that is one batch; a file in several batches needs one ContractChecker for all of them."""
+    return ContractChecker(contract, expected_width=expected_width).check(batch)
+
+
+class ContractChecker:
+    """Checks a file's batches in order and remembers what whole-file rules need: ids, copies, the vectors' width."""
+
+    def __init__(self, contract: Contract, *, source: str = "", expected_width: int | None = None) -> None:
+        self.contract = contract
+        self.width = expected_width
+        self.rows = 0
+        self._source = source
+        self._seen_ids: set[str] = set()
+        self._made_ids = CaseIds()
+
+    def check(self, batch: pd.DataFrame) -> CheckedBatch:
+        """Returns the batch's good and quarantined rows; the batch itself is not changed.
+
+        A row with several faults is reported with the first in the contract's order, a repeated case id last.
+        Raises DataError where columns are missing from the file.
+        """
+        self._demand_columns([str(name) for name in batch.columns])
+        frame = batch.set_axis(pd.RangeIndex(self.rows, self.rows + len(batch)), axis=0)
+        self.rows += len(batch)
+        faults = _Faults(len(frame))
+        typed = self._typed(frame, faults)
+        vectors = self._vectors(frame, faults)
+        given_ids = typed.get(CASE_ID)
+        if given_ids is not None:
+            faults.add(CASE_ID, self._repeated(given_ids, faults.column == ""))
+        accepted = faults.column == ""
+        good = frame.drop(columns=EMBEDDINGS, errors="ignore").assign(**typed)[accepted]
+        if given_ids is None:
+            good.insert(0, CASE_ID, self._make_ids(good))
+        rejected = _rejected(frame.index[~accepted], given_ids, faults, ~accepted)
+        return CheckedBatch(good, None if vectors is None else vectors[accepted], rejected)
+
+    def _demand_columns(self, found: list[str]) -> None:
+        missing = [name for name in self.contract.demanded if name not in found]
+        if not missing:
+            return
+        closest = {
+            name: difflib.get_close_matches(name.casefold(), [column.casefold() for column in found], n=1)
+            for name in missing
+        }
+        originals = {column.casefold(): column for column in found}
+        guesses = [f"{shown_columns([originals[near[0]]])} may be {name}" for name, near in closest.items() if near]
+        fixes = ["rename or add the columns"]
+        if guesses:
+            fixes.append("; ".join(guesses))
+        if self.contract.label_column in missing:
+            fixes.append("use -P label=… if labels stand in another column")
+        raise DataError(
+            f"The data file lacks required columns: {', '.join(missing)}. Columns found: {shown_columns(found)}.",
+            where=self._source,
+            fix="; ".join(fixes),
+        )
+
+    def _typed(self, frame: pd.DataFrame, faults: _Faults) -> dict[str, pd.Series]:
+        """The contract's columns with their types, in the contract's order; faults are noted on the way."""
+        contract = self.contract
+        texts, reasons = text_rule(frame[TEXT])
+        faults.add(TEXT, reasons)
+        typed = {TEXT: texts}
+        if contract.label_column is not None:
+            typed[contract.label_column] = _noted(
+                contract.label_column, label_rule(frame[contract.label_column]), faults
+            )
+        if CASE_ID in frame:
+            typed[CASE_ID] = _noted(CASE_ID, label_rule(frame[CASE_ID]), faults)
+        for name, rule in OPTIONAL_RULES.items():
+            computed = name in ("text_length", "word_count")
+            if name not in frame and not computed:
+                continue
+            raw = frame[name] if name in frame else pd.Series(pd.NA, index=frame.index, dtype="Int64")
+            typed[name] = _noted(name, rule(raw, texts), faults)
+            if name in contract.required:
+                faults.add(name, _missing(raw))
+        group = contract.group_column
+        if group is not None and group not in typed:
+            typed[group] = _noted(group, label_rule(frame[group]), faults)
+        for name in contract.required:
+            if name not in typed and name != EMBEDDINGS:
+                faults.add(name, _missing(frame[name]))
+        return typed
+
+    def _vectors(self, frame: pd.DataFrame, faults: _Faults) -> Vectors | None:
+        if EMBEDDINGS not in frame:
+            return None
+        parsed = parse_vectors(frame[EMBEDDINGS], self.width)
+        self.width = parsed.width
+        faults.add(EMBEDDINGS, parsed.reasons)
+        return parsed.values
+
+    def _repeated(self, ids: pd.Series, accepted: np.ndarray[Any, Any]) -> Reasons:
+        """Marks ids that an accepted row before had; a row rejected for another reason leaves its id free."""
+        reasons = no_faults(len(ids))
+        candidates = ids[accepted]
+        later = candidates.duplicated().to_numpy() | np.fromiter(
+            (case_id in self._seen_ids for case_id in candidates), dtype=bool, count=len(candidates)
+        )
+        marked = np.zeros(len(ids), dtype=bool)
+        marked[np.flatnonzero(accepted)[later]] = True
+        mark(reasons, marked, "repeated")
+        self._seen_ids.update(candidates)
+        return reasons
+
+    def _make_ids(self, good: pd.DataFrame) -> list[str]:
+        label = self.contract.label_column
+        return self._made_ids.make(good[TEXT], [""] * len(good) if label is None else good[label])
+
+
+class _Faults:
+    """The first fault of each row."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.column = no_faults(n_rows)
+        self.reason = no_faults(n_rows)
+
+    def add(self, column: str, reasons: Reasons) -> None:
+        new = (reasons != "") & (self.column == "")
+        self.column[new] = column
+        self.reason[new] = reasons[new]
+
+
+def _noted(name: str, ruled: tuple[pd.Series, Reasons], faults: _Faults) -> pd.Series:
+    faults.add(name, ruled[1])
+    return ruled[0]
+
+
+def _missing(raw: pd.Series) -> Reasons:
+    reasons = no_faults(len(raw))
+    mark(reasons, plain(raw).isna(), "missing")
+    return reasons
+
+
+def _rejected(rows: pd.Index, ids: pd.Series | None, faults: _Faults, bad: np.ndarray[Any, Any]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "row": np.asarray(rows, dtype=np.int64),
+            "case_id": pd.array([None] * int(bad.sum()) if ids is None else ids[bad].tolist(), dtype="str"),
+            "column": pd.array(faults.column[bad], dtype="str"),
+            "reason": pd.array(faults.reason[bad], dtype="str"),
+        }
+    )

@@ -1,0 +1,138 @@
+"""A whole file after the contract, its fingerprint, and the limit on rejected rows, which streaming callers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pcc_pipeline.data.contract import CASE_ID, REJECTED_COLUMNS, TEXT, Contract, ContractChecker
+from pcc_pipeline.data.vectors import Vectors
+from pcc_pipeline.errors import DataError
+
+Strings = np.ndarray[Any, np.dtype[np.object_]]
+
+
+class Fingerprint:
+    """SHA-256 over the good rows' case id, text and label, in order; the same for every file format and batch size."""
+
+    def __init__(self, label_column: str | None) -> None:
+        self._label_column = label_column
+        self._hash = sha256()
+
+    def update(self, good: pd.DataFrame) -> None:
+        """Adds the good rows of one batch."""
+        labels = [""] * len(good) if self._label_column is None else good[self._label_column]
+        # Lengths keep neighbouring fields apart whatever they hold.
+        parts = (
+            f"{len(i)}:{i}{len(t)}:{t}{len(y)}:{y}" for i, t, y in zip(good[CASE_ID], good[TEXT], labels, strict=True)
+        )
+        self._hash.update("".join(parts).encode())
+
+    def hexdigest(self) -> str:
+        """Returns 64 hex digits for the rows so far."""
+        return self._hash.hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A checked file.
+
+    frame: the good rows, index 0..n-1. vectors: float32 (n, 384 or 584) or None. rejected: see CheckedBatch.
+    digest: the Fingerprint. total_rows: good and rejected. contract: what was asked of the file.
+    """
+
+    frame: pd.DataFrame
+    vectors: Vectors | None
+    rejected: pd.DataFrame
+    digest: str
+    total_rows: int
+    contract: Contract
+
+    @property
+    def texts(self) -> list[str]:
+        return [str(text) for text in self.frame[TEXT]]
+
+    @property
+    def labels(self) -> Strings:
+        """(n,) str objects; DataError where the contract asked for no labels."""
+        if self.contract.label_column is None:
+            raise DataError("This data was read without labels.", fix="name the label column in the contract")
+        return self.frame[self.contract.label_column].to_numpy(dtype=object)
+
+    @property
+    def case_ids(self) -> Strings:
+        return self.frame[CASE_ID].to_numpy(dtype=object)
+
+    @property
+    def groups(self) -> Strings | None:
+        """(n,) str objects, None where no group column is named."""
+        return (
+            None
+            if self.contract.group_column is None
+            else self.frame[self.contract.group_column].to_numpy(dtype=object)
+        )
+
+
+def load(batches: Iterable[pd.DataFrame], contract: Contract, source: str, max_rejected_fraction: float) -> Dataset:
+    """Checks all batches of a file and joins them.
+
+    Raises DataError where columns are missing, too many rows are rejected, or no good row stays.
+    """
+    checker, fingerprint = ContractChecker(contract, source=source), Fingerprint(contract.label_column)
+    good: list[pd.DataFrame] = []
+    vectors: list[Vectors] = []
+    rejected: list[pd.DataFrame] = []
+    for batch in batches:
+        checked = checker.check(batch)
+        rejected.append(checked.rejected)
+        if len(checked.good):
+            fingerprint.update(checked.good)
+            good.append(checked.good)
+            if checked.vectors is not None:
+                vectors.append(checked.vectors)
+    if not rejected:
+        raise DataError("The data file has no rows.", where=source, fix="give a file with at least one row")
+    all_rejected = join_rejected(rejected)
+    check_rejections(all_rejected, checker.rows, source, max_rejected_fraction)
+    return Dataset(
+        frame=pd.concat(good, ignore_index=True),
+        vectors=np.concatenate(vectors) if vectors else None,
+        rejected=all_rejected,
+        digest=fingerprint.hexdigest(),
+        total_rows=checker.rows,
+        contract=contract,
+    )
+
+
+def join_rejected(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Joins the batches' rejected rows; with none, an empty frame of the same columns and types."""
+    kinds = {"row": "int64", "case_id": "str", "column": "str", "reason": "str"}
+    empty = pd.DataFrame(columns=list(REJECTED_COLUMNS)).astype(kinds)
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else empty
+
+
+def check_rejections(rejected: pd.DataFrame, total_rows: int, source: str, max_rejected_fraction: float) -> None:
+    """Raises DataError, counting each reason, where too large a fraction of rows is rejected or no good row stays."""
+    n_rejected = len(rejected)
+    none_left = n_rejected >= total_rows
+    if not none_left and n_rejected <= max_rejected_fraction * total_rows:
+        return
+    counted = [
+        f"{len(rows):,} x {column}: {reason} (first in row {int(rows['row'].min()):,})"
+        for (column, reason), rows in rejected.groupby(["column", "reason"], sort=False)
+    ]
+    counted.sort(key=lambda line: -int(line.split(" ")[0].replace(",", "")))
+    shown = counted[:12] + ([f"… and {len(counted) - 12} more reasons"] if len(counted) > 12 else [])
+    limit = "no good row stays" if none_left else f"the limit is {max_rejected_fraction:.1%}"
+    raise DataError(
+        f"{n_rejected:,} of {total_rows:,} rows break the data contract "
+        f"({n_rejected / max(total_rows, 1):.1%}); {limit}.\n    " + "\n    ".join(shown),
+        where=source,
+        fix="mend the rows (counted from 0, without the header), or raise data.max_rejected_fraction",
+    )

@@ -1,0 +1,178 @@
+"""The `embeddings` column as a float32 matrix: lists, arrays, JSON or Python literals, without evaluating code."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pcc_pipeline.data.columns import Reasons, no_faults
+
+Vectors = np.ndarray[Any, np.dtype[np.float32]]
+
+WIDTHS = (384, 584)
+_NOT_FINITE = "holds a number that is not finite"
+_NOT_NUMBERS = "not a list of numbers"
+# Arrow's cast fails as a whole: a block bounds what one bad row makes slow, and stays within the processor's cache.
+_BLOCK_ROWS = 256
+# Longer than any list of 584 numbers; the literal parser needs many times a string's size.
+_MAX_LITERAL_CHARACTERS = 100_000
+
+
+@dataclass(frozen=True)
+class ParsedVectors:
+    """A parsed column.
+
+    values: float32 (n, width), zeros in bad rows; (n, 0) where no row told the width.
+    reasons: (n,) strings, '' for a good row.
+    width: numbers per row, None where no good row came yet.
+    """
+
+    values: Vectors
+    reasons: Reasons
+    width: int | None
+
+
+def parse_vectors(column: pd.Series, expected_width: int | None = None) -> ParsedVectors:
+    """Parses one batch of the `embeddings` column; never raises for a row.
+
+    expected_width: the width that earlier batches settled; without it the first good row decides between 384 and 584.
+    """
+    if isinstance(column.dtype, (pd.CategoricalDtype, pd.ArrowDtype)):
+        column = column.astype(object)
+    width = expected_width if expected_width is not None else _first_width(column)
+    reasons = no_faults(len(column))
+    values: Vectors = np.zeros((len(column), width or 0), dtype=np.float32)
+    if isinstance(column.dtype, pd.StringDtype):
+        literal = column.notna().to_numpy(dtype=bool)
+    else:
+        literal = np.fromiter((isinstance(cell, str) for cell in column), dtype=bool, count=len(column))
+    for position in np.flatnonzero(~literal):
+        _put(values, reasons, int(position), column.iloc[position], width)
+    positions = np.flatnonzero(literal)
+    blocks = [positions[start : start + _BLOCK_ROWS] for start in range(0, len(positions), _BLOCK_ROWS)]
+
+    def parse(block: np.ndarray[Any, Any]) -> None:
+        _parse_literals(column.iloc[block], block, values, reasons, width)
+
+    # Arrow lets go of the interpreter lock, and each block writes to rows of its own.
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        list(pool.map(parse, blocks))
+    broken = ~np.isfinite(values).all(axis=1) if width else np.zeros(len(column), dtype=bool)
+    reasons[broken] = _NOT_FINITE
+    values[broken] = 0.0
+    return ParsedVectors(values, reasons, width)
+
+
+def _first_width(column: pd.Series) -> int | None:
+    for cell in column:
+        row = _row(cell)
+        if not isinstance(row, str) and len(row) in WIDTHS and np.isfinite(row).all():
+            return len(row)
+    return None
+
+
+def _parse_literals(
+    cells: pd.Series, positions: np.ndarray[Any, Any], values: Vectors, reasons: Reasons, width: int | None
+) -> None:
+    """Fills `values` and `reasons` at `positions`; one Arrow pass for well-formed rows, one by one for the rest."""
+    slow = np.ones(len(positions), dtype=bool)
+    if width is not None:
+        texts = pc.ascii_trim_whitespace(_arrow_strings(cells))
+        bracketed = pc.and_(pc.starts_with(texts, "["), pc.ends_with(texts, "]"))
+        # Bytes and views: a cast back to strings would check the encoding anew at every step.
+        inner = pc.binary_slice(texts.view(pa.large_binary()), 1, -1)
+        items = pc.split_pattern(inner, ",")
+        fit = pc.and_(bracketed, pc.equal(pc.list_value_length(items), width))
+        chosen = np.asarray(fit.to_numpy(zero_copy_only=False), dtype=bool)
+        numbers = _cast(items if chosen.all() else items.filter(fit))
+        if numbers is not None:
+            values[positions[chosen]] = numbers.reshape(-1, width)
+            slow = ~chosen
+    for offset in np.flatnonzero(slow):
+        _put(values, reasons, int(positions[offset]), cells.iloc[offset], width)
+
+
+def _cast(items: pa.ListArray) -> Vectors | None:
+    """The lists' numbers in one row, or None where any of them is no number."""
+    flat = pc.list_flatten(items)
+    try:
+        trimmed = pc.ascii_trim_whitespace(flat.view(pa.large_string()))
+        numbers: Vectors = pc.cast(trimmed, pa.float32()).to_numpy()
+    except pa.ArrowInvalid:
+        return None
+    return numbers
+
+
+def _arrow_strings(cells: pd.Series) -> pa.LargeStringArray:
+    try:
+        array = pa.array(cells, type=pa.large_string())
+    except UnicodeEncodeError:
+        # A lone surrogate is never part of a number; "?" makes its row fail alone.
+        array = pa.array([cell.encode(errors="replace").decode() for cell in cells], type=pa.large_string())
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _put(values: Vectors, reasons: Reasons, position: int, cell: object, width: int | None) -> None:
+    row = _row(cell)
+    if isinstance(row, str):
+        reasons[position] = row
+    elif width is None:
+        allowed = len(row) in WIDTHS
+        reasons[position] = _NOT_FINITE if allowed else f"wrong width: {len(row)} numbers instead of 384 or 584"
+    elif len(row) != width:
+        reasons[position] = f"wrong width: {len(row)} numbers instead of {width}"
+    else:
+        values[position] = row
+
+
+def _row(cell: object) -> Vectors | str:
+    """One cell as a float32 row, or the reason why it is none."""
+    if isinstance(cell, str):
+        cell = _literal(cell)
+    if isinstance(cell, np.ndarray) and cell.ndim == 1 and cell.dtype == object:
+        cell = cell.tolist()
+    if isinstance(cell, np.ndarray):
+        if cell.ndim != 1:
+            return "nested lists"
+        return _narrow(cell) if cell.dtype.kind in "fiu" else _NOT_NUMBERS
+    if not isinstance(cell, (list, tuple)):
+        missing = cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
+        return "missing" if missing else _NOT_NUMBERS
+    kinds = set(map(type, cell))
+    if kinds & {list, tuple, np.ndarray}:
+        return "nested lists"
+    if not all(issubclass(kind, (int, float, np.integer, np.floating)) and kind is not bool for kind in kinds):
+        return _NOT_NUMBERS
+    return _narrow(cell)
+
+
+def _narrow(cell: object) -> Vectors | str:
+    # A float64 beyond float32's range becomes infinite, which the caller reports as such.
+    with np.errstate(over="ignore"):
+        try:
+            return np.asarray(cell, dtype=np.float64).astype(np.float32)
+        except OverflowError:
+            return _NOT_FINITE
+
+
+def _literal(text: str) -> object:
+    """A JSON or Python literal as an object; other strings come back as an object that is no list."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    if len(text) > _MAX_LITERAL_CHARACTERS:
+        return object()
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return object()

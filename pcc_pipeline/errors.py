@@ -1,0 +1,72 @@
+"""What can go wrong through no fault of the code: each error says what happened, where, and what to do now.
+
+Entry points turn a `PccError` into one message and exit code 1; anything else is a defect and keeps its traceback.
+No message may quote a customer's text: name the row and the column instead.
+"""
+
+from __future__ import annotations
+
+
+class PccError(Exception):
+    """A mistake or a condition that the user can mend.
+
+    Args:
+        what: what went wrong, one sentence.
+        where: the file, option, run or address concerned.
+        fix: what to do now.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.where:
+            lines.append(f"  where: {self.where}")
+        if self.fix:
+            lines.append(f"  do:    {self.fix}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only fields would be lost when a worker process hands the error back.
+        return (_rebuild, (type(self), self.what, self.where, self.fix))
+
+
+def _rebuild(kind: type[PccError], what: str, where: str, fix: str) -> PccError:
+    return kind(what, where=where, fix=fix)
+
+
+class Interrupted(BaseException):
+    """SIGTERM, raised where the program stands so that runs are closed and workers ended on the way out.
+
+    Not an Exception: nothing that handles failures may swallow it.
+    """
+
+
+class ConfigError(PccError):
+    """params.yaml or an override is wrong; the message lists every fault."""
+
+
+class DataError(PccError):
+    """A data file cannot be read or does not hold what the contract asks for."""
+
+
+class FeatureError(PccError):
+    """A text cannot be turned into numbers: missing or altered encoder weights, wrong vector width."""
+
+
+class ModelError(PccError):
+    """A classifier cannot be built or fitted on these rows."""
+
+
+class SearchError(PccError):
+    """The search found no usable candidate, or its study cannot be resumed."""
+
+
+class TrackingError(PccError):
+    """MLflow's server, store or registry refused or did not answer."""
+
+
+class StorageError(PccError):
+    """A bucket or folder cannot be read or written."""

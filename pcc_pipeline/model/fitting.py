@@ -1,0 +1,115 @@
+"""What is learned from rows, learned from the training side alone: lexical half, balance, classifier."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.pipeline import Pipeline
+
+from pcc_pipeline.errors import ModelError
+from pcc_pipeline.features.lexical import fit_lexical
+from pcc_pipeline.features.vectors import full_vectors, needs_lexical
+from pcc_pipeline.model.balance import balance
+from pcc_pipeline.model.builders import Task
+from pcc_pipeline.model.families import build_classifier
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows as a pipeline sees them: `texts` (n), `vectors` (n, 384 or 584) float32, `labels` (n,)."""
+
+    texts: Sequence[str]
+    vectors: np.ndarray
+    labels: np.ndarray
+
+    def take(self, positions: np.ndarray) -> Rows:
+        return Rows([self.texts[i] for i in positions], self.vectors[positions], self.labels[positions])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to fit: everything that stays the same over the candidates of a search.
+
+    Attributes:
+        family: a key of `FAMILIES`.
+        balance_method: as in `preprocessing.balance_method`.
+        lexical: keyword arguments of `fit_lexical` but the seed.
+        seed: of the SVD, the sampler and the classifier.
+    """
+
+    family: str
+    balance_method: str
+    lexical: Mapping[str, Any]
+    seed: int
+
+    def task(self, n_classes: int) -> Task:
+        return Task(n_classes, self.seed, balanced=self.balance_method == "class_weight")
+
+
+@dataclass(frozen=True)
+class PreparedRows:
+    """Training rows ready for any classifier: the fitted lexical half, whole vectors and labels after balancing."""
+
+    lexical: Pipeline | None
+    vectors: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A lexical half (None for data that brings whole vectors) and the classifier that follows it."""
+
+    lexical: Pipeline | None
+    classifier: Any
+    warnings: tuple[str, ...] = ()
+
+    def probabilities(self, rows: Rows) -> np.ndarray:
+        """(n, K) in the order of `classifier.classes_`."""
+        return predict_probabilities(self.classifier, full_vectors(rows.vectors, self.lexical, rows.texts))
+
+
+def prepare(rows: Rows, recipe: Recipe) -> PreparedRows:
+    """Fit the lexical half on `rows` and balance them."""
+    lexical = fit_lexical(rows.texts, **recipe.lexical, seed=recipe.seed) if needs_lexical(rows.vectors) else None
+    vectors = full_vectors(rows.vectors, lexical, rows.texts)
+    return PreparedRows(lexical, *balance(vectors, rows.labels, recipe.balance_method, recipe.seed))
+
+
+def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Recipe) -> FittedModel:
+    """Fit the recipe's classifier on prepared rows.
+
+    Raises:
+        ModelError: the hyperparameters clash, or scikit-learn refuses these rows.
+    """
+    classifier = build_classifier(recipe.family, hyperparameters, recipe.task(len(np.unique(prepared.labels))))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        try:
+            classifier.fit(prepared.vectors, prepared.labels)
+        except ValueError as error:
+            raise ModelError(
+                f"{recipe.family} cannot be fitted on these rows: {str(error).splitlines()[0]}",
+                where=f"{len(prepared.labels)} rows, {len(np.unique(prepared.labels))} classes",
+                fix="check the class counts; drop classes of very few rows or lower the folds the model uses inside",
+            ) from error
+    unfinished = any(issubclass(item.category, ConvergenceWarning) for item in caught)
+    note = f"{recipe.family} stopped before it converged; raise max_iter" if unfinished else ""
+    return FittedModel(prepared.lexical, classifier, (note,) if note else ())
+
+
+def predict_probabilities(classifier: Any, vectors: np.ndarray) -> np.ndarray:
+    """(n, K) class probabilities; rows sum to 1.
+
+    One-vs-rest gives a row of zeros where every class's own probability rounds to none: such a row is undecided, and
+    is given equal shares.
+    """
+    values = np.asarray(classifier.predict_proba(vectors), dtype=np.float64)
+    undecided = ~np.isfinite(values).all(axis=1) | (values.sum(axis=1) == 0)
+    if undecided.any():
+        values[undecided] = 1.0 / values.shape[1]
+    return values

@@ -1,0 +1,62 @@
+"""Cross-validation folds prepared once and shared by every candidate of a search.
+
+Lexical half and balancing depend on the fold and not on the candidate, so they are made once per fold, stored as
+plain arrays and memory-mapped by whoever fits a candidate, in this process or another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pcc_pipeline.features.vectors import full_vectors
+from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, predict_probabilities, prepare
+
+# (true class indices (n,), probabilities (n, K), K) -> metric name -> value
+Scorer = Callable[[np.ndarray, np.ndarray, int], dict[str, float]]
+_PARTS = ("train_vectors", "train_labels", "held_vectors", "held_labels")
+
+
+def prepare_fold(rows: Rows, train: np.ndarray, held: np.ndarray, recipe: Recipe, folder: Path) -> None:
+    """Prepare one fold into `folder`; `rows.labels` are class indices."""
+    prepared = prepare(rows.take(train), recipe)
+    other = rows.take(held)
+    vectors = full_vectors(other.vectors, prepared.lexical, other.texts)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, values in zip(_PARTS, (prepared.vectors, prepared.labels, vectors, other.labels), strict=True):
+        np.save(folder / f"{name}.npy", values)
+
+
+@dataclass(frozen=True)
+class FoldObjective:
+    """Scores one candidate on one prepared fold: `objective(hyperparameters, fold) -> metric name -> value`.
+
+    Small to send to a worker process: it holds the folds' folder, not their rows.
+    """
+
+    folder: Path
+    recipe: Recipe
+    n_classes: int
+    scorer: Scorer
+
+    def __call__(self, hyperparameters: Mapping[str, Any], fold: int) -> dict[str, float]:
+        train_vectors, train_labels, held_vectors, held_labels = _open(self.fold_folder(fold))
+        fitted = fit(PreparedRows(None, train_vectors, train_labels), hyperparameters, self.recipe)
+        seen = predict_probabilities(fitted.classifier, held_vectors)
+        # A class absent from this fold's training side has no column: its probability is zero.
+        probabilities = np.zeros((len(seen), self.n_classes))
+        probabilities[:, np.asarray(fitted.classifier.classes_, dtype=np.int64)] = seen
+        return self.scorer(held_labels, probabilities, self.n_classes)
+
+    def fold_folder(self, fold: int) -> Path:
+        return self.folder / f"fold-{fold}"
+
+
+@lru_cache(maxsize=64)
+def _open(folder: Path) -> Sequence[np.ndarray]:
+    return [np.load(folder / f"{name}.npy", mmap_mode="r") for name in _PARTS]

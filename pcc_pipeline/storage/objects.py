@@ -1,0 +1,195 @@
+"""One way to list, read and write objects, whether they lie in a folder or in a bucket."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from pcc_pipeline.errors import StorageError
+
+BUCKET_SCHEME = "gs://"
+# A bucket that does not answer must not hold a run for minutes (the client's own retries wait 120 s and more).
+_TIMEOUT_SECONDS = 30.0
+
+
+class ObjectStore(Protocol):
+    """A flat space of objects, named by relative paths with forward slashes."""
+
+    address: str
+
+    def names(self, prefix: str = "") -> list[str]:
+        """The names that start with `prefix`, sorted."""
+        ...
+
+    def download(self, name: str, target: Path) -> None:
+        """Copy an object to a new local file; StorageError if there is none."""
+        ...
+
+    def upload(self, source: Path, name: str) -> None:
+        """Copy a local file to an object; readers see the old object or the whole new one, never a part."""
+        ...
+
+
+class FolderStore:
+    """Objects as files under a local folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.address = str(folder)
+
+    def names(self, prefix: str = "") -> list[str]:
+        if not self._folder.is_dir():
+            return []
+        files = (path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith(".partial-"))
+        names = (path.relative_to(self._folder).as_posix() for path in files)
+        return sorted(name for name in names if name.startswith(prefix))
+
+    def download(self, name: str, target: Path) -> None:
+        try:
+            target.write_bytes(self._path(name).read_bytes())
+        except OSError as error:
+            raise _failure("read", f"{self.address}/{name}", error) from error
+
+    def upload(self, source: Path, name: str) -> None:
+        path = self._path(name)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as partial:
+                partial.write_bytes(source.read_bytes())
+        except OSError as error:
+            raise _failure("write", str(path), error) from error
+
+    def _path(self, name: str) -> Path:
+        if name.startswith("/") or ".." in PurePosixPath(name).parts:
+            raise StorageError(f"the object name {name!r} leads outside the store", where=self.address)
+        return self._folder / name
+
+
+class BucketStore:
+    """Objects of a Google Cloud Storage bucket under a prefix.
+
+    Credentials are google-cloud-storage's own affair (application default credentials); with
+    STORAGE_EMULATOR_HOST set the emulator there is used, without credentials.
+    """
+
+    def __init__(self, bucket: str, prefix: str) -> None:
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self.address = f"{BUCKET_SCHEME}{bucket}/{self._prefix}".rstrip("/")
+        self._bucket = _client(self.address).bucket(bucket)
+
+    def names(self, prefix: str = "") -> list[str]:
+        with _bucket_errors("list", self.address):
+            blobs = self._bucket.list_blobs(prefix=self._prefix + prefix, timeout=_TIMEOUT_SECONDS, retry=_retry())
+            return sorted(blob.name.removeprefix(self._prefix) for blob in blobs)
+
+    def download(self, name: str, target: Path) -> None:
+        with _bucket_errors("read", f"{self.address}/{name}"):
+            self._bucket.blob(self._prefix + name).download_to_filename(
+                str(target), timeout=_TIMEOUT_SECONDS, retry=_retry()
+            )
+
+    def upload(self, source: Path, name: str) -> None:
+        with _bucket_errors("write", f"{self.address}/{name}"):
+            self._bucket.blob(self._prefix + name).upload_from_filename(
+                str(source), timeout=_TIMEOUT_SECONDS, retry=_retry()
+            )
+
+
+def open_store(address: str) -> ObjectStore:
+    """The store at a local folder or a `gs://bucket/prefix`."""
+    if not address.startswith(BUCKET_SCHEME):
+        return FolderStore(Path(address).expanduser())
+    bucket, _, prefix = address.removeprefix(BUCKET_SCHEME).partition("/")
+    if not bucket:
+        raise StorageError("the address names no bucket", where=address, fix="write gs://bucket/path")
+    return BucketStore(bucket, prefix)
+
+
+@contextmanager
+def local_copy(address: str) -> Iterator[Path]:
+    """A path on this machine with the file at `address`: itself if it is local, else a copy that goes at the end.
+
+    Raises:
+        StorageError: the bucket cannot be read or has no such object.
+    """
+    if not address.startswith(BUCKET_SCHEME):
+        yield Path(address).expanduser()
+        return
+    parent, _, name = address.rpartition("/")
+    if not name or parent == BUCKET_SCHEME.rstrip("/"):
+        raise StorageError("the address names no file", where=address, fix="write gs://bucket/path/file.csv")
+    store = open_store(parent)
+    with tempfile.TemporaryDirectory(prefix="pcc-") as folder:
+        copy = Path(folder) / name
+        store.download(name, copy)
+        yield copy
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the name `path` only when the block ends well: nothing half-written stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        # mkstemp makes private files; a result is as readable as any file the user makes.
+        partial.chmod(0o666 & ~_umask())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _client(address: str) -> Any:
+    from google.auth.exceptions import DefaultCredentialsError
+    from google.cloud import storage
+
+    try:
+        return storage.Client()
+    except (DefaultCredentialsError, OSError) as error:
+        raise StorageError(
+            "there are no Google Cloud credentials for this bucket",
+            where=address,
+            fix="run `gcloud auth application-default login`, or point GOOGLE_APPLICATION_CREDENTIALS at a key file "
+            "(for an emulator, set STORAGE_EMULATOR_HOST)",
+        ) from error
+
+
+def _retry() -> Any:
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(_TIMEOUT_SECONDS)
+
+
+@contextmanager
+def _bucket_errors(verb: str, address: str) -> Iterator[None]:
+    from google.api_core.exceptions import GoogleAPIError, NotFound, RetryError
+    from google.auth.exceptions import GoogleAuthError
+    from requests.exceptions import RequestException
+
+    try:
+        yield
+    except NotFound as error:
+        raise StorageError("there is no such object or bucket", where=address, fix="check the address") from error
+    except (GoogleAPIError, GoogleAuthError, RetryError, RequestException, OSError) as error:
+        raise _failure(verb, address, error) from error
+
+
+def _failure(verb: str, address: str, error: Exception) -> StorageError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return StorageError(
+        f"cannot {verb}: {reason}",
+        where=address,
+        fix="check that it exists, that this account may use it, and that there is space and a connection",
+    )

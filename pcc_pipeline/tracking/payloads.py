@@ -1,0 +1,135 @@
+"""What a step may log, as types; `log` is the one function that writes them to MLflow."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+# MLflow takes 100 params, 100 tags and 1000 entities in all in one log_batch call.
+_METRICS_PER_CALL, _OTHERS_PER_CALL = 800, 100
+_DOTS_PER_INCH = 120
+
+
+@dataclass(frozen=True)
+class Params:
+    """Dotted key -> value."""
+
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Name -> value; with `model_id` they also stand on the logged model's page."""
+
+    values: Mapping[str, float]
+    model_id: str | None = None
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Name -> value."""
+
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Json:
+    """A document, written as `name`."""
+
+    name: str
+    document: Any
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text file, written as `name`."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, written as Parquet under `name`. It must hold no customer's text."""
+
+    name: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Figures:
+    """File stem -> drawing, written as figures/<stem>.png."""
+
+    drawings: Mapping[str, Drawing]
+
+
+Payload = Params | Metrics | Tags | Json | Text | Table | Figures
+
+
+def log(client: MlflowClient, run_id: str, payloads: Iterable[Payload]) -> None:
+    """Write payloads to a run: one batch call for numbers and tags, one upload for all files.
+
+    Raises:
+        TypeError: a payload of unknown type.
+    """
+    metrics: list[Metric] = []
+    params: list[Param] = []
+    tags: list[RunTag] = []
+    now = int(time.time() * 1000)
+    with tempfile.TemporaryDirectory(prefix="pcc-") as name:
+        folder = Path(name)
+        for payload in payloads:
+            match payload:
+                case Params(values):
+                    params += [Param(key, value) for key, value in values.items()]
+                case Metrics(values, model_id, step):
+                    metrics += [Metric(key, value, now, step, model_id=model_id) for key, value in values.items()]
+                case Tags(values):
+                    tags += [RunTag(key, value) for key, value in values.items()]
+                case Json() | Text() | Table() | Figures():
+                    _write(payload, folder)
+                case _:
+                    raise TypeError(f"cannot log a {type(payload).__name__}")
+        for batch in _batches(metrics, params, tags):
+            client.log_batch(run_id, *batch)
+        if any(folder.iterdir()):
+            client.log_artifacts(run_id, str(folder))
+
+
+def _write(payload: Json | Text | Table | Figures, folder: Path) -> None:
+    match payload:
+        case Json(name, document):
+            text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+            (folder / name).write_text(text + "\n", encoding="utf-8")
+        case Text(name, text):
+            (folder / name).write_text(text, encoding="utf-8")
+        case Table(name, frame):
+            frame.to_parquet(folder / name, index=False)
+        case Figures(drawings):
+            (folder / "figures").mkdir(exist_ok=True)
+            for stem, drawing in drawings.items():
+                drawing.savefig(folder / "figures" / f"{stem}.png", dpi=_DOTS_PER_INCH)
+
+
+def _batches(
+    metrics: Sequence[Metric], params: Sequence[Param], tags: Sequence[RunTag]
+) -> Iterable[tuple[Sequence[Metric], Sequence[Param], Sequence[RunTag]]]:
+    start = 0
+    while start * _OTHERS_PER_CALL < max(len(params), len(tags)) or start * _METRICS_PER_CALL < len(metrics):
+        yield (
+            metrics[start * _METRICS_PER_CALL : (start + 1) * _METRICS_PER_CALL],
+            params[start * _OTHERS_PER_CALL : (start + 1) * _OTHERS_PER_CALL],
+            tags[start * _OTHERS_PER_CALL : (start + 1) * _OTHERS_PER_CALL],
+        )
+        start += 1

@@ -1,0 +1,192 @@
+"""No text stands on two sides, sides have the sizes and classes asked for, and the seed alone decides."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pcc_pipeline.data.splits import cross_validation_folds, fold_text, group_ids, overlapping, split
+from pcc_pipeline.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Delete my account!", "delete  my\naccount"),
+        ("STRASSE", "straße"),
+        ("don't", "don\u2019t"),
+        ("don't", "dont"),
+        ("ﬁle", "file"),
+        ("de\u200blete", "delete"),
+        ("e-mail, please…", "E mail please"),
+        ("thanks 👍", "Thanks"),
+    ],
+)
+def test_texts_that_differ_in_case_punctuation_or_spaces_fold_alike(one: str, other: str) -> None:
+    assert fold_text(one) == fold_text(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("delete", "deleted"), ("कि", "की"), ("?!", "!!"), ("👍", "👎"), ("order 1", "order 2"), ("a b", "ab")],
+)
+def test_texts_that_differ_in_words_do_not_fold_alike(one: str, other: str) -> None:
+    assert fold_text(one) != fold_text(other)
+
+
+def test_a_text_of_punctuation_alone_stays_as_it_is() -> None:
+    assert fold_text(" ?! ") == "?!"
+
+
+def test_rows_are_tied_by_text_or_group_also_by_way_of_others() -> None:
+    texts = ["A", "a!", "b", "B.", "c", "d"]
+    assert group_ids(texts).tolist() == [0, 0, 1, 1, 2, 3]
+    customers = np.array(["1", "2", "2", "3", "3", None], dtype=object)
+    assert group_ids(texts, customers).tolist() == [0, 0, 0, 0, 0, 1]
+    assert group_ids([]).tolist() == []
+
+
+def test_training_rows_that_stand_in_the_test_file_are_found() -> None:
+    assert overlapping(["Hello!", "bye"], ["hello", "x"]).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("name", "column"), [("banking77", "intent"), ("pcc_bitext", "pcc_intent")])
+@pytest.mark.parametrize("stratify", [True, False])
+def test_on_real_data_no_text_stands_on_two_sides(
+    real_data: Callable[[str], pd.DataFrame], name: str, column: str, stratify: bool
+) -> None:
+    frame = real_data(name)
+    labels, folded = frame[column].to_numpy(dtype=object), np.array([fold_text(text) for text in frame["text"]])
+    groups = group_ids(frame["text"].tolist())
+    sides = split(labels, groups, 0.2, 0.1, stratify, seed=3)
+    parts = [sides.train, sides.validation, sides.test]
+    assert sorted(np.concatenate(parts)) == list(range(len(frame)))
+    for one, other in combinations(parts, 2):
+        assert not set(folded[one]) & set(folded[other])
+    assert len(sides.test) / len(frame) == pytest.approx(0.2, abs=0.01)
+    assert len(sides.validation) / len(frame) == pytest.approx(0.1, abs=0.01)
+    if stratify:
+        assert all(set(labels[part]) == set(labels) for part in parts)
+    folds = cross_validation_folds(labels, groups, 5, stratify, seed=3)
+    assert sorted(np.concatenate([validation for _, validation in folds])) == list(range(len(frame)))
+    for training, validation in folds:
+        assert not set(folded[training]) & set(folded[validation])
+        assert len(validation) / len(frame) == pytest.approx(0.2, abs=0.01)
+        if stratify:
+            assert set(labels[training]) == set(labels[validation]) == set(labels)
+
+
+def test_stratified_sides_keep_the_classes_shares() -> None:
+    labels = np.array(["a"] * 700 + ["b"] * 200 + ["c"] * 100, dtype=object)
+    sides = split(labels, np.arange(1000), 0.2, 0.1, True, seed=0)
+    assert Counter(labels[sides.test]) == {"a": 140, "b": 40, "c": 20}
+    assert Counter(labels[sides.validation]) == {"a": 70, "b": 20, "c": 10}
+
+
+def test_rare_classes_are_no_error_and_stay_where_they_can_be_learnt() -> None:
+    labels = np.array(["big"] * 60 + ["one"] + ["two"] * 2 + ["three"] * 3, dtype=object)
+    for seed in range(20):
+        sides = split(labels, np.arange(len(labels)), 0.2, 0.2, True, seed)
+        assert set(labels[sides.train]) == {"big", "one", "two", "three"}
+        assert "three" in labels[sides.test]
+        assert "three" in labels[sides.validation]
+        for training, validation in cross_validation_folds(labels, np.arange(len(labels)), 5, True, seed):
+            assert set(labels[training]) == {"big", "one", "two", "three"}
+            assert "one" not in labels[validation]
+
+
+def test_150_classes_of_five_rows_stand_on_every_side() -> None:
+    labels = np.repeat([f"c{i}" for i in range(150)], 5)
+    sides = split(labels, np.arange(750), 0.2, 0.2, True, seed=1)
+    assert [len(sides.train), len(sides.validation), len(sides.test)] == [450, 150, 150]
+    for part in (sides.train, sides.validation, sides.test):
+        assert len(set(labels[part])) == 150
+
+
+def test_classes_of_three_rows_stand_on_every_side_even_of_small_shares() -> None:
+    labels = np.array(["big"] * 300 + [f"c{i}" for i in range(30)] * 3)
+    sides = split(labels, np.arange(len(labels)), 0.1, 0.1, True, seed=1)
+    for part in (sides.train, sides.validation, sides.test):
+        assert len(set(labels[part])) == 31
+
+
+def test_a_group_counts_for_its_most_common_label() -> None:
+    labels = np.array(["a", "a", "b"] + ["b", "a"] * 30)
+    groups = np.array([0, 0, 0, *range(1, 61)])
+    sides = split(labels, groups, 0.2, 0.0, True, seed=0)
+    assert sides.validation.size == 0
+    assert len({row in sides.test for row in (0, 1, 2)}) == 1
+
+
+def test_large_groups_do_not_swell_a_side() -> None:
+    groups = np.repeat(np.arange(30), [200, 100, *[5] * 28])
+    labels = np.where(groups % 2 == 0, "a", "b")
+    for seed in range(20):
+        sides = split(labels, groups, 0.2, 0.1, True, seed)
+        assert 0 < len(sides.test) <= 100
+        assert 0 < len(sides.validation) <= 100
+
+
+def test_the_seed_decides_and_the_test_side_does_not_depend_on_validation() -> None:
+    labels = np.array(["a", "b"] * 200)
+    one, same, other = (split(labels, np.arange(400), 0.2, 0.1, True, seed) for seed in (1, 1, 2))
+    assert one.test.tolist() == same.test.tolist() != other.test.tolist()
+    assert split(labels, np.arange(400), 0.2, 0.3, True, 1).test.tolist() == one.test.tolist()
+
+
+def test_hash_randomisation_changes_nothing() -> None:
+    code = (
+        "from pcc_pipeline.data.splits import *\n"
+        "texts = [f'text {i % 50}' for i in range(120)]; labels = ['abc'[i % 50 % 3] for i in range(120)]\n"
+        "groups = group_ids(texts, [f'g{i % 40}' if i % 3 else None for i in range(120)])\n"
+        "groups = groups if len(set(groups)) > 9 else group_ids(texts)\n"
+        "print(split(labels, groups, .2, .1, True, 5), cross_validation_folds(labels, groups, 3, True, 5))"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert runs[0] == runs[1] != b""
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "test_size", "validation_size", "message"),
+    [
+        (["a"], [0], 0.2, 0.1, "1 rows are too few"),
+        (["a"] * 9, range(9), 0.2, 0.1, "All rows have the same label"),
+        (["a", "b"] * 9, range(18), 0.6, 0.4, "leave no training rows"),
+        (["a", "b"] * 9, range(18), -0.1, 0.4, "shares of at least 0"),
+        (["a", "b"] * 9, range(17), 0.2, 0.1, "18 labels and 17 groups"),
+        (["a", "b"], range(2), 0.2, 0.0, "test side would be empty: 2 rows form 2 groups"),
+        (["a", "b"] * 9, [0] * 18, 0.2, 0.0, "test side would be empty: 18 rows form 1 groups, the largest of 18 rows"),
+    ],
+)
+def test_what_cannot_be_split_says_why(
+    labels: list[str], groups: list[int], test_size: float, validation_size: float, message: str
+) -> None:
+    with pytest.raises(DataError, match=re.escape(message)):
+        split(labels, np.array(groups), test_size, validation_size, True, seed=0)
+
+
+@pytest.mark.parametrize(("n_folds", "stratify"), [(1, True), (0, False), (5, True), (9, False)])
+def test_folds_that_cannot_be_filled_say_how_many_can(n_folds: int, stratify: bool) -> None:
+    labels = ["a"] * 4 + ["b"] * 3
+    with pytest.raises(
+        DataError, match=rf"{n_folds} folds cannot be made.*\n.*7 rows, 7 groups\n.*from 2 to [47] folds"
+    ):
+        cross_validation_folds(labels, np.arange(7), n_folds, stratify, seed=0)
+
+
+def test_a_fold_that_would_train_on_one_class_is_refused() -> None:
+    with pytest.raises(DataError, match=r"training side of fold . of 2 would hold fewer than 2 classes"):
+        cross_validation_folds(["a"] * 6 + ["b"], np.arange(7), 2, False, seed=0)
