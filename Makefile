@@ -1,0 +1,48 @@
+# The commands of pcc_pipeline; each makes what it needs. `make help` lists them.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# Entry points run `python` and `mlflow` from PATH.
+ACTIVE := PATH="$(CURDIR)/$(BIN):$$PATH"
+EXPERIMENT ?= pcc-intent
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench ui clean pins
+
+help:  ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
+
+# Installed anew when the dependencies change; otherwise what stands is used.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not on PATH; install Python 3.11 with venv, or: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing packages into $(VENV) (several minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: $(VENV)/installed  ## train on the sample (or ARGS="-P data=cases.csv"): embed, train, evaluate, register
+	@$(ACTIVE) mlflow run . --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)
+	@echo "browse:    make ui"
+
+test: $(VENV)/installed  ## run all tests
+	@$(ACTIVE) $(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/installed  ## format, lint, types and architecture
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q tests/test_architecture.py
+
+bench: $(VENV)/installed  ## time the pipeline against the usual libraries, side by side
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+ui: $(VENV)/installed  ## open MLflow's UI on the local store at http://127.0.0.1:5000
+	@$(ACTIVE) mlflow ui --host 127.0.0.1 --port 5000
+
+pins: $(VENV)/installed  ## write constraints.txt from what is installed in .venv
+	@{ head -1 constraints.txt; $(BIN)/python -m pip list --format=freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' | sed 's/+cpu//'; } > constraints.new
+	@mv constraints.new constraints.txt
+
+clean:  ## remove .venv, outputs and the local MLflow store
+	rm -rf $(VENV) outputs mlflow.db mlruns mlartifacts .pytest_cache .mypy_cache .ruff_cache *.egg-info

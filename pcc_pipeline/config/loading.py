@@ -41,6 +41,7 @@ def load_params(
     settings: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
     checks: Mapping[str, SectionCheck] | None = None,
+    whole_check: Callable[[Params], list[Fault]] | None = None,
 ) -> Params:
     """Read, merge and validate a configuration.
 
@@ -50,6 +51,7 @@ def load_params(
         settings: texts such as `"model.cv_folds=3 data.stratify=false"`.
         environment: variables to look for `PCC_*` overrides in.
         checks: section name -> a further check of that section, run whenever the section itself is valid.
+        whole_check: a further check over sections, run when all of them are valid.
 
     Raises:
         ConfigError: with every fault found, each with its dotted key, the value and the choices there are.
@@ -77,6 +79,8 @@ def load_params(
             faults += check(section.model_validate(document.get(name) or {}))
         except ValidationError:
             continue  # already among the faults of the whole
+    if params is not None and whole_check is not None:
+        faults += whole_check(params)
     if faults or params is None:
         listing = "\n".join(f"  - {fault}" for fault in faults)
         raise ConfigError(

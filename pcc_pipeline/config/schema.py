@@ -126,6 +126,7 @@ class OutputParams(Section):
     predictions: NonEmpty = "outputs/predictions.parquet"
     metrics: NonEmpty = "outputs/metrics.json"
     rejected: NonEmpty = "outputs/rejected.parquet"
+    studies_dir: NonEmpty = "outputs/studies"
     monitoring_log: NonEmpty = "outputs/monitoring_log.jsonl"
 
 

@@ -15,7 +15,7 @@ from pcc_pipeline.features.unique import unique_texts
 # A transaction of this many texts bounds what an interruption can lose, at about one second of encoding.
 _TEXTS_PER_COMMIT = 512
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)

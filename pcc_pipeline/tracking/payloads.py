@@ -107,11 +107,15 @@ def log(client: MlflowClient, run_id: str, payloads: Iterable[Payload]) -> None:
             client.log_artifacts(run_id, str(folder))
 
 
+def json_text(document: Any) -> str:
+    """A document as it is written everywhere: indented, UTF-8, no NaN."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def _write(payload: Json | Text | Table | Figures, folder: Path) -> None:
     match payload:
         case Json(name, document):
-            text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-            (folder / name).write_text(text + "\n", encoding="utf-8")
+            (folder / name).write_text(json_text(document), encoding="utf-8")
         case Text(name, text):
             (folder / name).write_text(text, encoding="utf-8")
         case Table(name, frame):

@@ -6,20 +6,26 @@ step become nested runs.
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlflow
+import yaml
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
-from pcc_pipeline.errors import Interrupted, PccError, TrackingError
+from pcc_pipeline.config import Params
+from pcc_pipeline.errors import Interrupted, PccError
 from pcc_pipeline.tracking.payloads import Payload, log
+from pcc_pipeline.tracking.registry import asking
 
 DEFAULT_EXPERIMENT = "pcc-intent"
 # MLflow refuses longer tag values.
@@ -35,8 +41,17 @@ class StepRun:
 
     def log(self, *payloads: Payload) -> None:
         """Write payloads to this run."""
-        with tracking_errors():
+        with asking("this run"):
             log(MlflowClient(), self.run_id, payloads)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a training run left on record."""
+
+    params: Params
+    tags: Mapping[str, str]
+    metrics: Mapping[str, Any]
 
 
 @contextmanager
@@ -46,7 +61,7 @@ def step_run(step: str) -> Iterator[StepRun]:
     Raises:
         TrackingError: the tracking server cannot be reached or refuses.
     """
-    with tracking_errors():
+    with asking("this run"):
         run = _start(step)
         opened = StepRun(run.info.run_id, run.info.experiment_id)
         client = MlflowClient()
@@ -61,7 +76,7 @@ def step_run(step: str) -> Iterator[StepRun]:
         except MlflowException as unreachable:
             error.add_note(f"the run {opened.run_id} could not be closed: {unreachable}")
         raise
-    with tracking_errors():
+    with asking("this run"):
         mlflow.end_run()
 
 
@@ -79,17 +94,20 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}{place}"
 
 
-@contextmanager
-def tracking_errors() -> Iterator[None]:
-    """Turn MLflow's refusals into a TrackingError that names the server."""
-    try:
-        yield
-    except MlflowException as error:
-        raise TrackingError(
-            f"MLflow refused or did not answer: {str(error).splitlines()[0]}",
-            where=mlflow.get_tracking_uri(),
-            fix="check MLFLOW_TRACKING_URI, that the server runs, and that this account may write to the experiment",
-        ) from error
+def read_training_run(run_id: str) -> TrainingRun:
+    """The record of a finished training run.
+
+    Raises:
+        TrackingError: there is no such run, or it holds no training record.
+    """
+    with asking(f"run {run_id}"), tempfile.TemporaryDirectory(prefix="pcc-") as folder:
+        client = MlflowClient()
+        tags = dict(client.get_run(run_id).data.tags)
+        documents = {}
+        for name in ("params.yaml", "metrics.json"):
+            documents[name] = Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+        params = Params.model_validate(yaml.safe_load(documents["params.yaml"]))
+        return TrainingRun(params, tags, json.loads(documents["metrics.json"]))
 
 
 def _start(step: str) -> Any:

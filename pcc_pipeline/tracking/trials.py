@@ -8,8 +8,9 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from pcc_pipeline.search.trials import Trial
-from pcc_pipeline.tracking.payloads import Metrics, Params, Tags, log
-from pcc_pipeline.tracking.runs import StepRun, tracking_errors
+from pcc_pipeline.tracking.payloads import Metrics, Params, Payload, Tags, log
+from pcc_pipeline.tracking.registry import asking
+from pcc_pipeline.tracking.runs import StepRun
 
 _STATUS = {"complete": RunStatus.FINISHED, "pruned": RunStatus.FINISHED, "failed": RunStatus.FAILED}
 
@@ -32,11 +33,11 @@ class TrialRuns:
             return
         name = f"trial-{trial.number:03d}"
         start, end = int(trial.started_at * 1000), int((trial.started_at + trial.seconds) * 1000)
-        with tracking_errors():
+        with asking(name):
             run = self._client.create_run(
                 self._parent.experiment_id, start, {**self._tags, MLFLOW_RUN_NAME: name}, run_name=name
             )
-            payloads = [
+            payloads: list[Payload] = [
                 Params({f"model.hyperparameters.{key}": str(value) for key, value in trial.hyperparameters.items()}),
                 Tags({"pcc.trial_state": trial.state, **({"pcc.error": trial.reason} if trial.reason else {})}),
                 *(

@@ -1,0 +1,98 @@
+"""What the entry points share: options, logging, signals, and errors turned into one message and an exit code.
+
+Nothing heavy is imported before the options are parsed, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+# The value that MLproject passes for an option that `mlflow run -P` left out; MLflow cannot log an empty one.
+NOT_GIVEN = "from-params-file"
+
+_HELP = {
+    "data": "labelled rows: .csv, .csv.gz, .parquet or .pkl, local or gs://…; `sample` is a generated set",
+    "test_data": "labelled rows to test on, instead of a part of the data",
+    "label": "the column that holds the labels",
+    "search_method": "none, grid, random or optuna",
+    "n_iter": "how many candidates random and optuna try",
+    "model_type": "LogisticRegression, LinearSVC, RandomForest, HistGradientBoosting, MLP, SGD, Voting or Stacking",
+}
+_EPILOG = """\
+What is not given comes from the parameter file, which explains every option. Any option can be set by its dotted
+key:  --set "model.cv_folds=3 preprocessing.balance=false"
+"""
+
+
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that every entry point has."""
+    parser = argparse.ArgumentParser(
+        description=description, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--params-file", default="params.yaml", metavar="FILE", help="default: params.yaml")
+    for name, text in _HELP.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, default=NOT_GIVEN, metavar="…", help=text)
+    parser.add_argument("--set", action="append", default=[], metavar="…", help='"section.option=value …"; repeatable')
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def given(value: str) -> str | None:
+    """An option's value, or None where it was left out."""
+    return None if value == NOT_GIVEN else value
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    step: Callable[[Any, argparse.Namespace], Any],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Parse, resolve the configuration, call `step(params, options)`, print its summary; the exit code."""
+    options = parser.parse_args(arguments)
+    from pcc_pipeline.errors import Interrupted, PccError
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Interrupted
+
+    signal.signal(signal.SIGTERM, interrupt)
+    # MLflow tells of every table it makes and draws a bar for every small file; a user may still ask for both.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    try:
+        from pcc_pipeline.steps.parameters import resolve
+
+        named = {name: given(getattr(options, name)) for name in _HELP}
+        settings = [text for text in options.set if text != NOT_GIVEN]
+        params = resolve(Path(options.params_file), named, settings, os.environ)
+        _log_to_standard_error(params.logging.level)
+        outcome = step(params, options)
+    except PccError as error:
+        if options.debug:
+            raise
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    except (Interrupted, KeyboardInterrupt) as error:
+        print("\nended from outside; the run is closed as KILLED and finished work is kept", file=sys.stderr)
+        return 128 + (signal.SIGTERM if isinstance(error, Interrupted) else signal.SIGINT)
+    print("\n".join(["", *outcome.summary, *_where_next()]))
+    return 0
+
+
+def _log_to_standard_error(level: str) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("pcc_pipeline").setLevel(level)
+
+
+def _where_next() -> list[str]:
+    import mlflow
+
+    address = mlflow.get_tracking_uri()
+    shown = address if address.startswith("http") else f"mlflow ui --backend-store-uri {address}"
+    return [f"next       look at the runs: {shown}"]

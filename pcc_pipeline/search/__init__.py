@@ -1,0 +1,1 @@
+"""Candidates one after another: none, grid, random or Optuna behind one Searcher, and the driver that runs them."""

@@ -1,0 +1,227 @@
+"""Runs a search: keeps the workers busy with folds of candidates and turns the results into trials."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+
+from pcc_pipeline.errors import SearchError
+from pcc_pipeline.search.measuring import Measured, Objective, measure
+from pcc_pipeline.search.progress import Progress
+from pcc_pipeline.search.searchers import Searcher
+from pcc_pipeline.search.trials import Candidate, Scores, SearchOutcome, Trial, TrialState, best_of
+from pcc_pipeline.search.workers import WorkerDied, WorkerPool
+
+_DIED = "the worker process died (out of memory?)"
+
+
+def run_search(
+    searcher: Searcher,
+    objective: Objective,
+    n_folds: int,
+    scoring_of: Callable[[Scores], float],
+    pool: WorkerPool,
+    timeout: float | None,
+    on_trial: Callable[[Trial], None],
+    *,
+    scoring: str = "score",
+) -> SearchOutcome:
+    """Try every candidate of the searcher on every fold.
+
+    Args:
+        objective: (hyperparameters, fold 0..n_folds-1) -> scores; picklable by cloudpickle where the pool has workers.
+        scoring_of: a fold's scores -> the number to make great.
+        timeout: seconds after which no new candidate starts; those begun are finished. None: no end.
+        on_trial: called in this process with each new trial once the searcher knows it; not with resumed ones.
+        scoring: the score's name, for messages.
+
+    An objective that raises or gives a score that is not finite fails its trial and no other. The outcome depends on
+    neither timing nor, unless the searcher is adaptive, the number of workers; pruning and timeout make it do so. The
+    caller closes the searcher and the pool.
+
+    Raises:
+        SearchError: no trial was completed; the reasons are counted.
+    """
+    if n_folds < 1:
+        raise ValueError(f"expected at least one fold, got {n_folds}")
+    resumed = searcher.finished()
+    with Progress(searcher.n_trials, scoring, resumed) as progress:
+        run = _Run(searcher, objective, n_folds, scoring_of, pool, timeout, on_trial, scoring, progress)
+        run.to_the_end()
+    trials = tuple(sorted((*resumed, *run.trials), key=lambda trial: trial.number))
+    best = best_of(trials)
+    if best is None:
+        raise _nothing_completed(trials, timeout if run.stopped_by_timeout else None)
+    return SearchOutcome(trials, best, searcher.importances(), searcher.study_name, run.stopped_by_timeout)
+
+
+@dataclass
+class _Active:
+    """A candidate under way; its folds start in order."""
+
+    candidate: Candidate
+    started_at: float = field(default_factory=time.time)
+    next_fold: int = 0
+    running: int = 0
+    measured: dict[int, Measured] = field(default_factory=dict)
+    pruned: str = ""
+
+    def failed_at(self) -> int | None:
+        return min((fold for fold, result in self.measured.items() if result.scores is None), default=None)
+
+
+class _Run:
+    def __init__(
+        self,
+        searcher: Searcher,
+        objective: Objective,
+        n_folds: int,
+        scoring_of: Callable[[Scores], float],
+        pool: WorkerPool,
+        timeout: float | None,
+        on_trial: Callable[[Trial], None],
+        scoring: str,
+        progress: Progress,
+    ) -> None:
+        self._searcher, self._n_folds, self._pool, self._progress = searcher, n_folds, pool, progress
+        self._scoring_of, self._scoring, self._on_trial = scoring_of, scoring, on_trial
+        self._objective = pool.share(objective)
+        self._deadline = math.inf if timeout is None else time.monotonic() + timeout
+        self._active: list[_Active] = []
+        self._futures: dict[Future[Measured], tuple[_Active, int]] = {}
+        # An adaptive searcher hears of trials in their numbers' order: these have ended and wait for a lower one.
+        self._untold: dict[int, Trial] = {}
+        self._order: list[int] = []  # asked and not told
+        self._asked, self._to_ask = 0, searcher.n_trials - len(searcher.finished())
+        self._exhausted = False
+        self.trials: list[Trial] = []
+        self.stopped_by_timeout = False
+
+    def to_the_end(self) -> None:
+        self._ask_ahead()
+        while self._active:
+            while self._pool.has_room and (active := self._next()):
+                self._start_fold(active)
+            for future in wait(self._futures, return_when=FIRST_COMPLETED).done:
+                self._collect(future)
+
+    def _next(self) -> _Active | None:
+        """Whose fold to start: a candidate that stands still, or another fold of one under way."""
+        startable = [active for active in self._active if self._has_fold_to_start(active)]
+        still = [active for active in startable if not active.running]
+        return next(iter(still or ([] if self._searcher.prunes else startable)), None)
+
+    def _has_fold_to_start(self, active: _Active) -> bool:
+        return active.next_fold < self._n_folds and active.failed_at() is None
+
+    def _ask_ahead(self) -> None:
+        """Ask until as many candidates as workers are asked and not told.
+
+        Done at once after each telling, whether a worker is free or not: what an adaptive searcher knows when it
+        proposes candidate t is then trials 0 to t - n_jobs, and nothing that hangs on timing.
+        """
+        while not self._exhausted and len(self._order) < self._pool.n_jobs:
+            if time.monotonic() >= self._deadline:
+                self._exhausted, self.stopped_by_timeout = True, self._asked < self._to_ask
+            elif candidate := self._searcher.ask():
+                self._asked += 1
+                self._order.append(candidate.number)
+                self._active.append(_Active(candidate))
+            else:
+                self._exhausted = True
+
+    def _start_fold(self, active: _Active) -> None:
+        fold = active.next_fold
+        active.next_fold += 1
+        active.running += 1
+        future = self._pool.submit(measure, self._objective, active.candidate.hyperparameters, fold)
+        self._futures[future] = (active, fold)
+
+    def _collect(self, future: Future[Measured]) -> None:
+        active, fold = self._futures.pop(future)
+        active.running -= 1
+        try:
+            measured = future.result()
+        except WorkerDied:
+            measured = Measured(None, _DIED, 0.0)
+        active.measured[fold] = measured = self._checked(measured, fold)
+        if measured.scores is not None and self._searcher.prunes:
+            score = self._scoring_of(measured.scores)
+            prune = self._searcher.report(active.candidate.number, fold, score)
+            if prune and fold + 1 < self._n_folds:
+                active.pruned = f"pruned after fold {fold + 1} of {self._n_folds}"
+        # A failure waits for the folds already under way: the reason is then the lowest fold's, whatever the timing.
+        if not active.running and (active.pruned or not self._has_fold_to_start(active)):
+            self._active.remove(active)
+            self._end(self._trial_of(active))
+
+    def _checked(self, measured: Measured, fold: int) -> Measured:
+        if measured.scores is None or math.isfinite(self._scoring_of(measured.scores)):
+            return measured
+        reason = f"score is not a number: {self._scoring} cannot be measured on fold {fold}"
+        return Measured(None, reason, measured.seconds)
+
+    def _trial_of(self, active: _Active) -> Trial:
+        failed = active.failed_at()
+        whole = range(self._n_folds if failed is None else failed)
+        fold_scores = tuple(
+            result.scores for fold in whole if (result := active.measured.get(fold)) and result.scores is not None
+        )
+        state: TrialState = "complete"
+        score = std = None
+        if failed is not None:
+            state = "failed"
+        elif active.pruned:
+            state = "pruned"
+        else:
+            by_fold = [self._scoring_of(scores) for scores in fold_scores]
+            score, std = statistics.fmean(by_fold), statistics.pstdev(by_fold) if len(by_fold) > 1 else None
+        return Trial(
+            number=active.candidate.number,
+            hyperparameters=active.candidate.hyperparameters,
+            state=state,
+            fold_scores=fold_scores,
+            score=score,
+            std=std,
+            seconds=sum(result.seconds for result in active.measured.values()),
+            reason=active.pruned if failed is None else active.measured[failed].reason,
+            started_at=active.started_at,
+        )
+
+    def _end(self, trial: Trial) -> None:
+        self._progress.show(trial)
+        self._untold[trial.number] = trial
+        while self._untold:
+            number = self._order[0] if self._searcher.adaptive else next(iter(self._untold))
+            if number not in self._untold:
+                return
+            self._order.remove(number)
+            told = self._untold.pop(number)
+            self._searcher.tell(told)
+            self.trials.append(told)
+            self._on_trial(told)
+            self._ask_ahead()
+
+
+def _nothing_completed(trials: tuple[Trial, ...], timeout: float | None) -> SearchError:
+    failed = [trial for trial in trials if trial.state == "failed"]
+    counted = "; ".join(f"{count} x {reason}" for reason, count in Counter(t.reason for t in failed).most_common())
+    if timeout is not None and not failed:
+        return SearchError(
+            f"No trial was completed within search.timeout of {timeout:g} s.",
+            where="search.timeout",
+            fix="Raise search.timeout or set it to null.",
+        )
+    if not trials:
+        return SearchError("The search has no candidate to try.", where="model.search_space")
+    what = f"None of {len(trials)} trials was completed; {len(failed)} failed"
+    return SearchError(
+        f"{what}: {counted}." if counted else f"{what}.",
+        where="model.search_space and model.hyperparameters",
+        fix="Mend the cause, or narrow the search space to values that work.",
+    )

@@ -1,0 +1,250 @@
+"""`search_method: optuna`: an Optuna study by ask and tell, which survives its process.
+
+Every candidate is drawn with a random state of its own, made of the seed and its place in the search, so that a study
+killed and resumed goes on as if nothing had been. Import this module only where a search uses Optuna.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, TPESampler
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from pcc_pipeline.errors import SearchError
+from pcc_pipeline.search.optuna_storage import StudyPlace, open_storage, storage_errors
+from pcc_pipeline.search.spaces import Categorical, Dimension, Space
+from pcc_pipeline.search.trials import Candidate, Trial, TrialState
+
+_INTERRUPTED = "interrupted"
+_STATES: dict[OptunaState, TrialState] = {
+    OptunaState.COMPLETE: "complete",
+    OptunaState.FAIL: "failed",
+    OptunaState.PRUNED: "pruned",
+}
+
+
+class _QuasiRandom(QMCSampler):
+    """Scrambled Sobol points over the whole space from the first trial on: Optuna's own waits for a result first."""
+
+    def __init__(self, space: Mapping[str, BaseDistribution], seed: int) -> None:
+        super().__init__(scramble=True, seed=seed, warn_independent_sampling=False)
+        self._whole_space = {name: dimension for name, dimension in space.items() if not dimension.single()}
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        # A trial that is run again brings its values along and must not use up a point.
+        return {} if "fixed_params" in trial.system_attrs else dict(self._whole_space)
+
+
+class OptunaSearcher:
+    """A study, new or resumed.
+
+    Args:
+        identity: what scores depend on; kept with the study, which resumes only where it is the same.
+        fixed: hyperparameters that are not searched.
+        n_iter: trials in all, those of a resumed study included.
+        sampler: tpe (multivariate, as Optuna 5 does by itself: C and solver depend on each other), gp or qmc.
+        pruning: stop a trial whose mean so far is below the median of the others' at the same fold. The first five
+            trials run whole, and every trial its first two folds: one fold alone says too little.
+
+    Trials that a killed process left running are failed as "interrupted" and do not count; their values run first.
+
+    Raises:
+        SearchError: the study belongs to another process or to other data or settings, or cannot be opened.
+    """
+
+    def __init__(
+        self,
+        place: StudyPlace,
+        identity: Mapping[str, str],
+        fixed: Mapping[str, Any],
+        space: Space,
+        n_iter: int,
+        *,
+        seed: int,
+        sampler: str = "tpe",
+        pruning: bool = False,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.study_name: str | None = place.study_name
+        self.adaptive, self.prunes = sampler != "qmc", pruning
+        self._place, self._fixed, self._space, self._seed, self._sampler_name = place, fixed, space, seed, sampler
+        self._distributions = {name: _distribution(dimension) for name, dimension in space.items()}
+        self._open: dict[int, optuna.Trial] = {}
+        self._reported: dict[int, list[float]] = {}
+        self._owned = open_storage(place)
+        try:
+            with storage_errors(place):
+                self._study = optuna.create_study(
+                    storage=self._owned.storage,
+                    study_name=place.study_name,
+                    direction="maximize",
+                    load_if_exists=True,
+                    pruner=_pruner(pruning),
+                )
+                self._identify(dict(identity))
+                self._requeue_interrupted()
+                self._finished = self._load_finished()
+        except BaseException:
+            self._owned.release()
+            raise
+        self.n_trials = max(n_iter, len(self._finished))
+        self._asked = 0
+
+    def finished(self) -> tuple[Trial, ...]:
+        return self._finished
+
+    def ask(self) -> Candidate | None:
+        place_in_search = len(self._finished) + self._asked
+        if place_in_search >= self.n_trials:
+            return None
+        self._asked += 1
+        with storage_errors(self._place):
+            self._study.sampler = self._sampler(place_in_search)
+            trial = self._study.ask(self._distributions)
+        self._open[trial.number] = trial
+        return Candidate(trial.number, self._hyperparameters(trial.params))
+
+    def report(self, number: int, fold: int, score: float) -> bool:
+        if not self.prunes:
+            return False
+        so_far = self._reported.setdefault(number, [])
+        so_far.append(score)
+        with storage_errors(self._place):
+            # The mean so far, not the fold's: it is nearer to the score that the trial will have.
+            self._open[number].report(statistics.fmean(so_far), fold)
+            return self._open[number].should_prune()
+
+    def tell(self, trial: Trial) -> None:
+        mine = self._open.pop(trial.number)
+        self._reported.pop(trial.number, None)
+        state = next(theirs for theirs, ours in _STATES.items() if ours == trial.state)
+        with storage_errors(self._place):
+            mine.set_user_attr("fold_scores", json.dumps(trial.fold_scores))
+            mine.set_user_attr("std", trial.std)
+            mine.set_user_attr("seconds", trial.seconds)
+            mine.set_user_attr("started_at", trial.started_at)
+            mine.set_user_attr("reason", trial.reason)
+            self._study.tell(mine, trial.score, state)
+
+    def importances(self) -> dict[str, float] | None:
+        """By functional ANOVA over a random forest (Hutter, Hoos and Leyton-Brown, ICML 2014).
+
+        Optuna's default, PED-ANOVA, looks at the best tenth of trials: two, in a search of usual length.
+        """
+        with storage_errors(self._place):
+            trials = self._study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
+        varied = [name for name in self._space if len({json.dumps(trial.params.get(name)) for trial in trials}) > 1]
+        if not varied or len({trial.value for trial in trials}) < 2:
+            return None
+        try:
+            found = get_param_importances(
+                self._study, evaluator=FanovaImportanceEvaluator(seed=self._seed), params=varied
+            )
+        except RuntimeError:
+            # "Encountered zero total variance in all trees": the scores differ by too little for the forest.
+            return None
+        return {name: float(share) for name, share in found.items()}
+
+    def close(self) -> None:
+        self._owned.release()
+
+    def _identify(self, identity: dict[str, str]) -> None:
+        known = self._study.user_attrs.get("identity")
+        if known is None and not self._study.get_trials(deepcopy=False):
+            self._study.set_user_attr("identity", identity)
+            return
+        if known == identity:
+            return
+        known = known or {}
+        differing = [
+            f"{name} was {known.get(name, 'unknown')}, is {identity.get(name, 'unknown')}"
+            for name in dict.fromkeys((*identity, *known))
+            if known.get(name) != identity.get(name)
+        ]
+        raise SearchError(
+            f"The study {self._place.study_name!r} was made with other data or settings: {'; '.join(differing)}.",
+            where=str(self._place),
+            fix="Give another search.study_name to start anew, or go back to what the study was made with.",
+        )
+
+    def _requeue_interrupted(self) -> None:
+        trials = self._study.get_trials(deepcopy=False)
+        requeued = {trial.user_attrs.get("runs_again") for trial in trials}
+        for trial in trials:
+            if trial.state != OptunaState.RUNNING:
+                continue
+            values = trial.system_attrs.get("fixed_params") or trial.params
+            # Killed amid the asking: nothing of it is known but that the next trial takes its place.
+            if values.keys() >= self._space.keys() and trial.number not in requeued:
+                self._study.enqueue_trial(values, user_attrs={"runs_again": trial.number})
+            # Queued first, failed second: a kill in between loses nothing, and is seen above.
+            self._owned.storage.set_trial_user_attr(trial._trial_id, "reason", _INTERRUPTED)
+            self._study.tell(trial.number, state=OptunaState.FAIL)
+
+    def _load_finished(self) -> tuple[Trial, ...]:
+        trials = self._study.get_trials(deepcopy=False, states=tuple(_STATES))
+        return tuple(self._trial_of(trial) for trial in trials if trial.user_attrs.get("reason") != _INTERRUPTED)
+
+    def _trial_of(self, trial: FrozenTrial) -> Trial:
+        attributes, complete = trial.user_attrs, trial.state == OptunaState.COMPLETE
+        return Trial(
+            number=trial.number,
+            hyperparameters=self._hyperparameters(trial.params),
+            state=_STATES[trial.state],
+            fold_scores=tuple(json.loads(attributes.get("fold_scores", "[]"))),
+            score=trial.value if complete else None,
+            std=attributes.get("std"),
+            seconds=attributes.get("seconds", 0.0),
+            reason=attributes.get("reason", ""),
+            started_at=attributes.get("started_at", 0.0),
+            resumed=True,
+        )
+
+    def _hyperparameters(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {**self._fixed, **{name: _original(self._space[name], value) for name, value in values.items()}}
+
+    def _sampler(self, place_in_search: int) -> BaseSampler:
+        # Samplers hold no state of importance but their random one: a new one for each candidate costs nothing.
+        seed = int(np.random.SeedSequence([self._seed, place_in_search]).generate_state(1)[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            if self._sampler_name == "qmc":
+                return _QuasiRandom(self._distributions, self._seed)
+            if self._sampler_name == "gp":
+                return GPSampler(seed=seed, warn_independent_sampling=False)
+            return TPESampler(seed=seed)
+
+
+def _pruner(pruning: bool) -> BasePruner:
+    return MedianPruner(n_startup_trials=5, n_warmup_steps=1) if pruning else NopPruner()
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if isinstance(dimension, Categorical):
+        return CategoricalDistribution([_primitive(dimension, choice) for choice in dimension.choices])
+    if dimension.whole:
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+
+
+def _primitive(dimension: Categorical, choice: Any) -> Any:
+    # Optuna takes no lists, and cannot tell 1 from true: such choices go by their JSON.
+    return choice if all(isinstance(each, str) for each in dimension.choices) else json.dumps(choice)
+
+
+def _original(dimension: Dimension, value: Any) -> Any:
+    if not isinstance(dimension, Categorical):
+        return value
+    return next(choice for choice in dimension.choices if _primitive(dimension, choice) == value)

@@ -1,0 +1,222 @@
+"""Who says which candidate comes next: the Searcher protocol, the searches without memory, and the factory."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import stats
+from sklearn.model_selection import ParameterGrid, ParameterSampler
+
+from pcc_pipeline.config.schema import SearchMethod, SearchParams
+from pcc_pipeline.errors import SearchError
+from pcc_pipeline.search.spaces import Categorical, Dimension, Interval, Space, space_of
+from pcc_pipeline.search.trials import Candidate, Trial
+
+
+class Searcher(Protocol):
+    """Proposes candidates and learns from trials; used by one thread, and closed at the end.
+
+    Attributes:
+        adaptive: whether a candidate depends on the trials told before: the order of telling then matters.
+        prunes: whether `report` may stop a trial, so that its folds must run one after another.
+        n_trials: how many trials there will be in all, those of `finished` included.
+        study_name: the study's, None for a search that keeps none.
+    """
+
+    @property
+    def adaptive(self) -> bool: ...
+
+    @property
+    def prunes(self) -> bool: ...
+
+    @property
+    def n_trials(self) -> int: ...
+
+    @property
+    def study_name(self) -> str | None: ...
+
+    def finished(self) -> tuple[Trial, ...]:
+        """Trials known from before: those of a resumed study."""
+        ...
+
+    def ask(self) -> Candidate | None:
+        """The next candidate, with a greater number than any before; None when there is none left."""
+        ...
+
+    def report(self, number: int, fold: int, score: float) -> bool:
+        """Take one fold's score of a candidate that was asked; True: prune it now."""
+        ...
+
+    def tell(self, trial: Trial) -> None:
+        """Take a candidate's end, once for each candidate."""
+        ...
+
+    def importances(self) -> dict[str, float] | None:
+        """Searched hyperparameter -> share of the score's variance (adds up to 1); None where not known."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the study."""
+        ...
+
+
+class ListSearcher:
+    """A search without memory: goes through candidates that are known beforehand."""
+
+    adaptive = False
+    prunes = False
+    study_name: str | None = None
+
+    def __init__(self, fixed: Mapping[str, Any], searched: Iterable[Mapping[str, Any]], n_trials: int) -> None:
+        self.n_trials = n_trials
+        self._candidates: Iterator[Candidate] = (
+            Candidate(number, {**fixed, **values}) for number, values in enumerate(itertools.islice(searched, n_trials))
+        )
+
+    def finished(self) -> tuple[Trial, ...]:
+        return ()
+
+    def ask(self) -> Candidate | None:
+        return next(self._candidates, None)
+
+    def report(self, number: int, fold: int, score: float) -> bool:
+        return False
+
+    def tell(self, trial: Trial) -> None:
+        return None
+
+    def importances(self) -> dict[str, float] | None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+class FixedSearcher(ListSearcher):
+    """`search_method: none`: one candidate, the fixed hyperparameters."""
+
+    def __init__(self, fixed: Mapping[str, Any]) -> None:
+        super().__init__(fixed, [{}], 1)
+
+
+class GridSearcher(ListSearcher):
+    """Every combination of choices and grid points, in the order of scikit-learn's ParameterGrid."""
+
+    def __init__(self, fixed: Mapping[str, Any], space: Space) -> None:
+        if without := [name for name, dimension in space.items() if not dimension.points]:
+            raise SearchError(
+                f"A grid search needs the points to try of {', '.join(without)}.",
+                where="model.search_space",
+                fix="Add `grid: [...]` to the range, list choices, or set model.search_method to random or optuna.",
+            )
+        grid = ParameterGrid({name: list(dimension.points) for name, dimension in space.items()})
+        super().__init__(fixed, grid, len(grid))
+
+
+class RandomSearcher(ListSearcher):
+    """`n_iter` candidates drawn from the space, no two the same: fewer where the space holds fewer."""
+
+    def __init__(self, fixed: Mapping[str, Any], space: Space, n_iter: int, seed: int) -> None:
+        n_trials = int(min(n_iter, math.prod(dimension.size for dimension in space.values())))
+        super().__init__(fixed, _draws(space, n_trials, seed), n_trials)
+
+
+def _draws(space: Space, n_trials: int, seed: int) -> Iterator[dict[str, Any]]:
+    if math.prod(dimension.size for dimension in space.values()) <= 4 * n_trials:
+        # Nearly all of a small space is wanted: drawing with repeats until all came could take for ever.
+        listed = {name: _values(dimension) for name, dimension in space.items()}
+        yield from (_plain(values) for values in ParameterSampler(listed, n_trials, random_state=seed))
+        return
+    state = np.random.RandomState(seed)
+    drawn = {name: _distribution(dimension) for name, dimension in space.items()}
+    seen: set[str] = set()
+    while len(seen) < n_trials:
+        (sample,) = ParameterSampler(drawn, 1, random_state=state)
+        values = {name: _inside(space[name], value) for name, value in _plain(sample).items()}
+        key = json.dumps(values, sort_keys=True)
+        if key not in seen:
+            seen.add(key)
+            yield values
+
+
+def _values(dimension: Dimension) -> list[Any]:
+    if isinstance(dimension, Categorical):
+        return list(dimension.choices)
+    return list(range(int(dimension.low), int(dimension.high) + 1))
+
+
+def _distribution(dimension: Dimension) -> Any:
+    if isinstance(dimension, Categorical):
+        return list(dimension.choices)
+    low, high = dimension.low, dimension.high
+    if dimension.log:
+        # Half a step more on both sides gives the outermost whole numbers their full share.
+        return stats.loguniform(low - 0.5, high + 0.5) if dimension.whole else stats.loguniform(low, high)
+    return stats.randint(low, high + 1) if dimension.whole else stats.uniform(low, high - low)
+
+
+def _inside(dimension: Dimension, value: Any) -> Any:
+    if not isinstance(dimension, Interval):
+        return value
+    # Floating point may put an end point one unit outside.
+    inside = min(max(value, dimension.low), dimension.high)
+    return round(inside) if dimension.whole else float(inside)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+
+
+def make_searcher(
+    method: SearchMethod,
+    family: str,
+    fixed: Mapping[str, Any],
+    space: Mapping[str, Any] | None,
+    n_iter: int,
+    seed: int,
+    search: SearchParams,
+    study_identity: Mapping[str, str],
+    *,
+    studies_dir: Path,
+    default_study_name: str,
+) -> Searcher:
+    """The searcher that params.yaml asks for.
+
+    Args:
+        fixed: `model.hyperparameters`; searched values are laid over them.
+        space: `model.search_space`; None is the family's own.
+        study_identity: what scores depend on (data digest, scoring, cv_folds, seed …), as text; family, space and
+            fixed hyperparameters are added here. A stored study resumes only where all of it is the same.
+        studies_dir: where studies are kept if `search.storage` is None.
+        default_study_name: the study's name if `search.study_name` is None; unique, or it resumes.
+
+    Raises:
+        SearchError: the space has faults, or the study cannot be opened or resumed.
+    """
+    if method == "none":
+        return FixedSearcher(fixed)
+    dimensions = space_of(family, space)
+    if method == "grid":
+        return GridSearcher(fixed, dimensions)
+    if method == "random":
+        return RandomSearcher(fixed, dimensions, n_iter, seed)
+    # Optuna takes a third of a second to import.
+    from pcc_pipeline.search.optuna_searcher import OptunaSearcher
+    from pcc_pipeline.search.optuna_storage import StudyPlace
+
+    identity = {
+        **study_identity,
+        "family": family,
+        "search_space": repr(sorted(dimensions.items())),
+        "hyperparameters": json.dumps(dict(fixed), sort_keys=True, default=str),
+    }
+    place = StudyPlace.of(search.storage, search.study_name or default_study_name, studies_dir)
+    return OptunaSearcher(
+        place, identity, fixed, dimensions, n_iter, seed=seed, sampler=search.sampler, pruning=search.pruning
+    )

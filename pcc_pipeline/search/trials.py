@@ -1,0 +1,115 @@
+"""What a search tried and found: candidates, trials and the outcome."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+TrialState = Literal["complete", "failed", "pruned"]
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Hyperparameters to try: the fixed ones with the searched ones laid over them."""
+
+    number: int
+    hyperparameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate that was tried.
+
+    Attributes:
+        number: the candidate's; ascending, and stable over a study's resumption. Gaps are trials that a kill cut off.
+        fold_scores: every score of each fold that was measured, in fold order; fewer than all unless complete.
+        score: mean over the folds of the chosen scoring, None unless complete.
+        std: population standard deviation over the folds, None unless complete and over two folds or more.
+        seconds: work of all folds added up, whether they ran side by side or not.
+        reason: why it failed or was pruned, one line without customers' text; empty where complete.
+        resumed: whether an earlier process did it.
+        started_at: seconds since 1970, UTC.
+    """
+
+    number: int
+    hyperparameters: dict[str, Any]
+    state: TrialState
+    fold_scores: tuple[Scores, ...]
+    score: float | None
+    std: float | None
+    seconds: float
+    reason: str
+    started_at: float
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """All trials in the order of their numbers, and the best of the complete ones (the lower number on a tie).
+
+    Attributes:
+        importances: searched hyperparameter -> share of the score's variance (adds up to 1); None where not known.
+    """
+
+    trials: tuple[Trial, ...]
+    best: Trial
+    importances: dict[str, float] | None
+    study_name: str | None
+    stopped_by_timeout: bool
+
+    def frame(self, scoring_of: Callable[[Scores], float]) -> pd.DataFrame:
+        """One row a trial, as `trials_frame`."""
+        return trials_frame(self.trials, scoring_of)
+
+
+def best_of(trials: Sequence[Trial]) -> Trial | None:
+    """The complete trial with the greatest score, the lower number on a tie; None if there is none."""
+    scored = [(trial.score, -trial.number, trial) for trial in trials if trial.score is not None]
+    return max(scored, key=lambda entry: entry[:2])[2] if scored else None
+
+
+def trials_frame(trials: Sequence[Trial], scoring_of: Callable[[Scores], float]) -> pd.DataFrame:
+    """One row a trial, with columns of one type each, so that it can be written to parquet.
+
+    Columns: `number, state, score, std, seconds, reason, resumed, started_at` (timestamp, UTC), `fold_0`… (the
+    scoring of each fold, NaN where it was not measured) and `param_<name>`. A hyperparameter whose values are all
+    numbers, all booleans or all text keeps that type; any other becomes JSON text.
+    """
+    frame = pd.DataFrame(
+        {
+            "number": pd.array([trial.number for trial in trials], dtype="int64"),
+            "state": pd.array([trial.state for trial in trials], dtype="str"),
+            "score": pd.array([_number(trial.score) for trial in trials], dtype="float64"),
+            "std": pd.array([_number(trial.std) for trial in trials], dtype="float64"),
+            "seconds": pd.array([trial.seconds for trial in trials], dtype="float64"),
+            "reason": pd.array([trial.reason for trial in trials], dtype="str"),
+            "resumed": pd.array([trial.resumed for trial in trials], dtype="bool"),
+            "started_at": pd.to_datetime([trial.started_at for trial in trials], unit="s", utc=True),
+        }
+    )
+    for fold in range(max((len(trial.fold_scores) for trial in trials), default=0)):
+        frame[f"fold_{fold}"] = [
+            scoring_of(trial.fold_scores[fold]) if fold < len(trial.fold_scores) else float("nan") for trial in trials
+        ]
+    for name in dict.fromkeys(name for trial in trials for name in trial.hyperparameters):
+        # A hyperparameter that a trial leaves to its default is missing, which is not the same as null.
+        present = [name in trial.hyperparameters for trial in trials]
+        frame[f"param_{name}"] = _column([trial.hyperparameters.get(name) for trial in trials], present)
+    return frame
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _column(values: list[Any], present: list[bool]) -> list[Any]:
+    given = [value for value, there in zip(values, present, strict=True) if there]
+    kinds = {type(value) for value in given}
+    if kinds in ({bool}, {str}) or (kinds and kinds <= {int, float}):
+        return [float(value) for value in values] if kinds == {int, float} and all(present) else values
+    return [json.dumps(value) if there else None for value, there in zip(values, present, strict=True)]

@@ -1,0 +1,149 @@
+"""Worker processes that die with their parent, one task each, so that a worker's death is one task's and no other's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Self
+
+import loky
+from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
+
+from pcc_pipeline.search.sharing import Inline, Shared, SharedFile
+
+# Workers share the cores already: threads inside each would only get in one another's way.
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+# What a future raises when its worker was killed, for instance by the system for want of memory.
+WorkerDied = TerminatedWorkerError
+
+
+def available_cores() -> int:
+    """The cores this process may use: affinity and a container's quota count."""
+    return int(loky.cpu_count())
+
+
+class WorkerPool:
+    """Runs at most `n_jobs` tasks at a time; a context manager.
+
+    Args:
+        n_jobs: number of worker processes, started when first needed; -1 is one per available core. 1 works inline: a
+            task is done when `submit` returns, and BLAS keeps its threads.
+
+    Leaving the context by an exception kills the workers at once, whatever they are doing. A worker ignores SIGINT
+    (the parent decides) and ends when the parent does, even by SIGKILL.
+    """
+
+    def __init__(self, n_jobs: int) -> None:
+        if n_jobs == 0 or n_jobs < -1:
+            raise ValueError(f"expected n_jobs to be -1, or 1 or more, got {n_jobs}")
+        self.n_jobs = available_cores() if n_jobs == -1 else n_jobs
+        # An executor of one worker each: loky takes all workers of an executor down with the first that dies.
+        self._slots: list[_Slot] = [_Slot() for _ in range(self.n_jobs if self.n_jobs > 1 else 0)]
+        self._files: list[SharedFile] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown(kill=error is not None)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `submit` would start a task now."""
+        return not self._slots or any(slot.idle for slot in self._slots)
+
+    def share(self, value: Any) -> Shared:
+        """A token to give to `submit` in place of a large object; it holds until the pool is shut down."""
+        if not self._slots:
+            return Inline(value)
+        file = SharedFile(value)
+        self._files.append(file)
+        return file.token
+
+    def submit(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Start a task; its future raises what the task raised, or WorkerDied.
+
+        Raises:
+            RuntimeError: all workers are busy; the caller minds `has_room`.
+        """
+        if not self._slots:
+            return _done(task, *arguments)
+        for slot in self._slots:
+            if slot.idle:
+                return slot.start(task, *arguments)
+        raise RuntimeError(f"all {self.n_jobs} workers are busy")
+
+    def shutdown(self, kill: bool = False) -> None:
+        """End the workers: after their task, or at once."""
+        for slot in self._slots:
+            slot.stop(kill or not slot.idle)
+        for slot in self._slots:
+            slot.join()
+        while self._files:
+            self._files.pop().close()
+
+
+class _Slot:
+    """One worker and the task it has."""
+
+    def __init__(self) -> None:
+        self._executor: Any = None
+        self._stopped: Any = None
+        self._future: Future[Any] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self._future is None or self._future.done()
+
+    def start(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        if self._future is not None and isinstance(self._future.exception(), WorkerDied):
+            self._executor.shutdown(wait=True, kill_workers=True)
+            self._executor = None
+        if self._executor is None:
+            self._executor = ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(),), env=_ONE_THREAD)
+        future: Future[Any] = self._executor.submit(task, *arguments)
+        self._future = future
+        return future
+
+    def stop(self, kill: bool) -> None:
+        if self._executor is not None:
+            # The manager thread does the stopping, in parallel with those of the other slots.
+            self._stopped = self._executor._executor_manager_thread
+            self._executor.shutdown(wait=False, kill_workers=kill)
+            self._executor = None
+
+    def join(self) -> None:
+        if self._stopped is not None:
+            self._stopped.join()
+            self._stopped = None
+
+
+def _done(task: Callable[..., Any], *arguments: Any) -> Future[Any]:
+    future: Future[Any] = Future()
+    try:
+        future.set_result(task(*arguments))
+    except Exception as error:  # the future's to raise, as in a worker; a KeyboardInterrupt passes on
+        future.set_exception(error)
+    return future
+
+
+def _begin(parent: int) -> None:
+    """A worker's first act."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    # A parent killed by SIGKILL cannot end its workers; PR_SET_PDEATHSIG would follow a thread, not the process.
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""What a user runs: each step takes the configuration and returns a frozen outcome."""

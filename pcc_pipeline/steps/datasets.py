@@ -1,0 +1,73 @@
+"""From an address to checked rows with their sentence vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.contract import Contract
+from pcc_pipeline.data.dataset import Dataset, load
+from pcc_pipeline.data.readers import read_batches
+from pcc_pipeline.data.sample import sample
+from pcc_pipeline.features.cache import EmbeddingCache
+from pcc_pipeline.features.embedding import EmbeddingCounts, embed
+from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.model.fitting import Rows
+from pcc_pipeline.storage.objects import local_copy
+
+# `data.path: sample` names the generated sample set, not a file.
+SAMPLE = "sample"
+
+
+def read(address: str) -> Iterator[pd.DataFrame]:
+    """The raw rows at a local path, a gs:// address or `sample`, in batches."""
+    if address == SAMPLE:
+        yield sample()
+        return
+    with local_copy(address) as path:
+        yield from read_batches(path)
+
+
+def contract_of(params: Params, *, labelled: bool = True) -> Contract:
+    """What `params.data` asks of a file."""
+    data = params.data
+    return Contract(data.label_column if labelled else None, data.required_columns, data.group_column)
+
+
+def load_dataset(address: str, params: Params) -> Dataset:
+    """The labelled rows at `address` that keep the contract, and the rejected ones with their reasons."""
+    return load(read(address), contract_of(params), address, params.data.max_rejected_fraction)
+
+
+def encoder_of(params: Params) -> SentenceEncoder:
+    """The configured encoder; its weights load at the first text that needs them."""
+    return SentenceEncoder(params.preprocessing.embedding_model, params.preprocessing.batch_size)
+
+
+def cache_of(params: Params, encoder: SentenceEncoder) -> AbstractContextManager[EmbeddingCache | None]:
+    """The open embedding cache, or None where it is switched off."""
+    folder = params.preprocessing.cache_dir
+    if folder is None:
+        return nullcontext()
+    return EmbeddingCache(Path(folder).expanduser(), encoder.digest, SENTENCE_WIDTH)
+
+
+def progress_bar(total: int | None, what: str) -> tqdm[Any]:
+    """A bar over rows on standard error, shown where somebody watches."""
+    return tqdm(total=total, desc=what, unit=" rows", disable=None, leave=False, dynamic_ncols=True)
+
+
+def rows_of(dataset: Dataset, params: Params, encoder: SentenceEncoder, what: str) -> tuple[Rows, EmbeddingCounts]:
+    """Texts, vectors and labels of a data set; vectors that the data brings are used as they are."""
+    if dataset.vectors is not None:
+        return Rows(dataset.texts, dataset.vectors, dataset.labels), EmbeddingCounts()
+    with cache_of(params, encoder) as cache, progress_bar(len(dataset.frame), what) as bar:
+        vectors, counts = embed(dataset.texts, encoder, cache, bar.update)
+    return Rows(dataset.texts, np.ascontiguousarray(vectors), dataset.labels), counts

@@ -1,0 +1,70 @@
+"""The configuration of a step: schema and model checks together, so that one message holds every fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from pcc_pipeline.config import Fault, Params, load_params
+from pcc_pipeline.config.schema import ModelParams
+from pcc_pipeline.model.families import FAMILIES, complete, faults
+from pcc_pipeline.search.spaces import space_faults
+
+# The named options of the command line and the keys they stand for.
+NAMED_OPTIONS = {
+    "data": "data.path",
+    "test_data": "data.test_path",
+    "label": "data.label_column",
+    "search_method": "model.search_method",
+    "n_iter": "model.n_iter",
+    "model_type": "model.type",
+}
+
+
+def resolve(
+    path: str | Path | None,
+    named: Mapping[str, str | None] | None = None,
+    settings: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Params:
+    """The configuration in force.
+
+    Args:
+        path: params.yaml.
+        named: option of `NAMED_OPTIONS` -> value; None means not given.
+        settings: `section.option=value` pairs.
+        environment: where to look for `PCC_*` overrides.
+
+    Raises:
+        ConfigError: with every fault, those of hyperparameters and the search space included.
+    """
+    overrides = {NAMED_OPTIONS[name]: value for name, value in (named or {}).items() if value is not None}
+    return load_params(path, overrides, settings, environment, {"model": _model_faults}, _whole_faults)
+
+
+def _model_faults(model: ModelParams) -> list[Fault]:
+    if model.type not in FAMILIES:
+        return [Fault("model.type", f"{model.type!r} is not one of {', '.join(FAMILIES)}")]
+    found = [
+        Fault(f"model.hyperparameters.{name}" if name else "model.hyperparameters", problem)
+        for name, problem in faults(model.type, model.hyperparameters)
+    ]
+    problems = space_faults(model.type, model.search_space, model.search_method)
+    return found + [
+        Fault(f"model.search_space.{name}" if name else "model.search_space", why) for name, why in problems
+    ]
+
+
+def _whole_faults(params: Params) -> list[Fault]:
+    model = params.model
+    if params.preprocessing.effective_balance != "class_weight" or model.type not in FAMILIES:
+        return []
+    if FAMILIES[model.type].weighs_classes(complete(model.type, model.hyperparameters)):
+        return []
+    return [
+        Fault(
+            "preprocessing.balance_method",
+            f"class_weight does not work with {model.type} or one of its members; "
+            "choose SMOTE, BorderlineSMOTE, ADASYN, RandomOverSampler or none",
+        )
+    ]

@@ -1,0 +1,44 @@
+"""`main`: embed, train and evaluate as nested runs of one `pipeline` run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.steps import embed, evaluate, train
+from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.runs import step_run
+
+
+@dataclass(frozen=True)
+class PipelineOutcome:
+    """What the three steps did."""
+
+    run_id: str
+    embedded: tuple[embed.EmbedOutcome, ...]
+    trained: train.TrainOutcome
+    evaluated: evaluate.EvaluateOutcome
+
+    @property
+    def summary(self) -> list[str]:
+        lines = [line for outcome in self.embedded for line in outcome.summary]
+        return [*lines, *self.trained.summary, *self.evaluated.summary]
+
+
+def run(params: Params) -> PipelineOutcome:
+    """The whole way from a file to an evaluated, registered model."""
+    with step_run("pipeline") as opened:
+        opened.log(payloads.Params(params.flat()))
+        embedded = embed.run(params, labels_required=True)
+        trained = train.run(params)
+        version = f"models:/{trained.registered_name}/{trained.registered_version}"
+        evaluated = evaluate.run(params, version, data=params.data.path)
+        # The tree's root carries what people compare whole runs by.
+        headline = ("accuracy", "f1_macro", "f1_weighted", "roc_auc", "pr_auc", "log_loss")
+        scores = evaluated.test.metrics(by_class=False)
+        opened.log(
+            payloads.Metrics({f"test/{name}": scores[f"test/{name}"] for name in headline if f"test/{name}" in scores}),
+            payloads.Metrics(trained.cross_validation),
+            payloads.Tags({"pcc.version": trained.pcc_version, "pcc.data_digest": embedded[0].digest}),
+        )
+    return PipelineOutcome(opened.run_id, embedded, trained, evaluated)

@@ -1,0 +1,107 @@
+"""The search of a training run: folds prepared once, candidates scored on them, trials logged as they end."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.splits import cross_validation_folds
+from pcc_pipeline.evaluation.metrics import objective, scores
+from pcc_pipeline.model.fitting import Recipe, Rows
+from pcc_pipeline.model.folds import FoldObjective, prepare_fold
+from pcc_pipeline.search.driver import run_search
+from pcc_pipeline.search.searchers import make_searcher
+from pcc_pipeline.search.trials import SearchOutcome
+from pcc_pipeline.search.workers import WorkerPool
+from pcc_pipeline.steps.sides import Sides
+from pcc_pipeline.tracking.runs import StepRun
+from pcc_pipeline.tracking.trials import TrialRuns
+
+logger = logging.getLogger(__name__)
+
+
+def recipe_of(params: Params) -> Recipe:
+    """How every candidate and the final model are fitted."""
+    options = params.preprocessing
+    lexical = {**options.tfidf.model_dump(), "components": options.svd_components}
+    return Recipe(params.model.type, options.effective_balance, lexical, params.data.random_state)
+
+
+def search(
+    rows: Rows, sides: Sides, classes: list[str], positive: int, params: Params, digest: str, version: str, run: StepRun
+) -> SearchOutcome:
+    """Score candidates by cross-validation on the training rows alone.
+
+    Args:
+        rows: all rows; only those of `sides.train` are used.
+        classes: the model's labels in order; `positive` is the index that binary scores are about.
+        digest: the data's fingerprint, part of what a stored study must match.
+        version: names the study where params.yaml names none.
+
+    Raises:
+        SearchError: no candidate could be scored, or a stored study is another search's.
+    """
+    model = params.model
+    train = rows.take(sides.train)
+    indices = np.searchsorted(np.asarray(classes, dtype=object), train.labels)
+    encoded = Rows(train.texts, train.vectors, indices)
+    folds = cross_validation_folds(
+        train.labels, sides.groups[sides.train], model.cv_folds, params.data.stratify, params.data.random_state
+    )[: model.folds_used]
+    recipe = recipe_of(params)
+    searcher = make_searcher(
+        model.search_method,
+        model.type,
+        model.hyperparameters,
+        model.search_space,
+        model.n_iter,
+        params.data.random_state,
+        params.search,
+        _identity(params, digest),
+        studies_dir=Path(params.output.studies_dir),
+        default_study_name=version,
+    )
+    trial_runs = TrialRuns(run, model.scoring)
+    with (
+        closing(searcher),
+        tempfile.TemporaryDirectory(prefix="pcc-folds-") as name,
+        WorkerPool(params.search.n_jobs) as pool,
+    ):
+        scorer = partial(scores, positive=positive)
+        scored = FoldObjective(Path(name), recipe, len(classes), scorer)
+        logger.info("preparing %d folds of %s rows", len(folds), f"{len(train.texts):,}")
+        waiting = [
+            pool.submit(prepare_fold, encoded, fit_rows, held, recipe, scored.fold_folder(number))
+            for number, (fit_rows, held) in enumerate(folds)
+        ]
+        for prepared in waiting:
+            prepared.result()
+        return run_search(
+            searcher,
+            scored,
+            n_folds=len(folds),
+            scoring_of=partial(objective, scoring=model.scoring),
+            pool=pool,
+            timeout=params.search.timeout,
+            on_trial=trial_runs.log,
+            scoring=model.scoring,
+        )
+
+
+def _identity(params: Params, digest: str) -> dict[str, str]:
+    """What must agree between a stored study and the search that resumes it, for their scores to compare."""
+    faster_only = ("preprocessing.cache_dir", "preprocessing.backend", "preprocessing.batch_size")
+    split = ("data.test_size", "data.validation_size", "data.stratify", "data.random_state", "data.group_column")
+    scored = ("model.cross_val", "model.cv_folds", "model.scoring", "data.positive_label")
+    found = {
+        key: value
+        for key, value in params.flat().items()
+        if key in split + scored or (key.startswith("preprocessing.") and key not in faster_only)
+    }
+    return {"data_digest": digest, **found}

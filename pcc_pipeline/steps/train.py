@@ -1,0 +1,200 @@
+"""`train`: split, search, fit, measure, log the model, register it as challenger."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import yaml
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.data.quality import DuplicateReport, duplicates
+from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.evaluation.cautions import warnings as cautions
+from pcc_pipeline.evaluation.report import Report, cv_metrics, report
+from pcc_pipeline.features.encoder import BUNDLED_ENCODER, SentenceEncoder
+from pcc_pipeline.features.vectors import FULL_WIDTH
+from pcc_pipeline.model.families import complete
+from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
+from pcc_pipeline.search.trials import SearchOutcome
+from pcc_pipeline.steps.datasets import encoder_of, load_dataset, rows_of
+from pcc_pipeline.steps.searching import recipe_of, search
+from pcc_pipeline.steps.sides import Sides, assign
+from pcc_pipeline.steps.training_record import TrainingRecord, metadata_document, training_payloads
+from pcc_pipeline.tracking import payloads, registry
+from pcc_pipeline.tracking.models import TrainedModel, log_trained_model
+from pcc_pipeline.tracking.provenance import code_version
+from pcc_pipeline.tracking.runs import StepRun, step_run
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """A trained, logged and registered model."""
+
+    run_id: str
+    model_uri: str
+    registered_name: str
+    registered_version: str
+    pcc_version: str
+    validation: Report
+    cross_validation: dict[str, float]
+    warnings: tuple[str, ...]
+
+    @property
+    def summary(self) -> list[str]:
+        return [
+            f"trained    {self.registered_name} version {self.registered_version} ({self.pcc_version}), "
+            f"alias challenger",
+            f"           validation macro F1 {self.validation.scores['f1_macro']:.4f}, "
+            f"accuracy {self.validation.scores['accuracy']:.4f} on {self.validation.n_rows:,} rows",
+            *(f"warning    {warning}" for warning in self.warnings),
+        ]
+
+
+def run(params: Params) -> TrainOutcome:
+    """Train on `data.path`; test rows are set aside and not looked at.
+
+    Raises:
+        ConfigError, DataError, FeatureError, ModelError, SearchError, TrackingError.
+    """
+    with step_run("train") as opened:
+        encoder = encoder_of(params)
+        version = registry.unique_pcc_version(params.registry.model_name, datetime.now(UTC), opened.experiment_id)
+        opened.log(
+            payloads.Params(params.flat()),
+            payloads.Text("params.yaml", yaml.safe_dump(params.document(), sort_keys=False, allow_unicode=True)),
+            payloads.Tags({"pcc.version": version, "pcc.encoder_digest": encoder.digest, **code_version().tags()}),
+        )
+        dataset = load_dataset(params.data.path, params)
+        test_file = load_dataset(params.data.test_path, params) if params.data.test_path else None
+        tags = {"pcc.data_digest": dataset.digest}
+        if test_file is not None:
+            tags["pcc.test_digest"] = test_file.digest
+        opened.log(payloads.Tags(tags), payloads.Table("rejected.parquet", dataset.rejected))
+        quality = duplicates(dataset.texts, list(dataset.labels), list(dataset.case_ids))
+        sides = assign(dataset, params, test_file)
+        rows, _ = rows_of(dataset, params, encoder, "vectors")
+        return _train(params, dataset, rows, sides, quality, encoder, version, opened)
+
+
+def _train(
+    params: Params,
+    dataset: Dataset,
+    rows: Rows,
+    sides: Sides,
+    quality: DuplicateReport,
+    encoder: SentenceEncoder,
+    version: str,
+    opened: StepRun,
+) -> TrainOutcome:
+    train, validation = rows.take(sides.train), rows.take(sides.validation)
+    classes = sorted(set(train.labels))
+    positive = _positive_label(params, classes)
+    found: SearchOutcome | None = None
+    if params.model.folds_used:
+        place = classes.index(positive) if positive is not None else 1
+        found = search(rows, sides, classes, place, params, dataset.digest, version, opened)
+    chosen = found.best.hyperparameters if found else params.model.hyperparameters
+    hyperparameters = complete(params.model.type, chosen)
+
+    recipe = recipe_of(params)
+    logger.info("fitting %s on %s rows", params.model.type, f"{len(train.texts):,}")
+    fitted = fit(prepare(train, recipe), hyperparameters, recipe)
+    reports = {
+        side: report(side, side_rows.labels, fitted.probabilities(side_rows), classes, positive)
+        for side, side_rows in (("train", train), ("val", validation))
+    }
+    doubts = (
+        *fitted.warnings,
+        *cautions(
+            reports["train"],
+            reports["val"],
+            duplicates=quality.duplicate_rows,
+            conflicts=quality.conflicting_texts,
+        ),
+    )
+    final = _refit(rows, sides, hyperparameters, recipe) if params.model.refit else fitted
+
+    record = TrainingRecord(
+        params=params,
+        version=version,
+        classes=classes,
+        hyperparameters=hyperparameters,
+        sides=sides,
+        labels=dataset.labels,
+        quality=quality,
+        reports=reports,
+        cross_validation=cv_metrics(found.best.fold_scores) if found else {},
+        search=found,
+        warnings=doubts,
+        rejected=len(dataset.rejected),
+    )
+    model = TrainedModel(
+        classifier=final.classifier,
+        lexical=final.lexical,
+        classes=tuple(classes),
+        model_version=version,
+        embedding_model=encoder.name,
+        encoder_digest=encoder.digest,
+        vector_width=rows.vectors.shape[1],
+        positive_label=positive,
+    )
+    metadata = metadata_document(record, encoder.name, FULL_WIDTH)
+    folder = None if params.preprocessing.embedding_model == BUNDLED_ENCODER else encoder.folder
+    logged = log_trained_model(model, folder, metadata)
+    opened.log(*training_payloads(record, metadata, logged.model_id))
+    opened.log(payloads.Tags({"pcc.bundle_digest": logged.bundle_digest}))
+    number = _register(params, record, encoder, dataset, logged.model_uri, opened)
+    return TrainOutcome(
+        opened.run_id,
+        logged.model_uri,
+        params.registry.model_name,
+        number,
+        version,
+        reports["val"],
+        record.cross_validation,
+        doubts,
+    )
+
+
+def _positive_label(params: Params, classes: list[str]) -> str | None:
+    wanted = params.data.positive_label
+    if len(classes) != 2:
+        return None
+    if wanted is not None and wanted not in classes:
+        raise ConfigError(
+            f"data.positive_label {wanted!r} is not one of the labels",
+            where=params.data.path,
+            fix=f"name one of {', '.join(classes)}, or null for the last in alphabetical order",
+        )
+    return wanted if wanted is not None else classes[1]
+
+
+def _refit(
+    rows: Rows, sides: Sides, hyperparameters: dict[str, Any], recipe: Recipe
+) -> FittedModel:
+    """The final model learns from validation rows too; its reported scores are those of the fit that did not."""
+    both = rows.take(np.sort(np.concatenate([sides.train, sides.validation])))
+    logger.info("fitting again on training and validation rows together, %s rows", f"{len(both.texts):,}")
+    return fit(prepare(both, recipe), hyperparameters, recipe)
+
+
+def _register(
+    params: Params, record: TrainingRecord, encoder: SentenceEncoder, dataset: Dataset, model_uri: str, opened: StepRun
+) -> str:
+    tags = {
+        "pcc.version": record.version,
+        "pcc.data_digest": dataset.digest,
+        "pcc.encoder_digest": encoder.digest,
+        **code_version().tags(),
+        **{f"metric.{name}": f"{value:.6f}" for name, value in record.headline.items()},
+    }
+    number = registry.register(model_uri, params.registry.model_name, opened.run_id, tags)
+    registry.set_alias(params.registry.model_name, "challenger", number)
+    return number

@@ -1,0 +1,157 @@
+"""A trained model, and the folder of files that stands for it in the artifact store.
+
+`classifier.skops`, `lexical.skops` (unless the model takes whole vectors), `encoder/` (unless the encoder is the
+bundled one) and `manifest.json` with every file's SHA-256. The manifest's own SHA-256 is kept outside the artifact
+store, so that no file there can be changed unseen. `served_model` reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import skops.io
+
+from pcc_pipeline.errors import ModelError
+from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder, file_sha256
+from pcc_pipeline.features.vectors import FULL_WIDTH, full_vectors
+from pcc_pipeline.tracking import served_model
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """What training leaves behind, and all that it takes to classify.
+
+    Attributes:
+        classifier: fitted, with `predict_proba` over vectors of 584 numbers.
+        lexical: the fitted lexical half; None for a model that takes whole vectors.
+        vector_width: 384 where the model completes sentence vectors (or texts), 584 where it takes whole vectors.
+        encoder_digest: of the encoder that made the sentence half; empty if no encoder did.
+
+    Raises:
+        ModelError: the parts do not fit each other.
+    """
+
+    classifier: Any
+    lexical: Any | None
+    classes: tuple[str, ...]
+    model_version: str
+    embedding_model: str
+    encoder_digest: str
+    vector_width: int
+    positive_label: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.vector_width not in (SENTENCE_WIDTH, FULL_WIDTH):
+            raise ModelError(f"a model takes {SENTENCE_WIDTH} or {FULL_WIDTH} numbers, not {self.vector_width}")
+        if (self.lexical is None) != (self.vector_width == FULL_WIDTH):
+            raise ModelError(
+                f"a model for vectors of {SENTENCE_WIDTH} numbers needs a lexical half, one for {FULL_WIDTH} has none"
+            )
+        if unknown := {str(label) for label in self.classifier.classes_} - set(self.classes):
+            raise ModelError(f"the classifier gives {len(unknown)} labels that are not among the model's classes")
+
+    def probabilities(self, vectors: np.ndarray, texts: Sequence[str]) -> np.ndarray:
+        """Probabilities float64 (n, K), columns in the order of `classes`.
+
+        Args:
+            vectors: (n, 384) sentence halves, or (n, 584), used as they are.
+            texts: the n texts; unused for whole vectors.
+
+        Raises:
+            FeatureError: the vectors have another width than this model can take.
+        """
+        return served_model.class_probabilities(
+            self.classifier, self.classes, full_vectors(vectors, self.lexical, texts)
+        )
+
+
+def write_bundle(model: TrainedModel, encoder_folder: Path | None, folder: Path) -> str:
+    """Write a model's files into the empty `folder`; returns the SHA-256 of the manifest.
+
+    Args:
+        encoder_folder: where the encoder's files lie; None, or the bundled encoder's own folder, copies nothing.
+
+    Raises:
+        ModelError: the encoder is not the one of the training, or the model's types could not be read back.
+    """
+    _dump(model.classifier, folder / served_model.CLASSIFIER)
+    if model.lexical is not None:
+        _dump(model.lexical, folder / served_model.LEXICAL)
+        _copy_encoder(model, encoder_folder, folder / served_model.ENCODER)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    manifest = {
+        "format": served_model.FORMAT,
+        "model_version": model.model_version,
+        "embedding_model": model.embedding_model,
+        "encoder_digest": model.encoder_digest,
+        "classes": list(model.classes),
+        "positive_label": model.positive_label,
+        "vector_width_in": model.vector_width,
+        "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
+    }
+    written = (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
+    (folder / served_model.MANIFEST).write_bytes(written)
+    return hashlib.sha256(written).hexdigest()
+
+
+def open_bundle(folder: Path, manifest_digest: str | None, where: str) -> TrainedModel:
+    """The model in a bundle, once every digest is right.
+
+    Raises:
+        ModelError: the bundle is incomplete or was altered; the message names `where` it came from.
+    """
+    try:
+        bundle = served_model.read_bundle(folder, manifest_digest)
+    except served_model.BundleError as error:
+        raise ModelError(
+            str(error), where=where, fix="do not use this model: find out who changed it, and train or log it anew"
+        ) from error
+    manifest = bundle.manifest
+    return TrainedModel(
+        classifier=bundle.classifier,
+        lexical=bundle.lexical,
+        classes=tuple(manifest["classes"]),
+        model_version=manifest["model_version"],
+        embedding_model=manifest["embedding_model"],
+        encoder_digest=manifest["encoder_digest"],
+        vector_width=manifest["vector_width_in"],
+        positive_label=manifest["positive_label"],
+    )
+
+
+def _dump(part: Any, path: Path) -> None:
+    # Without compression a forest takes several times the room.
+    skops.io.dump(part, path, compression=zipfile.ZIP_DEFLATED, compresslevel=6)
+    # Found now, at training, and not by whoever wants to serve the model.
+    if unknown := set(skops.io.get_untrusted_types(file=path)) - set(served_model.TRUSTED_TYPES):
+        raise ModelError(
+            f"the model holds types that the reader does not trust: {', '.join(sorted(unknown))}",
+            where=path.name,
+            fix="use a model type of pcc_pipeline, or add reviewed types to TRUSTED_TYPES in tracking/served_model.py",
+        )
+
+
+def _copy_encoder(model: TrainedModel, encoder_folder: Path | None, target: Path) -> None:
+    bundled = SentenceEncoder().folder
+    source = encoder_folder or bundled
+    if served_model.folder_digest(source) != model.encoder_digest:
+        raise ModelError(
+            f"the encoder {model.embedding_model} is not the one that the model's vectors were made with",
+            where=str(source),
+            fix="embed the data and train again with one and the same preprocessing.embedding_model",
+        )
+    if source.resolve() == bundled.resolve():
+        return
+    for path in sorted(source.rglob("*")):
+        if path.is_file() and path.suffix in served_model.ENCODER_FILES:
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)

