@@ -6,6 +6,7 @@ Precedence: command line, then environment (`PCC_MODEL__CV_FOLDS=3` for `model.c
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,15 @@ class Fault:
 
 
 SectionCheck = Callable[[Any], list[Fault]]
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, but 1e-3 is a number: without the dot it would be text."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def load_params(
@@ -99,15 +109,14 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the parameter file cannot be read: {error}", where=str(path)) from error
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, _Yaml)
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {error}", where=str(path), fix="mend the line named above") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise ConfigError(f"expected sections such as `data:`, found a {type(document).__name__}", where=str(path))
-    # A section whose options are all commented out reads as null: it means "the defaults".
-    return {key: {} if value is None and key in Params.model_fields else value for key, value in document.items()}
+    return document
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -133,7 +142,7 @@ def _from_setting(text: str) -> dict[str, Any]:
 
 def _value(key: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Yaml)
     except yaml.YAMLError:
         return Fault(key, f"{text!r} is not a YAML value")
 

@@ -29,6 +29,19 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _null_sections_mean_their_defaults(cls, values: Any) -> Any:
+        # A section whose options are all commented out reads as null.
+        if not isinstance(values, dict):
+            return values
+        nested = {
+            name
+            for name, field in cls.model_fields.items()
+            if isinstance(field.get_default(call_default_factory=True, validated_data={}), BaseModel | dict)
+        }
+        return {key: value for key, value in values.items() if value is not None or key not in nested}
+
 
 class DataParams(Section):
     path: NonEmpty = "sample"
@@ -93,6 +106,7 @@ class ModelParams(Section):
     cv_folds: int = Field(default=5, ge=2, le=50)
     scoring: Scoring = "f1_macro"
     refit: bool = True
+    solver_exact: bool = False
 
     @property
     def folds_used(self) -> int:

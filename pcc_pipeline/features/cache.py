@@ -61,10 +61,11 @@ class EmbeddingCache:
                 part = keys[start : start + _KEYS_PER_QUERY]
                 marks = ",".join("?" * len(part))
                 rows = self._connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part)
-                found.update((key, np.frombuffer(blob, dtype="<f4")) for key, blob in rows)
+                whole = ((key, blob) for key, blob in rows if isinstance(blob, bytes) and len(blob) == 4 * self._width)
+                found.update((key, np.frombuffer(blob, dtype="<f4")) for key, blob in whole)
         except sqlite3.Error as error:
             raise self._failure(error) from error
-        return {key: vector for key, vector in found.items() if vector.shape == (self._width,)}
+        return {key: vector for key, vector in found.items() if np.isfinite(vector).all()}
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """Store `vectors` (len(keys), width) in one transaction."""

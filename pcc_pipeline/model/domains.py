@@ -30,7 +30,7 @@ class Number:
             return ""
         kind = "a whole number" if self.whole else "a number"
         fits = isinstance(value, int) if self.whole else isinstance(value, int | float)
-        if not fits or isinstance(value, bool) or not math.isfinite(value) or not self.low <= value <= self.high:
+        if not fits or isinstance(value, bool) or value == math.inf or not self.low <= value <= self.high:
             top = "up" if math.isinf(self.high) else f"to {self.high:g}"
             return f"is not {kind} from {self.low:g} {top}" + (", or null" if self.optional else "")
         return ""

@@ -16,7 +16,8 @@ from pcc_pipeline.features.lexical import fit_lexical
 from pcc_pipeline.features.vectors import full_vectors, needs_lexical
 from pcc_pipeline.model.balance import balance
 from pcc_pipeline.model.builders import Task
-from pcc_pipeline.model.families import build_classifier
+from pcc_pipeline.model.families import build_classifier, complete
+from pcc_pipeline.model.fast_logistic import fit_fast, replaces
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class Recipe:
         balance_method: as in `preprocessing.balance_method`.
         lexical: keyword arguments of `fit_lexical` but the seed.
         seed: of the SVD, the sampler and the classifier.
+        exact: leave every fit to scikit-learn's own solvers.
     """
 
     family: str
     balance_method: str
     lexical: Mapping[str, Any]
     seed: int
+    exact: bool = False
 
     def task(self, n_classes: int) -> Task:
         return Task(n_classes, self.seed, balanced=self.balance_method == "class_weight")
@@ -86,7 +89,13 @@ def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Reci
     Raises:
         ModelError: the hyperparameters clash, or scikit-learn refuses these rows.
     """
-    classifier = build_classifier(recipe.family, hyperparameters, recipe.task(len(np.unique(prepared.labels))))
+    task = recipe.task(len(np.unique(prepared.labels)))
+    classifier = build_classifier(recipe.family, hyperparameters, task)
+    note = f"{recipe.family} stopped before it converged; raise max_iter"
+    values = complete(recipe.family, hyperparameters)
+    if not recipe.exact and replaces(recipe.family, values, task.balanced):
+        classifier, converged = fit_fast(classifier, values, prepared.vectors, prepared.labels)
+        return FittedModel(prepared.lexical, classifier, () if converged else (note,))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         try:
@@ -98,8 +107,7 @@ def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Reci
                 fix="check the class counts; drop classes of very few rows or lower the folds the model uses inside",
             ) from error
     unfinished = any(issubclass(item.category, ConvergenceWarning) for item in caught)
-    note = f"{recipe.family} stopped before it converged; raise max_iter" if unfinished else ""
-    return FittedModel(prepared.lexical, classifier, (note,) if note else ())
+    return FittedModel(prepared.lexical, classifier, (note,) if unfinished else ())
 
 
 def predict_probabilities(classifier: Any, vectors: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ class Interval:
 
 
 Dimension = Categorical | Interval
-Space = dict[str, Dimension]
+Space = Mapping[str, Dimension]
 
 
 def space_of(family: str, space: Mapping[str, Any] | None) -> Space:

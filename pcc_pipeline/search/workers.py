@@ -6,8 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from types import TracebackType
 from typing import Any, Self
 
@@ -81,6 +81,15 @@ class WorkerPool:
             if slot.idle:
                 return slot.start(task, *arguments)
         raise RuntimeError(f"all {self.n_jobs} workers are busy")
+
+    def run_all(self, task: Callable[..., Any], argument_lists: Iterable[tuple[Any, ...]]) -> list[Any]:
+        """The results of `task(*arguments)` for each list of arguments, in order; raises what a task raised."""
+        futures: list[Future[Any]] = []
+        for arguments in argument_lists:
+            if not self.has_room:
+                wait([future for future in futures if not future.done()], return_when=FIRST_COMPLETED)
+            futures.append(self.submit(task, *arguments))
+        return [future.result() for future in futures]
 
     def shutdown(self, kill: bool = False) -> None:
         """End the workers: after their task, or at once."""

@@ -30,7 +30,8 @@ def recipe_of(params: Params) -> Recipe:
     """How every candidate and the final model are fitted."""
     options = params.preprocessing
     lexical = {**options.tfidf.model_dump(), "components": options.svd_components}
-    return Recipe(params.model.type, options.effective_balance, lexical, params.data.random_state)
+    model = params.model
+    return Recipe(model.type, options.effective_balance, lexical, params.data.random_state, model.solver_exact)
 
 
 def search(
@@ -76,12 +77,13 @@ def search(
         scorer = partial(scores, positive=positive)
         scored = FoldObjective(Path(name), recipe, len(classes), scorer)
         logger.info("preparing %d folds of %s rows", len(folds), f"{len(train.texts):,}")
-        waiting = [
-            pool.submit(prepare_fold, encoded, fit_rows, held, recipe, scored.fold_folder(number))
-            for number, (fit_rows, held) in enumerate(folds)
-        ]
-        for prepared in waiting:
-            prepared.result()
+        pool.run_all(
+            prepare_fold,
+            [
+                (encoded, fit_rows, held, recipe, scored.fold_folder(number))
+                for number, (fit_rows, held) in enumerate(folds)
+            ],
+        )
         return run_search(
             searcher,
             scored,

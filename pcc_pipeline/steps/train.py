@@ -176,9 +176,7 @@ def _positive_label(params: Params, classes: list[str]) -> str | None:
     return wanted if wanted is not None else classes[1]
 
 
-def _refit(
-    rows: Rows, sides: Sides, hyperparameters: dict[str, Any], recipe: Recipe
-) -> FittedModel:
+def _refit(rows: Rows, sides: Sides, hyperparameters: dict[str, Any], recipe: Recipe) -> FittedModel:
     """The final model learns from validation rows too; its reported scores are those of the fit that did not."""
     both = rows.take(np.sort(np.concatenate([sides.train, sides.validation])))
     logger.info("fitting again on training and validation rows together, %s rows", f"{len(both.texts):,}")

@@ -64,9 +64,7 @@ class FolderStore:
             raise _failure("write", str(path), error) from error
 
     def _path(self, name: str) -> Path:
-        if name.startswith("/") or ".." in PurePosixPath(name).parts:
-            raise StorageError(f"the object name {name!r} leads outside the store", where=self.address)
-        return self._folder / name
+        return self._folder / _inside(name, self.address)
 
 
 class BucketStore:
@@ -88,15 +86,21 @@ class BucketStore:
 
     def download(self, name: str, target: Path) -> None:
         with _bucket_errors("read", f"{self.address}/{name}"):
-            self._bucket.blob(self._prefix + name).download_to_filename(
+            self._bucket.blob(self._prefix + _inside(name, self.address)).download_to_filename(
                 str(target), timeout=_TIMEOUT_SECONDS, retry=_retry()
             )
 
     def upload(self, source: Path, name: str) -> None:
         with _bucket_errors("write", f"{self.address}/{name}"):
-            self._bucket.blob(self._prefix + name).upload_from_filename(
+            self._bucket.blob(self._prefix + _inside(name, self.address)).upload_from_filename(
                 str(source), timeout=_TIMEOUT_SECONDS, retry=_retry()
             )
+
+
+def _inside(name: str, address: str) -> str:
+    if name.startswith("/") or ".." in PurePosixPath(name).parts:
+        raise StorageError(f"the object name {name!r} leads outside the store", where=address)
+    return name
 
 
 def open_store(address: str) -> ObjectStore:
@@ -120,7 +124,7 @@ def local_copy(address: str) -> Iterator[Path]:
         yield Path(address).expanduser()
         return
     parent, _, name = address.rpartition("/")
-    if not name or parent == BUCKET_SCHEME.rstrip("/"):
+    if not name or not parent.startswith(BUCKET_SCHEME):
         raise StorageError("the address names no file", where=address, fix="write gs://bucket/path/file.csv")
     store = open_store(parent)
     with tempfile.TemporaryDirectory(prefix="pcc-") as folder:

@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib.figure import Figure as Drawing
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 # MLflow takes 100 params, 100 tags and 1000 entities in all in one log_batch call.
 _METRICS_PER_CALL, _OTHERS_PER_CALL = 800, 100

@@ -49,16 +49,22 @@ def asking(where: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         # The first line: what follows it in MLflow's messages is for its own developers.
-        said = str(error.message).split("\n", 1)[0]
+        said = _without_account(str(error.message).split("\n", 1)[0])
         raise TrackingError(f"MLflow refused or did not answer: {said}", where=where, fix=_server_fix()) from error
     except OSError as error:
-        raise TrackingError(f"MLflow cannot be reached: {error}", where=where, fix=_server_fix()) from error
+        raise TrackingError(
+            f"MLflow cannot be reached: {_without_account(str(error))}", where=where, fix=_server_fix()
+        ) from error
 
 
 def _server_fix() -> str:
-    # An address may carry an account and its password: only what follows them is shown.
-    shown = re.sub(r"//[^/@]*@", "//", str(mlflow.get_tracking_uri()))
+    shown = _without_account(str(mlflow.get_tracking_uri()))
     return f"check that MLFLOW_TRACKING_URI names a running server or a readable database; it is {shown}"
+
+
+def _without_account(message: str) -> str:
+    """A message without the account and password that an address in it may carry."""
+    return re.sub(r"//[^/@\s]*@", "//", message)
 
 
 def resolve(uri: str) -> Resolved:

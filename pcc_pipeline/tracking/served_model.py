@@ -7,7 +7,6 @@ lines that it must share with it (digests, the table of predictions, made case i
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.util
 import json
@@ -47,10 +46,7 @@ TRUSTED_TYPES = (
 )
 _TIME = "datetime64[us, UTC]"
 ENCODER_FILES = {".json", ".safetensors", ".txt", ".bin", ".model"}
-_USAGE = (
-    'Send JSON {"dataframe_split": {"columns": ["NAME"], "data": [[VALUE], …]}} or {"inputs": [{"NAME": VALUE}, …]}, '
-    "or CSV with a header row. Columns: "
-)
+_FORMS = 'Send JSON {"dataframe_split": {"columns": ["text"], "data": [["…"]]}} or {"inputs": [{"text": "…"}]}, or CSV.'
 
 
 class BundleError(Exception):
@@ -105,10 +101,8 @@ def read_bundle(folder: Path, manifest_digest: str | None = None) -> Bundle:
         raise BundleError(f"the bundle has format {form!r}; this code reads format {FORMAT}")
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     if there != listed.keys():
-        raise BundleError(
-            f"the bundle's files are not those of its manifest; missing: {sorted(listed.keys() - there) or 'none'}, "
-            f"not listed: {sorted(there - listed.keys()) or 'none'}"
-        )
+        wrong = f"missing: {sorted(listed.keys() - there)}, not listed: {sorted(there - listed.keys())}"
+        raise BundleError(f"the bundle's files are not those of its manifest; {wrong}")
     for name in sorted(there):
         if name.startswith(f"{ENCODER}/") and file_sha256(folder / name) != listed[name]:
             raise BundleError(f"{name} was altered after the model was logged: its SHA-256 is not the manifest's")
@@ -182,7 +176,7 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
             self._encoder = _load_encoder(bundle)
         _keep_requests_out_of_error_replies("text (string)" if self._takes_texts else "embeddings (584 numbers)")
 
-    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:  # noqa: ARG002
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """One row per row of `model_input`, in its order.
 
         Rows without a usable text (or vector) have null label and confidence, and `prediction_notes` says why.
@@ -194,7 +188,7 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         vectors = self._vectors(good) if self._takes_texts else np.reshape(good, (-1, FULL_WIDTH)).astype(np.float64)
         found = class_probabilities(self._bundle.classifier, self._bundle.manifest["classes"], vectors)
         given = list(model_input["case_id"]) if "case_id" in model_input else [None] * len(values)
-        frame = self._frame(_case_ids(given, values), faults, found, column)
+        frame = self._frame(_case_ids(given, values, faults), faults, found, column)
         if os.environ.get("_MLFLOW_IS_IN_SERVING_ENVIRONMENT") == "true":
             # The server would write a missing value as NaN, which is not JSON; None becomes null.
             return frame.astype(object).where(frame.notna(), None)
@@ -232,12 +226,12 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         return pd.DataFrame({name: pd.Series(cells, dtype=kinds.get(name, "str")) for name, cells in columns.items()})
 
 
-def _case_ids(given: Sequence[object], values: Sequence[object]) -> list[str]:
-    named = [None if text_fault(case) in ("missing", "blank") else str(case) for case in given]
-    return [
-        case or made_case_id(value if isinstance(value, str) else json.dumps(np.asarray(value).tolist(), default=str))
-        for case, value in zip(named, values, strict=True)
-    ]
+def _case_ids(given: Sequence[object], values: Sequence[Any], faults: Sequence[str]) -> list[str]:
+    def made(value: Any, fault: str) -> str:
+        return made_case_id(value if isinstance(value, str) else "" if fault else str(np.asarray(value).tolist()))
+
+    rows = zip(given, values, faults, strict=True)
+    return [str(case) if text_fault(case) not in ("missing", "blank") else made(*row) for case, *row in rows]
 
 
 def _load_encoder(bundle: Bundle) -> Any:
@@ -254,9 +248,7 @@ def _load_encoder(bundle: Bundle) -> Any:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return SentenceTransformer(str(folder), local_files_only=True)
 
 
@@ -271,7 +263,6 @@ def _keep_requests_out_of_error_replies(column: str) -> None:
         return
     answer: Callable[..., Any] = server.invocations
 
-    @functools.wraps(answer)
     def quiet(*args: Any, **kwargs: Any) -> Any:
         try:
             return answer(*args, **kwargs)
@@ -284,7 +275,7 @@ def _keep_requests_out_of_error_replies(column: str) -> None:
 
 
 def _refusal(error: Exception, column: str) -> MlflowException:
-    message, usage = str(error), f"{_USAGE}{column} required, case_id (string) optional."
+    message, usage = str(error), f"{_FORMS} Columns: {column} required, case_id (string) optional."
     if "unexpected error while evaluating" in message or not isinstance(error, MlflowException):
         cause = error.__context__ or error
         # Frames without values: enough to find a defect, and nothing of a request.
