@@ -85,10 +85,14 @@ def load_params(
     for name, check in (checks or {}).items():
         section = Params.model_fields[name].annotation
         assert section is not None
+        given = document.get(name) or {}
         try:
-            faults += check(section.model_validate(document.get(name) or {}))
-        except ValidationError:
-            continue  # already among the faults of the whole
+            faults += check(section.model_validate(given))
+        except ValidationError as error:
+            # These faults are already among those of the whole; what else stands there is still checked.
+            wrong = {item["loc"][0] for item in error.errors() if item["loc"]}
+            if isinstance(given, dict) and "type" not in wrong:
+                faults += check(section.model_validate({key: given[key] for key in given if key not in wrong}))
     if params is not None and whole_check is not None:
         faults += whole_check(params)
     if faults or params is None:

@@ -194,7 +194,9 @@ def _draw(units: _Units, free: Mask, share: float) -> Positions:
     target[(groups >= 3) & (target < 1)] = 1
     spare = round(float(rows.sum()) * share) - int(target.sum())
     if spare > 0:
-        remainder = np.where((groups > 1) & (target <= quota), quota - target, -1.0)
+        # A stratum whose last free group must stay to train has nothing to give.
+        free_groups = np.bincount(units.strata[free], minlength=len(groups))
+        remainder = np.where((free_groups > 1) & (target <= quota), quota - target, -1.0)
         by_remainder = np.argsort(-remainder, kind="stable")[:spare]
         target[by_remainder[remainder[by_remainder] > 0]] += 1
     chosen: list[int] = []

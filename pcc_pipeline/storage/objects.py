@@ -136,15 +136,21 @@ def local_copy(address: str) -> Iterator[Path]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the name `path` only when the block ends well: nothing half-written stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise _failure("write", str(path), error) from error
     os.close(handle)
     partial = Path(name)
     try:
         yield partial
         # mkstemp makes private files; a result is as readable as any file the user makes.
         partial.chmod(0o666 & ~_umask())
-        partial.replace(path)
+        try:
+            partial.replace(path)
+        except OSError as error:  # such as a folder of that name
+            raise _failure("write", str(path), error) from error
     finally:
         partial.unlink(missing_ok=True)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import skops.io
 
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder, file_sha256
@@ -128,6 +127,8 @@ def open_bundle(folder: Path, manifest_digest: str | None, where: str) -> Traine
 
 
 def _dump(part: Any, path: Path) -> None:
+    import skops.io
+
     # Without compression a forest takes several times the room.
     skops.io.dump(part, path, compression=zipfile.ZIP_DEFLATED, compresslevel=6)
     # Found now, at training, and not by whoever wants to serve the model.

@@ -58,8 +58,12 @@ def asking(where: str) -> Iterator[None]:
 
 
 def _server_fix() -> str:
-    shown = _without_account(str(mlflow.get_tracking_uri()))
-    return f"check that MLFLOW_TRACKING_URI names a running server or a readable database; it is {shown}"
+    return f"check that MLFLOW_TRACKING_URI names a running server or a readable database; it is {shown_address()}"
+
+
+def shown_address() -> str:
+    """MLflow's address as a message may show it."""
+    return _without_account(str(mlflow.get_tracking_uri()))
 
 
 def _without_account(message: str) -> str:

@@ -21,11 +21,13 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.errors import Interrupted, PccError
+from pcc_pipeline.errors import Interrupted, PccError, TrackingError
 from pcc_pipeline.tracking.payloads import Payload, log
-from pcc_pipeline.tracking.registry import asking
+from pcc_pipeline.tracking.registry import asking, shown_address
 
 DEFAULT_EXPERIMENT = "pcc-intent"
 # MLflow refuses longer tag values.
@@ -113,11 +115,31 @@ def read_training_run(run_id: str) -> TrainingRun:
 def _start(step: str) -> Any:
     if mlflow.active_run() is not None:
         return mlflow.start_run(run_name=step, nested=True)
+    _demand_server()
     if not os.environ.get("MLFLOW_RUN_ID"):
         if not (os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")):
             mlflow.set_experiment(DEFAULT_EXPERIMENT)
         return mlflow.start_run(run_name=step)
     return mlflow.start_run()
+
+
+def _demand_server() -> None:
+    """Ask an MLflow server for a sign of life: MLflow itself would try for minutes, in silence.
+
+    Raises:
+        TrackingError: it does not answer. Later calls keep MLflow's patience, so that a server may restart meanwhile.
+    """
+    address = mlflow.get_tracking_uri()
+    if not address.startswith(("http://", "https://")):
+        return
+    try:
+        # mlflow leaves these two untyped.
+        account = get_default_host_creds(address)  # type: ignore[no-untyped-call]
+        http_request(account, "/health", "GET", max_retries=1, timeout=10, raise_on_status=False)  # type: ignore[no-untyped-call]
+    except MlflowException as error:
+        raise TrackingError(
+            "no MLflow server answers", where=shown_address(), fix="start it, or point MLFLOW_TRACKING_URI at another"
+        ) from error
 
 
 def _status(error: BaseException) -> int:

@@ -24,7 +24,6 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-import skops.io
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INTERNAL_ERROR
 
@@ -119,6 +118,9 @@ def _read(folder: Path, name: str, listed: Mapping[str, str]) -> Any:
     content = (folder / name).read_bytes() if name in listed else b""
     if hashlib.sha256(content).hexdigest() != listed.get(name):
         raise BundleError(f"{name} was altered after the model was logged: its SHA-256 is not the manifest's")
+    # skops walks all of scikit-learn at its import, and that looks for torch: not at start-up.
+    import skops.io
+
     try:
         return skops.io.loads(content, trusted=list(TRUSTED_TYPES))
     except Exception as error:

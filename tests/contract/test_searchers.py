@@ -31,7 +31,7 @@ SPACE = {
     "max_iter": {"low": 50, "high": 400, "grid": [50, 400]},
     "solver": ["lbfgs", "saga"],
 }
-N_ITER = 13
+N_ITER = 11  # one more than the random start of tpe and gp
 METHODS = ["none", "grid", "random", "optuna-tpe", "optuna-gp", "optuna-qmc"]
 PROMISED = {"none": 1, "grid": 12}
 Make = Callable[..., Searcher]
@@ -49,7 +49,7 @@ def make(method: str, tmp_path: Path) -> Iterator[Make]:
 
     def build(seed: int = 7, n_iter: int = N_ITER, name: str | None = None, **search: Any) -> Searcher:
         kind, _, sampler = method.partition("-")
-        params = SearchParams(sampler=sampler or "tpe", **search)  # type: ignore[arg-type]
+        params = SearchParams(sampler=sampler or "tpe", **search)
         made.append(
             make_searcher(
                 kind,  # type: ignore[arg-type]
@@ -163,7 +163,7 @@ def test_a_trial_that_fails_is_marked_and_the_search_goes_on(make: Make, method:
 
 
 def test_a_search_in_which_all_fails_counts_the_reasons(make: Make) -> None:
-    def objective(hyperparameters: dict[str, Any], fold: int) -> dict[str, float]:
+    def objective(_hyperparameters: dict[str, Any], _fold: int) -> dict[str, float]:
         raise ModelError("no luck today")
 
     searcher = make()
@@ -224,6 +224,8 @@ class TestStudies:
     def test_a_study_killed_in_the_middle_loses_nothing_and_doubles_nothing(
         self, make: Make, method: str, tmp_path: Path, n_jobs: int
     ) -> None:
+        if n_jobs == 2 and method != "optuna-tpe":
+            pytest.skip("one sampler shows what workers do")
         script = tmp_path / "search.py"
         script.write_text(_KILLED.format(studies=str(tmp_path / "studies"), sampler=method[7:], n_jobs=n_jobs))
         ready = tmp_path / "ready"
@@ -270,7 +272,7 @@ done = []
 
 def main():
     searcher = make_searcher(
-        "optuna", "LogisticRegression", {{"tol": 0.01, "C": 5.0}}, SPACE, 13, 7, SearchParams(sampler="{sampler}"),
+        "optuna", "LogisticRegression", {{"tol": 0.01, "C": 5.0}}, SPACE, 11, 7, SearchParams(sampler="{sampler}"),
         {{"data": "abc", "scoring": "f1"}}, studies_dir=Path("{studies}"), default_study_name="mine",
     )
     ready = Path(sys.argv[1])

@@ -1,0 +1,105 @@
+"""What every test may use, and the watch over runs that a test leaves open."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+# Set before any library reads them: a forked tokenizer warns of its threads, and a bar for each small file is noise.
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+# An outer shell's MLflow, or the run that `mlflow run` made for the tests' own process, is no test's affair.
+for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"):
+    os.environ.pop(name, None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """A test that leaves an MLflow run active fails: the next one would log into it."""
+    yield
+    mlflow = sys.modules.get("mlflow")
+    if mlflow is None:
+        return
+    left = []
+    while (run := mlflow.active_run()) is not None:
+        left.append(run.info.run_id)
+        mlflow.end_run("KILLED")
+    if left:
+        pytest.fail(f"the test left {len(left)} active MLflow run(s): {', '.join(left)}")
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: making one takes seconds, copying one does not."""
+    from mlflow import MlflowClient
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    before = Path.cwd()
+    os.chdir(folder)  # the artifacts of its experiment 0 would otherwise lie in the repository
+    try:
+        MlflowClient(f"sqlite:///{folder}/empty.db").search_experiments()
+    finally:
+        os.chdir(before)
+    return folder / "empty.db"
+
+
+@pytest.fixture
+def mlflow_store(empty_mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An MLflow of this test's own: SQLite and artifacts under tmp_path, which is also the working folder.
+
+    Returns the folder that holds both.
+    """
+    import mlflow
+    from mlflow.tracking import fluent
+
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"):
+        monkeypatch.setenv(name, "")  # remembered, so that what MLflow writes there is undone at the end
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(fluent, "_active_experiment_id", None)
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(empty_mlflow_database, tmp_path / "mlflow.db")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    yield tmp_path
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="session")
+def sample_rows() -> pd.DataFrame:
+    """The generated sample set: 900 messages of four intents."""
+    from pcc_pipeline.data.sample import sample
+
+    return sample()
+
+
+def _real_set(name: str) -> Path:
+    folder = REPOSITORY.parent / "shared" / "data" / name
+    if not (folder / "train.parquet").is_file():
+        pytest.skip(f"the real data set {name} is not at ../shared/data of the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def banking77() -> Path:
+    """Folder with train.parquet and test.parquet: 77 intents of bank customers."""
+    return _real_set("banking77")
+
+
+@pytest.fixture(scope="session")
+def bitext() -> Path:
+    """Folder with train.parquet and test.parquet: customer-service messages with a column pcc_intent."""
+    return _real_set("pcc_bitext")
+
+
+@pytest.fixture(scope="session")
+def sage() -> Path:
+    """Folder with train.parquet and test.parquet: privacy reviews."""
+    return _real_set("sage_privacy_reviews")

@@ -1,0 +1,233 @@
+"""Whole steps as a user starts them: entry points in this process or in one of their own, each with its own MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.tracking import fluent
+
+from pcc_pipeline.data.sample import sample
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended and what it said; `err` holds its log as well."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Store:
+    """What lies in one MLflow store after commands ran."""
+
+    folder: Path
+
+    @property
+    def uri(self) -> str:
+        return f"sqlite:///{self.folder}/mlflow.db"
+
+    @property
+    def client(self) -> MlflowClient:
+        return MlflowClient(self.uri)
+
+    def runs(self) -> list[Run]:
+        """All runs of all experiments, oldest first."""
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        return list(self.client.search_runs(experiments, max_results=1000, order_by=["attributes.start_time ASC"]))
+
+    def step(self, name: str) -> Run:
+        """The newest run of a step."""
+        return [run for run in self.runs() if run.data.tags.get("pcc.step") == name][-1]
+
+    def children(self, parent: Run) -> list[Run]:
+        found = [run for run in self.runs() if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+        return sorted(found, key=lambda run: (run.info.start_time, run.info.run_name))
+
+    def files(self, run: Run) -> set[str]:
+        """Names of a run's artifacts, with their folders."""
+        found: set[str] = set()
+        folders: list[str | None] = [None]
+        while folders:
+            for entry in self.client.list_artifacts(run.info.run_id, folders.pop()):
+                if entry.is_dir:
+                    folders.append(entry.path)
+                else:
+                    found.add(entry.path)
+        return found
+
+    def file(self, run: Run, name: str) -> Path:
+        """A run's artifact on this machine."""
+        return Path(
+            mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path=name, tracking_uri=self.uri)
+        )
+
+
+Command = Callable[..., Done]
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[Store]:
+    """`folder` as working folder and place of the MLflow store; all that MLflow and an entry point set is undone."""
+    names = [name for name in os.environ if name.startswith(("MLFLOW_", "PCC_"))]
+    before = {name: os.environ.pop(name) for name in names if name != "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"}
+    uri, experiment, place = mlflow.get_tracking_uri(), fluent._active_experiment_id, Path.cwd()
+    logger = logging.getLogger("pcc_pipeline")
+    handler, level = signal.getsignal(signal.SIGTERM), logger.level
+    fluent._active_experiment_id = None
+    os.chdir(folder)
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    try:
+        yield Store(folder)
+    finally:
+        for name in [name for name in os.environ if name.startswith(("MLFLOW_", "PCC_"))]:
+            os.environ.pop(name)
+        os.environ.update(before)
+        os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+        os.chdir(place)
+        fluent._active_experiment_id = experiment
+        mlflow.set_tracking_uri(uri)
+        signal.signal(signal.SIGTERM, handler)
+        logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def entrypoints() -> Iterator[None]:
+    """The scripts' folder on the module path, as Python puts it there for a script."""
+    sys.path.insert(0, str(REPOSITORY / "entrypoints"))
+    yield
+    sys.path.remove(str(REPOSITORY / "entrypoints"))
+
+
+@pytest.fixture(scope="session")
+def embedding_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all tests, so that a text is encoded once in a session."""
+    return tmp_path_factory.mktemp("embedding-cache")
+
+
+@pytest.fixture(scope="session")
+def new_store(empty_mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Store]:
+    """A folder with an MLflow database without runs."""
+
+    def make(name: str) -> Store:
+        folder = tmp_path_factory.mktemp(name)
+        shutil.copyfile(empty_mlflow_database, folder / "mlflow.db")
+        return Store(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def in_process(entrypoints: None, embedding_cache: Path) -> Callable[[Path, str, Sequence[str]], int]:
+    """Run an entry point's own code in this process, in a folder that holds its MLflow; returns the exit code."""
+
+    def call(folder: Path, entry: str, arguments: Sequence[str]) -> int:
+        module, line = importlib.import_module(entry), importlib.import_module("command_line")
+        parser = module.parser() if hasattr(module, "parser") else line.parser_of(entry)
+        given = [*arguments]
+        if "--params-file" not in given:
+            given += ["--params-file", str(REPOSITORY / "params.yaml")]
+        if not any("preprocessing.cache_dir" in argument for argument in given):
+            given += ["--set", f"preprocessing.cache_dir={embedding_cache}"]
+        with _inside(folder):
+            return int(line.run(parser, module.step, given))
+
+    return call
+
+
+@pytest.fixture
+def store(new_store: Callable[[str], Store]) -> Store:
+    """This test's own MLflow, in a folder of its own."""
+    return new_store("store")
+
+
+@pytest.fixture
+def command(
+    in_process: Callable[[Path, str, Sequence[str]], int],
+    store: Store,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> Command:
+    """`command("train", "--data", "cases.csv")` in this test's folder, or in that of another `store`."""
+
+    def call(entry: str, *arguments: str, store: Store = store) -> Done:
+        capfd.readouterr()
+        caplog.clear()
+        code = in_process(store.folder, entry, arguments)
+        said = capfd.readouterr()
+        return Done(code, said.out, said.err + caplog.text)
+
+    return call
+
+
+def _with_vectors(frame: pd.DataFrame, label: str = "intent", width: int = 384) -> pd.DataFrame:
+    """`frame` with vectors that tell the labels apart, not too well: no encoder is needed for what is not about it."""
+    rows = []
+    for text, name in zip(frame["text"], frame[label], strict=True):
+        of_label = np.random.default_rng(int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)).normal(size=width)
+        of_text = np.random.default_rng(int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)).normal(size=width)
+        vector = of_label + 4 * of_text
+        rows.append((vector / np.linalg.norm(vector)).astype(np.float32).tolist())
+    return frame.assign(embeddings=rows)
+
+
+@pytest.fixture(scope="session")
+def with_vectors() -> Callable[..., pd.DataFrame]:
+    return _with_vectors
+
+
+@pytest.fixture(scope="session")
+def small_frame() -> pd.DataFrame:
+    """240 rows of the sample with vectors of their own."""
+    return _with_vectors(sample(240))
+
+
+@pytest.fixture(scope="session")
+def small_file(small_frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "small.parquet"
+    small_frame.to_parquet(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def outside(embedding_cache: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start a command as a user's shell would, with the virtual environment first on PATH."""
+
+    def start(folder: Path, *command: str, cwd: Path | None = None, **environment: str) -> subprocess.Popen[str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PCC_"))}
+        kept |= {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+            "PCC_PREPROCESSING__CACHE_DIR": str(embedding_cache),
+        }
+        return subprocess.Popen(
+            command,
+            cwd=cwd or folder,
+            env=kept | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    return start

@@ -1,0 +1,260 @@
+"""A registered model behind `mlflow models serve`, asked over HTTP as a caller would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+
+from pcc_pipeline.evaluation.predictions import COLUMNS
+from pcc_pipeline.features.encoder import SentenceEncoder
+from pcc_pipeline.features.lexical import fit_lexical
+from pcc_pipeline.features.vectors import full_vectors
+from pcc_pipeline.model.builders import Task
+from pcc_pipeline.model.families import build_classifier
+from pcc_pipeline.tracking import registry, served_model
+from pcc_pipeline.tracking.models import TrainedModel, log_trained_model
+
+pytestmark = pytest.mark.pipeline
+MARK = "Zanzibarkowski"
+PHRASES = {
+    "data_deletion": ("delete {}", "erase {}", "please remove {} for good", "wipe {} from your systems", "destroy {}"),
+    "opt_out": ("stop sending me {}", "unsubscribe me from {}", "no more {} please", "opt me out of {}", "end the {}"),
+    "privacy_request": ("send me a copy of {}", "show me {}", "what do you hold on {}?", "let me see {}", "export {}"),
+}
+THINGS = {
+    "data_deletion": ("my account", "all my data", "my address", "my order history"),
+    "opt_out": ("newsletters", "calls", "advertising letters", "text messages"),
+    "privacy_request": ("my personal data", "the file about me", "my stored records", "what you know of me"),
+}
+EXAMPLES = [(phrase.format(thing), label) for label in PHRASES for phrase in PHRASES[label] for thing in THINGS[label]]
+JSON, CSV = "application/json", "text/csv"
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server, its log, and the addresses of its model."""
+
+    address: str
+    log: Path
+    tracking_uri: str
+    seconds_to_ping: float
+
+    def ask(self, body: Any, kind: str = JSON) -> tuple[int, str]:
+        """Status and body of the reply to POST /invocations."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.address}/invocations", data, {"Content-Type": kind})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, refusal.read().decode()
+
+    def predict(self, body: Any, kind: str = JSON) -> list[dict[str, Any]]:
+        """The rows of a good reply, which must be JSON to the letter (no NaN)."""
+        status, text = self.ask(body, kind)
+        assert status == 200, text
+        rows = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["predictions"]
+        assert all(tuple(row) == COLUMNS for row in rows)
+        return rows  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("serving")
+    (folder / "empty").mkdir()
+    uri = f"sqlite:///{folder}/mlflow.db"
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    experiment = mlflow.create_experiment("serving", str(folder / "artifacts"))
+    texts, labels = [text for text, _ in EXAMPLES], np.array([label for _, label in EXAMPLES], dtype=object)
+    encoder, lexical = SentenceEncoder(), fit_lexical(texts)
+    classifier = build_classifier("LogisticRegression", {}, Task(3, 0))
+    classifier.fit(full_vectors(encoder.encode(texts), lexical, texts), labels)
+    model = TrainedModel(
+        classifier, lexical, tuple(PHRASES), "v20260101_000000", encoder.name, encoder.digest, 384, None
+    )
+    with mlflow.start_run(experiment_id=experiment) as run:
+        logged = log_trained_model(model, None, {})
+    number = registry.register(logged.model_uri, "served", run.info.run_id, {"pcc.version": model.model_version})
+    registry.set_alias("served", "challenger", number)
+    mlflow.set_tracking_uri(before)
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "MLFLOW_TRACKING_URI": uri,
+    }
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/served@challenger"]
+    command += ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
+    log = folder / "server.log"
+    started = time.monotonic()
+    with log.open("wb") as sink:
+        # A session of its own, so that the server's workers end with it.
+        server = subprocess.Popen(
+            command, cwd=folder / "empty", env=environment, stdout=sink, stderr=sink, start_new_session=True
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        while not _pings(address):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() - started < 180, log.read_text()
+            time.sleep(0.2)
+        yield Served(address, log, uri, time.monotonic() - started)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(20)
+        finally:
+            _end(server.pid)
+
+
+def _pings(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/ping", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
+
+
+def _end(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # all had ended at SIGTERM
+
+
+def test_three_formats_give_the_same_answer(served: Served) -> None:
+    texts = ["erase my profile", "stop the phone calls", "send me my data"]
+    wanted = ["data_deletion", "opt_out", "privacy_request"]
+    requests = {
+        "split": ({"dataframe_split": {"columns": ["text"], "data": [[text] for text in texts]}}, JSON),
+        "records": ({"dataframe_records": [{"text": text} for text in texts]}, JSON),
+        "inputs, rows": ({"inputs": [{"text": text} for text in texts]}, JSON),
+        "inputs, columns": ({"inputs": {"text": texts}}, JSON),
+        "csv": (("text\n" + "\n".join(texts)).encode(), CSV),
+    }
+    for name, (body, kind) in requests.items():
+        rows = served.predict(body, kind)
+        assert [row["predicted_label"] for row in rows] == wanted, name
+        assert [row["case_id"] for row in rows] == [served_model.made_case_id(text) for text in texts]
+        for row in rows:
+            assert 1 / 3 < row["confidence"] <= 1
+            assert (row["subtype_label"], row["prediction_notes"]) == (None, None)
+            assert (row["model_version"], row["embedding_model"]) == ("v20260101_000000", "all-MiniLM-L6-v2")
+            assert row["inference_timestamp"].endswith("+00:00")
+
+
+def test_rows_without_a_usable_text_are_marked_and_the_others_answered(served: Served) -> None:
+    data = [["a", "erase my profile"], ["b", "  "], [None, None], ["d", f"{MARK} " * 2000], ["e", "stop the calls"]]
+    data += [["f", {"deep": MARK}], ["g", 7]]
+    rows = served.predict({"dataframe_split": {"columns": ["case_id", "text"], "data": data}})
+    assert [row["predicted_label"] for row in rows] == ["data_deletion", None, None, None, "opt_out", None, None]
+    assert [row["confidence"] is None for row in rows] == [False, True, True, True, False, True, True]
+    assert [row["prediction_notes"] for row in rows] == [
+        None,
+        "not predicted: text blank",
+        "not predicted: text missing",
+        "not predicted: text longer than 10,000 characters",
+        None,
+        "not predicted: text not a string",
+        "not predicted: text not a string",
+    ]
+    assert [row["case_id"] for row in rows][:2] == ["a", "b"]
+
+
+def test_a_column_of_numbers_is_not_taken_for_texts(served: Served) -> None:
+    rows = served.predict({"dataframe_split": {"columns": ["text"], "data": [[1], [2]]}})
+    assert [row["prediction_notes"] for row in rows] == ["not predicted: text not a string"] * 2
+
+
+def test_an_empty_table_gives_an_empty_answer(served: Served) -> None:
+    assert served.predict({"dataframe_split": {"columns": ["text"], "data": []}}) == []
+
+
+BAD = {
+    "missing column": ({"dataframe_split": {"columns": ["message"], "data": [[MARK]]}}, JSON, "required column"),
+    "JSON sent as CSV": ({"dataframe_split": {"columns": ["text"], "data": [[MARK]]}}, CSV, "required column"),
+    "ragged rows": ({"dataframe_split": {"columns": ["text"], "data": [[MARK, MARK, 3]]}}, JSON, "not a table"),
+    "not JSON": (f'{{"inputs": [{{"text": "{MARK}'.encode(), JSON, "not valid JSON"),
+    "not UTF-8": (MARK.encode("utf-16"), JSON, "not valid JSON"),
+    "a bare list": ([MARK], JSON, "not a table"),
+    "a bare text": (MARK, JSON, ""),
+    "unknown form": ({"rows": [{"text": MARK}]}, JSON, ""),
+    "two forms": ({"inputs": [MARK], "instances": [MARK]}, JSON, "not a table"),
+    "an empty list": ({"inputs": []}, JSON, ""),
+    "CSV without header": (f"{MARK} says delete\n{MARK} says stop".encode(), CSV, "required column"),
+    "CSV with ragged rows": (f"text\na\n{MARK},{MARK},c".encode(), CSV, "not a table"),
+    "CSV not UTF-8": (b"text\n\xff\xfe" + MARK.encode(), CSV, ""),
+    "parquet that is none": (MARK.encode(), "application/x-parquet", ""),
+    "another type": (MARK.encode(), "text/html", ""),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_request_is_refused_and_nothing_of_it_repeated(served: Served, name: str) -> None:
+    body, kind, said = BAD[name]
+    status, text = served.ask(body, kind)
+    assert 400 <= status < 500, (status, text)
+    assert said in text
+    assert MARK not in text
+    assert "Traceback" not in text
+    assert MARK not in served.log.read_text()
+    assert len(served.predict({"inputs": [{"text": "delete my data"}]})) == 1
+
+
+def test_many_callers_at_once_get_their_own_answers(served: Served) -> None:
+    def one(number: int) -> bool:
+        text, label = EXAMPLES[number % len(EXAMPLES)]
+        rows = served.predict({"inputs": [{"text": text, "case_id": str(number)}]})
+        return (rows[0]["case_id"], rows[0]["predicted_label"]) == (str(number), label)
+
+    with ThreadPoolExecutor(8) as callers:
+        assert all(callers.map(one, range(64)))
+
+
+def test_the_model_works_where_this_package_does_not_exist(served: Served, tmp_path: Path) -> None:
+    """And shows no text on the way; the environment has no network address of a model hub to fall back on."""
+    code = (
+        "import sys, json; sys.modules['pcc_pipeline'] = None\n"
+        "import mlflow, pandas as pd\n"
+        "model = mlflow.pyfunc.load_model('models:/served@challenger')\n"
+        f"answer = model.predict(pd.DataFrame({{'text': ['erase my profile', '{MARK}']}}))\n"
+        "assert not [name for name in sys.modules if name.startswith('pcc_pipeline.')]\n"
+        "import os; assert os.environ['HF_HUB_OFFLINE'] == '1'\n"
+        "print(json.dumps([list(answer.columns), answer['predicted_label'][0]]))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["MLFLOW_TRACKING_URI"] = served.tracking_uri
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [list(COLUMNS), "data_deletion"]
+    assert MARK not in done.stdout + done.stderr
+
+
+def test_the_log_of_the_whole_session_holds_no_text(served: Served) -> None:
+    served.predict({"inputs": [{"text": f"{MARK} wants this deleted"}]})
+    log = served.log.read_text()
+    assert "/invocations" in log
+    assert MARK not in log

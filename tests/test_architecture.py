@@ -1,0 +1,265 @@
+"""The floors of the house: which module may import which, and what the entry points may cost."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+PACKAGE = "pcc_pipeline"
+ROOT = REPOSITORY / PACKAGE
+ENTRYPOINTS = REPOSITORY / "entrypoints"
+
+# Each floor may import those before it. tracking and storage stand side by side: see SIDE_BY_SIDE.
+FLOORS = ("errors", "config", "data", "features", "model", "search", "evaluation", "tracking", "storage", "steps")
+SIDE_BY_SIDE = {frozenset({"tracking", "storage"})}
+
+# Vendors that one floor alone may import.
+VENDOR_OF_FLOOR = {"mlflow": "tracking", "google": "storage"}
+
+# Slow to import, so only imported inside what needs them.
+HEAVY = ("torch", "sentence_transformers", "google", "matplotlib", "optuna")
+HEAVY_AT_THE_TOP = {
+    "search/optuna_searcher.py": ("optuna", "the factory in searchers.py imports this module for method optuna only"),
+    "search/optuna_storage.py": ("optuna", "only optuna_searcher.py and the factory's optuna branch import it"),
+}
+# Modules that may be imported inside functions only, but for the modules named, which are themselves such.
+LAZY_MODULES = {
+    "pcc_pipeline.search.optuna_searcher": set[str](),
+    "pcc_pipeline.search.optuna_storage": {"search/optuna_searcher.py"},
+}
+
+SCRIPT_LINES, MODULE_LINES = 40, 300
+# Not an entry point: the code that the entry points share.
+SHARED_BY_SCRIPTS = "command_line.py"
+SCRIPTS = sorted(path.stem for path in ENTRYPOINTS.glob("*.py") if path.name != SHARED_BY_SCRIPTS)
+NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import: the dotted module, the line, and whether it runs when the file is imported."""
+
+    module: str
+    line: int
+    at_the_top: bool
+
+    def is_of(self, package: str) -> bool:
+        return self.module == package or self.module.startswith(f"{package}.")
+
+
+def imports_of(source: str) -> Iterator[Import]:
+    """Every import of a source text, those inside functions and under TYPE_CHECKING included."""
+    yield from _imports(ast.parse(source), at_the_top=True)
+
+
+def _imports(node: ast.AST, at_the_top: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for name in child.names:
+                yield Import(name.name, child.lineno, at_the_top)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, f"line {child.lineno}: a relative import hides its floor"
+            assert child.module is not None
+            # `from pcc_pipeline import tracking` imports a floor by its name.
+            names = [f"{child.module}.{name.name}" for name in child.names] if child.module == PACKAGE else []
+            for module in names or [child.module]:
+                yield Import(module, child.lineno, at_the_top)
+        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _imports(child, at_the_top=False)
+        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for part in child.body:
+                yield from _imports(ast.Module([part], []), at_the_top=False)
+            for part in child.orelse:
+                yield from _imports(ast.Module([part], []), at_the_top)
+        else:
+            yield from _imports(child, at_the_top)
+
+
+def modules() -> Iterator[tuple[str, str, list[Import]]]:
+    """(path under the package, floor, imports) of each module of the package."""
+    for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        yield name, name.split("/")[0].removesuffix(".py"), list(imports_of(path.read_text(encoding="utf-8")))
+
+
+def test_the_reader_of_imports_sees_all_ways_to_import() -> None:
+    """Otherwise the rules below would hold of nothing."""
+    source = (
+        "import optuna.trial as t\nfrom pcc_pipeline import tracking, __version__\n"
+        "class A:\n    import torch\ndef f():\n    import mlflow\n"
+        "if TYPE_CHECKING:\n    import matplotlib\nelse:\n    import google.auth\n"
+        "try:\n    import a\nexcept E:\n    import b\n"
+    )
+    found = {(item.module, item.at_the_top) for item in imports_of(source)}
+    assert found == {
+        ("optuna.trial", True),
+        ("pcc_pipeline.tracking", True),
+        ("pcc_pipeline.__version__", True),
+        ("torch", True),
+        ("mlflow", False),
+        ("matplotlib", False),
+        ("google.auth", True),
+        ("a", True),
+        ("b", True),
+    }
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    found = {floor for _, floor, _ in modules()}
+    assert found == {"__init__", *FLOORS}
+
+
+def test_each_floor_imports_only_the_floors_above_it_in_the_design() -> None:
+    wrong = []
+    for name, floor, imports in modules():
+        for item in imports:
+            if not item.is_of(PACKAGE) or item.module == f"{PACKAGE}.__version__":
+                continue
+            other = item.module.split(".")[1]
+            if floor == "__init__":
+                wrong.append(f"{name}:{item.line} imports {item.module}; the package's own file imports nothing")
+            elif other != floor and (
+                FLOORS.index(other) > FLOORS.index(floor) or frozenset({other, floor}) in SIDE_BY_SIDE
+            ):
+                wrong.append(f"{name}:{item.line} ({floor}) imports {item.module}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(("vendor", "owner"), VENDOR_OF_FLOOR.items())
+def test_one_floor_alone_imports_a_vendor(vendor: str, owner: str) -> None:
+    users = {
+        (floor, f"{name}:{item.line}") for name, floor, imports in modules() for item in imports if item.is_of(vendor)
+    }
+    assert users, f"nobody imports {vendor}: is the rule still about anything?"
+    wrong = [place for floor, place in users if floor != owner]
+    assert not wrong, f"only {owner} may import {vendor}: {wrong}"
+
+
+def test_heavy_packages_are_imported_inside_what_needs_them() -> None:
+    wrong, excused = [], set()
+    for name, _, imports in modules():
+        for item in imports:
+            heavy = next((package for package in HEAVY if item.is_of(package)), None)
+            if heavy is None or not item.at_the_top:
+                continue
+            if HEAVY_AT_THE_TOP.get(name, ("",))[0] == heavy:
+                excused.add(name)
+            else:
+                wrong.append(f"{name}:{item.line} imports {item.module} at the top")
+    assert not wrong, "\n".join(wrong)
+    assert excused == set(HEAVY_AT_THE_TOP), "an exception that excuses nothing is to be removed"
+
+
+def test_modules_that_may_be_heavy_are_themselves_imported_lazily() -> None:
+    wrong = [
+        f"{name}:{item.line} imports {item.module} at the top"
+        for name, _, imports in modules()
+        for item in imports
+        if item.at_the_top and item.module in LAZY_MODULES and name not in LAZY_MODULES[item.module]
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_entry_points_import_their_shared_code_and_lazily_the_steps() -> None:
+    wrong = []
+    for script in SCRIPTS:
+        for item in imports_of((ENTRYPOINTS / f"{script}.py").read_text(encoding="utf-8")):
+            standard = item.module.split(".")[0] in sys.stdlib_module_names
+            ours = item.module == "command_line"
+            lazily = not item.at_the_top and (item.is_of(f"{PACKAGE}.steps") or item.is_of(f"{PACKAGE}.errors"))
+            if not (standard or ours or lazily):
+                wrong.append(f"{script}.py:{item.line} imports {item.module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_shared_code_of_entry_points_imports_nothing_heavy_at_the_top() -> None:
+    """Inside functions it may take steps and errors, and mlflow, to name the address of the tracking store."""
+    wrong = []
+    for item in imports_of((ENTRYPOINTS / SHARED_BY_SCRIPTS).read_text(encoding="utf-8")):
+        if item.module.split(".")[0] in sys.stdlib_module_names:
+            continue
+        allowed = item.module == "mlflow" or item.is_of(f"{PACKAGE}.steps") or item.is_of(f"{PACKAGE}.errors")
+        if item.at_the_top or not allowed:
+            wrong.append(f"{SHARED_BY_SCRIPTS}:{item.line} imports {item.module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_is_longer_than_300_lines() -> None:
+    files = [*ROOT.rglob("*.py"), *ENTRYPOINTS.glob("*.py")]
+    counted = {path.relative_to(REPOSITORY).as_posix(): len(path.read_text("utf-8").splitlines()) for path in files}
+    assert {name: lines for name, lines in counted.items() if lines > MODULE_LINES} == {}
+
+
+def test_no_entry_point_is_longer_than_40_lines() -> None:
+    counted = {script: len((ENTRYPOINTS / f"{script}.py").read_text("utf-8").splitlines()) for script in SCRIPTS}
+    assert {name: lines for name, lines in counted.items() if lines > SCRIPT_LINES} == {}
+
+
+def test_modules_are_named_for_their_subject() -> None:
+    files = [*ROOT.rglob("*.py"), *ENTRYPOINTS.glob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
+    folders = [path for path in ROOT.rglob("*") if path.is_dir()]
+    assert [path for path in [*files, *folders] if path.stem in NAMELESS] == []
+
+
+def _modules_after(statement: str) -> set[str]:
+    """What a fresh interpreter has imported after `statement`."""
+    code = f"{statement}\nimport json, sys\nprint('\\nMODULES' + json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=True
+    )
+    return set(json.loads(done.stdout.rpartition("MODULES")[2]))
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    loaded = _modules_after(f"import {PACKAGE}")
+    assert {name for name in loaded if name.startswith(PACKAGE)} == {PACKAGE}
+    assert not loaded & {"pandas", "numpy", "sklearn", "mlflow", "pydantic", "yaml", *HEAVY}
+
+
+def test_importing_every_step_leaves_what_only_some_runs_need() -> None:
+    steps = sorted(path.stem for path in (ROOT / "steps").glob("*.py") if path.stem != "__init__")
+    loaded = _modules_after("\n".join(f"import {PACKAGE}.steps.{step}" for step in steps))
+    assert f"{PACKAGE}.steps.train" in loaded
+    unwanted = {"torch", "optuna", "sentence_transformers", "transformers", "google.cloud.storage", "matplotlib"}
+    assert not loaded & unwanted
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_answers_without_loading_a_library(script: str) -> None:
+    """The program text runs as given; what it had imported is read when it ends."""
+    code = (
+        "import atexit, json, runpy, sys\n"
+        "atexit.register(lambda: print('\\nMODULES' + json.dumps(sorted(sys.modules))))\n"
+        f"sys.path.insert(0, 'entrypoints')\nsys.argv = ['entrypoints/{script}.py', '--help']\n"
+        f"runpy.run_path('entrypoints/{script}.py', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    shown, _, listed = done.stdout.rpartition("MODULES")
+    assert "--params-file" in shown
+    assert "--set" in shown
+    unwanted = {"pandas", "numpy", "sklearn", "mlflow", "torch", "pydantic", "yaml", *HEAVY} - {"google"}
+    assert not set(json.loads(listed)) & unwanted
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_each_entry_point_prints_its_help_as_a_program(script: str) -> None:
+    command = [sys.executable, f"entrypoints/{script}.py", "--help"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: {script}.py")
+
+
+def test_every_entry_point_of_the_project_file_is_a_script() -> None:
+    import yaml
+
+    project = yaml.safe_load((REPOSITORY / "MLproject").read_text(encoding="utf-8"))
+    assert set(project["entry_points"]) == set(SCRIPTS)

@@ -1,0 +1,241 @@
+"""The README tells the truth: every command, option, file and table in it is held against what is there."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import click
+import pytest
+import yaml
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.config.schema import ContractColumn, SearchMethod
+from pcc_pipeline.evaluation.predictions import COLUMNS
+from pcc_pipeline.model.families import FAMILIES
+from pcc_pipeline.steps.parameters import NAMED_OPTIONS, resolve
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PROJECT = yaml.safe_load((REPOSITORY / "MLproject").read_text(encoding="utf-8"))["entry_points"]
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+SPANS = sorted(set(re.findall(r"`([^`\n]+)`", PROSE)))
+
+# Files that runs make, artifacts, and places on the user's machine: named in the README and not in the repository.
+MADE = {
+    ".venv",
+    "outputs/",
+    "outputs/embedded/",
+    "outputs/studies",
+    "mlflow.db",
+    "mlruns/",
+    "rejected.parquet",
+    "trials.parquet",
+    "predictions.parquet",
+    "metrics.json",
+    "metadata.json",
+}
+
+
+def shell_lines() -> list[str]:
+    """The commands of the shell blocks, and those in the prose."""
+    blocks = [line.partition("  #")[0].strip() for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
+    prose = [span for span in SPANS if re.match(r"(?:[A-Z_]+=\S+ )*(?:make|mlflow run) ", span)]
+    return [line.replace("<entry point>", "main") for line in [*blocks, *prose] if line]
+
+
+def words_of(line: str) -> tuple[dict[str, str], list[str]]:
+    """Variables set in front of a command, and its words."""
+    words, environment = shlex.split(line), {}
+    while words and re.fullmatch(r"[A-Z_]+[A-Z0-9_]*=.*", words[0]):
+        name, _, value = words.pop(0).partition("=")
+        environment[name] = value
+    return environment, words
+
+
+LINES = shell_lines()
+
+
+def commands(*start: str) -> list[str]:
+    found = [line for line in LINES if words_of(line)[1][: len(start)] == list(start)]
+    assert found, f"the README shows no command {' '.join(start)}"
+    return found
+
+
+def table(*head: str) -> list[list[str]]:
+    """The rows of the table with these column names, each cell as text."""
+    pattern = r"^\| " + r" \| ".join(re.escape(name) for name in head) + r" \|\n\|[-|]+\|\n((?:\|.*\|\n)+)"
+    found = re.findall(pattern, README, flags=re.MULTILINE)
+    assert len(found) == 1, f"{len(found)} tables headed {head}"
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip("|"))] for row in found[0].splitlines()]
+
+
+def names_in(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def settings_of(words: list[str], name: str) -> list[str]:
+    """The values of a repeated option such as -P."""
+    return [words[place + 1] for place, word in enumerate(words) if word == name]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_command_is_of_a_kind_that_is_checked(line: str) -> None:
+    """A new kind of command needs a test below."""
+    _, words = words_of(line)
+    known = ("make", "mlflow", "python", "python3.11", "source", "pip", "curl", "export")
+    assert words, line
+    assert words[0] in known
+
+
+@pytest.mark.parametrize("line", commands("make"))
+def test_make_targets_and_variables_exist(line: str) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    arguments = words_of(line)[1][1:]
+    targets = [word for word in arguments if "=" not in word]
+    assert targets, line
+    for target in targets:
+        assert re.search(rf"^{re.escape(target)}:", makefile, flags=re.MULTILINE), f"no target {target}"
+    for name in [word.partition("=")[0] for word in arguments if "=" in word]:
+        assert re.search(rf"^{name} \?=", makefile, flags=re.MULTILINE), f"no variable {name}"
+
+
+def project_commands() -> Iterator[str]:
+    """Every `mlflow run`, and what `make run ARGS=…` adds to it."""
+    yield from commands("mlflow", "run", ".")
+    for line in commands("make", "run"):
+        for word in words_of(line)[1]:
+            if word.startswith("ARGS="):
+                yield f"mlflow run . {word.removeprefix('ARGS=')}"
+
+
+@pytest.mark.parametrize("line", list(project_commands()))
+def test_mlflow_run_names_parameters_that_exist_and_options_that_resolve(line: str) -> None:
+    environment, words = words_of(line)
+    entry = next(iter(settings_of(words, "-e")), "main")
+    given = dict(pair.split("=", 1) for pair in settings_of(words, "-P"))
+    assert given.keys() <= PROJECT[entry]["parameters"].keys()
+    named = {name: value for name, value in given.items() if name in NAMED_OPTIONS}
+    params = resolve(REPOSITORY / "params.yaml", named, [given["set"]] if "set" in given else [], environment)
+    for name, value in named.items():
+        assert params.flat()[NAMED_OPTIONS[name]] == value
+
+
+@pytest.mark.parametrize("line", [*commands("mlflow"), "mlflow ui --host 127.0.0.1 --port 5000"])
+def test_mlflow_has_the_commands_and_options(line: str) -> None:
+    from mlflow.cli import cli
+
+    words, command = words_of(line)[1][1:], cli
+    while isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), words.pop(0))
+    assert command is not None
+    command.make_parser(click.Context(command)).parse_args(words)
+
+
+@pytest.mark.parametrize("line", commands("python"))
+def test_scripts_take_the_options(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, (_, script, *options) = words_of(line)
+    assert (REPOSITORY / script).is_file()
+    monkeypatch.setattr(sys, "path", [str(REPOSITORY / "entrypoints"), *sys.path])
+    parser = importlib.import_module("command_line").parser_of("")
+    found = vars(parser.parse_args(options))
+    resolve(REPOSITORY / "params.yaml", {n: found[n] for n in NAMED_OPTIONS if found[n] != "from-params-file"})
+
+
+def test_pip_installs_what_make_installs() -> None:
+    (line,) = commands("pip")
+    assert line == "pip install -c constraints.txt -e ."
+    assert "install --quiet --disable-pip-version-check -c constraints.txt -e" in (REPOSITORY / "Makefile").read_text()
+
+
+def test_the_request_that_curl_sends_is_json_with_the_column_that_the_model_takes() -> None:
+    (line,) = commands("curl")
+    words = words_of(line)[1]
+    assert [list(row) for row in json.loads(settings_of(words, "-d")[0])["inputs"]] == [["text"]]
+    (serve,) = commands("mlflow", "models", "serve")
+    assert f":{settings_of(words_of(serve)[1], '-p')[0]}/invocations" in words[1]
+
+
+@pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "yaml"])
+@pytest.mark.parametrize("method", get_args(SearchMethod))
+def test_configuration_examples_load(block: str, method: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(block, encoding="utf-8")
+    resolve(path, {"search_method": method})
+
+
+@pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "python"])
+def test_python_examples_are_python(block: str) -> None:
+    """They are run on a real store in pipeline/test_notebooks.py."""
+    compile(block, "README.md", "exec")
+
+
+def test_every_dotted_key_is_an_option() -> None:
+    known = set(Params().flat()) | {"model.hyperparameters"}
+    sections = "|".join(Params.model_fields)
+    named = {span.partition("=")[0] for span in SPANS if re.fullmatch(rf"(?:{sections})\.[a-z_.]+(?:=\S+)?", span)}
+    assert len(named) > 10
+    assert named - known == set()
+
+
+def test_every_file_named_is_there_or_is_made_by_a_run() -> None:
+    suffixes = r"\.(?:py|ipynb|md|yaml|yml|toml|txt|json|parquet|db|png)"
+    paths = {
+        span
+        for span in SPANS
+        if re.fullmatch(rf"[\w./-]+(?:{suffixes}|/)|[\w.-]+(?:/[\w.-]+)+|MLproject|Makefile|\.\w+", span)
+        and not span.startswith(("http", "figures/", "test/", "train/", "val/", "cv/", "."))
+    } | {span for span in SPANS if span.startswith(".ci")}
+    assert {"params.yaml", "tests/test_architecture.py", ".ci/run"} <= paths
+    assert sorted(path for path in paths - MADE if not (REPOSITORY / path).exists()) == []
+
+
+def test_links_within_the_repository_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert [link for link in links if "://" not in link and not (REPOSITORY / link.partition("#")[0]).exists()] == []
+
+
+def test_the_tables_of_entry_points_and_parameters_equal_the_project_file() -> None:
+    assert [names_in(row[0]) for row in table("entry point", "what it does")] == [[name] for name in PROJECT]
+    rows = table("parameter", "stands for", "of")
+    for entry, described in PROJECT.items():
+        shown = [names_in(row[0])[0] for row in rows if row[2] == "all" or entry in names_in(row[2])]
+        assert shown == list(described["parameters"]), entry
+    stand_for = {names_in(row[0])[0]: names_in(row[1])[0] for row in rows if names_in(row[0])[0] in NAMED_OPTIONS}
+    assert stand_for == NAMED_OPTIONS
+
+
+def test_the_tables_of_columns_search_methods_and_floors_are_whole() -> None:
+    columns = [name for row in table("column", "type", "rule") for name in names_in(row[0])]
+    assert columns == ["text", "intent", *get_args(ContractColumn)]
+    methods = [names_in(row[0])[0] for row in table("`search_method`", "what it tries")]
+    assert methods == list(get_args(SearchMethod))
+    floors = {names_in(row[0])[0] for row in table("floor", "what is there")}
+    there = {path for path in (REPOSITORY / "pcc_pipeline").iterdir() if not path.name.startswith(("__", "py.typed"))}
+    assert floors == {f"pcc_pipeline/{path.name}{'/' if path.is_dir() else ''}" for path in there}
+
+
+def test_model_types_and_prediction_columns_are_named() -> None:
+    types = next(line for line in README.splitlines() if line.startswith("Classifiers (`model.type`)"))
+    assert [name for name in names_in(types) if name[0].isupper()] == list(FAMILIES)
+    answer = next(line for line in README.splitlines() if line.startswith("The answer has the downstream"))
+    assert [name for name in names_in(answer) if name in COLUMNS][: len(COLUMNS)] == list(COLUMNS)
+
+
+def test_the_defaults_that_the_readme_states_are_the_defaults() -> None:
+    params = Params()
+    assert "drawn at random (default)" in README
+    assert params.model.search_method == "random"
+    assert params.model.type == "LogisticRegression"
+    assert params.model.refit
+    assert f"`{params.registry.model_name}`" in README
+    assert f"`{params.preprocessing.cache_dir}`" in README
+    assert f"under `{params.output.studies_dir}`" in README
+    assert f"`{params.output.embedded_dir}/`" in README

@@ -1,0 +1,322 @@
+"""From a file, the environment and the command line to one configuration, or to one message with every fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pcc_pipeline.config import Fault, Params, load_params
+from pcc_pipeline.config.schema import ModelParams
+from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.model.builders import Task
+from pcc_pipeline.model.families import build_classifier
+from pcc_pipeline.steps.parameters import NAMED_OPTIONS, resolve
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults_of(error: ConfigError) -> list[str]:
+    return [line.removeprefix("  - ") for line in str(error).splitlines() if line.startswith("  - ")]
+
+
+def test_without_a_file_the_defaults_are_in_force() -> None:
+    assert load_params(None) == Params()
+
+
+def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+    path = written(tmp_path, "data: {test_size: 2, pathh: a.csv}\nmodel: {search_method: bayes}\nmodell: {}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_params(path, {"model.cv_folds": "many"}, ["nonsense"], {"PCC_LOGGING__LEVEL": "LOUD"})
+    found = faults_of(caught.value)
+    assert "the configuration has 7 faults:" in str(caught.value)
+    assert {fault.split(":")[0] for fault in found} == {
+        "set",
+        "data.test_size",
+        "data.pathh",
+        "model.search_method",
+        "model.cv_folds",
+        "modell",
+        "logging.level",
+    }
+    assert f"where: {path}" in str(caught.value)
+
+
+def test_faults_of_hyperparameters_stand_beside_those_of_the_schema() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(None, {}, ["model.hyperparameters.D=1 data.test_size=2 model.hyperparameters.C=big"])
+    found = dict(fault.split(": ", 1) for fault in faults_of(caught.value))
+    assert set(found) == {"model.hyperparameters.D", "data.test_size", "model.hyperparameters.C"}
+    assert "LogisticRegression has no such hyperparameter; there are C, penalty" in found["model.hyperparameters.D"]
+
+
+def test_an_unknown_key_is_told_with_the_closest_name_and_all_names() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_params(None, {"model.serch_method": "grid", "datta.path": "x", "preprocessing.tfidf.analyser": "word"})
+    found = dict(fault.split(": ", 1) for fault in faults_of(caught.value))
+    assert found["model.serch_method"].startswith("no such option (did you mean search_method?); there are type, ")
+    assert found["datta"].startswith("no such option (did you mean data?); there are data, preprocessing, ")
+    assert "(did you mean analyzer?); there are analyzer, ngram_range" in found["preprocessing.tfidf.analyser"]
+
+
+def test_an_unknown_key_like_no_other_is_told_without_a_guess() -> None:
+    with pytest.raises(ConfigError, match=r"data\.zzz: no such option; there are path, test_path, .*, schema, "):
+        load_params(None, {"data.zzz": 1})
+
+
+def test_the_file_spells_schema_as_the_contract_does(tmp_path: Path) -> None:
+    params = load_params(written(tmp_path, "data: {schema: [case_id, timestamp]}"))
+    assert params.data.required_columns == ("case_id", "timestamp")
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "model: {cv_folds: 3, n_iter: 3, scoring: f1}\nsearch: {n_jobs: 3}")
+    environment = {"PCC_MODEL__CV_FOLDS": "4", "PCC_MODEL__N_ITER": "4", "PCC_MODEL__SCORING": "accuracy"}
+    model = load_params(path, {"model.n_iter": 6}, ["model.n_iter=5 model.cv_folds=5"], environment).model
+    assert (model.cv_folds, model.n_iter, model.scoring) == (5, 6, "accuracy")
+    assert load_params(path, environment=environment).model.cv_folds == 4
+    assert load_params(path, environment=environment).search.n_jobs == 3
+
+
+def test_variables_that_are_not_options_are_left_alone() -> None:
+    assert load_params(None, environment={"PCC_HOME": "/x", "PATH": "/bin", "XPCC_MODEL__CV_FOLDS": "0"}) == Params()
+
+
+def test_a_misspelt_variable_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"model\.cv_fold: no such option \(did you mean cv_folds\?\)"):
+        load_params(None, environment={"PCC_MODEL__CV_FOLD": "3"})
+
+
+def test_set_takes_several_options_and_yaml_values() -> None:
+    text = "model.cv_folds=3 preprocessing.balance=false data.path='my file.csv' search.timeout=1.5"
+    more = (
+        'model.hyperparameters.C=1e-3 model.hyperparameters.solver=saga data.group_column=null "data.schema=[case_id]"'
+    )
+    params = load_params(None, {}, [text, more])
+    assert params.model.cv_folds == 3
+    assert params.preprocessing.balance is False
+    assert params.data.path == "my file.csv"
+    assert params.search.timeout == 1.5
+    assert params.data.group_column is None
+    assert params.data.required_columns == ("case_id",)
+    assert params.model.hyperparameters == {"C": 1e-3, "solver": "saga"}
+
+
+def test_the_later_setting_wins() -> None:
+    assert load_params(None, {}, ["model.n_iter=1", "model.n_iter=2 model.n_iter=3"]).model.n_iter == 3
+
+
+def test_a_value_may_hold_an_equals_sign() -> None:
+    address = "postgresql://u@h/s?sslmode=require"
+    params = load_params(None, {"model.search_method": "optuna"}, [f"search.storage={address}"])
+    assert params.search.storage == address
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.cv_folds", r"set: 'model\.cv_folds' is not of the form section\.option=value"),
+        ("cv_folds=3", r"cv_folds: an option is named by its dotted key.*did you mean model\.cv_folds\?"),
+        ("model.cv_folds=[1", r"model\.cv_folds: '\[1' is not a YAML value"),
+        ("data.path='a.csv", r"set: .* cannot be split into key=value pairs: No closing quotation"),
+        ("=3", "an option is named by its dotted key"),
+        ("model.=3", r"model\.: no such option"),
+        ("model..cv_folds=3", "no such option"),
+        ("model.cv_folds.x=3", r"model\.cv_folds: .*valid integer"),
+        ("model=3", "an option is named by its dotted key"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_told(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_params(None, {}, [setting])
+
+
+def test_an_option_below_an_unknown_section_of_plain_text_is_told(tmp_path: Path) -> None:
+    """The file's `model: 3` gives way to the override, which says what a section is."""
+    assert load_params(written(tmp_path, "model: 3"), {"model.n_iter": 2}).model.n_iter == 2
+    with pytest.raises(ConfigError, match=r"model: 3: .*dictionary"):
+        load_params(written(tmp_path, "model: 3"))
+
+
+def test_a_section_of_comments_means_the_defaults(tmp_path: Path) -> None:
+    path = written(tmp_path, "data:\n  # path: x\nmodel:\nlogging: {level: ERROR}\n")
+    params = load_params(path)
+    assert (params.data, params.logging.level) == (Params().data, "ERROR")
+    assert load_params(path, {"model.n_iter": 2}).model.n_iter == 2
+
+
+def test_a_null_section_within_a_section_means_the_defaults(tmp_path: Path) -> None:
+    params = load_params(written(tmp_path, "preprocessing:\n  tfidf:\nmodel:\n  hyperparameters:\n"))
+    assert params == Params()
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    assert load_params(written(tmp_path, "# nothing\n")) == Params()
+
+
+def test_an_unknown_null_section_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"modle: no such option \(did you mean model\?\)"):
+        load_params(written(tmp_path, "modle:\n"))
+
+
+def test_a_file_that_is_not_yaml_is_told_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "data:\n  path: [a\nmodel: {}\n")
+    with pytest.raises(ConfigError, match=r"(?s)not valid YAML: .*line 3.*where: .*params\.yaml"):
+        load_params(path)
+
+
+@pytest.mark.parametrize(("text", "kind"), [("- data\n- model\n", "list"), ("data", "str"), ("3", "int")])
+def test_a_file_without_sections_is_told(tmp_path: Path, text: str, kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"expected sections such as `data:`, found a {kind}"):
+        load_params(written(tmp_path, text))
+
+
+def test_a_key_that_is_not_text_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="1"):
+        load_params(written(tmp_path, "1: {path: x}\n"))
+    with pytest.raises(ConfigError, match=r"data\.3"):
+        load_params(written(tmp_path, "data: {3: x}\n"))
+
+
+def test_a_missing_file_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)no such parameter file.*where: nowhere\.yaml.*an existing path"):
+        load_params("nowhere.yaml")
+
+
+def test_a_folder_or_a_binary_file_in_its_place_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the parameter file cannot be read"):
+        load_params(tmp_path)
+    (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00d")
+    with pytest.raises(ConfigError, match="the parameter file cannot be read"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_yaml_that_would_build_python_objects_is_refused(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    path = written(tmp_path, f"data: !!python/object/apply:os.system ['touch {mark}']\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_params(path)
+    assert not mark.exists()
+
+
+def test_section_checks_run_though_another_section_is_wrong() -> None:
+    def check(model: ModelParams) -> list[Fault]:
+        return [Fault("model.type", f"{model.type} is not to my taste")]
+
+    with pytest.raises(ConfigError) as caught:
+        load_params(None, {"data.test_size": 2}, checks={"model": check})
+    assert [fault.split(":")[0] for fault in faults_of(caught.value)] == ["data.test_size", "model.type"]
+
+
+def test_the_check_of_the_whole_runs_on_valid_sections_only() -> None:
+    seen: list[Params] = []
+
+    def check(params: Params) -> list[Fault]:
+        seen.append(params)
+        return [Fault("", "no")]
+
+    with pytest.raises(ConfigError, match="1 fault:\n  - no"):
+        load_params(None, whole_check=check)
+    assert len(seen) == 1
+    with pytest.raises(ConfigError):
+        load_params(None, {"data.test_size": 2}, whole_check=check)
+    assert len(seen) == 1
+
+
+def test_named_options_stand_for_their_keys() -> None:
+    params = resolve(
+        None,
+        {
+            "data": "a.csv",
+            "test_data": "b.csv",
+            "label": "kind",
+            "search_method": "grid",
+            "n_iter": "7",
+            "model_type": None,
+        },
+    )
+    assert (params.data.path, params.data.test_path, params.data.label_column) == ("a.csv", "b.csv", "kind")
+    assert (params.model.search_method, params.model.n_iter, params.model.type) == ("grid", 7, "LogisticRegression")
+    defaults = Params().flat()
+    assert set(NAMED_OPTIONS.values()) <= set(defaults)
+
+
+def test_an_unknown_model_type_is_told_with_the_types_there_are() -> None:
+    with pytest.raises(ConfigError, match=r"model\.type: 'XGBoost' is not one of LogisticRegression, LinearSVC"):
+        resolve(None, {"model_type": "XGBoost"})
+
+
+@pytest.mark.parametrize(
+    ("model_type", "members"), [("MLP", ""), ("Voting", " model.hyperparameters.members=[MLP,SGD]")]
+)
+def test_class_weight_with_a_model_that_cannot_weigh_is_told(model_type: str, members: str) -> None:
+    setting = "preprocessing.balance_method=class_weight" + members
+    with pytest.raises(ConfigError, match=f"class_weight does not work with {model_type}.*choose SMOTE"):
+        resolve(None, {"model_type": model_type, "search_method": "none"}, [setting])
+    # Switched off, the method is of no account.
+    resolve(None, {"model_type": model_type, "search_method": "none"}, [setting + " preprocessing.balance=false"])
+
+
+def test_hyperparameters_that_clash_are_told() -> None:
+    with pytest.raises(
+        ConfigError, match=r"model\.hyperparameters: solver lbfgs cannot fit penalty l1; solvers that can"
+    ):
+        resolve(None, {"search_method": "none"}, ["model.hyperparameters.solver=lbfgs"])
+
+
+OLDER = """\
+data:
+  path: cases.csv
+  schema: [text_length, word_count]
+  stratify: true
+  test_size: 0.25
+  random_state: 7
+preprocessing:
+  embedding_model: all-MiniLM-L6-v2
+  balance: true
+  balance_method: SMOTE
+model:
+  type: LogisticRegression
+  hyperparameters: {C: 10, penalty: l1, solver: liblinear, max_iter: 500}
+  search_method: random
+  n_iter: 15
+  cross_val: true
+  cv_folds: 4
+  scoring: f1_weighted
+output:
+  predictions: out/predictions.parquet
+  metrics: out/metrics.json
+  monitoring_log: out/monitoring.jsonl
+logging:
+  level: INFO
+"""
+
+
+def test_a_file_of_the_older_system_loads_whole(tmp_path: Path) -> None:
+    params = resolve(written(tmp_path, OLDER))
+    assert (params.data.path, params.data.test_size, params.data.random_state) == ("cases.csv", 0.25, 7)
+    assert params.data.required_columns == ("text_length", "word_count")
+    assert (params.model.n_iter, params.model.cross_val, params.model.cv_folds) == (15, True, 4)
+    assert (params.model.scoring, params.preprocessing.effective_balance) == ("f1_weighted", "SMOTE")
+    assert params.output.monitoring_log == "out/monitoring.jsonl"
+
+
+def test_the_older_penalty_becomes_the_ratio_that_scikit_learn_takes_now(tmp_path: Path) -> None:
+    for penalty, ratio in (("l1", 1.0), ("l2", 0.0)):
+        model = resolve(written(tmp_path, OLDER.replace("penalty: l1", f"penalty: {penalty}"))).model
+        classifier = build_classifier(model.type, model.hyperparameters, Task(2, 0))
+        assert (classifier.l1_ratio, classifier.C, classifier.max_iter) == (ratio, 10, 500)
+
+
+@pytest.mark.parametrize(("text", "number"), [("1e-3", 1e-3), ("1E3", 1e3), ("+2e+1", 20.0), ("1.0e-3", 1e-3)])
+def test_powers_of_ten_are_numbers_with_or_without_a_dot(tmp_path: Path, text: str, number: float) -> None:
+    """Plain YAML 1.1 reads 1e-3 as text, and a hyperparameter given so would be refused."""
+    assert resolve(None, {}, [f"model.hyperparameters.C={text}"]).model.hyperparameters == {"C": number}
+    path = written(tmp_path, f"model: {{hyperparameters: {{C: {text}}}}}")
+    assert resolve(path).model.hyperparameters == {"C": number}
+    # Digits with letters stay text.
+    assert load_params(None, {}, ["data.path=1e3a"]).data.path == "1e3a"

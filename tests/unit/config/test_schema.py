@@ -1,0 +1,166 @@
+"""The sections of params.yaml: closed, frozen, and the same as the shipped file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pcc_pipeline.config import Params, load_params
+from pcc_pipeline.config.schema import BalanceMethod, ModelParams, PreprocessingParams, Section
+from pcc_pipeline.errors import ConfigError
+
+SHIPPED = Path(__file__).parents[3] / "params.yaml"
+
+
+def keys(document: Any, prefix: str = "") -> set[str]:
+    """Dotted keys of a nested document."""
+    if not isinstance(document, dict) or not document:
+        return {prefix}
+    return {key for name, inner in document.items() for key in keys(inner, f"{prefix}.{name}" if prefix else name)}
+
+
+def sections(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """A model and the models of its fields."""
+    inner = [field.annotation for field in model.model_fields.values()]
+    below = [kind for kind in inner if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return [model, *(each for kind in below for each in sections(kind))]
+
+
+def test_the_shipped_file_equals_the_defaults() -> None:
+    assert load_params(SHIPPED) == Params()
+
+
+def test_the_shipped_file_names_every_option() -> None:
+    """An option that it leaves out would be documented nowhere."""
+    assert keys(yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))) == keys(Params().document())
+
+
+def test_every_option_of_the_shipped_file_is_explained_where_it_stands() -> None:
+    lines = SHIPPED.read_text(encoding="utf-8").splitlines()
+    bare = []
+    for number, line in enumerate(lines):
+        name = line.split(":")[0].strip()
+        if line.startswith("  ") and not name.startswith("#"):
+            before = [earlier.strip() for earlier in lines[max(0, number - 8) : number]]
+            if "#" not in line and not any(earlier.startswith("#") for earlier in before):
+                bare.append(name)
+    assert not bare
+
+
+def test_every_section_is_closed_and_frozen() -> None:
+    for model in sections(Params):
+        assert issubclass(model, Section)
+        assert (model.model_config["extra"], model.model_config["frozen"]) == ("forbid", True), model
+
+
+def test_a_loaded_value_cannot_be_changed() -> None:
+    params = Params()
+    with pytest.raises(ValidationError, match="frozen"):
+        params.model.cv_folds = 3  # type: ignore[misc] # what is tried is what must fail
+    with pytest.raises(ValidationError, match="frozen"):
+        params.model = ModelParams()  # type: ignore[misc] # likewise
+
+
+def test_flat_names_options_by_their_dotted_keys() -> None:
+    flat = load_params(None, {"model.hyperparameters": {"C": 3, "penalty": "l2"}, "data.schema": ["case_id"]}).flat()
+    assert flat["model.search_method"] == "random"
+    assert flat["data.test_size"] == "0.2"
+    assert flat["data.schema"] == "['case_id']"
+    assert flat["preprocessing.tfidf.ngram_range"] == "[3, 5]"
+    assert (flat["model.hyperparameters.C"], flat["model.hyperparameters.penalty"]) == ("3", "l2")
+    assert flat["search.timeout"] == "None"
+    assert all("." in key and isinstance(value, str) for key, value in flat.items())
+
+
+def test_a_document_loads_back_to_the_same_parameters(tmp_path: Path) -> None:
+    """The resolved params.yaml that a run logs makes the run again."""
+    first = load_params(None, {"data.schema": ["case_id"], "model.hyperparameters": {"C": 3}, "search.timeout": 5})
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(first.document()))
+    assert load_params(path) == first
+
+
+@pytest.mark.parametrize("method", BalanceMethod.__args__)
+def test_balance_false_switches_any_method_off(method: Any) -> None:
+    assert PreprocessingParams(balance_method=method, balance=True).effective_balance == method
+    assert PreprocessingParams(balance_method=method, balance=False).effective_balance == "none"
+
+
+@pytest.mark.parametrize(
+    ("search_method", "cross_val", "folds"),
+    [
+        ("random", "auto", 5),
+        ("random", True, 5),
+        ("random", False, 1),
+        ("none", "auto", 0),
+        ("none", True, 5),
+        ("none", False, 0),
+    ],
+)
+def test_folds_used(search_method: Any, cross_val: Any, folds: int) -> None:
+    assert ModelParams(search_method=search_method, cross_val=cross_val).folds_used == folds
+
+
+IMPOSSIBLE = [
+    ({"data.test_size": 0.6, "data.validation_size": 0.4}, "leave no rows to train on"),
+    ({"preprocessing.tfidf.ngram_range": [5, 3]}, r"must be \[smallest, largest\]"),
+    ({"search.n_jobs": 0}, "n_jobs 0 leaves nobody to work"),
+    ({"search.pruning": True}, r"search\.pruning=true needs model\.search_method=optuna, not random"),
+    ({"search.study_name": "mine"}, r"need model\.search_method=optuna: no other method has a study"),
+    ({"search.storage": "s.log", "model.search_method": "grid"}, "no other method has a study"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), IMPOSSIBLE)
+def test_impossible_combinations_are_refused(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_params(None, overrides)
+
+
+def test_the_same_combinations_are_taken_where_they_make_sense() -> None:
+    load_params(None, {"data.test_size": 0.6, "data.validation_size": 0.4, "data.test_path": "test.csv"})
+    optuna = {"model.search_method": "optuna", "search.pruning": True, "search.study_name": "m", "search.storage": "s"}
+    assert load_params(None, optuna).search.pruning
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("data.test_size", 0, "greater than 0"),
+        ("data.test_size", 1, "less than 1"),
+        ("data.test_size", "half", "valid number"),
+        ("data.validation_size", -0.1, "greater than 0"),
+        ("data.max_rejected_fraction", 1, "less than 1"),
+        ("data.random_state", -1, "greater than or equal to 0"),
+        ("data.random_state", 2**32, "less than 4294967296"),
+        ("data.path", "", "at least 1 character"),
+        ("data.schema", ["case_number"], "is not one of 'case_id', 'confidence'"),
+        ("preprocessing.balance_method", "smote", "is not one of 'SMOTE', 'BorderlineSMOTE', 'ADASYN'"),
+        ("preprocessing.backend", "onnx", "is not one of 'auto' or 'torch'"),
+        ("preprocessing.svd_components", 201, "less than or equal to 200"),
+        ("preprocessing.batch_size", 0, "greater than or equal to 1"),
+        ("preprocessing.tfidf.analyzer", "words", "is not one of 'word', 'char' or 'char_wb'"),
+        ("model.search_method", "bayes", "is not one of 'none', 'grid', 'random' or 'optuna'"),
+        ("model.scoring", "recall", "is not one of 'f1', 'f1_weighted', 'f1_macro'"),
+        ("model.n_iter", 0, "greater than or equal to 1"),
+        ("model.n_iter", 2.5, "valid integer"),
+        ("model.cv_folds", 1, "greater than or equal to 2"),
+        ("model.hyperparameters", [1], "valid dictionary"),
+        ("search.sampler", "cmaes", "is not one of 'tpe', 'gp' or 'qmc'"),
+        ("search.timeout", 0, "greater than 0"),
+        ("search.n_jobs", -2, "greater than or equal to -1"),
+        ("registry.model_name", "a/b", "match pattern"),
+        ("output.metrics", "", "at least 1 character"),
+        ("logging.level", "LOUD", "is not one of 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+    ],
+)
+def test_a_value_outside_its_range_is_refused_by_its_key(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_params(None, {key: value})
+    (line,) = [line for line in str(caught.value).splitlines() if line.startswith("  - ")]
+    assert line.startswith(f"  - {key}")
+    assert message in line

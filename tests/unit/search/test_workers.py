@@ -1,0 +1,137 @@
+"""Worker processes: one BLAS thread, shared arrays, and no orphans."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import wait
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pytest
+
+from pcc_pipeline.search.workers import WorkerDied, WorkerPool, available_cores
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+class Stop(BaseException):
+    """As raised by a handler of SIGTERM."""
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def stand_still() -> None:
+    signal.pause()
+
+
+def test_one_job_works_in_this_process_and_minus_one_means_every_core() -> None:
+    with WorkerPool(1) as pool:
+        assert pool.submit(os.getpid).result() == os.getpid()
+        token = pool.share(value := object())
+        assert token.get() is value
+    assert WorkerPool(-1).n_jobs == available_cores() >= 1
+    with pytest.raises(ValueError, match="expected n_jobs to be -1, or 1 or more, got 0"):
+        WorkerPool(0)
+
+
+def test_an_inline_task_may_raise_into_its_future_and_an_interrupt_passes_on() -> None:
+    def fail(kind: type[BaseException]) -> None:
+        raise kind
+
+    pool = WorkerPool(1)
+    assert isinstance(pool.submit(fail, ValueError).exception(), ValueError)
+    with pytest.raises(KeyboardInterrupt):
+        pool.submit(fail, KeyboardInterrupt)
+
+
+def test_workers_have_one_blas_thread_ignore_interrupts_and_share_arrays_they_may_write() -> None:
+    def look(shared: Any) -> tuple[Any, ...]:
+        rows = shared.get()["rows"]
+        once = shared.get()["rows"] is rows
+        total = float(rows.sum())
+        rows[0] = -1
+        threads = os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]
+        return total, once, rows.flags["OWNDATA"], threads, signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+    rows = np.ones((1000, 50), dtype=np.float32)
+    with WorkerPool(2) as pool:
+        token = pool.share({"rows": rows, "empty": np.empty((0, 3)), "texts": ["a", "b"]})
+        futures = [pool.submit(look, token), pool.submit(look, token)]
+        assert not pool.has_room
+        with pytest.raises(RuntimeError, match="all 2 workers are busy"):
+            pool.submit(look, token)
+        assert [future.result() for future in futures] == [(50_000.0, True, False, ("1", "1"), True)] * 2
+        assert rows.min() == 1
+        assert len(cloudpickle.dumps(token)) < 1000
+
+
+def test_a_killed_worker_takes_nobody_with_it_and_is_replaced() -> None:
+    with WorkerPool(2) as pool:
+        doomed, other = pool.submit(stand_still), pool.submit(os.getpid)
+        other_pid = other.result()
+        pids = {process for slot in pool._slots for process in slot._executor._processes} - {other_pid}
+        survivor = pool.submit(stand_still)
+        os.kill(pids.pop(), signal.SIGKILL)
+        assert isinstance(doomed.exception(), WorkerDied)
+        assert not survivor.done()
+        assert pool.submit(os.getpid).result() not in (other_pid, os.getpid())
+        pool.shutdown(kill=True)
+    assert not alive(other_pid)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Stop, ValueError])
+def test_leaving_by_an_exception_kills_workers_that_are_busy(error: type[BaseException]) -> None:
+    pids: list[int] = []
+
+    def leave() -> None:
+        with WorkerPool(2) as pool:
+            pids.append(pool.submit(os.getpid).result())
+            pool.submit(stand_still)
+            pool.submit(stand_still)
+            pids.extend(process for slot in pool._slots for process in slot._executor._processes)
+            raise error
+
+    with pytest.raises(error):
+        leave()
+    assert len(set(pids)) == 2
+    assert not any(alive(pid) for pid in pids)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, signal\n"
+        "from pcc_pipeline.search.workers import WorkerPool\n"
+        "pool = WorkerPool(2)\n"
+        "print(pool.submit(os.getpid).result(), flush=True)\n"
+        "pool.submit(signal.pause)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pid = int(done.stdout)
+    # A worker looks for its parent twice a second; the suite's own time limit ends this loop if it does not.
+    while alive(pid):
+        signal.sigtimedwait([], 0.05)
+
+
+def test_a_task_that_cannot_be_read_by_the_worker_is_a_defect_and_no_death() -> None:
+    class Unreadable:
+        def __reduce__(self) -> Any:
+            return (int, ("not a number",))
+
+    with WorkerPool(2) as pool:
+        future = pool.submit(print, Unreadable())
+        wait([future])
+        assert future.exception() is not None
+        assert not isinstance(future.exception(), WorkerDied)
