@@ -146,9 +146,19 @@ def _from_setting(text: str) -> dict[str, Any]:
 
 def _value(key: str, text: str) -> Any:
     try:
-        return yaml.load(text, _Yaml)
+        value = yaml.load(text, _Yaml)
     except yaml.YAMLError:
         return Fault(key, f"{text!r} is not a YAML value")
+    # YAML reads a label such as yes, no or 1 as something else; to an option that takes text it is text.
+    return text if isinstance(value, bool | int | float) and _takes_text(key) else value
+
+
+def _takes_text(key: str) -> bool:
+    section, _, option = key.partition(".")
+    model: Any = Params.model_fields[section].annotation if section in Params.model_fields else None
+    field = getattr(model, "model_fields", {}).get(option)
+    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+    return any(getattr(kind, "__origin__", kind) is str for kind in kinds)
 
 
 def _place(document: dict[str, Any], key: str, value: Any, faults: list[Fault]) -> None:
@@ -183,6 +193,8 @@ def _explain(error: Any) -> Fault:
         return Fault(key, f"no such option{_choices_near(location)}")
     if kind == "value_error":
         return Fault(key, str(context["error"]))
+    if kind == "string_type":
+        return Fault(key, f"{value!r} is not text; in YAML, yes, no, true, false and numbers must stand in quotes")
     if kind == "literal_error":
         return Fault(key, f"{value!r} is not one of {context['expected']}")
     return Fault(key, f"{value!r}: {error['msg'][0].lower()}{error['msg'][1:]}")

@@ -42,6 +42,7 @@ def fit_fast(classifier: Any, values: Mapping[str, Any], vectors: np.ndarray, la
         _filled(LogisticRegression(**classifier.estimator.get_params()), np.array([0, 1]), solution, place)
         for place in range(len(classes))
     ]
+    classifier.classes_ = classes
     classifier.n_features_in_ = rows.shape[1]
     return classifier, solution.unfinished == 0
 

@@ -18,7 +18,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lasso_path
 
@@ -147,7 +147,7 @@ def _minimise_model(hessian: np.ndarray, gradient: np.ndarray, weights: np.ndarr
     size = len(weights)
     diagonal = np.diag_indices(size)
     hessian[diagonal] += 1e-8 + 1e-6 * hessian[diagonal]
-    factor = cholesky(hessian, lower=False)
+    factor = _cholesky(hessian)
     target = solve_triangular(factor, hessian @ weights - gradient, trans="T")
     with warnings.catch_warnings():
         # The model need not be solved to the last digit: the outer iteration comes back to it.
@@ -156,6 +156,17 @@ def _minimise_model(hessian: np.ndarray, gradient: np.ndarray, weights: np.ndarr
             factor, target, alphas=[1 / size], coef_init=weights.copy(), tol=1e-6, max_iter=300, precompute=False
         )
     return np.asarray(path)[:, 0]
+
+
+def _cholesky(hessian: np.ndarray) -> np.ndarray:
+    """Upper factor of H, which gets a larger ridge where fewer rows than features leave it singular but for rounding."""
+    ridge = 1e-5 * float(hessian.diagonal().max())
+    while True:
+        try:
+            return np.asarray(cholesky(hessian, lower=False))
+        except LinAlgError:
+            hessian[np.diag_indices(len(hessian))] += ridge
+            ridge *= 10
 
 
 def _violation(weights: np.ndarray, gradient: np.ndarray) -> np.ndarray:

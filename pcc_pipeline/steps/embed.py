@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class EmbedOutcome:
+class EmbeddedFile:
     """One embedded file."""
 
     source: str
@@ -47,7 +47,23 @@ class EmbedOutcome:
         ]
 
 
-def run(params: Params, *, labels_required: bool = False) -> tuple[EmbedOutcome, ...]:
+@dataclass(frozen=True)
+class EmbedOutcome:
+    """The data and, where it is given, the test data."""
+
+    files: tuple[EmbeddedFile, ...]
+
+    @property
+    def digest(self) -> str:
+        """The data's fingerprint."""
+        return self.files[0].digest
+
+    @property
+    def summary(self) -> list[str]:
+        return [line for file in self.files for line in file.summary]
+
+
+def run(params: Params, *, labels_required: bool = False) -> EmbedOutcome:
     """Embed `data.path` and, where it is given, `data.test_path`, each into a Parquet file in `output.embedded_dir`.
 
     Raises:
@@ -58,21 +74,22 @@ def run(params: Params, *, labels_required: bool = False) -> tuple[EmbedOutcome,
         encoder = encoder_of(params)
         opened.log(payloads.Params(params.flat()), payloads.Tags({"pcc.encoder_digest": encoder.digest}))
         with cache_of(params, encoder) as cache:
-            outcomes = tuple(_embed_file(address, params, encoder, cache, labels_required) for address in addresses)
-        for side, outcome in zip(("data", "test_data"), outcomes, strict=False):
-            logger.info("embedded %s: %s", outcome.source, outcome.summary[1].strip())
-            opened.log(payloads.Metrics(_metrics(f"embed/{side}", outcome)))
-        rejected = join_rejected([outcome.rejected for outcome in outcomes])
-        opened.log(payloads.Tags({"pcc.data_digest": outcomes[0].digest}), payloads.Table("rejected.parquet", rejected))
+            files = [_embed_file(address, params, encoder, cache, labels_required) for address in addresses]
+        outcome = EmbedOutcome(tuple(files))
+        for side, file in zip(("data", "test_data"), outcome.files, strict=False):
+            logger.info("embedded %s: %s", file.source, file.summary[1].strip())
+            opened.log(payloads.Metrics(_metrics(f"embed/{side}", file)))
+        rejected = join_rejected([file.rejected for file in outcome.files])
+        opened.log(payloads.Tags({"pcc.data_digest": outcome.digest}), payloads.Table("rejected.parquet", rejected))
         target = Path(params.output.rejected)
         with replacing(target) as partial:
             rejected.to_parquet(partial, index=False)
-    return outcomes
+    return outcome
 
 
 def _embed_file(
     address: str, params: Params, encoder: SentenceEncoder, cache: EmbeddingCache | None, labels_required: bool
-) -> EmbedOutcome:
+) -> EmbeddedFile:
     output = Path(params.output.embedded_dir) / f"{address.rstrip('/').rpartition('/')[2].partition('.')[0]}.parquet"
     if Path(address).resolve() == output.resolve():
         raise DataError("the output would replace its own input", where=address, fix="set output.embedded_dir")
@@ -97,7 +114,7 @@ def _embed_file(
         all_rejected = join_rejected(rejected)
         check_rejections(all_rejected, checker.rows, address, params.data.max_rejected_fraction)
         writer.close()
-    return EmbedOutcome(address, output, fingerprint.hexdigest(), counts, checker.rows, all_rejected)
+    return EmbeddedFile(address, output, fingerprint.hexdigest(), counts, checker.rows, all_rejected)
 
 
 def _contract(params: Params, first: pd.DataFrame, labels_required: bool) -> Contract:
@@ -149,7 +166,7 @@ class _Writer:
             self._parquet = None
 
 
-def _metrics(prefix: str, outcome: EmbedOutcome) -> dict[str, float]:
+def _metrics(prefix: str, outcome: EmbeddedFile) -> dict[str, float]:
     found = outcome.counts
     return {
         f"{prefix}/rows": outcome.total_rows,

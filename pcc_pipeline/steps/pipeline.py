@@ -15,14 +15,13 @@ class PipelineOutcome:
     """What the three steps did."""
 
     run_id: str
-    embedded: tuple[embed.EmbedOutcome, ...]
+    embedded: embed.EmbedOutcome
     trained: train.TrainOutcome
     evaluated: evaluate.EvaluateOutcome
 
     @property
     def summary(self) -> list[str]:
-        lines = [line for outcome in self.embedded for line in outcome.summary]
-        return [*lines, *self.trained.summary, *self.evaluated.summary]
+        return [*self.embedded.summary, *self.trained.summary, *self.evaluated.summary]
 
 
 def run(params: Params) -> PipelineOutcome:
@@ -39,6 +38,6 @@ def run(params: Params) -> PipelineOutcome:
         opened.log(
             payloads.Metrics({f"test/{name}": scores[f"test/{name}"] for name in headline if f"test/{name}" in scores}),
             payloads.Metrics(trained.cross_validation),
-            payloads.Tags({"pcc.version": trained.pcc_version, "pcc.data_digest": embedded[0].digest}),
+            payloads.Tags({"pcc.version": trained.pcc_version, "pcc.data_digest": embedded.digest}),
         )
     return PipelineOutcome(opened.run_id, embedded, trained, evaluated)

@@ -23,6 +23,7 @@ MARK = "Zanzibarkowski"
 
 def _frame(n_rows: int = 60, labels: Sequence[str] = ("data_deletion", "opt_out", "other")) -> pd.DataFrame:
     rows = np.random.default_rng(0).normal(size=(n_rows, 384)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return pd.DataFrame(
         {
             "text": [f"{MARK} writes letter number {number} about matter {number * 7}" for number in range(n_rows)],
@@ -320,6 +321,9 @@ UNUSUAL = {
 }
 
 
+@pytest.mark.pipeline
+# scikit-learn takes labels of two rows each for a regression's numbers.
+@pytest.mark.filterwarnings("ignore:The number of unique classes is greater than 50")
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_an_unusual_input_works(name, store, command, monkeypatch) -> None:
     make, options = UNUSUAL[name]
@@ -341,6 +345,7 @@ def test_debug_shows_the_traceback(command) -> None:
         command("train", "--data", "cases.csv", "--debug")
 
 
+@pytest.mark.pipeline
 def test_a_tracking_server_that_is_not_there_is_told_at_once(store, outside, monkeypatch) -> None:
     """Not after minutes of silent attempts."""
     with socket.socket() as closed:

@@ -16,11 +16,7 @@ from nbclient import NotebookClient
 
 from pcc_pipeline.data.sample import sample
 
-pytestmark = [
-    pytest.mark.pipeline,
-    # pyarrow 25 reads times from pandas 3.1 in a way that pandas announces to change.
-    pytest.mark.filterwarnings("ignore:Series.values returning an ndarray that drops timezone:DeprecationWarning"),
-]
+pytestmark = pytest.mark.pipeline
 REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
