@@ -70,7 +70,14 @@ def run(
 
         named = {name: given(getattr(options, name)) for name in _HELP}
         settings = [text for text in options.set if text != NOT_GIVEN]
-        params = resolve(Path(options.params_file), named, settings, os.environ)
+        try:
+            params = resolve(Path(options.params_file), named, settings, os.environ)
+        except PccError as error:
+            if os.environ.get("MLFLOW_RUN_ID"):
+                from pcc_pipeline.tracking.runs import note_failure
+
+                note_failure(error)
+            raise
         _log_to_standard_error(params.logging.level)
         outcome = step(params, options)
     except PccError as error:
@@ -91,8 +98,8 @@ def _log_to_standard_error(level: str) -> None:
 
 
 def _where_next() -> list[str]:
-    import mlflow
+    from pcc_pipeline.tracking.registry import shown_address
 
-    address = mlflow.get_tracking_uri()
+    address = shown_address()
     shown = address if address.startswith("http") else f"mlflow ui --backend-store-uri {address}"
     return [f"next       look at the runs: {shown}"]

@@ -127,7 +127,10 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found = {}
     for name, value in environment.items():
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
-            key = name.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
+            section, option, *inner = name.removeprefix(ENVIRONMENT_PREFIX).split("__")
+            # Hyperparameters are named by scikit-learn, C and max_iter: their case counts.
+            as_written = option.lower() in ("hyperparameters", "search_space")
+            key = ".".join([section.lower(), option.lower(), *(part if as_written else part.lower() for part in inner)])
             found[key] = _value(key, value)
     return found
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pcc_pipeline.config.gates import DEFAULT_GATES, Gates
+from pcc_pipeline.config.section import Fraction, NonEmpty, Section
 
 ContractColumn = Literal[
     "case_id",
@@ -20,27 +23,6 @@ ContractColumn = Literal[
 BalanceMethod = Literal["SMOTE", "BorderlineSMOTE", "ADASYN", "RandomOverSampler", "class_weight", "none"]
 SearchMethod = Literal["none", "grid", "random", "optuna"]
 Scoring = Literal["f1", "f1_weighted", "f1_macro", "accuracy", "roc_auc", "pr_auc", "neg_log_loss"]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-NonEmpty = Annotated[str, Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """A closed section: an unknown key is a fault, and a loaded value never changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, strict=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_sections_mean_their_defaults(cls, values: Any) -> Any:
-        # A section whose options are all commented out reads as null.
-        if not isinstance(values, dict):
-            return values
-        nested = {
-            name
-            for name, field in cls.model_fields.items()
-            if isinstance(field.get_default(call_default_factory=True, validated_data={}), BaseModel | dict)
-        }
-        return {key: value for key, value in values.items() if value is not None or key not in nested}
 
 
 class DataParams(Section):
@@ -89,11 +71,11 @@ class PreprocessingParams(Section):
     svd_components: int = Field(default=200, ge=1, le=200)
     balance: bool = True
     balance_method: BalanceMethod = "SMOTE"
+    balance_above: float = Field(default=10.0, ge=1)
 
-    @property
-    def effective_balance(self) -> BalanceMethod:
-        """The method in force: `balance: false` switches any method off."""
-        return self.balance_method if self.balance else "none"
+    def balance_for(self, imbalance: float) -> BalanceMethod:
+        """The method in force for training rows whose largest class is `imbalance` times the smallest."""
+        return self.balance_method if self.balance and imbalance > self.balance_above else "none"
 
 
 class ModelParams(Section):
@@ -133,6 +115,7 @@ class SearchParams(Section):
 
 class RegistryParams(Section):
     model_name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")] = "pcc-intent-classifier"
+    gates: Gates = DEFAULT_GATES
 
 
 class OutputParams(Section):

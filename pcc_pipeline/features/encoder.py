@@ -47,6 +47,9 @@ class SentenceEncoder:
         batch_size: texts per forward pass; beyond 64 the padding costs more than it gains.
     """
 
+    # How vectors are computed, for the record: sentence-transformers on torch, in single precision.
+    backend = "torch-float32"
+
     def __init__(self, model: str = BUNDLED_ENCODER, batch_size: int = 32) -> None:
         self.name = model if model == BUNDLED_ENCODER else Path(model).name
         self._model = model

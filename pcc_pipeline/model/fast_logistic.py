@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import LabelBinarizer
+from threadpoolctl import threadpool_limits
 
 from pcc_pipeline.model.proximal_newton import L1Solution, solve_l1_logistic
 
@@ -34,7 +35,9 @@ def fit_fast(classifier: Any, values: Mapping[str, Any], vectors: np.ndarray, la
     asked = np.arange(len(classes)) if len(classes) > 2 else np.array([1])
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     signs = np.where(places[:, None] == asked, np.float32(1), np.float32(-1))
-    solution = solve_l1_logistic(rows, signs, float(values["C"]), values["tol"], values["max_iter"])
+    # Thousands of small products: BLAS threads would wait for one another longer than they work.
+    with threadpool_limits(1, user_api="blas"):
+        solution = solve_l1_logistic(rows, signs, float(values["C"]), values["tol"], values["max_iter"])
     if len(classes) == 2:
         return _filled(classifier, classes, solution, 0), solution.unfinished == 0
     classifier.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(labels)

@@ -159,7 +159,7 @@ def _minimise_model(hessian: np.ndarray, gradient: np.ndarray, weights: np.ndarr
 
 
 def _cholesky(hessian: np.ndarray) -> np.ndarray:
-    """Upper factor of H, which gets a larger ridge where fewer rows than features leave it singular but for rounding."""
+    """Upper factor of H, with a larger ridge where fewer rows than features leave it singular."""
     ridge = 1e-5 * float(hessian.diagonal().max())
     while True:
         try:

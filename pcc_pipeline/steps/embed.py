@@ -72,7 +72,10 @@ def run(params: Params, *, labels_required: bool = False) -> EmbedOutcome:
     addresses = [address for address in (params.data.path, params.data.test_path) if address is not None]
     with step_run("embed") as opened:
         encoder = encoder_of(params)
-        opened.log(payloads.Params(params.flat()), payloads.Tags({"pcc.encoder_digest": encoder.digest}))
+        opened.log(
+            payloads.Params(params.flat()),
+            payloads.Tags({"pcc.encoder_digest": encoder.digest, "pcc.encoder_backend": encoder.backend}),
+        )
         with cache_of(params, encoder) as cache:
             files = [_embed_file(address, params, encoder, cache, labels_required) for address in addresses]
         outcome = EmbedOutcome(tuple(files))

@@ -6,25 +6,19 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.data.dataset import Dataset
-from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.cautions import warnings as cautions
 from pcc_pipeline.evaluation.figures import figures
 from pcc_pipeline.evaluation.metrics import label_indices
 from pcc_pipeline.evaluation.predictions import prediction_frame
 from pcc_pipeline.evaluation.report import Report, report
-from pcc_pipeline.model.fitting import Rows
-from pcc_pipeline.steps.datasets import encoder_of, load_dataset, rows_of
-from pcc_pipeline.steps.sides import assign
+from pcc_pipeline.steps.held_out import held_out
+from pcc_pipeline.steps.monitoring import monitored
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.models import LoadedModel, load_trained_model
-from pcc_pipeline.tracking.runs import TrainingRun, read_training_run, step_run
+from pcc_pipeline.tracking.models import load_trained_model
+from pcc_pipeline.tracking.runs import read_training_run, step_run
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +57,13 @@ def run(params: Params, model_uri: str | None = None, data: str | None = None) -
     Raises:
         DataError: the training file has changed, so its test rows cannot be told from its training rows.
     """
-    with step_run("evaluate") as opened:
+    with step_run("evaluate") as opened, monitored(Path(params.output.monitoring_log), opened.run_id) as monitor:
         loaded = load_trained_model(model_uri or f"models:/{params.registry.model_name}@challenger")
+        monitor.model_version, monitor.embedding_model = loaded.model.model_version, loaded.model.embedding_model
         training = read_training_run(loaded.run_id)
-        rows, case_ids, source = _test_rows(params, training, loaded, data)
+        held = held_out(params, training, loaded, data)
+        monitor.total_cases, monitor.dropped_cases = held.total_rows, held.rejected_rows
+        monitor.passed_validation = held.total_rows - held.rejected_rows
         opened.log(
             payloads.Params(params.flat()),
             payloads.Tags(
@@ -75,20 +72,22 @@ def run(params: Params, model_uri: str | None = None, data: str | None = None) -
                     "pcc.encoder_digest": loaded.model.encoder_digest,
                     "pcc.model_uri": loaded.model_uri,
                     "pcc.training_run": loaded.run_id,
-                    "pcc.test_source": source,
+                    "pcc.test_source": held.source,
                 }
             ),
         )
-        logger.info("evaluating %s on %s rows", loaded.model.model_version, f"{len(rows.texts):,}")
+        logger.info("evaluating %s on %s rows", loaded.model.model_version, f"{len(held.rows.texts):,}")
         started = datetime.now(UTC)
+        rows = held.rows
         probabilities = loaded.model.probabilities(rows.vectors, rows.texts)
         classes, positive = list(loaded.model.classes), loaded.model.positive_label
         found = report("test", rows.labels, probabilities, classes, positive)
         doubts = cautions(None, found)
         predictions = prediction_frame(
-            case_ids, probabilities, classes, loaded.model.model_version, loaded.model.embedding_model, started
+            held.case_ids, probabilities, classes, loaded.model.model_version, loaded.model.embedding_model, started
         )
-        document = {**training.metrics, "test": {**found.to_json(), "source": source}, "test_warnings": list(doubts)}
+        test = {**found.to_json(), "source": held.source}
+        document = {**training.metrics, "test": test, "test_warnings": list(doubts)}
         place = classes.index(positive) if positive is not None else 1
         drawings = figures(label_indices(rows.labels, classes), probabilities, classes, positive=place)
         opened.log(
@@ -104,42 +103,4 @@ def run(params: Params, model_uri: str | None = None, data: str | None = None) -
             partial.write_text(payloads.json_text(document), encoding="utf-8")
         return EvaluateOutcome(
             opened.run_id, loaded.model_uri, loaded.model.model_version, found, targets[0], targets[1], doubts
-        )
-
-
-def _test_rows(
-    params: Params, training: TrainingRun, loaded: LoadedModel, data: str | None
-) -> tuple[Rows, np.ndarray, str]:
-    """The rows to measure, their case ids, and where they come from."""
-    learned = training.params
-    encoder = encoder_of(learned)
-    other = params.data.test_path
-    if other is not None:
-        test = load_dataset(other, params)
-        return rows_of(test, learned, encoder, "test vectors")[0], test.case_ids, other
-    if learned.data.test_path is not None:
-        test = load_dataset(learned.data.test_path, learned)
-        _demand_digest(test, training.tags.get("pcc.test_digest"), learned.data.test_path, loaded, "test_data")
-        return rows_of(test, learned, encoder, "test vectors")[0], test.case_ids, learned.data.test_path
-    address = data or learned.data.path
-    dataset = load_dataset(address, learned)
-    _demand_digest(dataset, training.tags.get("pcc.data_digest"), address, loaded, "data")
-    held = assign(dataset, learned, None).test
-    rows, _ = rows_of(_only(dataset, held), learned, encoder, "test vectors")
-    return rows, dataset.case_ids[held], f"held-out rows of {address}"
-
-
-def _only(dataset: Dataset, positions: np.ndarray) -> Dataset:
-    vectors: Any = None if dataset.vectors is None else dataset.vectors[positions]
-    frame = dataset.frame.iloc[positions].reset_index(drop=True)
-    return Dataset(frame, vectors, dataset.rejected, dataset.digest, dataset.total_rows, dataset.contract)
-
-
-def _demand_digest(dataset: Dataset, wanted: str | None, address: str, loaded: LoadedModel, option: str) -> None:
-    if dataset.digest != wanted:
-        raise DataError(
-            f"this is not the file that {loaded.model.model_version} was trained with: its rows differ, so the rows "
-            "that training set aside cannot be found in it",
-            where=address,
-            fix=f"give the original file with -P {option}=…, or evaluate on another labelled file with -P test_data=…",
         )

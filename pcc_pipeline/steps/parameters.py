@@ -57,7 +57,8 @@ def _model_faults(model: ModelParams) -> list[Fault]:
 
 def _whole_faults(params: Params) -> list[Fault]:
     model = params.model
-    if params.preprocessing.effective_balance != "class_weight" or model.type not in FAMILIES:
+    balance = params.preprocessing
+    if not balance.balance or balance.balance_method != "class_weight" or model.type not in FAMILIES:
         return []
     if FAMILIES[model.type].weighs_classes(complete(model.type, model.hyperparameters)):
         return []

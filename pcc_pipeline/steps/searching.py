@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.data.quality import class_counts
 from pcc_pipeline.data.splits import cross_validation_folds
 from pcc_pipeline.evaluation.metrics import objective, scores
 from pcc_pipeline.model.fitting import Recipe, Rows
@@ -26,16 +27,27 @@ from pcc_pipeline.tracking.trials import TrialRuns
 logger = logging.getLogger(__name__)
 
 
-def recipe_of(params: Params) -> Recipe:
-    """How every candidate and the final model are fitted."""
+def recipe_of(params: Params, labels: np.ndarray) -> Recipe:
+    """How every candidate and the final model are fitted; `labels` are those of all training rows."""
     options = params.preprocessing
+    imbalance = class_counts(list(labels)).imbalance
+    method = options.balance_for(imbalance)
+    logger.info("largest class %.1f times the smallest: balancing by %s", imbalance, method)
     lexical = {**options.tfidf.model_dump(), "components": options.svd_components}
     model = params.model
-    return Recipe(model.type, options.effective_balance, lexical, params.data.random_state, model.solver_exact)
+    return Recipe(model.type, method, lexical, params.data.random_state, model.solver_exact)
 
 
 def search(
-    rows: Rows, sides: Sides, classes: list[str], positive: int, params: Params, digest: str, version: str, run: StepRun
+    rows: Rows,
+    sides: Sides,
+    classes: list[str],
+    positive: int,
+    params: Params,
+    recipe: Recipe,
+    digest: str,
+    version: str,
+    run: StepRun,
 ) -> SearchOutcome:
     """Score candidates by cross-validation on the training rows alone.
 
@@ -55,7 +67,6 @@ def search(
     folds = cross_validation_folds(
         train.labels, sides.groups[sides.train], model.cv_folds, params.data.stratify, params.data.random_state
     )[: model.folds_used]
-    recipe = recipe_of(params)
     searcher = make_searcher(
         model.search_method,
         model.type,

@@ -96,14 +96,14 @@ def _train(
     train, validation = rows.take(sides.train), rows.take(sides.validation)
     classes = sorted(set(train.labels))
     positive = _positive_label(params, classes)
+    recipe = recipe_of(params, train.labels)
     found: SearchOutcome | None = None
     if params.model.folds_used:
         place = classes.index(positive) if positive is not None else 1
-        found = search(rows, sides, classes, place, params, dataset.digest, version, opened)
+        found = search(rows, sides, classes, place, params, recipe, dataset.digest, version, opened)
     chosen = found.best.hyperparameters if found else params.model.hyperparameters
     hyperparameters = complete(params.model.type, chosen)
 
-    recipe = recipe_of(params)
     logger.info("fitting %s on %s rows", params.model.type, f"{len(train.texts):,}")
     fitted = fit(prepare(train, recipe), hyperparameters, recipe)
     reports = {
@@ -149,7 +149,7 @@ def _train(
     folder = None if params.preprocessing.embedding_model == BUNDLED_ENCODER else encoder.folder
     logged = log_trained_model(model, folder, metadata)
     opened.log(*training_payloads(record, metadata, logged.model_id))
-    opened.log(payloads.Tags({"pcc.bundle_digest": logged.bundle_digest}))
+    opened.log(payloads.Tags({"pcc.bundle_digest": logged.bundle_digest, "pcc.balance": recipe.balance_method}))
     number = _register(params, record, encoder, dataset, logged.model_uri, opened)
     return TrainOutcome(
         opened.run_id,

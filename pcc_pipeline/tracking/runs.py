@@ -11,7 +11,7 @@ import os
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,14 @@ def describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119 # a frame's file name need not be a path
     return f"{type(error).__name__}{place}"
+
+
+def note_failure(error: BaseException) -> None:
+    """Set `pcc.error` of the run that `mlflow run` made, where the error came before any step took it over."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id:
+        with suppress(MlflowException):  # the error itself is what the user must see
+            MlflowClient().set_tag(run_id, "pcc.error", describe(error)[:_TAG_LENGTH])
 
 
 def read_training_run(run_id: str) -> TrainingRun:

@@ -63,7 +63,7 @@ def test_a_search_leaves_its_trials(method, command, store, small_file) -> None:
 
 
 def test_one_seed_gives_one_search_however_many_workers(command, store, small_file) -> None:
-    options = ["--data", str(small_file), "--n-iter", "3", "--set"]
+    options = ["--data", str(small_file), "--n-iter", "2", "--set"]
     found = []
     for jobs in (1, 2):
         done = command("train", *options, f"model.cv_folds=2 search.n_jobs={jobs} {RANGE}")
@@ -122,7 +122,7 @@ def test_a_timeout_keeps_what_was_done(command, store, small_file) -> None:
 def test_a_killed_optuna_study_is_resumed_by_the_same_command(store, outside, small_file) -> None:
     """After SIGKILL amid the search: what was done is not done again, and in all there are n_iter trials."""
     command = ["python", str(REPOSITORY / "entrypoints/train.py"), "--params-file", str(REPOSITORY / "params.yaml")]
-    command += ["--data", str(small_file), "--model-type", "RandomForest", "--search-method", "optuna", "--n-iter", "8"]
+    command += ["--data", str(small_file), "--model-type", "RandomForest", "--search-method", "optuna", "--n-iter", "6"]
     command += ["--set", "model.cv_folds=2 search.n_jobs=2 search.study_name=kept"]
     killed = outside(store.folder, *command)
     deadline = time.monotonic() + 120
@@ -133,23 +133,23 @@ def test_a_killed_optuna_study_is_resumed_by_the_same_command(store, outside, sm
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     before = [run for run in store.runs() if run.data.tags.get("pcc.step") == "trial"]
-    assert len(before) < 8, "the search was over before the signal came"
+    assert len(before) < 6, "the search was over before the signal came"
 
     resumed = outside(store.folder, *command)
     out, err = resumed.communicate(timeout=240)
     assert resumed.returncode == 0, err
     assert "version 1" in out
     trials = _trials(store)
-    assert len(trials) == 8
+    assert len(trials) == 6
     assert set(trials["state"]) == {"complete"}
     assert trials["number"].is_unique
     # A kill between the study's note and MLflow's may cost one nested run, never a trial.
     assert len(before) <= trials["resumed"].sum() <= len(before) + 1
     after = store.children(store.step("train"))
-    assert len(after) == 8 - trials["resumed"].sum()
+    assert len(after) == 6 - trials["resumed"].sum()
     assert not {run.info.run_name for run in after} & {run.info.run_name for run in before}
     parameters = [name for name in trials.columns if name.startswith("param_")]
-    assert len(trials[parameters].drop_duplicates()) == 8, "no candidate was tried twice"
+    assert len(trials[parameters].drop_duplicates()) == 6, "no candidate was tried twice"
     assert {path.name for path in (store.folder / "outputs/studies").iterdir() if ".partial" in path.name} == set()
 
 

@@ -301,7 +301,7 @@ def test_a_file_of_the_older_system_loads_whole(tmp_path: Path) -> None:
     assert (params.data.path, params.data.test_size, params.data.random_state) == ("cases.csv", 0.25, 7)
     assert params.data.required_columns == ("text_length", "word_count")
     assert (params.model.n_iter, params.model.cross_val, params.model.cv_folds) == (15, True, 4)
-    assert (params.model.scoring, params.preprocessing.effective_balance) == ("f1_weighted", "SMOTE")
+    assert (params.model.scoring, params.preprocessing.balance_method) == ("f1_weighted", "SMOTE")
     assert params.output.monitoring_log == "out/monitoring.jsonl"
 
 

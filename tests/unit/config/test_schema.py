@@ -86,8 +86,14 @@ def test_a_document_loads_back_to_the_same_parameters(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", BalanceMethod.__args__)
 def test_balance_false_switches_any_method_off(method: Any) -> None:
-    assert PreprocessingParams(balance_method=method, balance=True).effective_balance == method
-    assert PreprocessingParams(balance_method=method, balance=False).effective_balance == "none"
+    assert PreprocessingParams(balance_method=method, balance=True).balance_for(1000) == method
+    assert PreprocessingParams(balance_method=method, balance=False).balance_for(1000) == "none"
+
+
+def test_classes_of_like_size_are_left_alone() -> None:
+    options = PreprocessingParams(balance_method="SMOTE", balance_above=4)
+    assert [options.balance_for(imbalance) for imbalance in (1, 4, 4.1)] == ["none", "none", "SMOTE"]
+    assert PreprocessingParams(balance_above=1).balance_for(1.01) == "SMOTE"
 
 
 @pytest.mark.parametrize(
