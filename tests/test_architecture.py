@@ -181,7 +181,7 @@ def test_entry_points_import_their_shared_code_and_lazily_the_steps() -> None:
 
 
 def test_the_shared_code_of_entry_points_imports_nothing_heavy_at_the_top() -> None:
-    """Inside functions it may take steps, errors and tracking, to name the store and to note a failure before a step."""
+    """Inside functions it may take steps, errors and tracking: to name the store, to note an early failure."""
     wrong = []
     for item in imports_of((ENTRYPOINTS / SHARED_BY_SCRIPTS).read_text(encoding="utf-8")):
         if item.module.split(".")[0] in sys.stdlib_module_names:
