@@ -49,6 +49,16 @@ def given(value: str) -> str | None:
     return None if value == NOT_GIVEN else value
 
 
+def switch(name: str, value: str) -> bool:
+    """An option that is true or false; MLproject passes words, not flags."""
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if value.lower() not in words:
+        from pcc_pipeline.errors import ConfigError
+
+        raise ConfigError(f"{value!r} is neither true nor false", where=f"option {name}", fix="give true or false")
+    return words[value.lower()]
+
+
 def run(
     parser: argparse.ArgumentParser,
     step: Callable[[Any, argparse.Namespace], Any],
@@ -56,6 +66,21 @@ def run(
 ) -> int:
     """Parse, resolve the configuration, call `step(params, options)`, print its summary; the exit code."""
     options = parser.parse_args(arguments)
+
+    def answer() -> str:
+        outcome = step(_params(options), options)
+        return "\n".join(["", *outcome.summary, *_where_next()])
+
+    return exit_code(answer, debug=options.debug, ended="the run is closed as KILLED and finished work is kept")
+
+
+def exit_code(answer: Callable[[], str], *, debug: bool, ended: str = "nothing was left half-done") -> int:
+    """Print what `answer()` returns; a `PccError` becomes one message and 1, a signal becomes 128 and its number.
+
+    Args:
+        debug: show an error's traceback instead.
+        ended: what to say of the work where a signal ended it.
+    """
     from pcc_pipeline.errors import Interrupted, PccError
 
     def interrupt(number: int, frame: object) -> None:
@@ -66,30 +91,38 @@ def run(
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
-        from pcc_pipeline.steps.parameters import resolve
-
-        named = {name: given(getattr(options, name)) for name in _HELP}
-        settings = [text for text in options.set if text != NOT_GIVEN]
-        try:
-            params = resolve(Path(options.params_file), named, settings, os.environ)
-        except PccError as error:
-            if os.environ.get("MLFLOW_RUN_ID"):
-                from pcc_pipeline.tracking.runs import note_failure
-
-                note_failure(error)
-            raise
-        _log_to_standard_error(params.logging.level)
-        outcome = step(params, options)
+        text = answer()
     except PccError as error:
-        if options.debug:
+        if debug:
             raise
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except (Interrupted, KeyboardInterrupt) as error:
-        print("\nended from outside; the run is closed as KILLED and finished work is kept", file=sys.stderr)
+        print(f"\nended from outside; {ended}", file=sys.stderr)
         return 128 + (signal.SIGTERM if isinstance(error, Interrupted) else signal.SIGINT)
-    print("\n".join(["", *outcome.summary, *_where_next()]))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # who reads it, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _params(options: argparse.Namespace) -> Any:
+    from pcc_pipeline.errors import PccError
+    from pcc_pipeline.steps.parameters import resolve
+
+    named = {name: given(getattr(options, name)) for name in _HELP}
+    settings = [text for text in options.set if text != NOT_GIVEN]
+    try:
+        params = resolve(Path(options.params_file), named, settings, os.environ)
+    except PccError as error:
+        if os.environ.get("MLFLOW_RUN_ID"):
+            from pcc_pipeline.tracking.runs import note_failure
+
+            note_failure(error)
+        raise
+    _log_to_standard_error(params.logging.level)
+    return params
 
 
 def _log_to_standard_error(level: str) -> None:

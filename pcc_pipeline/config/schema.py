@@ -125,6 +125,7 @@ class OutputParams(Section):
     rejected: NonEmpty = "outputs/rejected.parquet"
     studies_dir: NonEmpty = "outputs/studies"
     monitoring_log: NonEmpty = "outputs/monitoring_log.jsonl"
+    scores: NonEmpty = "outputs/scores.parquet"
 
 
 class LoggingParams(Section):

@@ -71,3 +71,11 @@ def rows_of(dataset: Dataset, params: Params, encoder: SentenceEncoder, what: st
     with cache_of(params, encoder) as cache, progress_bar(len(dataset.frame), what) as bar:
         vectors, counts = embed(dataset.texts, encoder, cache, bar.update)
     return Rows(dataset.texts, np.ascontiguousarray(vectors), dataset.labels), counts
+
+
+def newest_timestamp(dataset: Dataset) -> str | None:
+    """The newest `timestamp` of the rows in ISO 8601; None where the data has none."""
+    if "timestamp" not in dataset.frame:
+        return None
+    newest = pd.to_datetime(dataset.frame["timestamp"], utc=True).max()
+    return None if pd.isna(newest) else str(newest.isoformat())

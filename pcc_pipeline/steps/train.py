@@ -21,7 +21,7 @@ from pcc_pipeline.features.vectors import FULL_WIDTH
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.steps.datasets import encoder_of, load_dataset, rows_of
+from pcc_pipeline.steps.datasets import encoder_of, load_dataset, newest_timestamp, rows_of
 from pcc_pipeline.steps.searching import recipe_of, search
 from pcc_pipeline.steps.sides import Sides, assign
 from pcc_pipeline.steps.training_record import TrainingRecord, metadata_document, training_payloads
@@ -74,6 +74,8 @@ def run(params: Params) -> TrainOutcome:
         dataset = load_dataset(params.data.path, params)
         test_file = load_dataset(params.data.test_path, params) if params.data.test_path else None
         tags = {"pcc.data_digest": dataset.digest}
+        if (newest := newest_timestamp(dataset)) is not None:
+            tags["pcc.data_newest"] = newest
         if test_file is not None:
             tags["pcc.test_digest"] = test_file.digest
         opened.log(payloads.Tags(tags), payloads.Table("rejected.parquet", dataset.rejected))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -14,6 +16,10 @@ from pcc_pipeline.errors import StorageError
 BUCKET_SCHEME = "gs://"
 # A bucket that does not answer must not hold a run for minutes (the client's own retries wait 120 s and more).
 _TIMEOUT_SECONDS = 30.0
+
+
+class ContentionError(StorageError):
+    """Another process wrote the same objects meanwhile."""
 
 
 class ObjectStore(Protocol):
@@ -31,6 +37,20 @@ class ObjectStore(Protocol):
 
     def upload(self, source: Path, name: str) -> None:
         """Copy a local file to an object; readers see the old object or the whole new one, never a part."""
+        ...
+
+    def place_folder(self, source: str, target: str, order: Sequence[str]) -> None:
+        """Give the objects `source/<name>` the names `target/<name>`: in a local folder all at once, in a bucket one
+        after the other in `order`. The last of `order` says that the folder is whole; while it is not there, what an
+        earlier attempt left in `target` is replaced. What stays under `source` is the caller's to remove.
+
+        Raises:
+            ContentionError: `target` is whole already, or another process is placing objects there.
+        """
+        ...
+
+    def remove_folder(self, name: str) -> None:
+        """Remove every object `name/…`; none is no error."""
         ...
 
 
@@ -62,6 +82,32 @@ class FolderStore:
                 partial.write_bytes(source.read_bytes())
         except OSError as error:
             raise _failure("write", str(path), error) from error
+
+    def place_folder(self, source: str, target: str, order: Sequence[str]) -> None:
+        old, new = self._path(source), self._path(target)
+        try:
+            for name in order:  # else a power cut after the renaming could leave empty files under the new name
+                _flush(old / name)
+            try:
+                old.rename(new)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            if (new / order[-1]).exists():
+                raise _contended(str(new))
+            for name in order:
+                (old / name).replace(new / name)
+        except OSError as error:
+            raise _failure("write", str(new), error) from error
+
+    def remove_folder(self, name: str) -> None:
+        try:
+            shutil.rmtree(self._path(name))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _failure("remove", f"{self.address}/{name}", error) from error
 
     def _path(self, name: str) -> Path:
         return self._folder / _inside(name, self.address)
@@ -95,6 +141,33 @@ class BucketStore:
             self._bucket.blob(self._prefix + _inside(name, self.address)).upload_from_filename(
                 str(source), timeout=_TIMEOUT_SECONDS, retry=_retry()
             )
+
+    def place_folder(self, source: str, target: str, order: Sequence[str]) -> None:
+        address = f"{self.address}/{target}"
+        new = f"{self._prefix}{_inside(target, self.address)}/"
+        old = f"{self._prefix}{_inside(source, self.address)}/"
+        with _bucket_errors("write", address):
+            there = {
+                blob.name: blob.generation
+                for blob in self._bucket.list_blobs(prefix=new, timeout=_TIMEOUT_SECONDS, retry=_retry())
+            }
+            if new + order[-1] in there:
+                raise _contended(address)
+            for name in order:
+                self._bucket.copy_blob(
+                    self._bucket.blob(old + name),
+                    self._bucket,
+                    new + name,
+                    # 0: only if there is none. The service refuses the copy if anybody wrote there since the listing.
+                    if_generation_match=there.get(new + name, 0),
+                    timeout=_TIMEOUT_SECONDS,
+                    retry=_retry(),
+                )
+
+    def remove_folder(self, name: str) -> None:
+        for found in self.names(f"{name}/"):
+            with _bucket_errors("remove", f"{self.address}/{found}"), _gone_already():
+                self._bucket.blob(self._prefix + found).delete(timeout=_TIMEOUT_SECONDS, retry=_retry())
 
 
 def _inside(name: str, address: str) -> str:
@@ -184,7 +257,7 @@ def _retry() -> Any:
 
 @contextmanager
 def _bucket_errors(verb: str, address: str) -> Iterator[None]:
-    from google.api_core.exceptions import GoogleAPIError, NotFound, RetryError
+    from google.api_core.exceptions import GoogleAPIError, NotFound, PreconditionFailed, RetryError
     from google.auth.exceptions import GoogleAuthError
     from requests.exceptions import RequestException
 
@@ -192,8 +265,30 @@ def _bucket_errors(verb: str, address: str) -> Iterator[None]:
         yield
     except NotFound as error:
         raise StorageError("there is no such object or bucket", where=address, fix="check the address") from error
+    except PreconditionFailed as error:
+        raise _contended(address) from error
     except (GoogleAPIError, GoogleAuthError, RetryError, RequestException, OSError) as error:
         raise _failure(verb, address, error) from error
+
+
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    from google.api_core.exceptions import NotFound
+
+    with suppress(NotFound):
+        yield
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _contended(address: str) -> ContentionError:
+    return ContentionError("another process wrote here meanwhile", where=address, fix="try again")
 
 
 def _failure(verb: str, address: str, error: Exception) -> StorageError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
 from pcc_pipeline.errors import TrackingError
-from pcc_pipeline.tracking.registry import Resolved, asking, find_alias, set_alias
+from pcc_pipeline.tracking.registry import Resolved, asking, find_alias, resolve, set_alias
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 COUNT_TAG = "pcc.promotions"
@@ -42,7 +42,7 @@ class Move:
     after: str
 
 
-def promote(name: str, version: str, tags: dict[str, str]) -> Move:
+def promote(name: str, version: str, tags: Mapping[str, str]) -> Move:
     """Make `version` the champion and the champion before it `previous`; `tags` go on both versions.
 
     Promoting the champion again moves nothing but counts, so that the record is complete.
@@ -50,6 +50,7 @@ def promote(name: str, version: str, tags: dict[str, str]) -> Move:
     Raises:
         TrackingError: there is no such version, MLflow refuses, or another promotion holds the registry for minutes.
     """
+    resolve(f"models:/{name}/{version}")
     with _only_promotion(name):
         champion = find_alias(name, CHAMPION)
         if champion is not None and champion.version != version:
@@ -58,7 +59,7 @@ def promote(name: str, version: str, tags: dict[str, str]) -> Move:
         return _make_champion(name, version, champion, tags)
 
 
-def roll_back(name: str, tags: dict[str, str]) -> Move:
+def roll_back(name: str, tags: Mapping[str, str]) -> Move:
     """Make `previous` the champion again, and the champion `previous`.
 
     Raises:
@@ -79,7 +80,7 @@ def roll_back(name: str, tags: dict[str, str]) -> Move:
         return move
 
 
-def _make_champion(name: str, version: str, champion: Resolved | None, tags: dict[str, str]) -> Move:
+def _make_champion(name: str, version: str, champion: Resolved | None, tags: Mapping[str, str]) -> Move:
     set_alias(name, CHAMPION, version)
     before = None if champion is None else _number(champion)
     client = MlflowClient()
@@ -118,7 +119,9 @@ def _acquire(client: MlflowClient, lock: str, holder: str) -> None:
             client.create_registered_model(lock, tags={"pcc.lock": "true"}, description=holder)
             return
         except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            # MLflow says "not found" where the lock went away while it was writing that it exists.
+            held = (ErrorCode.Name(RESOURCE_ALREADY_EXISTS), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))
+            if error.error_code not in held:
                 with asking(f"lock {lock}"):
                     raise
         _remove_if_stale(client, lock)

@@ -54,6 +54,7 @@ class TrainingRun:
     params: Params
     tags: Mapping[str, str]
     metrics: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 @contextmanager
@@ -114,10 +115,10 @@ def read_training_run(run_id: str) -> TrainingRun:
         client = MlflowClient()
         tags = dict(client.get_run(run_id).data.tags)
         documents = {}
-        for name in ("params.yaml", "metrics.json"):
+        for name in ("params.yaml", "metrics.json", "metadata.json"):
             documents[name] = Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
         params = Params.model_validate(yaml.safe_load(documents["params.yaml"]))
-        return TrainingRun(params, tags, json.loads(documents["metrics.json"]))
+        return TrainingRun(params, tags, json.loads(documents["metrics.json"]), json.loads(documents["metadata.json"]))
 
 
 def _start(step: str) -> Any:

@@ -216,12 +216,14 @@ def test_a_training_record_comes_back() -> None:
         run.log(
             payloads.Text("params.yaml", yaml.safe_dump(params.document())),
             payloads.Json("metrics.json", {"test": {"f1_macro": 0.5}}),
+            payloads.Json("metadata.json", {"classifier": "SGD"}),
             payloads.Tags({"pcc.version": "v20260101_000000"}),
         )
     record = read_training_run(run.run_id)
     assert record.params == params
     assert record.tags["pcc.version"] == "v20260101_000000"
     assert record.metrics == {"test": {"f1_macro": 0.5}}
+    assert record.metadata == {"classifier": "SGD"}
 
 
 def test_a_run_without_a_training_record_is_told() -> None:

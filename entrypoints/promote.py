@@ -1,0 +1,35 @@
+"""Make a version the champion if it passes the gates, or take the champion back."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from command_line import NOT_GIVEN, given, parser_of, run, switch
+
+DESCRIPTION = "Make a version the champion if it passes registry.gates; --rollback true takes the last move back."
+
+
+def parser() -> argparse.ArgumentParser:
+    options = parser_of(DESCRIPTION)
+    text = "models:/name@alias or models:/name/3; default: the challenger"
+    options.add_argument("--model", default=NOT_GIVEN, metavar="…", help=text)
+    options.add_argument("--reason", default=NOT_GIVEN, metavar="…", help="why, for the record; needed with --force")
+    options.add_argument("--force", default="false", metavar="true|false", help="go past failed gates")
+    options.add_argument("--rollback", default="false", metavar="true|false", help="bring the previous champion back")
+    return options
+
+
+def step(params: Any, options: argparse.Namespace) -> Any:
+    from pcc_pipeline.steps import promote
+
+    reason = given(options.reason) or ""
+    if switch("rollback", options.rollback):
+        return promote.roll_back(params, reason=reason)
+    force = switch("force", options.force)
+    return promote.run(params, given(options.model), reason=reason, force=force, data=given(options.data))
+
+
+if __name__ == "__main__":
+    sys.exit(run(parser(), step))

@@ -1,0 +1,283 @@
+"""`manage_models`: past runs and versions out of MLflow, as tables, JSON or CSV. Each command is a function to text."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pcc_pipeline.config import Params, load_params
+from pcc_pipeline.errors import ConfigError, DataError, PccError
+from pcc_pipeline.steps.comparing import Score, compared, score
+from pcc_pipeline.steps.tables import csv_text, shown, table
+from pcc_pipeline.storage.objects import local_copy, replacing
+from pcc_pipeline.tracking import history
+from pcc_pipeline.tracking.history import RecordedRun, RegisteredVersion, VersionRecord
+from pcc_pipeline.tracking.legacy import import_runs
+from pcc_pipeline.tracking.payloads import json_text
+
+SUMMARY_METRICS = ("test/f1_macro", "test/accuracy")
+_HEADLINES = ("test/f1_macro", "val/f1_macro", "legacy/f1_macro", "legacy/f1_weighted", "legacy/f1", "legacy/accuracy")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What every command is asked about.
+
+    Attributes:
+        experiment: its name; None for the environment's, else pcc-intent.
+        as_json: answer in JSON instead of a table.
+    """
+
+    model_name: str
+    experiment: str | None = None
+    as_json: bool = False
+
+
+def model_name_of(params_file: str, environment: Mapping[str, str]) -> str:
+    """`registry.model_name` of a parameter file and the environment; the default where there is no such file."""
+    path = Path(params_file)
+    params: Params = load_params(path if path.is_file() else None, environment=environment)
+    return params.registry.model_name
+
+
+def list_runs(asked: Question, *, limit: int | None = None, step: str | None = None, failed: bool = False) -> str:
+    """Recent runs, newest first, with why the failed ones failed."""
+    number = _limit(limit, 20)
+    runs = history.recent_runs(history.open_experiment(asked.experiment), number, step=step, failed=failed)
+    places = _places(asked.model_name) if runs else {}
+    if asked.as_json:
+        return json_text([_run_document(run, places) for run in runs])
+    rows = [
+        (
+            f"{run.started:%Y-%m-%d %H:%M}",
+            run.run_id[:8],
+            _step(run),
+            run.status,
+            _version(run.pcc_version, places.get(run.pcc_version)),
+            _headline(run.metrics),
+            "" if run.seconds is None else f"{run.seconds:.0f}",
+            run.error,
+        )
+        for run in runs
+    ]
+    if not rows:
+        return "no such runs"
+    return table(("started (UTC)", "run", "step", "status", "version", "score", "seconds", "reason"), rows)
+
+
+def latest(asked: Question) -> str:
+    """The newest training that finished."""
+    experiment = history.open_experiment(asked.experiment)
+    finished = history.recent_versions(experiment, asked.model_name, 1, finished=True)
+    if not finished:
+        raise PccError("no training has finished in this experiment", fix="train first, or name another --experiment")
+    return _version_text(finished[0], asked.as_json)
+
+
+def get(asked: Question, reference: str) -> str:
+    """One version, by tag, registry number, alias or run id."""
+    return _version_text(_find(asked, reference), asked.as_json)
+
+
+def summary(asked: Question, *, limit: int | None = None, metrics: Sequence[str] | None = None) -> str:
+    """How versions performed over time, oldest first, and how each differs from the one before it."""
+    metrics, number = metrics or SUMMARY_METRICS, _limit(limit, 20)
+    versions = history.recent_versions(history.open_experiment(asked.experiment), asked.model_name, number)[::-1]
+    scores = [[score(version.metrics, name) for name in metrics] for version in versions]
+    if asked.as_json:
+        documents = [
+            {
+                "version": version.pcc_version,
+                "started": version.trained.started.isoformat(),
+                "status": version.trained.status,
+                "number": version.registered.number if version.registered else None,
+                "scores": {name: found.document() if found else None for name, found in zip(metrics, row, strict=True)},
+            }
+            for version, row in zip(versions, scores, strict=True)
+        ]
+        return json_text(documents)
+    if not versions:
+        return "no version yet"
+    rows, before = [], None
+    for version, row in zip(versions, scores, strict=True):
+        first = row[0]
+        change = f"{first.value - before.value:+.4f}" if first and before and first.name == before.name else ""
+        before = first or before
+        cells = [found.text(metrics[place]) if found else "" for place, found in enumerate(row)]
+        name = _version(version.pcc_version, version.registered)
+        rows.append((f"{version.trained.started:%Y-%m-%d %H:%M}", name, version.trained.status, *cells, change))
+    head = ("trained (UTC)", "version", "status", *(f"{name} [95%]" for name in metrics), "change")
+    measured = [(row[0], version) for version, row in zip(versions, scores, strict=True) if row[0]]
+    lines = [table(head, rows), "", _tally(versions)]
+    if measured:
+        best, of = max(measured, key=lambda pair: pair[0].value if pair[0] else -math.inf)
+        lines.append(f"highest {metrics[0]}: {best.text(metrics[0]) if best else ''} by {shown(of.pcc_version)}")
+        lines.append("Scores on different test rows, or with intervals that overlap widely, tell no versions apart.")
+    return "\n".join(lines)
+
+
+def export(asked: Question, *, form: str = "csv", output: str | None = None, limit: int | None = None) -> str:
+    """All runs with their parameters, metrics and our tags; to a file if one is named."""
+    runs = history.recent_runs(history.open_experiment(asked.experiment), _limit(limit, None))
+    places = _places(asked.model_name)
+    documents = [_run_document(run, places) for run in runs]
+    text = json_text(documents) if form == "json" or asked.as_json else csv_text([_flat(one) for one in documents])
+    if output is None:
+        return text
+    with replacing(Path(output)) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return f"wrote {len(documents):,} runs to {output}"
+
+
+def compare(asked: Question, a: str, b: str, *, every: bool = False) -> str:
+    """Two versions side by side: scores with their 95 % intervals, and the parameters in which they differ."""
+    first, second = _find(asked, a), _find(asked, b)
+    found = compared(first, second)
+    if asked.as_json:
+        return json_text(found.document())
+    names = [shown(version.pcc_version) or version.trained.run_id[:8] for version in (first, second)]
+    scores = [
+        (row.name, row.a.text() if row.a else "", row.b.text() if row.b else "", row.change)
+        for row in found.metrics
+        if every or "/class/" not in row.name
+    ]
+    params = [(row.name, row.a, row.b) for row in found.params if every or row.a != row.b]
+    parts = [
+        table(("metric [95%]", *names, "B - A"), scores) if scores else "neither has scores",
+        table(("parameter", *names), params) if params else "no parameter differs",
+        *found.notes,
+    ]
+    return "\n\n".join(parts)
+
+
+def import_registry(asked: Question, path: str, *, free_text: bool = False) -> str:
+    """Bring the older system's JSON registry in as runs; what is there already is left alone."""
+    try:
+        with local_copy(path) as copy:
+            document = json.loads(copy.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            "there is no such file", where=path, fix="give the older system's model_registry.json"
+        ) from None
+    except (OSError, ValueError) as error:  # the text of a JSON error quotes nothing; that of another might
+        said = f": {error}" if isinstance(error, json.JSONDecodeError) else f" ({type(error).__name__})"
+        raise DataError(
+            f"the file is not readable JSON{said}", where=path, fix="give a whole, unaltered file"
+        ) from None
+    done = import_runs(document, history.open_experiment(asked.experiment, create=True), free_text=free_text)
+    if asked.as_json:
+        return json_text(
+            {
+                "experiment": done.experiment,
+                "imported": list(done.imported),
+                "already_there": done.already_there,
+                "bad": [vars(entry) for entry in done.bad],
+                "left_out": dict(done.left_out),
+            }
+        )
+    kept = [f"  {name}: {count:,} times" for name, count in sorted(done.left_out.items())]
+    return "\n".join(
+        [
+            f"imported {len(done.imported):,} runs into {done.experiment}, {done.already_there:,} were there already, "
+            f"{len(done.bad):,} entries are bad",
+            *(f"  entry {bad.place}{f' ({bad.run_id})' if bad.run_id else ''}: {bad.reason}" for bad in done.bad),
+            *(["left out, as not a number or possibly a customer's words (see --free-text):", *kept] if kept else []),
+        ]
+    )
+
+
+def _limit(given: int | None, default: int | None) -> int | None:
+    """How many to ask for: 0 means all."""
+    if given is not None and given < 0:
+        raise ConfigError("--limit cannot be negative", fix="give a number of rows, or 0 for all")
+    return default if given is None else given or None
+
+
+def _find(asked: Question, reference: str) -> VersionRecord:
+    if not reference.strip():
+        raise ConfigError("no version is named", fix="name one such as v20250729_084352, 3 or @champion")
+    return history.find_version(reference, asked.model_name, history.open_experiment(asked.experiment))
+
+
+def _places(model_name: str) -> dict[str, RegisteredVersion]:
+    return {version.pcc_version: version for version in history.registered_versions(model_name) if version.pcc_version}
+
+
+def _step(run: RecordedRun) -> str:
+    action = run.tags.get("pcc.action")
+    return f"{run.step} ({action})" if action else run.step or "(none)"
+
+
+def _version(name: str, place: RegisteredVersion | None) -> str:
+    if place is None:
+        return name
+    return f"{name} #{place.number}" + "".join(f" @{alias}" for alias in place.aliases)
+
+
+def _headline(metrics: Mapping[str, float]) -> str:
+    name = next((name for name in _HEADLINES if name in metrics), None)
+    return f"{metrics[name]:.4f} {name}" if name else ""
+
+
+def _tally(versions: Sequence[VersionRecord]) -> str:
+    failed = sum(version.trained.status in ("FAILED", "KILLED") for version in versions)
+    tested = sum(version.evaluated is not None for version in versions)
+    return f"{len(versions):,} trainings, {failed:,} failed, {tested:,} evaluated"
+
+
+def _version_text(version: VersionRecord, as_json: bool) -> str:
+    run, tested, place = version.trained, version.evaluated, version.registered
+    if as_json:
+        document = _run_document(run, {version.pcc_version: place} if place else {})
+        return json_text({**document, "metrics": _finite(version.metrics), "evaluated_by": tested and tested.run_id})
+    facts = [
+        ("version", _version(version.pcc_version, place)),
+        ("run", f"{run.run_id} ({_step(run)}, {run.status})"),
+        ("started", f"{run.started:%Y-%m-%d %H:%M:%S} UTC"),
+        ("seconds", "" if run.seconds is None else f"{run.seconds:.1f}"),
+        ("reason", run.error),
+        ("evaluated by", "" if tested is None else f"{tested.run_id} on {tested.tags.get('pcc.test_source', '')}"),
+        *sorted((name, value) for name, value in run.tags.items() if name.startswith("pcc.") and name != "pcc.error"),
+    ]
+    scores = [(name, Score.of(version.metrics, name).text()) for name in Score.names(version.metrics)]
+    parts = [("fact", "", [fact for fact in facts if fact[1]]), ("metric", "value [95%]", scores)]
+    parts.append(("parameter", "value", sorted(run.params.items())))
+    return "\n\n".join(table((name, value), rows) for name, value, rows in parts if rows)
+
+
+def _run_document(run: RecordedRun, places: Mapping[str, RegisteredVersion]) -> dict[str, Any]:
+    place = places.get(run.pcc_version)
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "step": run.step,
+        "status": run.status,
+        "started": run.started.isoformat(),
+        "ended": None if run.ended is None else run.ended.isoformat(),
+        "seconds": run.seconds,
+        "version": run.pcc_version or None,
+        "number": place.number if place else None,
+        "aliases": list(place.aliases) if place else [],
+        "error": run.error or None,
+        "metrics": _finite(run.metrics),
+        "params": dict(sorted(run.params.items())),
+        "tags": {name: value for name, value in sorted(run.tags.items()) if name.startswith("pcc.")},
+    }
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in sorted(metrics.items())}
+
+
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{inner}": each for inner, each in value.items()}
+        else:
+            found[name] = " ".join(value) if isinstance(value, list) else value
+    return found

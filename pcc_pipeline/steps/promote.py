@@ -1,0 +1,134 @@
+"""`promote`: judge a version by the gates and make it the champion, or take the champion back.
+
+Every decision is a run of its own, with the table of gates, so the history stands in MLflow whatever aliases do later.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.errors import ConfigError, PccError
+from pcc_pipeline.evaluation.verdicts import GateVerdict, headline, passed, table, to_html, to_markdown
+from pcc_pipeline.steps.judging import Judgement, judge_version
+from pcc_pipeline.tracking import payloads, promotion
+from pcc_pipeline.tracking.registry import resolve
+from pcc_pipeline.tracking.runs import StepRun, step_run
+
+
+class PromotionRefusedError(PccError):
+    """A gate failed; nothing was moved."""
+
+
+@dataclass(frozen=True)
+class PromoteOutcome:
+    """A decision that moved `champion`."""
+
+    run_id: str
+    action: str
+    move: promotion.Move
+    verdicts: tuple[GateVerdict, ...]
+
+    @property
+    def summary(self) -> list[str]:
+        before = f"version {self.move.before}" if self.move.before else "nobody"
+        lines = [table(self.verdicts)] if self.verdicts else []
+        return [
+            *lines,
+            f"{self.action:<10} champion is version {self.move.after} now, before it {before}",
+            f"           move {self.move.number} of this model, on record in run {self.run_id}",
+        ]
+
+
+def run(
+    params: Params, model_uri: str | None = None, *, reason: str = "", force: bool = False, data: str | None = None
+) -> PromoteOutcome:
+    """Make a version the champion if every gate passes.
+
+    Args:
+        model_uri: a registered version or alias; default is the challenger.
+        reason: why, for the record; needed with `force`.
+        force: go past failed gates; the failure and the reason stay on record.
+        data: where the version's training file lies now, if not where its training run found it.
+
+    Raises:
+        PromotionRefusedError: a gate failed; the message holds the table.
+        ConfigError: `force` without a reason.
+    """
+    if force and not reason.strip():
+        raise ConfigError("force needs a reason, for the record", where="force", fix='add -P reason="…"')
+    name = params.registry.model_name
+    with step_run("promote") as opened:
+        found = judge_version(params, model_uri or f"models:/{name}@{promotion.CHALLENGER}", data)
+        version = found.loaded.version
+        if version is None:
+            raise ConfigError(
+                "only a registered version can be promoted", where=str(model_uri), fix=f"name models:/{name}/<number>"
+            )
+        good = passed(found.verdicts)
+        action = "promoted" if good else "forced" if force else "refused"
+        _record(opened, action, reason, found, version)
+        if action == "refused":
+            raise PromotionRefusedError(
+                f"{headline(found.verdicts)}; the champion stays\n{table(found.verdicts)}",
+                where=f"{name} version {version} ({found.loaded.model.model_version}), run {opened.run_id}",
+                fix='train a better version, change registry.gates, or go past them with -P force=true -P reason="…"',
+            )
+        move = promotion.promote(name, version, _signed(action, reason, opened))
+        _record_move(opened, move)
+    return PromoteOutcome(opened.run_id, action, move, found.verdicts)
+
+
+def roll_back(params: Params, *, reason: str = "") -> PromoteOutcome:
+    """Make the previous champion the champion again.
+
+    Raises:
+        TrackingError: there is no previous champion.
+    """
+    name = params.registry.model_name
+    with step_run("promote") as opened:
+        opened.log(payloads.Tags({"pcc.action": "rolled back", "pcc.reason": reason, "pcc.who": _who()}))
+        move = promotion.roll_back(name, _signed("rolled back", reason, opened))
+        _record_move(opened, move)
+        opened.log(payloads.Tags({"pcc.model_uri": resolve(f"models:/{name}/{move.after}").model_uri}))
+    return PromoteOutcome(opened.run_id, "rolled back", move, ())
+
+
+def _record(opened: StepRun, action: str, reason: str, found: Judgement, version: str) -> None:
+    metrics = found.test.metrics(by_class=False)
+    opened.log(
+        payloads.Tags(
+            {
+                "pcc.action": action,
+                "pcc.reason": reason,
+                "pcc.who": _who(),
+                "pcc.version": found.loaded.model.model_version,
+                "pcc.registered_version": version,
+                "pcc.champion_at_decision": found.champion or "",
+                "pcc.model_uri": found.loaded.model_uri,
+                "pcc.gates": headline(found.verdicts),
+                # MLflow shows a run's note at the top of its page.
+                "mlflow.note.content": to_markdown(found.verdicts),
+            }
+        ),
+        payloads.Metrics(metrics),
+        payloads.Text("gates.html", to_html(found.verdicts, f"Gates of version {version}: {action}")),
+        payloads.Json("gates.json", [verdict.__dict__ for verdict in found.verdicts]),
+    )
+
+
+def _record_move(opened: StepRun, move: promotion.Move) -> None:
+    tags = {"pcc.move": str(move.number), "pcc.champion": move.after, "pcc.champion_before": move.before or ""}
+    opened.log(payloads.Tags(tags))
+
+
+def _signed(action: str, reason: str, opened: StepRun) -> Mapping[str, str]:
+    """What stands on the versions: who moved them, why, and in which run."""
+    return {"pcc.moved_by": _who(), "pcc.move_reason": reason or action, "pcc.move_run": opened.run_id}
+
+
+def _who() -> str:
+    return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()

@@ -1,0 +1,270 @@
+"""`score`: a file of messages in, a file of predictions in the downstream system's columns out, in bounded memory."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.contract import TEXT, CheckedBatch, Contract, ContractChecker
+from pcc_pipeline.data.dataset import check_rejections, join_rejected
+from pcc_pipeline.errors import ConfigError, FeatureError, TrackingError
+from pcc_pipeline.evaluation.naming import metric_names
+from pcc_pipeline.evaluation.predictions import prediction_frame
+from pcc_pipeline.features.cache import EmbeddingCache
+from pcc_pipeline.features.embedding import Progress, embed
+from pcc_pipeline.features.encoder import SENTENCE_WIDTH, Encoder
+from pcc_pipeline.features.vectors import full_vectors
+from pcc_pipeline.steps.datasets import cache_of, encoder_of, progress_bar, read
+from pcc_pipeline.steps.monitoring import Monitor, monitored
+from pcc_pipeline.steps.prediction_file import SUFFIXES, writing
+from pcc_pipeline.storage.objects import BUCKET_SCHEME, replacing
+from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.models import LoadedModel, TrainedModel, load_trained_model
+from pcc_pipeline.tracking.registry import find_alias
+from pcc_pipeline.tracking.runs import step_run
+
+logger = logging.getLogger(__name__)
+
+# Rows that the lexical half and the classifier see at a time: the n-grams of 512 texts of the greatest length that the
+# contract allows take about 200 MB.
+_ROWS_AT_A_TIME = 512
+
+
+@dataclass(frozen=True)
+class ScoreOutcome:
+    """One scored file. `label_counts`: label -> rows that got it, every label of the model included."""
+
+    run_id: str
+    model_uri: str
+    model_version: str
+    source: str
+    output: Path
+    rejected: Path
+    rows: int
+    rejected_rows: int
+    seconds: float
+    label_counts: Mapping[str, int]
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.rows / self.seconds if self.seconds else 0.0
+
+    @property
+    def summary(self) -> list[str]:
+        largest = sorted(self.label_counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        shown = [f"{label} {count:,}" for label, count in largest[:5]]
+        more = [f"{len(largest) - 5} more labels"] if len(largest) > 5 else []
+        rejected = f"           {self.rejected_rows:,} rows rejected, with their reasons in {self.rejected}"
+        return [
+            f"scored     {self.rows:,} rows of {self.source} with {self.model_version}, {self.rows_per_second:,.0f}/s",
+            f"           {', '.join([*shown, *more])}",
+            f"           predictions in {self.output}",
+            *([rejected] if self.rejected_rows else []),
+        ]
+
+
+def run(params: Params, model_uri: str | None = None, output: str | None = None) -> ScoreOutcome:
+    """Score `data.path`. Rows that break the contract get no prediction; they go to `output.rejected`.
+
+    Vectors of 584 numbers in the data are used as they are, and of 384 completed; only texts need the encoder.
+
+    Args:
+        model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<id>/model`; default is the champion.
+        output: a local .parquet or .csv; default is `output.scores`.
+
+    Raises:
+        ConfigError: the output cannot be of this name.
+        TrackingError: there is no such model, or no champion yet.
+        DataError: the file cannot be read, or too many of its rows are rejected.
+        FeatureError: the model cannot use these rows, or the configured encoder is not the model's.
+        StorageError: the predictions cannot be written. Nothing half-written stays under a final name.
+    """
+    address, name = params.data.path, output or params.output.scores
+    with step_run("score") as opened, monitored(Path(params.output.monitoring_log), opened.run_id) as monitor:
+        opened.log(
+            payloads.Params({**params.flat(), "output.scores": name}), payloads.Tags({"pcc.scored_source": address})
+        )
+        target = _target(name, params)
+        loaded = _load(params, model_uri)
+        model = loaded.model
+        monitor.model_version, monitor.embedding_model = model.model_version, model.embedding_model
+        opened.log(
+            payloads.Tags(
+                {
+                    "pcc.version": model.model_version,
+                    "pcc.encoder_digest": model.encoder_digest,
+                    "pcc.model_uri": loaded.model_uri,
+                    "pcc.training_run": loaded.run_id,
+                }
+            )
+        )
+        logger.info("scoring %s with %s", address, model.model_version)
+        began = time.perf_counter()
+        counts = _score_file(params, model, target, monitor)
+        outcome = ScoreOutcome(
+            run_id=opened.run_id,
+            model_uri=loaded.model_uri,
+            model_version=model.model_version,
+            source=address,
+            output=target,
+            rejected=Path(params.output.rejected),
+            rows=monitor.passed_validation,
+            rejected_rows=monitor.dropped_cases,
+            seconds=time.perf_counter() - began,
+            label_counts={label: counts[label] for label in model.classes},
+        )
+        # Counts and no predictions: a million rows a day are the downstream system's to keep, not MLflow's.
+        opened.log(payloads.Metrics(_metrics(outcome)))
+        return outcome
+
+
+def _metrics(outcome: ScoreOutcome) -> dict[str, float]:
+    safe = metric_names(list(outcome.label_counts))
+    return {
+        "score/rows": outcome.rows,
+        "score/rejected_rows": outcome.rejected_rows,
+        "score/rows_per_second": outcome.rows_per_second,
+        **{f"score/class/{safe[label]}": count for label, count in outcome.label_counts.items()},
+    }
+
+
+def _target(name: str, params: Params) -> Path:
+    where, target = f"output.scores: {name}", Path(name).expanduser()
+    if name.startswith(BUCKET_SCHEME):
+        raise ConfigError("scores are written to this machine", where=where, fix="name a local file and copy it")
+    if not target.name.lower().endswith(SUFFIXES):
+        raise ConfigError(
+            f"scores are written as Parquet or CSV, not as {target.suffix or 'a file without a suffix'}",
+            where=where,
+            fix=f"give a path that ends in {' or '.join(SUFFIXES)}",
+        )
+    for taken in (params.data.path, params.output.rejected):
+        if Path(taken).expanduser().resolve() == target.resolve():
+            raise ConfigError(f"the scores would replace {taken}", where=where, fix="name another file")
+    return target
+
+
+def _load(params: Params, uri: str | None) -> LoadedModel:
+    name = params.registry.model_name
+    champion = f"models:/{name}@champion"
+    challenger = f"models:/{name}@challenger"
+    if uri in (None, champion) and find_alias(name, "champion") is None and find_alias(name, "challenger") is not None:
+        raise TrackingError(
+            f"{name} has no champion yet: no version has been promoted",
+            where=champion,
+            fix=f"promote one with: mlflow run . -e promote; or name the model to score with: -P model={challenger}",
+        )
+    _import_skops_without_torch()
+    return load_trained_model(uri or champion)
+
+
+def _import_skops_without_torch() -> None:
+    """skops imports every module of scikit-learn, and one of those imports torch: 190 MB and seconds for nothing."""
+    if "torch" in sys.modules:
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment] # None is how Python marks a module that is not to be had
+    try:
+        importlib.import_module("skops.io")
+    finally:
+        del sys.modules["torch"]
+
+
+def _score_file(params: Params, model: TrainedModel, target: Path, monitor: Monitor) -> Counter[str]:
+    """Writes the predictions and the rejected rows; returns label -> rows. `monitor` counts rows on the way."""
+    address, started = params.data.path, datetime.now(UTC)
+    # Groups serve the split of training rows alone, so a file to score need not have them.
+    checker = ContractChecker(Contract(None, params.data.required_columns), source=address)
+    labels = np.array(model.classes, dtype=object)
+    counts: Counter[str] = Counter()
+    rejected: list[pd.DataFrame] = []
+    with ExitStack() as stack:
+        partial = stack.enter_context(replacing(target))
+        bar = stack.enter_context(progress_bar(None, f"score {address}"))
+        scorer = stack.enter_context(_Scorer(params, model))
+        with writing(partial, target) as write:
+            for batch in read(address):
+                checked = checker.check(batch)
+                if len(checked.rejected):
+                    rejected.append(checked.rejected)
+                    bar.update(len(checked.rejected))
+                monitor.total_cases = checker.rows
+                monitor.dropped_cases += len(checked.rejected)
+                if len(checked.good):
+                    probabilities = scorer.probabilities(checked, bar.update)
+                    write(
+                        prediction_frame(
+                            checked.good["case_id"].to_numpy(dtype=object),
+                            probabilities,
+                            model.classes,
+                            model.model_version,
+                            model.embedding_model,
+                            started,
+                        )
+                    )
+                    counts.update(labels[probabilities.argmax(axis=1)])
+                    monitor.passed_validation += len(checked.good)
+        all_rejected = join_rejected(rejected)
+        check_rejections(all_rejected, checker.rows, address, params.data.max_rejected_fraction)
+        with replacing(Path(params.output.rejected)) as rejected_partial:
+            all_rejected.to_parquet(rejected_partial, index=False)
+    return counts
+
+
+class _Scorer:
+    """A model over batches; encoder and cache open at the first batch that brings no vectors."""
+
+    def __init__(self, params: Params, model: TrainedModel) -> None:
+        self._params = params
+        self._model = model
+        self._stack = ExitStack()
+        self._opened: tuple[Encoder, EmbeddingCache | None] | None = None
+
+    def __enter__(self) -> _Scorer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def probabilities(self, checked: CheckedBatch, progress: Progress) -> np.ndarray:
+        """Probabilities float64 (len(checked.good), K) of a batch with good rows."""
+        texts = [str(text) for text in checked.good[TEXT]]
+        vectors = checked.vectors
+        if vectors is None:
+            encoder, cache = self._open()
+            vectors, _ = embed(texts, encoder, cache, progress)
+        else:
+            progress(len(texts))
+        found = np.empty((len(texts), len(self._model.classes)))
+        for start in range(0, len(texts), _ROWS_AT_A_TIME):
+            part = slice(start, start + _ROWS_AT_A_TIME)
+            found[part] = self._model.probabilities(vectors[part], texts[part])
+        return found
+
+    def _open(self) -> tuple[Encoder, EmbeddingCache | None]:
+        if self._opened is None:
+            model = self._model
+            # Refuses texts for a model of whole vectors before any of them is encoded.
+            full_vectors(np.empty((0, SENTENCE_WIDTH), dtype=np.float32), model.lexical, ())
+            encoder = encoder_of(self._params)
+            if encoder.digest != model.encoder_digest:
+                raise FeatureError(
+                    f"the encoder {encoder.name} is not the one that {model.model_version} was trained with "
+                    f"({model.embedding_model}), so its predictions would mean nothing",
+                    where=f"preprocessing.embedding_model: {self._params.preprocessing.embedding_model}",
+                    fix=f"set preprocessing.embedding_model to the folder of that {model.embedding_model}, or train "
+                    "again with this encoder",
+                )
+            self._opened = encoder, self._stack.enter_context(cache_of(self._params, encoder))
+        return self._opened
