@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,8 @@ from pcc_pipeline.tracking.payloads import Payload, log
 from pcc_pipeline.tracking.registry import asking, shown_address
 
 DEFAULT_EXPERIMENT = "pcc-intent"
+# What MLflow calls a run that `mlflow run` was given no --run-name for, such as handsome-mole-150.
+_RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 # MLflow refuses longer tag values.
 _TAG_LENGTH = 5000
 
@@ -68,6 +71,8 @@ def step_run(step: str) -> Iterator[StepRun]:
         run = _start(step)
         opened = StepRun(run.info.run_id, run.info.experiment_id)
         client = MlflowClient()
+        if _RANDOM_NAME.fullmatch(run.info.run_name or ""):
+            client.update_run(opened.run_id, name=step)
         client.set_tag(opened.run_id, "pcc.step", step)
     try:
         yield opened

@@ -154,6 +154,18 @@ def test_under_mlflow_run_the_run_that_mlflow_made_is_taken_over(monkeypatch: py
     assert client.get_experiment_by_name("pcc-intent") is None
 
 
+def test_the_random_name_that_mlflow_gave_becomes_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MlflowClient()
+    experiment = client.create_experiment("projects")
+    made = client.create_run(experiment).info
+    assert made.run_name != "pipeline"
+    monkeypatch.setenv("MLFLOW_RUN_ID", made.run_id)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+    with step_run("pipeline"):
+        pass
+    assert client.get_run(made.run_id).info.run_name == "pipeline"
+
+
 def test_an_error_under_mlflow_run_fails_the_run_that_mlflow_made(monkeypatch: pytest.MonkeyPatch) -> None:
     client = MlflowClient()
     experiment = client.create_experiment("projects")
