@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def exit_code(answer: Callable[[], str], *, debug: bool, ended: str = "nothing w
     # MLflow tells of every table it makes and draws a bar for every small file; a user may still ask for both.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # In some containers joblib cannot tell physical from logical cores: nothing a user could mend.
+    warnings.filterwarnings("ignore", message="Could not find the number of physical cores")
     try:
         text = answer()
     except PccError as error:

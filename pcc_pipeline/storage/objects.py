@@ -62,11 +62,11 @@ class FolderStore:
         self.address = str(folder)
 
     def names(self, prefix: str = "") -> list[str]:
-        if not self._folder.is_dir():
-            return []
-        files = (path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith(".partial-"))
-        names = (path.relative_to(self._folder).as_posix() for path in files)
-        return sorted(name for name in names if name.startswith(prefix))
+        found = []
+        # Unlike rglob, walk minds no folder that goes away meanwhile, as other publishers' staging folders do.
+        for parent, _, files in os.walk(self._folder):
+            found += [(Path(parent) / name).relative_to(self._folder).as_posix() for name in files]
+        return sorted(name for name in found if name.startswith(prefix) and "/.partial-" not in f"/{name}")
 
     def download(self, name: str, target: Path) -> None:
         try:
