@@ -1,0 +1,53 @@
+"""A weak version is refused with the table, force goes past it on record, and a rollback restores the champion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.pipeline
+
+# The sample's messages are years old, so the gate of the data's age, one of the default list, is left out.
+GATES = (
+    "--set",
+    "'registry.gates=[{kind: minimum, metric: test/f1_macro, threshold: 0.8}, {kind: no_worse_than_champion}]'",
+)
+
+
+def test_refusal_force_and_rollback_stand_in_the_history_in_order(command: Any, store: Any) -> None:
+    assert command("main", "--search-method", "none").code == 0
+    first = command("promote", *GATES, "--reason", "the first")
+    assert first.code == 0, first.err
+    assert "champion is version 1 now, before it nobody" in first.out
+    assert command("main", "--search-method", "none", "--set", "model.hyperparameters.C=0.001").code == 0
+
+    refused = command("promote", *GATES)
+    assert refused.code == 1
+    assert "the champion stays" in refused.err
+    assert "minimum test/f1_macro" in refused.err
+    assert "no_worse_than_champion f1_macro" in refused.err
+    assert "Traceback" not in refused.err
+
+    unreasoned = command("promote", *GATES, "--force", "true")
+    assert unreasoned.code == 1
+    assert "force needs a reason" in unreasoned.err
+    forced = command("promote", *GATES, "--force", "true", "--reason", "drill")
+    assert "champion is version 2 now, before it version 1" in forced.out
+    back = command("promote", "--rollback", "true", "--reason", "drill over")
+    assert "champion is version 1 now, before it version 2" in back.out
+
+    client, name = store.client, "pcc-intent-classifier"
+    assert client.get_model_version_by_alias(name, "champion").version == 1
+    assert client.get_model_version_by_alias(name, "previous").version == 2
+    history = [run for run in store.runs() if run.data.tags.get("pcc.step") == "promote"]
+    decisions = [run.data.tags["pcc.action"] for run in history]
+    assert decisions == ["promoted", "refused", "forced", "rolled back"]
+    assert [run.data.tags.get("pcc.move") for run in history] == ["1", None, "2", "3"]
+    assert [run.info.status for run in history] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
+    assert history[2].data.tags["pcc.reason"] == "drill"
+    assert "FAILED" in history[1].data.tags["mlflow.note.content"]
+    assert {"gates.html", "gates.json"} <= store.files(history[1])
+    tags = client.get_model_version(name, "2").tags
+    assert (tags["pcc.state"], tags["pcc.move_reason"]) == ("previous", "drill over")
+    assert tags["pcc.move_run"] == history[3].info.run_id
