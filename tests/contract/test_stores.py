@@ -5,13 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,45 +15,13 @@ from pcc_pipeline.errors import PccError, StorageError
 from pcc_pipeline.storage import objects
 from pcc_pipeline.storage.objects import BucketStore, FolderStore, ObjectStore, local_copy, open_store, replacing
 
-BUCKET = "pcc-test"
+BUCKET = "pcc-test"  # the one that the emulator of conftest.py is started with
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a running gcp-storage-emulator with one bucket."""
-    folder, port = tmp_path_factory.mktemp("emulator"), free_port()
-    address = f"http://127.0.0.1:{port}"
-    program = Path(sys.executable).with_name("gcp-storage-emulator")
-    command = [str(program), "-d", str(folder / "data"), "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([*command, "--default-bucket", BUCKET], stdout=log, stderr=log)
-    try:
-        for _ in range(200):
-            try:
-                urllib.request.urlopen(f"{address}/storage/v1/b/{BUCKET}", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                assert process.poll() is None, (folder / "log").read_text()
-                time.sleep(0.1)
-        else:
-            pytest.fail(f"the emulator does not answer: {(folder / 'log').read_text()}")
-        yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-@pytest.fixture
-def bucket(emulator: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Address of a fresh prefix in the emulator's bucket."""
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
-    return f"gs://{BUCKET}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture(params=["folder", "bucket"])

@@ -1,0 +1,38 @@
+"""Reading a CSV file with 584 numbers a row: our reader and parser, and pandas with json.loads for each row."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pcc_pipeline.data.readers import read_batches
+from pcc_pipeline.data.vectors import parse_vectors
+
+Pair = Callable[[], tuple[float, float, str]]
+_ROWS, _WIDTH = 10_000, 584
+
+
+def pairs() -> Iterator[tuple[str, Pair]]:
+    """10,000 rows."""
+    yield f"CSV with vectors, {_ROWS} x {_WIDTH}", _pair
+
+
+def _pair() -> tuple[float, float, str]:
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(_ROWS, _WIDTH)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vectors.csv"
+        texts = [json.dumps(row) for row in vectors.astype(float).round(6).tolist()]
+        pd.DataFrame({"text": [f"message {number}" for number in range(_ROWS)], "embeddings": texts}).to_csv(path)
+        begun = time.perf_counter()
+        ours = np.concatenate([parse_vectors(batch["embeddings"]).values for batch in read_batches(path)])
+        between = time.perf_counter()
+        peer = np.array([json.loads(text) for text in pd.read_csv(path)["embeddings"]], dtype=np.float32)
+        ended = time.perf_counter()
+    return between - begun, ended - between, "equal" if np.array_equal(ours, peer) else "NOT EQUAL"
