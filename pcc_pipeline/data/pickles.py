@@ -84,7 +84,7 @@ def _getattr(owner: object, name: object) -> Any:
     # How a ZoneInfo is pickled; it is the one attribute that a frame asks for.
     if owner is not ZoneInfo or name != "_unpickle":
         raise pickle.UnpicklingError("attribute access")
-    return ZoneInfo._unpickle  # type: ignore[attr-defined]
+    return ZoneInfo._unpickle  # type: ignore[attr-defined] # typeshed leaves it out
 
 
 def _arrow_array(*parts: Any) -> pa.Array:
@@ -216,5 +216,5 @@ def load_frame(path: Path) -> pd.DataFrame:
         raise DataError(f"The pickle holds a {type(found).__name__}, not a DataFrame.", where=str(path), fix=_FIX)
     try:
         return found.copy()
-    except Exception:
+    except Exception:  # a forged frame can fail anywhere inside pandas
         raise DataError("The pickle's DataFrame is damaged.", where=str(path), fix=_FIX) from None

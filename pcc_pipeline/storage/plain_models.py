@@ -124,7 +124,7 @@ class _PlainUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-class _StablePickler(NumpyPickler):  # type: ignore[misc]
+class _StablePickler(NumpyPickler):  # type: ignore[misc] # joblib is untyped
     def __init__(self, file: Any) -> None:
         super().__init__(file)
         self._strings: dict[str, str] = {}

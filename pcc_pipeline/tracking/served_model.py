@@ -166,7 +166,7 @@ def vector_fault(vector: object) -> str:
     return "" if np.isfinite(numbers).all() else "not finite"
 
 
-class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined]
+class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined] # mlflow makes it at run time
     """Texts (or whole vectors) in, the downstream system's table of predictions out."""
 
     def load_context(self, context: Any) -> None:
@@ -273,7 +273,7 @@ def _keep_requests_out_of_error_replies(column: str) -> None:
         # Outside the handler, so that the first error, which quotes the request, is not chained to this one.
         raise refusal
 
-    server.invocations = quiet  # type: ignore[attr-defined]
+    server.invocations = quiet  # type: ignore[attr-defined] # `server` is mlflow's module
 
 
 def _refusal(error: Exception, column: str) -> MlflowException:
