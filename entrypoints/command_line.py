@@ -60,6 +60,15 @@ def switch(name: str, value: str) -> bool:
     return words[value.lower()]
 
 
+def choice(name: str, value: str, *words: str) -> str:
+    """An option that is one of some words."""
+    if value not in words:
+        from pcc_pipeline.errors import ConfigError
+
+        raise ConfigError(f"{value!r} is not known", where=f"option {name}", fix=f"give {' or '.join(words)}")
+    return value
+
+
 def run(
     parser: argparse.ArgumentParser,
     step: Callable[[Any, argparse.Namespace], Any],

@@ -1,4 +1,4 @@
-"""Embed, train and evaluate: from a file of labelled messages to an evaluated, registered model."""
+"""Embed, train, evaluate and, if asked, promote: from a file of labelled messages to a registered model."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import argparse
 import sys
 from typing import Any
 
-from command_line import parser_of, run
+from command_line import choice, parser_of, run
+
+DESCRIPTION = "Embed, train and evaluate: from a file of labelled messages to an evaluated, registered model."
+
+
+def parser() -> argparse.ArgumentParser:
+    options = parser_of(DESCRIPTION)
+    text = "auto makes the version the champion if it passes registry.gates; default: never"
+    options.add_argument("--promote", default="never", metavar="auto|never", help=text)
+    return options
 
 
 def step(params: Any, options: argparse.Namespace) -> Any:
     from pcc_pipeline.steps import pipeline
 
-    return pipeline.run(params)
+    return pipeline.run(params, promotion=choice("promote", options.promote, "auto", "never") == "auto")
 
 
 if __name__ == "__main__":
-    sys.exit(
-        run(
-            parser_of("Embed, train and evaluate: from a file of labelled messages to an evaluated, registered model."),
-            step,
-        )
-    )
+    sys.exit(run(parser(), step))

@@ -1,8 +1,9 @@
-"""Past runs and versions in MLflow: list, look up, compare, export; and the older system's registry brought in."""
+"""Past runs and versions in MLflow: list, look up, compare, export, promote, publish; the older registry brought in."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,13 +12,15 @@ from typing import Any
 
 from command_line import exit_code
 
-DESCRIPTION = "Look up, compare and export what stands in MLflow about past runs and versions."
+DESCRIPTION = "Look up, compare and export past runs and versions in MLflow; promote, roll back and publish versions."
 EPILOG = """\
 examples:
   manage_models.py list --failed                     why did the last runs fail?
   manage_models.py get --version v20250729084352     one version: its tag (with or without '_'), number or @alias
   manage_models.py compare @champion @challenger     scores with 95% intervals, and where the parameters differ
   manage_models.py export --output runs.csv          every run, one row each
+  manage_models.py promote v20250729084352 --reason "better on opt-outs"
+  manage_models.py rollback --reason "complaints"    the previous champion again, also for the downstream system
   manage_models.py import model_registry.json        the older system's registry; again changes nothing
 
 The store is the one that MLFLOW_TRACKING_URI names, by default mlflow.db in this folder. Each command has its own
@@ -28,18 +31,25 @@ REFERENCE = "a version: v20250729_084352 (the '_' may be left out), a registry n
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: `call(steps.manage, its question, options)` gives the text to print."""
+    """A subcommand: `call(the module of pcc_pipeline.steps, its question, options)` gives the text to print."""
 
     name: str
     help: str
     call: Callable[[Any, Any, argparse.Namespace], str]
     options: tuple[str, ...] = ()
+    module: str = "manage"
 
 
 # Option of a command -> how argparse should read it.
 OPTIONS: dict[str, dict[str, Any]] = {
     "a": {"metavar": "A", "help": REFERENCE},
     "b": {"metavar": "B", "help": "another one"},
+    "version": {
+        "metavar": "VERSION",
+        "nargs": "?",
+        "default": "@challenger",
+        "help": f"{REFERENCE}; default: @challenger",
+    },
     "file": {"help": "model_registry.json of the older system, local or gs://…"},
     "--version": {"required": True, "help": REFERENCE},
     "--step": {"help": "only runs of this step, such as train, evaluate or trial, also within others"},
@@ -49,6 +59,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--format": {"choices": ("csv", "json"), "default": "csv", "help": "default: csv"},
     "--output": {"metavar": "FILE", "help": "write to this file instead of the terminal"},
     "--metric": {"action": "append", "metavar": "NAME", "help": "instead of test/f1_macro and test/accuracy; repeat"},
+    "--reason": {"default": "", "metavar": "…", "help": "why, for the record; needed with --force"},
+    "--force": {"action": "store_true", "help": "go past failed gates"},
+    "--data": {"metavar": "FILE", "help": "where the version's training file lies now, if it was moved"},
     "--free-text": {"action": "store_true", "help": "also notes and texts; only if no customer's words stand there"},
 }
 
@@ -80,6 +93,23 @@ COMMANDS = (
         ("a", "b", "--all"),
     ),
     Command(
+        "promote",
+        "make a version the champion if it passes the gates",
+        lambda steps, asked, given: steps.promote(
+            asked, given.version, reason=given.reason, force=given.force, data=given.data
+        ),
+        ("version", "--reason", "--force", "--data"),
+        "moves",
+    ),
+    Command(
+        "rollback",
+        "make the previous champion the champion again",
+        lambda steps, asked, given: steps.rollback(asked, reason=given.reason),
+        ("--reason",),
+        "moves",
+    ),
+    Command("publish", "publish the champion", lambda steps, asked, given: steps.publish(asked), (), "moves"),
+    Command(
         "import",
         "bring the older system's JSON registry in, once",
         lambda steps, asked, given: steps.import_registry(asked, given.file, free_text=given.free_text),
@@ -97,10 +127,10 @@ def parser() -> argparse.ArgumentParser:
         for option in command.options:
             one.add_argument(option, **OPTIONS[option])
         one.add_argument("--experiment", metavar="NAME", help="default: the environment's, else pcc-intent")
-        one.add_argument("--params-file", default="params.yaml", metavar="FILE", help="for registry.model_name")
+        one.add_argument("--params-file", default="params.yaml", metavar="FILE", help="for registry and output")
         one.add_argument("--json", action="store_true", help="answer in JSON, for machines")
         one.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        one.set_defaults(call=command.call)
+        one.set_defaults(call=command.call, module=command.module)
     return whole
 
 
@@ -110,8 +140,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def answer() -> str:
         from pcc_pipeline.steps import manage
 
-        name = manage.model_name_of(options.params_file, os.environ)
-        return str(options.call(manage, manage.Question(name, options.experiment, options.json), options)).rstrip("\n")
+        params = manage.params_of(options.params_file, os.environ)
+        asked = manage.Question(params, options.experiment, options.json)
+        steps = importlib.import_module(f"pcc_pipeline.steps.{options.module}")
+        return str(options.call(steps, asked, options)).rstrip("\n")
 
     return exit_code(answer, debug=options.debug)
 

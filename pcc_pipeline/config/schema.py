@@ -113,9 +113,14 @@ class SearchParams(Section):
         return self
 
 
+class PublishParams(Section):
+    target: NonEmpty | None = None
+
+
 class RegistryParams(Section):
     model_name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")] = "pcc-intent-classifier"
     gates: Gates = DEFAULT_GATES
+    publish: PublishParams = PublishParams()
 
 
 class OutputParams(Section):
@@ -126,6 +131,7 @@ class OutputParams(Section):
     studies_dir: NonEmpty = "outputs/studies"
     monitoring_log: NonEmpty = "outputs/monitoring_log.jsonl"
     scores: NonEmpty = "outputs/scores.parquet"
+    model_dir: NonEmpty | None = "outputs/models"
 
 
 class LoggingParams(Section):

@@ -28,20 +28,24 @@ class Question:
     """What every command is asked about.
 
     Attributes:
+        params: the configuration; what looks back needs `registry.model_name` alone.
         experiment: its name; None for the environment's, else pcc-intent.
         as_json: answer in JSON instead of a table.
     """
 
-    model_name: str
+    params: Params
     experiment: str | None = None
     as_json: bool = False
 
+    @property
+    def model_name(self) -> str:
+        return self.params.registry.model_name
 
-def model_name_of(params_file: str, environment: Mapping[str, str]) -> str:
-    """`registry.model_name` of a parameter file and the environment; the default where there is no such file."""
+
+def params_of(params_file: str, environment: Mapping[str, str]) -> Params:
+    """The configuration of a parameter file and the environment; the defaults where there is no such file."""
     path = Path(params_file)
-    params: Params = load_params(path if path.is_file() else None, environment=environment)
-    return params.registry.model_name
+    return load_params(path if path.is_file() else None, environment=environment)
 
 
 def list_runs(asked: Question, *, limit: int | None = None, step: str | None = None, failed: bool = False) -> str:
@@ -80,7 +84,7 @@ def latest(asked: Question) -> str:
 
 def get(asked: Question, reference: str) -> str:
     """One version, by tag, registry number, alias or run id."""
-    return _version_text(_find(asked, reference), asked.as_json)
+    return _version_text(find(asked, reference), asked.as_json)
 
 
 def summary(asked: Question, *, limit: int | None = None, metrics: Sequence[str] | None = None) -> str:
@@ -135,7 +139,7 @@ def export(asked: Question, *, form: str = "csv", output: str | None = None, lim
 
 def compare(asked: Question, a: str, b: str, *, every: bool = False) -> str:
     """Two versions side by side: scores with their 95 % intervals, and the parameters in which they differ."""
-    first, second = _find(asked, a), _find(asked, b)
+    first, second = find(asked, a), find(asked, b)
     found = compared(first, second)
     if asked.as_json:
         return json_text(found.document())
@@ -197,7 +201,8 @@ def _limit(given: int | None, default: int | None) -> int | None:
     return default if given is None else given or None
 
 
-def _find(asked: Question, reference: str) -> VersionRecord:
+def find(asked: Question, reference: str) -> VersionRecord:
+    """The version that a person means by a tag, registry number, alias or run id."""
     if not reference.strip():
         raise ConfigError("no version is named", fix="name one such as v20250729_084352, 3 or @champion")
     return history.find_version(reference, asked.model_name, history.open_experiment(asked.experiment))

@@ -1,31 +1,46 @@
-"""`main`: embed, train and evaluate as nested runs of one `pipeline` run."""
+"""`main`: embed, train, evaluate and, if asked, promote, as nested runs of one `pipeline` run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.steps import embed, evaluate, train
+from pcc_pipeline.steps import embed, evaluate, promote, train
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import step_run
 
 
 @dataclass(frozen=True)
 class PipelineOutcome:
-    """What the three steps did."""
+    """What the steps did.
+
+    Attributes:
+        promoted: the version's promotion; a refusal where a gate failed; None where nobody asked for it.
+    """
 
     run_id: str
     embedded: embed.EmbedOutcome
     trained: train.TrainOutcome
     evaluated: evaluate.EvaluateOutcome
+    promoted: promote.PromoteOutcome | promote.PromotionRefusedError | None = None
 
     @property
     def summary(self) -> list[str]:
-        return [*self.embedded.summary, *self.trained.summary, *self.evaluated.summary]
+        lines = [*self.embedded.summary, *self.trained.summary, *self.evaluated.summary]
+        match self.promoted:
+            case promote.PromoteOutcome() as outcome:
+                lines += outcome.summary
+            case promote.PromotionRefusedError() as refusal:
+                lines += [f"refused    {refusal.what}"]
+        return lines
 
 
-def run(params: Params) -> PipelineOutcome:
-    """The whole way from a file to an evaluated, registered model."""
+def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
+    """The whole way from a file to an evaluated, registered model.
+
+    Args:
+        promotion: make it the champion if it passes `registry.gates`; a refusal leaves the rest as it is.
+    """
     with step_run("pipeline") as opened:
         opened.log(payloads.Params(params.flat()))
         embedded = embed.run(params, labels_required=True)
@@ -40,4 +55,12 @@ def run(params: Params) -> PipelineOutcome:
             payloads.Metrics(trained.cross_validation),
             payloads.Tags({"pcc.version": trained.pcc_version, "pcc.data_digest": embedded.digest}),
         )
-    return PipelineOutcome(opened.run_id, embedded, trained, evaluated)
+        promoted = _promote(params, version) if promotion else None
+    return PipelineOutcome(opened.run_id, embedded, trained, evaluated, promoted)
+
+
+def _promote(params: Params, version: str) -> promote.PromoteOutcome | promote.PromotionRefusedError:
+    try:
+        return promote.run(params, version, reason="promote=auto", data=params.data.path)
+    except promote.PromotionRefusedError as refusal:
+        return refusal

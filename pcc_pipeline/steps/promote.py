@@ -1,4 +1,4 @@
-"""`promote`: judge a version by the gates and make it the champion, or take the champion back.
+"""`promote`: judge a version by the gates, make it the champion and publish it, or take the champion back.
 
 Every decision is a run of its own, with the table of gates, so the history stands in MLflow whatever aliases do later.
 """
@@ -14,13 +14,20 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.errors import ConfigError, PccError
 from pcc_pipeline.evaluation.verdicts import GateVerdict, headline, passed, table, to_html, to_markdown
 from pcc_pipeline.steps.judging import Judgement, judge_version
+from pcc_pipeline.steps.publishing import check_targets, publish_champion, told
+from pcc_pipeline.storage.publication import Publication
 from pcc_pipeline.tracking import payloads, promotion
-from pcc_pipeline.tracking.registry import resolve
+from pcc_pipeline.tracking.models import load_trained_model
+from pcc_pipeline.tracking.registry import find_alias, resolve
 from pcc_pipeline.tracking.runs import StepRun, step_run
 
 
 class PromotionRefusedError(PccError):
     """A gate failed; nothing was moved."""
+
+
+class NotPublishedError(PccError):
+    """The champion moved, but what the downstream system takes up is still another model."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,7 @@ class PromoteOutcome:
     action: str
     move: promotion.Move
     verdicts: tuple[GateVerdict, ...]
+    publications: tuple[Publication, ...]
 
     @property
     def summary(self) -> list[str]:
@@ -40,6 +48,7 @@ class PromoteOutcome:
             *lines,
             f"{self.action:<10} champion is version {self.move.after} now, before it {before}",
             f"           move {self.move.number} of this model, on record in run {self.run_id}",
+            *(["published", *told(self.publications)] if self.publications else []),
         ]
 
 
@@ -56,6 +65,7 @@ def run(
 
     Raises:
         PromotionRefusedError: a gate failed; the message holds the table.
+        NotPublishedError: the version is champion now, but could not be published.
         ConfigError: `force` without a reason.
     """
     if force and not reason.strip():
@@ -77,24 +87,43 @@ def run(
                 where=f"{name} version {version} ({found.loaded.model.model_version}), run {opened.run_id}",
                 fix='train a better version, change registry.gates, or go past them with -P force=true -P reason="…"',
             )
+        check_targets(params, found.loaded)
         move = promotion.promote(name, version, _signed(action, reason, opened))
         _record_move(opened, move)
-    return PromoteOutcome(opened.run_id, action, move, found.verdicts)
+        publications = _publish(params, opened, move)
+    return PromoteOutcome(opened.run_id, action, move, found.verdicts, publications)
 
 
 def roll_back(params: Params, *, reason: str = "") -> PromoteOutcome:
-    """Make the previous champion the champion again.
+    """Make the previous champion the champion again, also for the downstream system.
 
     Raises:
         TrackingError: there is no previous champion.
+        ModelError: its files are gone or altered; nothing was moved.
+        NotPublishedError: it is champion now, but could not be published.
     """
     name = params.registry.model_name
     with step_run("promote") as opened:
         opened.log(payloads.Tags({"pcc.action": "rolled back", "pcc.reason": reason, "pcc.who": _who()}))
+        if (previous := find_alias(name, promotion.PREVIOUS)) is not None:
+            check_targets(params, load_trained_model(previous.model_uri))
         move = promotion.roll_back(name, _signed("rolled back", reason, opened))
         _record_move(opened, move)
         opened.log(payloads.Tags({"pcc.model_uri": resolve(f"models:/{name}/{move.after}").model_uri}))
-    return PromoteOutcome(opened.run_id, "rolled back", move, ())
+        publications = _publish(params, opened, move)
+    return PromoteOutcome(opened.run_id, "rolled back", move, (), publications)
+
+
+def _publish(params: Params, opened: StepRun, move: promotion.Move) -> tuple[Publication, ...]:
+    try:
+        return publish_champion(params, opened)
+    except PccError as error:
+        raise NotPublishedError(
+            f"version {move.after} of {params.registry.model_name} is the champion now, but it was not published "
+            f"everywhere: {error.what}",
+            where=error.where,
+            fix="mend that, then: python entrypoints/manage_models.py publish",
+        ) from error
 
 
 def _record(opened: StepRun, action: str, reason: str, found: Judgement, version: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -166,19 +164,7 @@ def _load(params: Params, uri: str | None) -> LoadedModel:
             where=champion,
             fix=f"promote one with: mlflow run . -e promote; or name the model to score with: -P model={challenger}",
         )
-    _import_skops_without_torch()
     return load_trained_model(uri or champion)
-
-
-def _import_skops_without_torch() -> None:
-    """skops imports every module of scikit-learn, and one of those imports torch: 190 MB and seconds for nothing."""
-    if "torch" in sys.modules:
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment] # None is how Python marks a module that is not to be had
-    try:
-        importlib.import_module("skops.io")
-    finally:
-        del sys.modules["torch"]
 
 
 def _score_file(params: Params, model: TrainedModel, target: Path, monitor: Monitor) -> Counter[str]:

@@ -65,11 +65,11 @@ def run(params: Params) -> TrainOutcome:
     """
     with step_run("train") as opened:
         encoder = encoder_of(params)
-        version = registry.unique_pcc_version(params.registry.model_name, datetime.now(UTC), opened.experiment_id)
+        version = registry.claim_pcc_version(params.registry.model_name, datetime.now(UTC), opened.run_id)
         opened.log(
             payloads.Params(params.flat()),
             payloads.Text("params.yaml", yaml.safe_dump(params.document(), sort_keys=False, allow_unicode=True)),
-            payloads.Tags({"pcc.version": version, "pcc.encoder_digest": encoder.digest, **code_version().tags()}),
+            payloads.Tags({"pcc.encoder_digest": encoder.digest, **code_version().tags()}),
         )
         dataset = load_dataset(params.data.path, params)
         test_file = load_dataset(params.data.test_path, params) if params.data.test_path else None

@@ -78,9 +78,11 @@ def publish(
     that was written first stands.
 
     Args:
+        version: the folder's name. It differs from the model's own `model_version` where an older model is published
+            again, so that the downstream system takes it up (see `storage.succession`).
         classifier: fitted, over 584 numbers.
         lexical: the fitted lexical half; None for a model that takes whole vectors.
-        metadata: JSON values; `files` is added.
+        metadata: JSON values; `published_as` and `files` are added.
 
     Raises:
         StorageError: the target cannot be written, or holds another model, or altered files, under this version.
@@ -93,7 +95,7 @@ def publish(
         for name, part in parts.items():
             write_plain(part, folder / name)
         files = {name: file_sha256(folder / name) for name in parts}
-        _write_metadata({**metadata, "files": files}, folder / METADATA)
+        _write_metadata({**metadata, "published_as": version, "files": files}, folder / METADATA)
         return _settled(store, version, folder, parts, metadata_of(folder / METADATA))
 
 
@@ -196,8 +198,6 @@ def _check_request(version: str, metadata: Mapping[str, Any]) -> None:
     check_version(version)
     if missing := [name for name in READ_DOWNSTREAM if name not in metadata]:
         raise StorageError(f"the metadata of {version} lack what the downstream system reads: {', '.join(missing)}")
-    if metadata["model_version"] != version:
-        raise StorageError(f"the metadata are of {metadata['model_version']}, not of {version}")
 
 
 def _write_metadata(metadata: dict[str, Any], path: Path) -> None:

@@ -137,6 +137,11 @@ def _is_whole(store: ObjectStore, version: str) -> bool:
     return found.whole
 
 
+def greatest_name(store: ObjectStore) -> str | None:
+    """The greatest version name there is, whole or not: a reader that checks nothing would take it up."""
+    return next(reversed(_version_names(store)), None)
+
+
 def _version_names(store: ObjectStore) -> list[str]:
     folders = {name.partition("/")[0] for name in store.names("v") if "/" in name}
     return sorted(name for name in folders if _VERSION.fullmatch(name))

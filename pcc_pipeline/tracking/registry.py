@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,24 +145,41 @@ def find_version(name: str, pcc_version: str) -> Resolved | None:
     return _resolved(found[0]) if found else None
 
 
-def unique_pcc_version(name: str, now: datetime, experiment_id: str) -> str:
-    """`vYYYYMMDD_HHMMSS` in UTC: `now`, or the first second after it that no version and no run carries.
+def claim_pcc_version(name: str, now: datetime, run_id: str) -> str:
+    """`vYYYYMMDD_HHMMSS` in UTC, of `now` or soon after it, that no version and no other run carries; tags the run.
 
-    Two runs that ask within one moment can be told the same; `register` then refuses the second.
+    The tag is set before anybody else's is looked for, so of two runs that claim one version at once the later sees
+    the other and goes on; both may, so each goes on by a random step.
 
     Raises:
         TrackingError: MLflow does not answer.
     """
     taken = {version.tags.get(VERSION_TAG) for version in _versions(name)}
+    client = MlflowClient()
     moment = now.astimezone(UTC)
-    while True:
-        candidate = f"v{moment:%Y%m%d_%H%M%S}"
-        if candidate not in taken:
-            with asking(f"experiment {experiment_id}"):
+    with asking(f"run {run_id}"):
+        experiments = [each.experiment_id for each in client.search_experiments(ViewType.ALL)]
+        while True:
+            candidate = f"v{moment:%Y%m%d_%H%M%S}"
+            if candidate not in taken:
+                client.set_tag(run_id, VERSION_TAG, candidate)
                 condition = f"tags.`{VERSION_TAG}` = '{candidate}'"
-                if not MlflowClient().search_runs([experiment_id], condition, ViewType.ALL, max_results=1):
+                carriers = client.search_runs(experiments, condition, ViewType.ALL, max_results=2)
+                if {run.info.run_id for run in carriers} <= {run_id}:
                     return candidate
-        moment += timedelta(seconds=1)
+            moment += timedelta(seconds=1 + secrets.randbelow(3))
+
+
+def tag_version(name: str, version: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a registered version.
+
+    Raises:
+        TrackingError: there is no such version, or MLflow does not answer.
+    """
+    client = MlflowClient()
+    with asking(f"models:/{name}/{version}"):
+        for key, value in tags.items():
+            client.set_model_version_tag(name, version, key, value)
 
 
 def _versions(name: str) -> list[ModelVersion]:

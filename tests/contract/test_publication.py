@@ -120,7 +120,7 @@ def test_a_version_is_three_files_and_its_metadata_hold_their_digests(
     assert (found.already_there, found.completed) == (False, False)
     assert store.names() == sorted(f"{VERSION}/{name}" for name in NAMES)
     written = json.loads(content(store, f"{VERSION}/metadata.json", tmp_path))
-    assert written == {**metadata(), "files": found.files}
+    assert written == {**metadata(), "published_as": VERSION, "files": found.files}
     for name, digest in found.files.items():
         store.download(f"{VERSION}/{name}", tmp_path / name)
         assert file_sha256(tmp_path / name) == digest
@@ -132,7 +132,7 @@ def test_a_published_model_comes_back(store: ObjectStore, model: Model) -> None:
     expected = model.classifier.predict_proba(model.vectors)
     np.testing.assert_array_equal(classifier.predict_proba(model.vectors), expected)
     np.testing.assert_array_equal(lexical.transform(["delete record 7"]), model.lexical.transform(["delete record 7"]))
-    assert written == {**metadata(), "files": found.files}
+    assert written == {**metadata(), "published_as": VERSION, "files": found.files}
 
 
 def test_a_model_on_whole_vectors_has_no_features_file(store: ObjectStore, model: Model) -> None:

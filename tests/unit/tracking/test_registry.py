@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -97,18 +98,38 @@ def test_a_version_is_found_by_its_tag() -> None:
     assert registry.find_version("nobody", "v20260101_120000") is None
 
 
-def test_a_new_version_is_the_first_free_second_in_utc(experiment: str) -> None:
-    def ask(now: datetime) -> str:
-        return registry.unique_pcc_version(NAME, now, experiment)
+def claimed(now: datetime) -> str:
+    """The version that a new run claims; its tag must say so."""
+    with mlflow.start_run() as run:
+        version = registry.claim_pcc_version(NAME, now, run.info.run_id)
+    assert MlflowClient().get_run(run.info.run_id).data.tags["pcc.version"] == version
+    return version
 
-    assert ask(NOON) == "v20260101_120000"
-    assert ask(datetime(2026, 1, 1, 1, 30, 0, 999, tzinfo=timezone(timedelta(hours=3)))) == "v20251231_223000"
+
+def test_a_new_version_is_the_second_in_utc_or_a_free_one_soon_after() -> None:
+    assert claimed(datetime(2026, 1, 1, 1, 30, 0, 999, tzinfo=timezone(timedelta(hours=3)))) == "v20251231_223000"
     registered()
     with mlflow.start_run(tags={"pcc.version": "v20260101_120001"}) as run:
         pass
     MlflowClient().delete_run(run.info.run_id)
-    assert ask(NOON) == "v20260101_120002"
-    assert ask(NOON - timedelta(seconds=1)) == "v20260101_115959"
+    assert "v20260101_120001" < claimed(NOON) <= "v20260101_120009"
+    assert claimed(NOON - timedelta(seconds=1)) == "v20260101_115959"
+
+
+def test_a_version_that_another_experiment_has_claimed_is_taken() -> None:
+    assert claimed(NOON) == "v20260101_120000"
+    mlflow.set_experiment("another")
+    assert claimed(NOON) > "v20260101_120000"
+
+
+def test_runs_that_claim_a_version_in_one_moment_all_get_another() -> None:
+    runs = []
+    for _ in range(8):
+        with mlflow.start_run() as run:
+            runs.append(run.info.run_id)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda run_id: registry.claim_pcc_version(NAME, NOON, run_id), runs))
+    assert len(set(found)) == 8
 
 
 @pytest.mark.parametrize(
@@ -160,7 +181,7 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(monkeypatch
         lambda: registry.resolve(f"models:/m-{'0' * 32}"),
         lambda: registry.resolve("runs:/x/model"),
         lambda: registry.find_alias("x", "champion"),
-        lambda: registry.unique_pcc_version("x", NOON, "0"),
+        lambda: registry.claim_pcc_version("x", NOON, "0"),
     ):
         with pytest.raises(TrackingError, match=r"(?s)did not answer.*http://127\.0\.0\.1:9") as refusal:
             ask()

@@ -1,0 +1,135 @@
+"""The champion as files for the downstream system: under `registry.publish.target`, and a copy on this machine."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.storage.objects import open_store
+from pcc_pipeline.storage.plain_models import check_classifier
+from pcc_pipeline.storage.publication import Publication
+from pcc_pipeline.storage.published import greatest_name
+from pcc_pipeline.storage.succession import publish_newest
+from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.models import LoadedModel, load_trained_model
+from pcc_pipeline.tracking.promotion import CHAMPION
+from pcc_pipeline.tracking.registry import Resolved, find_alias, tag_version
+from pcc_pipeline.tracking.runs import StepRun, read_training_run, step_run
+
+logger = logging.getLogger(__name__)
+
+# Promotions that may overtake one another while one of them publishes.
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class PublishOutcome:
+    """What the targets hold now: `version` of the registry, one publication for each target."""
+
+    run_id: str
+    name: str
+    version: str
+    publications: tuple[Publication, ...]
+
+    @property
+    def summary(self) -> list[str]:
+        return [f"published  champion, version {self.version} of {self.name}", *told(self.publications)]
+
+
+def targets(params: Params) -> list[str]:
+    """Where champions are published: the downstream system's place, if there is one, before this machine's copy."""
+    return [target for target in (params.registry.publish.target, params.output.model_dir) if target]
+
+
+def told(publications: tuple[Publication, ...]) -> list[str]:
+    """A line for each publication."""
+    return [f"           {each.address}{' (was there)' if each.already_there else ''}" for each in publications]
+
+
+def check_targets(params: Params, model: LoadedModel) -> None:
+    """Find out before an alias moves what would keep this model from being published.
+
+    Raises:
+        StorageError: a target cannot be listed.
+        ModelError: the downstream system could not use this model.
+    """
+    for target in targets(params):
+        check_classifier(model.model.classifier)
+        greatest_name(open_store(target))
+
+
+def publish_champion(params: Params, run: StepRun) -> tuple[Publication, ...]:
+    """Make the champion the version that each target's reader takes up; what is published already stays.
+
+    Asks again who is champion when it is done, so that of several promotions at once the last one's model comes out.
+
+    Raises:
+        TrackingError: there is no champion.
+        StorageError, ModelError: it could not be published; the message says why.
+    """
+    if not targets(params):
+        return ()
+    name = params.registry.model_name
+    champion = _champion(name)
+    for _ in range(_ATTEMPTS):
+        found = _publish(params, name, champion)
+        run.log(payloads.Tags({"pcc.published": " ".join(each.address for each in found)}))
+        standing = _champion(name)
+        if standing.version == champion.version:
+            return found
+        logger.info("version %s became champion meanwhile; publishing it", standing.version)
+        champion = standing
+    raise TrackingError(
+        "the champion changed again and again while it was being published",
+        where=f"registered model {name}",
+        fix="when the promotions have ended: python entrypoints/manage_models.py publish",
+    )
+
+
+def run(params: Params) -> PublishOutcome:
+    """Publish the champion, as promoting it would.
+
+    Raises:
+        TrackingError: there is no champion, or nowhere to publish it.
+    """
+    name = params.registry.model_name
+    if not targets(params):
+        raise TrackingError(
+            "there is nowhere to publish to", where="registry.publish.target", fix="set it, or output.model_dir"
+        )
+    with step_run("publish") as opened:
+        publications = publish_champion(params, opened)
+        version = str(_champion(name).version)
+        opened.log(payloads.Tags({"pcc.registered_version": version}))
+        return PublishOutcome(opened.run_id, name, version, publications)
+
+
+def _champion(name: str) -> Resolved:
+    found = find_alias(name, CHAMPION)
+    if found is None:
+        raise TrackingError(
+            f"{name} has no champion to publish", where=f"models:/{name}@{CHAMPION}", fix="promote a version first"
+        )
+    return found
+
+
+def _publish(params: Params, name: str, champion: Resolved) -> tuple[Publication, ...]:
+    loaded = load_trained_model(champion.model_uri)
+    model = loaded.model
+    metadata = {
+        **read_training_run(loaded.run_id).metadata,
+        "model_version": model.model_version,
+        "embedding_model": model.embedding_model,
+        "encoder_digest": model.encoder_digest,
+        "run_id": loaded.run_id,
+        "registered_model": name,
+        "registered_version": champion.version,
+    }
+    found = []
+    for target in targets(params):
+        logger.info("publishing %s to %s", model.model_version, target)
+        found.append(publish_newest(open_store(target), model.classifier, model.lexical, metadata))
+    tag_version(name, str(champion.version), {"pcc.published": " ".join(each.address for each in found)})
+    return tuple(found)

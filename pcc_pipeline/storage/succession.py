@@ -1,0 +1,56 @@
+"""Publishing a model so that it is the one that the downstream system takes up: under the greatest version name.
+
+A version folder is never overwritten or removed, so a model that comes back, by a rollback or by promoting an older
+version, is published once more under a name of its own, made of the time of that. Its `model_version` stays that of
+the model, so that predictions can be traced to it; `published_as` tells the folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pcc_pipeline.errors import StorageError
+from pcc_pipeline.storage.objects import ObjectStore
+from pcc_pipeline.storage.publication import Publication, publish
+from pcc_pipeline.storage.published import check_version, find, greatest_name, scratch
+
+logger = logging.getLogger(__name__)
+
+_FORM = "v%Y%m%d_%H%M%S"
+# Two publishers that choose one name in one second: the second chooses again.
+_ATTEMPTS = 3
+
+
+def publish_newest(
+    store: ObjectStore, classifier: Any, lexical: Any | None, metadata: Mapping[str, Any], now: datetime | None = None
+) -> Publication:
+    """Publish a model, unless it is the greatest already; arguments and errors as of `publication.publish`.
+
+    Args:
+        now: the time that a name is made of, where the model's own version is not the greatest; default is this moment.
+    """
+    check_version(version := str(metadata["model_version"]))
+    for attempt in range(_ATTEMPTS):
+        before = greatest_name(store)
+        name = _name_for(store, version, before, now or datetime.now(UTC))
+        try:
+            return publish(store, name, classifier, lexical, metadata)
+        except StorageError:
+            if attempt == _ATTEMPTS - 1 or greatest_name(store) == before:
+                raise
+            logger.info("another publisher took %s; choosing another name", name)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _name_for(store: ObjectStore, version: str, greatest: str | None, now: datetime) -> str:
+    if greatest is None or version >= greatest:
+        return version
+    with scratch() as folder:
+        found = find(store, greatest, folder)
+    if found.whole and found.metadata.get("model_version") == version:
+        return greatest
+    after = datetime.strptime(greatest, _FORM).replace(tzinfo=UTC) + timedelta(seconds=1)
+    return max(now.astimezone(UTC), after).strftime(_FORM)

@@ -1,0 +1,120 @@
+"""Whatever is published newest is what the downstream system takes up, over a folder and a bucket."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pcc_pipeline.errors import StorageError
+from pcc_pipeline.model.builders import Task
+from pcc_pipeline.model.families import build_classifier
+from pcc_pipeline.storage.objects import ObjectStore, open_store
+from pcc_pipeline.storage.publication import Publication, greatest_version, load_published, published_versions
+from pcc_pipeline.storage.succession import publish_newest
+
+OLD, NEW = "v20260201_120000", "v20260301_120000"
+NOON = datetime(2026, 4, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    return open_store(str(tmp_path / "store") if request.param == "folder" else str(request.getfixturevalue("bucket")))
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Any]:
+    """Version -> a fitted classifier; no two are alike."""
+    vectors = np.random.default_rng(0).normal(size=(40, 584))
+    labels = np.array(["opt_out", "other"] * 20)
+    make = lambda c: build_classifier("LogisticRegression", {"C": c, "solver": "lbfgs", "penalty": "l2"}, Task(2, 0))  # noqa: E731 # one line beside its only use
+    return {OLD: make(0.1).fit(vectors, labels), NEW: make(10.0).fit(vectors, labels)}
+
+
+def newest(store: ObjectStore, models: dict[str, Any], version: str, now: datetime = NOON) -> Publication:
+    described = {"embedding_model": "e", "trained_on": "t", "classifier": "LogisticRegression"}
+    return publish_newest(store, models[version], None, {"model_version": version, **described}, now)
+
+
+def taken_up(store: ObjectStore) -> tuple[str, str]:
+    """The folder that the downstream system takes, and the version of the model in it."""
+    greatest = greatest_version(store)
+    assert greatest is not None
+    return greatest, load_published(store, greatest)[2]["model_version"]
+
+
+def test_a_newer_model_goes_under_its_own_version(store: ObjectStore, models: dict[str, Any]) -> None:
+    assert newest(store, models, OLD).version == OLD
+    assert newest(store, models, NEW).version == NEW
+    assert taken_up(store) == (NEW, NEW)
+
+
+def test_a_model_that_comes_back_goes_under_a_greater_name_and_keeps_its_version(
+    store: ObjectStore, models: dict[str, Any]
+) -> None:
+    newest(store, models, OLD)
+    newest(store, models, NEW)
+    back = newest(store, models, OLD)
+    assert back.version == "v20260401_120000"
+    assert taken_up(store) == (back.version, OLD)
+    classifier, _, metadata = load_published(store, back.version)
+    np.testing.assert_array_equal(classifier.coef_, models[OLD].coef_)
+    assert metadata["published_as"] == back.version
+    assert published_versions(store) == (OLD, NEW, back.version), "no version is removed or overwritten"
+    forth = newest(store, models, NEW)
+    assert taken_up(store) == (forth.version, NEW), "in the same second too"
+
+
+def test_what_is_the_greatest_already_is_left_as_it_is(store: ObjectStore, models: dict[str, Any]) -> None:
+    newest(store, models, NEW)
+    back = newest(store, models, OLD)
+    before = store.names()
+    again = newest(store, models, OLD)
+    assert (again.version, again.already_there) == (back.version, True)
+    assert store.names() == before
+
+
+def test_a_clock_that_is_behind_does_not_publish_under_a_smaller_name(
+    store: ObjectStore, models: dict[str, Any]
+) -> None:
+    newest(store, models, NEW)
+    back = newest(store, models, OLD, datetime(2020, 1, 1, tzinfo=UTC))
+    assert back.version == "v20260301_120001"
+    assert taken_up(store) == (back.version, OLD)
+
+
+def test_an_unfinished_folder_with_a_greater_name_is_passed(
+    store: ObjectStore, models: dict[str, Any], tmp_path: Path
+) -> None:
+    newest(store, models, OLD)
+    (tmp_path / "part").write_bytes(b"half")
+    store.upload(tmp_path / "part", f"{NEW}/model.joblib")
+    assert newest(store, models, OLD).version == "v20260401_120000"
+    assert taken_up(store) == ("v20260401_120000", OLD)
+
+
+def test_two_models_that_come_back_in_one_second_both_get_a_name(store: ObjectStore, models: dict[str, Any]) -> None:
+    newest(store, models, OLD)
+    newest(store, models, NEW)
+    later = {version: datetime(2026, 5, 1, tzinfo=UTC) for version in models}
+    found: list[Publication] = []
+    threads = [
+        threading.Thread(target=lambda version=version: found.append(newest(store, models, version, later[version])))
+        for version in models
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({each.version for each in found}) == 2
+    held = {each.version: load_published(store, each.version)[2]["model_version"] for each in found}
+    assert set(held.values()) == set(models)
+
+
+def test_a_version_without_our_form_is_refused(store: ObjectStore, models: dict[str, Any]) -> None:
+    with pytest.raises(StorageError, match="no version name"):
+        publish_newest(store, models[OLD], None, {"model_version": "latest"}, NOON)

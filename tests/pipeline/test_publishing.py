@@ -1,0 +1,191 @@
+"""Promotion publishes: what the downstream system takes up is the champion, after a rollback too."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pcc_pipeline.storage.objects import open_store
+from pcc_pipeline.storage.publication import greatest_version, load_published
+from pcc_pipeline.tracking.models import load_trained_model
+
+pytestmark = pytest.mark.pipeline
+
+NAME = "pcc-intent-classifier"
+NO_GATES = "registry.gates=[]"
+
+# What the downstream system does, with scikit-learn, joblib and numpy and nothing else of this environment.
+DOWNSTREAM = """
+import json, sys, pathlib
+import joblib, numpy as np
+prefix = pathlib.Path(sys.argv[1])
+folder = max(path for path in prefix.iterdir() if path.name.startswith("v"))
+model, rows = joblib.load(folder / "model.joblib"), np.load(sys.argv[2]).astype(np.float64)
+labels = [model.predict(row[None, :])[0] for row in rows]
+assert all(isinstance(label, str) for label in labels), type(labels[0])
+assert all(abs(model.predict_proba(row[None, :]).sum() - 1) < 1e-9 for row in rows)
+others = sorted({name.partition(".")[0] for name in sys.modules} & {"pcc_pipeline", "mlflow", "pandas", "imblearn"})
+described = json.loads((folder / "metadata.json").read_text())
+print(json.dumps({"folder": folder.name, "labels": [str(label) for label in labels], "others": others,
+                  "described": {name: described[name] for name in
+                                ("model_version", "embedding_model", "trained_on", "classifier")}}))
+"""
+
+
+@pytest.fixture
+def bare_python(tmp_path: Path) -> tuple[str, dict[str, str]]:
+    """A Python that sees scikit-learn, joblib, NumPy and what these need of this environment, and nothing else."""
+    here = Path(np.__file__).parents[1]
+    there = tmp_path / "bare"
+    there.mkdir()
+    for name in ("sklearn", "scikit_learn.libs", "joblib", "numpy", "numpy.libs", "scipy", "scipy.libs",
+                 "threadpoolctl.py", "narwhals"):  # fmt: skip
+        if (here / name).exists():
+            (there / name).symlink_to(here / name)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return sys.executable, {**kept, "PYTHONPATH": str(there)}
+
+
+def downstream(bare: tuple[str, dict[str, str]], target: Path, vectors: Path) -> dict[str, Any]:
+    python, environment = bare
+    done = subprocess.run(
+        [python, "-S", "-c", DOWNSTREAM, str(target), str(vectors)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def train_two(command: Any) -> None:
+    assert command("main", "--search-method", "none").code == 0
+    assert command("main", "--search-method", "none", "--set", "model.hyperparameters.C=0.001").code == 0
+
+
+def promote(command: Any, target: str, *more: str) -> Any:
+    done = command("promote", "--set", NO_GATES, "--set", f"registry.publish.target={target}", *more)
+    assert done.code == 0, done.err
+    return done
+
+
+def test_the_downstream_system_takes_up_the_champion_through_promotion_and_rollback(
+    command: Any, store: Any, tmp_path: Path, bare_python: Any
+) -> None:
+    train_two(command)
+    target, vectors = tmp_path / "target", tmp_path / "vectors.npy"
+    rows = np.random.default_rng(7).normal(size=(12, 584)) / np.sqrt(584)
+    np.save(vectors, rows)
+
+    def taken() -> dict[str, Any]:
+        found = downstream(bare_python, target, vectors)
+        assert found["others"] == []
+        return found
+
+    def wanted() -> tuple[str, list[str]]:
+        champion = load_trained_model(f"models:/{NAME}@champion").model
+        return champion.model_version, [str(label) for label in champion.classifier.predict(rows.astype(np.float64))]
+
+    for move in (
+        ("--model", f"models:/{NAME}/1"),
+        ("--model", f"models:/{NAME}/2"),
+        ("--rollback", "true"),
+        ("--rollback", "true"),
+    ):
+        done = promote(command, str(target), *move)
+        found = taken()
+        assert (found["described"]["model_version"], found["labels"]) == wanted()
+        assert f"{target}/{found['folder']}" in done.out
+        assert greatest_version(open_store(str(store.folder / "outputs/models"))) is not None
+    assert found["described"]["embedding_model"] == "all-MiniLM-L6-v2"
+    assert len([path for path in target.iterdir() if path.name.startswith("v")]) == 4
+    last = max((run for run in store.runs() if "pcc.move" in run.data.tags), key=lambda run: run.info.start_time)
+    assert f"{target}/{found['folder']}" in last.data.tags["pcc.published"]
+    features = load_published(open_store(str(target)), found["folder"])[1]
+    assert features.transform(["please delete my data"]).shape == (1, 200)
+
+
+def test_promotion_publishes_to_a_bucket(command: Any, store: Any, bucket: str) -> None:
+    assert command("main", "--search-method", "none").code == 0
+    promote(command, f"{bucket}/pcc-models")
+    there = open_store(f"{bucket}/pcc-models")
+    version = greatest_version(there)
+    assert version is not None
+    classifier, _, metadata = load_published(there, version)
+    champion = load_trained_model(f"models:/{NAME}@champion").model
+    np.testing.assert_array_equal(classifier.coef_, champion.classifier.coef_)
+    assert metadata["run_id"] == store.client.get_model_version_by_alias(NAME, "champion").run_id
+
+
+def test_a_target_that_cannot_be_written_is_found_out_before_anything_moves(command: Any, store: Any) -> None:
+    assert command("main", "--search-method", "none").code == 0
+    blocked = store.folder / "file"
+    blocked.write_text("no folder")
+    done = command("promote", "--set", NO_GATES, "--set", f"registry.publish.target={blocked}")
+    assert done.code == 1
+    assert "Traceback" not in done.err
+    assert str(blocked) in done.err
+    assert "champion" not in store.client.get_registered_model(NAME).aliases
+
+
+def test_a_champion_that_could_not_be_published_says_so_and_is_published_later(command: Any, store: Any) -> None:
+    assert command("main", "--search-method", "none").code == 0
+    target = store.folder / "target"
+    version = load_trained_model(f"models:/{NAME}@challenger").model.model_version
+    # Somebody else's file under the version's name: nothing that a look at the folder's listing could refuse.
+    (target / version).mkdir(parents=True)
+    (target / version / "foreign.bin").write_bytes(b"x")
+    setting = ("--set", NO_GATES, "--set", f"registry.publish.target={target}")
+    done = command("promote", *setting)
+    assert done.code == 1
+    assert "version 1 of pcc-intent-classifier is the champion now, but it was not published" in done.err
+    assert "manage_models.py publish" in done.err
+    assert store.client.get_registered_model(NAME).aliases["champion"] == "1"
+    (target / version / "foreign.bin").unlink()
+    assert promote(command, str(target)).out.count(f"{target}/{version}") == 1
+    assert greatest_version(open_store(str(target))) == version
+
+
+def test_main_promotes_on_its_own_only_if_asked_and_only_through_the_gates(command: Any, store: Any) -> None:
+    strict = "'registry.gates=[{kind: minimum, metric: test/f1_macro, threshold: 0.8}]'"
+    assert command("main", "--search-method", "none").code == 0
+    assert "champion" not in store.client.get_registered_model(NAME).aliases
+    done = command("main", "--search-method", "none", "--promote", "auto", "--set", strict)
+    assert done.code == 0, done.err
+    assert "champion is version 2 now" in done.out
+    weak = command(
+        "main",
+        "--search-method",
+        "none",
+        "--promote",
+        "auto",
+        "--set",
+        strict,
+        "--set",
+        "model.hyperparameters.C=0.0001",
+    )
+    assert weak.code == 0, "a refusal leaves the training as it is"
+    assert "refused" in weak.out
+    assert "minimum test/f1_macro" in weak.out
+    assert store.client.get_registered_model(NAME).aliases == {"champion": "2", "challenger": "3"}
+    (root,) = [run for run in store.runs() if run.info.run_id == newest_pipeline(store)]
+    assert root.info.status == "FINISHED"
+    refused = [run for run in store.runs() if run.data.tags.get("pcc.action") == "refused"]
+    assert [run.data.tags["mlflow.parentRunId"] for run in refused] == [root.info.run_id]
+    wrong = command("main", "--promote", "always")
+    assert wrong.code == 1
+    assert "give auto or never" in wrong.err
+
+
+def newest_pipeline(store: Any) -> str:
+    runs = [run for run in store.runs() if run.data.tags.get("pcc.step") == "pipeline"]
+    return str(max(runs, key=lambda run: run.info.start_time).info.run_id)
