@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -12,6 +18,7 @@ import pandas as pd
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+BUCKET = "pcc-test"
 
 # Set before any library reads them: a forked tokenizer warns of its threads, and a bar for each small file is noise.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -70,6 +77,41 @@ def mlflow_store(empty_mlflow_database: Path, tmp_path: Path, monkeypatch: pytes
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     yield tmp_path
     mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a running gcp-storage-emulator with one bucket."""
+    folder = tmp_path_factory.mktemp("emulator")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    address = f"http://127.0.0.1:{port}"
+    program = Path(sys.executable).with_name("gcp-storage-emulator")
+    command = [str(program), "-d", str(folder / "data"), "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--default-bucket", BUCKET], stdout=log, stderr=log)
+    try:
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(f"{address}/storage/v1/b/{BUCKET}", timeout=5).close()
+                break
+            except (urllib.error.URLError, OSError):
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.1)
+        else:
+            pytest.fail(f"the emulator does not answer: {(folder / 'log').read_text()}")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def bucket(emulator: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Address of a fresh prefix in the emulator's bucket."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
+    return f"gs://{BUCKET}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture(scope="session")

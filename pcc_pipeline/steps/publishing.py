@@ -10,8 +10,7 @@ from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.storage.objects import open_store
 from pcc_pipeline.storage.plain_models import check_classifier
 from pcc_pipeline.storage.publication import Publication
-from pcc_pipeline.storage.published import greatest_name
-from pcc_pipeline.storage.succession import publish_newest
+from pcc_pipeline.storage.succession import check_writable, publish_newest
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.models import LoadedModel, load_trained_model
 from pcc_pipeline.tracking.promotion import CHAMPION
@@ -52,12 +51,12 @@ def check_targets(params: Params, model: LoadedModel) -> None:
     """Find out before an alias moves what would keep this model from being published.
 
     Raises:
-        StorageError: a target cannot be listed.
+        StorageError: a target cannot be written.
         ModelError: the downstream system could not use this model.
     """
     for target in targets(params):
         check_classifier(model.model.classifier)
-        greatest_name(open_store(target))
+        check_writable(open_store(target))
 
 
 def publish_champion(params: Params, run: StepRun) -> tuple[Publication, ...]:

@@ -8,6 +8,7 @@ the model, so that predictions can be traced to it; `published_as` tells the fol
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,6 +44,20 @@ def publish_newest(
                 raise
             logger.info("another publisher took %s; choosing another name", name)
     raise AssertionError("the last attempt returns or raises")
+
+
+def check_writable(store: ObjectStore) -> None:
+    """Write and remove a small file, under a name that no reader looks at.
+
+    Raises:
+        StorageError: the store cannot be listed or written.
+    """
+    greatest_name(store)
+    probe = f".staging-probe-{uuid.uuid4().hex[:12]}"
+    with scratch() as folder:
+        (folder / "probe").write_bytes(b"")
+        store.upload(folder / "probe", f"{probe}/probe")
+    store.remove_folder(probe)
 
 
 def _name_for(store: ObjectStore, version: str, greatest: str | None, now: datetime) -> str:
