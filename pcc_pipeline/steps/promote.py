@@ -46,9 +46,9 @@ class PromoteOutcome:
         lines = [table(self.verdicts)] if self.verdicts else []
         return [
             *lines,
-            f"{self.action:<10} champion is version {self.move.after} now, before it {before}",
+            f"{self.action:<11}champion is version {self.move.after} now, before it {before}",
             f"           move {self.move.number} of this model, on record in run {self.run_id}",
-            *(["published", *told(self.publications)] if self.publications else []),
+            *told(self.publications),
         ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import TrackingError
@@ -34,7 +35,7 @@ class PublishOutcome:
 
     @property
     def summary(self) -> list[str]:
-        return [f"published  champion, version {self.version} of {self.name}", *told(self.publications)]
+        return [f"champion   version {self.version} of {self.name}", *told(self.publications)]
 
 
 def targets(params: Params) -> list[str]:
@@ -44,7 +45,7 @@ def targets(params: Params) -> list[str]:
 
 def told(publications: tuple[Publication, ...]) -> list[str]:
     """A line for each publication."""
-    return [f"           {each.address}{' (was there)' if each.already_there else ''}" for each in publications]
+    return [f"published  {each.address}{' (was there)' if each.already_there else ''}" for each in publications]
 
 
 def check_targets(params: Params, model: LoadedModel) -> None:
@@ -127,8 +128,9 @@ def _publish(params: Params, name: str, champion: Resolved) -> tuple[Publication
         "registered_version": champion.version,
     }
     found = []
+    now = datetime.now(UTC)  # one name at all targets
     for target in targets(params):
         logger.info("publishing %s to %s", model.model_version, target)
-        found.append(publish_newest(open_store(target), model.classifier, model.lexical, metadata))
+        found.append(publish_newest(open_store(target), model.classifier, model.lexical, metadata, now))
     tag_version(name, str(champion.version), {"pcc.published": " ".join(each.address for each in found)})
     return tuple(found)

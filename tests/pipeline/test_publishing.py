@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 from pcc_pipeline.storage.objects import open_store
 from pcc_pipeline.storage.publication import greatest_version, load_published
 from pcc_pipeline.tracking.models import TrainedModel, load_trained_model
+
+REPOSITORY = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.pipeline
 
@@ -164,6 +167,41 @@ def test_a_champion_that_could_not_be_published_says_so_and_is_published_later(c
     (target / version / "foreign.bin").unlink()
     assert promote(command, str(target)).out.count(f"{target}/{version}") == 1
     assert greatest_version(open_store(str(target))) == version
+
+
+def test_manage_models_promotes_rolls_back_and_publishes(command: Any, store: Any, outside: Any) -> None:
+    train_two(command)
+    target = store.folder / "target"
+    settings = store.folder / "own.yaml"
+    settings.write_text(f"registry: {{gates: [], publish: {{target: {target}}}}}\n", encoding="utf-8")
+    script = REPOSITORY / "entrypoints/manage_models.py"
+
+    def manage(*arguments: str) -> tuple[int, str, str]:
+        process = outside(store.folder, "python", str(script), *arguments, "--params-file", str(settings))
+        out, err = process.communicate(timeout=240)
+        return process.returncode, out, err
+
+    version = model_at(store, "challenger").model_version
+    code, out, err = manage("promote", "1", "--reason", "the first")
+    assert (code, "champion is version 1 now" in out) == (0, True), err
+    code, out, err = manage("promote", version.replace("_", ""), "--json")
+    assert code == 0, err
+    done = json.loads(out)
+    assert (done["action"], done["champion"], done["champion_before"], done["move"]) == ("promoted", "2", "1", 2)
+    assert [each["version"] for each in done["publications"]] == [version, version]
+    shutil.rmtree(target)
+    code, out, err = manage("publish")
+    assert (code, f"{target}/{version}\n" in out) == (0, True), err
+    code, out, err = manage("rollback", "--reason", "complaints", "--experiment", "pcc-intent")
+    assert (code, "champion is version 1 now" in out) == (0, True), err
+    assert model_at(store, "champion").model_version != version
+    code, out, err = manage("rollback", "--experiment", "nobody")
+    assert (code, out) == (1, "")
+    assert "the experiment nobody does not exist" in err
+    code, _, err = manage("promote", "v20200101_000000")
+    assert code == 1
+    assert "Traceback" not in err
+    assert [run.data.tags["pcc.step"] for run in store.runs()][-4:] == ["promote", "promote", "publish", "promote"]
 
 
 def test_main_promotes_on_its_own_only_if_asked_and_only_through_the_gates(command: Any, store: Any) -> None:
