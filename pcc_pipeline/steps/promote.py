@@ -109,7 +109,16 @@ def roll_back(params: Params, *, reason: str = "") -> PromoteOutcome:
             check_targets(params, load_trained_model(previous.model_uri))
         move = promotion.roll_back(name, _signed("rolled back", reason, opened))
         _record_move(opened, move)
-        opened.log(payloads.Tags({"pcc.model_uri": resolve(f"models:/{name}/{move.after}").model_uri}))
+        champion = load_trained_model(resolve(f"models:/{name}/{move.after}").model_uri)
+        opened.log(
+            payloads.Tags(
+                {
+                    "pcc.model_uri": champion.model_uri,
+                    "pcc.version": champion.model.model_version,
+                    "pcc.registered_version": move.after,
+                }
+            )
+        )
         publications = _publish(params, opened, move)
     return PromoteOutcome(opened.run_id, "rolled back", move, (), publications)
 

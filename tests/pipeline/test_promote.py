@@ -46,6 +46,7 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(command: Any, 
     assert [run.data.tags.get("pcc.move") for run in history] == ["1", None, "2", "3"]
     assert [run.info.status for run in history] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
     assert history[2].data.tags["pcc.reason"] == "drill"
+    assert [run.data.tags["pcc.registered_version"] for run in history] == ["1", "2", "2", "1"]
     assert "FAILED" in history[1].data.tags["mlflow.note.content"]
     assert {"gates.html", "gates.json"} <= store.files(history[1])
     tags = client.get_model_version(name, "2").tags
