@@ -141,6 +141,7 @@ def _import_skops_without_torch() -> None:
 
 
 def _dump(part: Any, path: Path) -> None:
+    _import_skops_without_torch()
     import skops.io
 
     # Without compression a forest takes several times the room.
