@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pcc_pipeline.config.gates import DEFAULT_GATES, Gates
 from pcc_pipeline.config.section import Fraction, NonEmpty, Section
@@ -115,6 +116,13 @@ class SearchParams(Section):
 
 class PublishParams(Section):
     target: NonEmpty | None = None
+
+    @field_validator("target")
+    @classmethod
+    def _folder_or_bucket(cls, target: str | None) -> str | None:
+        if target is not None and "://" in target and not re.match(r"gs://[^/]", target):
+            raise ValueError("a champion is published to a local folder or to gs://bucket/prefix")
+        return target
 
 
 class RegistryParams(Section):

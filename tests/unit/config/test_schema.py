@@ -170,3 +170,14 @@ def test_a_value_outside_its_range_is_refused_by_its_key(key: str, value: Any, m
     (line,) = [line for line in str(caught.value).splitlines() if line.startswith("  - ")]
     assert line.startswith(f"  - {key}")
     assert message in line
+
+
+@pytest.mark.parametrize("target", ["s3://bucket/models", "gs://", "gs:///models", "file:///models", ""])
+def test_a_publication_target_is_a_folder_or_a_bucket(target: str) -> None:
+    with pytest.raises(ConfigError, match=r"registry\.publish\.target"):
+        load_params(None, {"registry.publish.target": target})
+
+
+@pytest.mark.parametrize("target", ["gs://bucket", "gs://bucket/models", "/models", "outputs/our models"])
+def test_folders_and_buckets_are_publication_targets(target: str) -> None:
+    assert load_params(None, {"registry.publish.target": target}).registry.publish.target == target
