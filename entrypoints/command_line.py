@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,16 @@ def choice(name: str, value: str, *words: str) -> str:
     return value
 
 
+def exclusive(name: str, **others: bool) -> None:
+    """Refuse options that mean nothing beside another one."""
+    if idle := [other for other, is_given in others.items() if is_given]:
+        from pcc_pipeline.errors import ConfigError
+
+        raise ConfigError(
+            f"{' and '.join(idle)} mean nothing beside {name}", where=f"option {name}", fix="leave out one"
+        )
+
+
 def run(
     parser: argparse.ArgumentParser,
     step: Callable[[Any, argparse.Namespace], Any],
@@ -78,7 +89,8 @@ def run(
     options = parser.parse_args(arguments)
 
     def answer() -> str:
-        outcome = step(_params(options), options)
+        with _noted():
+            outcome = step(_params(options), options)
         return "\n".join(["", *outcome.summary, *_where_next()])
 
     return exit_code(answer, debug=options.debug, ended="the run is closed as KILLED and finished work is kept")
@@ -119,20 +131,27 @@ def exit_code(answer: Callable[[], str], *, debug: bool, ended: str = "nothing w
     return 0
 
 
-def _params(options: argparse.Namespace) -> Any:
-    from pcc_pipeline.errors import PccError
-    from pcc_pipeline.steps.parameters import resolve
+@contextmanager
+def _noted() -> Iterator[None]:
+    """A wrong option or configuration is noted on the run that `mlflow run` made, which no step has taken over yet."""
+    from pcc_pipeline.errors import ConfigError
 
-    named = {name: given(getattr(options, name)) for name in _HELP}
-    settings = [text for text in options.set if text != NOT_GIVEN]
     try:
-        params = resolve(Path(options.params_file), named, settings, os.environ)
-    except PccError as error:
+        yield
+    except ConfigError as error:
         if os.environ.get("MLFLOW_RUN_ID"):
             from pcc_pipeline.tracking.runs import note_failure
 
             note_failure(error)
         raise
+
+
+def _params(options: argparse.Namespace) -> Any:
+    from pcc_pipeline.steps.parameters import resolve
+
+    named = {name: given(getattr(options, name)) for name in _HELP}
+    settings = [text for text in options.set if text != NOT_GIVEN]
+    params = resolve(Path(options.params_file), named, settings, os.environ)
     _log_to_standard_error(params.logging.level)
     return params
 

@@ -127,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
         for option in command.options:
             one.add_argument(option, **OPTIONS[option])
         one.add_argument("--experiment", metavar="NAME", help="default: the environment's, else pcc-intent")
-        one.add_argument("--params-file", default="params.yaml", metavar="FILE", help="for registry and output")
+        one.add_argument("--params-file", metavar="FILE", help="for registry and output; default: params.yaml")
         one.add_argument("--json", action="store_true", help="answer in JSON, for machines")
         one.add_argument("--debug", action="store_true", help="show the traceback of an error")
         one.set_defaults(call=command.call, module=command.module)
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def answer() -> str:
         from pcc_pipeline.steps import manage
 
-        params = manage.params_of(options.params_file, os.environ)
+        params = manage.params_of(options.params_file, os.environ, demanded=options.module == "moves")
         asked = manage.Question(params, options.experiment, options.json)
         steps = importlib.import_module(f"pcc_pipeline.steps.{options.module}")
         return str(options.call(steps, asked, options)).rstrip("\n")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from command_line import NOT_GIVEN, given, parser_of, run, switch
+from command_line import NOT_GIVEN, exclusive, given, parser_of, run, switch
 
 DESCRIPTION = "Make a version the champion if it passes registry.gates; --rollback true takes the last move back."
 
@@ -25,9 +25,10 @@ def step(params: Any, options: argparse.Namespace) -> Any:
     from pcc_pipeline.steps import promote
 
     reason = given(options.reason) or ""
-    if switch("rollback", options.rollback):
+    rollback, force = switch("rollback", options.rollback), switch("force", options.force)
+    if rollback:
+        exclusive("rollback", force=force, model=given(options.model) is not None)
         return promote.roll_back(params, reason=reason)
-    force = switch("force", options.force)
     return promote.run(params, given(options.model), reason=reason, force=force, data=given(options.data))
 
 

@@ -120,7 +120,8 @@ class PublishParams(Section):
     @field_validator("target")
     @classmethod
     def _folder_or_bucket(cls, target: str | None) -> str | None:
-        if target is not None and "://" in target and not re.match(r"gs://[^/]", target):
+        # s3://x or a mistyped gs:/x would become a folder of that name.
+        if target is not None and re.match(r"[A-Za-z][\w+.-]+:", target) and not re.match(r"gs://[^/]", target):
             raise ValueError("a champion is published to a local folder or to gs://bucket/prefix")
         return target
 

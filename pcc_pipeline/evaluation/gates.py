@@ -52,6 +52,7 @@ class GateEvidence:
         encoder_digest: of the encoder that the version was trained with.
         serving_digest: of the encoder that serves: the champion's, or the one installed here.
         champion_version: None while there is no champion.
+        test_fault, champion_fault: why there are no test rows, or no predictions of the champion; empty if there are.
     """
 
     metrics: Mapping[str, float]
@@ -63,6 +64,8 @@ class GateEvidence:
     encoder_digest: str
     serving_digest: str | None
     champion_version: str | None
+    test_fault: str = ""
+    champion_fault: str = ""
 
 
 class _NotComputableError(Exception):
@@ -133,7 +136,7 @@ def _find(gate: Gate, evidence: GateEvidence, seed: int) -> _Finding:
 def _bounded(metric: str, threshold: float, evidence: GateEvidence, *, least: bool) -> _Finding:
     """The metric against the threshold; of several classes the worst one counts."""
     parts = _BY_CLASS.fullmatch(metric)
-    if parts and parts["label"] == "*" and metric not in evidence.metrics:
+    if parts and parts["label"] == "*" and metric not in evidence.metrics and not evidence.test_fault:
         by_class = _of_every_class(evidence.metrics, parts["split"], parts["name"])
         label = (min if least else max)(by_class, key=lambda name: by_class[name])
         value, whose = by_class[label], f" ({label})"
@@ -145,6 +148,8 @@ def _bounded(metric: str, threshold: float, evidence: GateEvidence, *, least: bo
 
 def _measured(metric: str, evidence: GateEvidence) -> float:
     """A metric by its name in MLflow, or with the label as the data spells it."""
+    if evidence.test_fault:
+        raise _NotComputableError(evidence.test_fault)
     metrics, parts = evidence.metrics, _BY_CLASS.fullmatch(metric)
     name = metric
     if name not in metrics and parts:
@@ -186,6 +191,8 @@ def _no_worse(gate: NoWorseThanChampionGate, evidence: GateEvidence, seed: int) 
     if evidence.champion_version is None and evidence.champion_predicted is None:
         return _Finding("no champion", True, "there is no champion yet that the version could be worse than")
     champion = f"champion {evidence.champion_version}" if evidence.champion_version else "the champion"
+    if fault := evidence.test_fault or evidence.champion_fault:
+        raise _NotComputableError(fault)
     if evidence.champion_predicted is None:
         raise _NotComputableError(f"{champion} has no predictions for these test rows")
     shapes = [np.shape(column) for column in (evidence.labels, evidence.predicted, evidence.champion_predicted)]

@@ -42,10 +42,18 @@ class Question:
         return self.params.registry.model_name
 
 
-def params_of(params_file: str, environment: Mapping[str, str]) -> Params:
-    """The configuration of a parameter file and the environment; the defaults where there is no such file."""
-    path = Path(params_file)
-    return load_params(path if path.is_file() else None, environment=environment)
+def params_of(params_file: str | None, environment: Mapping[str, str], *, demanded: bool) -> Params:
+    """The configuration of a parameter file, by default params.yaml, and the environment.
+
+    Args:
+        demanded: the default file must be there; without it, its absence leaves the defaults. A named one must be.
+
+    Raises:
+        ConfigError: there is no such file, or it is wrong.
+    """
+    path = Path(params_file or "params.yaml")
+    absent = params_file is None and not demanded and not path.is_file()
+    return load_params(None if absent else path, environment=environment)
 
 
 def list_runs(asked: Question, *, limit: int | None = None, step: str | None = None, failed: bool = False) -> str:

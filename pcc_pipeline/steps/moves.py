@@ -40,7 +40,7 @@ def publish(asked: Question) -> str:
     done = publishing.run(asked.params)
     if asked.as_json:
         return json_text(
-            {"run_id": done.run_id, "version": done.version, "publications": _documents(done.publications)}
+            {"run_id": done.run_id, "champion": done.version, "publications": _documents(done.publications)}
         )
     return "\n".join(done.summary)
 

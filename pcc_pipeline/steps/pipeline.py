@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.steps import embed, evaluate, promote, train
+from pcc_pipeline.steps import embed, evaluate, promote, publishing, train
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import step_run
 
@@ -43,6 +43,8 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
     """
     with step_run("pipeline") as opened:
         opened.log(payloads.Params(params.flat()))
+        if promotion:
+            publishing.check_room(params)
         embedded = embed.run(params, labels_required=True)
         trained = train.run(params)
         version = f"models:/{trained.registered_name}/{trained.registered_version}"

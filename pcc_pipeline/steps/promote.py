@@ -46,7 +46,7 @@ class PromoteOutcome:
         lines = [table(self.verdicts)] if self.verdicts else []
         return [
             *lines,
-            f"{self.action:<11}champion is version {self.move.after} now, before it {before}",
+            f"{self.action:<11} champion is version {self.move.after} now, before it {before}",
             f"           move {self.move.number} of this model, on record in run {self.run_id}",
             *told(self.publications),
         ]
@@ -69,27 +69,26 @@ def run(
         ConfigError: `force` without a reason.
     """
     if force and not reason.strip():
-        raise ConfigError("force needs a reason, for the record", where="force", fix='add -P reason="…"')
+        raise ConfigError(
+            "force needs a reason, for the record", where="force", fix='give one: -P reason="…", or --reason "…"'
+        )
     name = params.registry.model_name
     with step_run("promote") as opened:
-        found = judge_version(params, model_uri or f"models:/{name}@{promotion.CHALLENGER}", data)
-        version = found.loaded.version
-        if version is None:
-            raise ConfigError(
-                "only a registered version can be promoted", where=str(model_uri), fix=f"name models:/{name}/<number>"
-            )
+        version = _version_of(model_uri or f"models:/{name}@{promotion.CHALLENGER}", name)
+        found = judge_version(params, f"models:/{name}/{version}", data)
         good = passed(found.verdicts)
         action = "promoted" if good else "forced" if force else "refused"
-        _record(opened, action, reason, found, version)
+        _record(opened, action if action == "refused" else "not moved", reason, found, version)
         if action == "refused":
             raise PromotionRefusedError(
                 f"{headline(found.verdicts)}; the champion stays\n{table(found.verdicts)}",
                 where=f"{name} version {version} ({found.loaded.model.model_version}), run {opened.run_id}",
-                fix='train a better version, change registry.gates, or go past them with -P force=true -P reason="…"',
+                fix="train a better version, change registry.gates, or go past them with force and a reason "
+                '(-P force=true -P reason="…", or manage_models.py promote --force --reason "…")',
             )
         check_targets(params, found.loaded)
         move = promotion.promote(name, version, _signed(action, reason, opened))
-        _record_move(opened, move)
+        _record_move(opened, action, move)
         publications = _publish(params, opened, move)
     return PromoteOutcome(opened.run_id, action, move, found.verdicts, publications)
 
@@ -104,11 +103,11 @@ def roll_back(params: Params, *, reason: str = "") -> PromoteOutcome:
     """
     name = params.registry.model_name
     with step_run("promote") as opened:
-        opened.log(payloads.Tags({"pcc.action": "rolled back", "pcc.reason": reason, "pcc.who": _who()}))
+        opened.log(payloads.Tags({"pcc.action": "not moved", "pcc.reason": reason, "pcc.who": _who()}))
         if (previous := find_alias(name, promotion.PREVIOUS)) is not None:
             check_targets(params, load_trained_model(previous.model_uri))
         move = promotion.roll_back(name, _signed("rolled back", reason, opened))
-        _record_move(opened, move)
+        _record_move(opened, "rolled back", move)
         champion = load_trained_model(resolve(f"models:/{name}/{move.after}").model_uri)
         opened.log(
             payloads.Tags(
@@ -136,7 +135,7 @@ def _publish(params: Params, opened: StepRun, move: promotion.Move) -> tuple[Pub
 
 
 def _record(opened: StepRun, action: str, reason: str, found: Judgement, version: str) -> None:
-    metrics = found.test.metrics(by_class=False)
+    metrics = {} if found.test is None else found.test.metrics(by_class=False)
     opened.log(
         payloads.Tags(
             {
@@ -158,9 +157,30 @@ def _record(opened: StepRun, action: str, reason: str, found: Judgement, version
     )
 
 
-def _record_move(opened: StepRun, move: promotion.Move) -> None:
-    tags = {"pcc.move": str(move.number), "pcc.champion": move.after, "pcc.champion_before": move.before or ""}
-    opened.log(payloads.Tags(tags))
+def _version_of(model_uri: str, name: str) -> str:
+    """The registered version of `name` that an address leads to."""
+    found = resolve(model_uri)
+    if found.name != name or found.version is None:
+        there = f"{found.name} version {found.version}" if found.name else "not registered"
+        raise ConfigError(
+            f"only a version of {name} can become its champion; this is {there}",
+            where=model_uri,
+            fix=f"name models:/{name}/<number>, or set registry.model_name",
+        )
+    return found.version
+
+
+def _record_move(opened: StepRun, action: str, move: promotion.Move) -> None:
+    opened.log(
+        payloads.Tags(
+            {
+                "pcc.action": action,
+                "pcc.move": str(move.number),
+                "pcc.champion": move.after,
+                "pcc.champion_before": move.before or "",
+            }
+        )
+    )
 
 
 def _signed(action: str, reason: str, opened: StepRun) -> Mapping[str, str]:

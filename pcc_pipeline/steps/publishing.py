@@ -57,7 +57,17 @@ def check_targets(params: Params, model: LoadedModel) -> None:
     """
     for target in targets(params):
         check_classifier(model.model.classifier)
-        check_writable(open_store(target))
+        check_writable(open_store(target), model.model.model_version)
+
+
+def check_room(params: Params) -> None:
+    """The same as far as it can be said of a model that is yet to be trained.
+
+    Raises:
+        StorageError: a target cannot be written.
+    """
+    for target in targets(params):
+        check_writable(open_store(target), f"v{datetime.now(UTC):%Y%m%d_%H%M%S}")
 
 
 def publish_champion(params: Params, run: StepRun) -> tuple[Publication, ...]:

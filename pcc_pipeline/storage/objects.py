@@ -181,7 +181,7 @@ def open_store(address: str) -> ObjectStore:
     if not address.startswith(BUCKET_SCHEME):
         return FolderStore(Path(address).expanduser())
     bucket, _, prefix = address.removeprefix(BUCKET_SCHEME).partition("/")
-    if not bucket:
+    if not (bucket[:1] + bucket[-1:]).isalnum():  # the client's own rule, which it breaks off with a ValueError
         raise StorageError("the address names no bucket", where=address, fix="write gs://bucket/path")
     return BucketStore(bucket, prefix)
 

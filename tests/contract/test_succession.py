@@ -15,7 +15,7 @@ from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier
 from pcc_pipeline.storage.objects import ObjectStore, open_store
 from pcc_pipeline.storage.publication import Publication, greatest_version, load_published, published_versions
-from pcc_pipeline.storage.succession import publish_newest
+from pcc_pipeline.storage.succession import check_writable, publish_newest
 
 OLD, NEW = "v20260201_120000", "v20260301_120000"
 NOON = datetime(2026, 4, 1, 12, 0, 0, tzinfo=UTC)
@@ -118,3 +118,33 @@ def test_two_models_that_come_back_in_one_second_both_get_a_name(store: ObjectSt
 def test_a_version_without_our_form_is_refused(store: ObjectStore, models: dict[str, Any]) -> None:
     with pytest.raises(StorageError, match="no version name"):
         publish_newest(store, models[OLD], None, {"model_version": "latest"}, NOON)
+
+
+@pytest.mark.parametrize("name", ["v20991332_999999", "v99991231_235959", "vendor"])
+def test_a_folder_that_no_version_can_follow_is_named_before_anything_is_published(
+    name: str, store: ObjectStore, models: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    store.upload(tmp_path / "file", f"{name}/file")
+    for ask in (lambda: check_writable(store, NEW), lambda: newest(store, models, NEW)):
+        with pytest.raises(StorageError, match=f"would take up the folder {name} before any new version"):
+            ask()
+    assert store.names() == [f"{name}/file"]
+
+
+def test_looking_whether_a_store_can_be_written_leaves_nothing(store: ObjectStore) -> None:
+    check_writable(store, NEW)
+    assert store.names() == []
+
+
+def test_an_altered_version_is_passed_and_told(
+    store: ObjectStore, models: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    newest(store, models, OLD)
+    newest(store, models, NEW)
+    back = newest(store, models, OLD)
+    (tmp_path / "file").write_bytes(b"other bytes")
+    store.upload(tmp_path / "file", f"{back.version}/model.joblib")
+    again = newest(store, models, OLD)
+    assert again.version > back.version
+    assert f"{back.version} was altered after it was published" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,3 +53,43 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(command: Any, 
     tags = client.get_model_version(name, "2").tags
     assert (tags["pcc.state"], tags["pcc.move_reason"]) == ("previous", "drill over")
     assert tags["pcc.move_run"] == history[3].info.run_id
+
+
+def test_only_what_was_judged_becomes_champion(command: Any, store: Any) -> None:
+    assert command("main", "--search-method", "none").code == 0
+    assert command("main", "--search-method", "none", "--set", "registry.model_name=other").code == 0
+    for address in ("models:/other/1", f"runs:/{store.step('train').info.run_id}/model"):
+        done = command("promote", "--set", "registry.gates=[]", "--model", address)
+        assert done.code == 1
+        assert "only a version of pcc-intent-classifier can become its champion" in done.err
+    assert list(store.client.get_registered_model("pcc-intent-classifier").aliases) == ["challenger"]
+    for wrong in (("--rollback", "true", "--model", "models:/pcc-intent-classifier/1"), ("--force", "maybe")):
+        refused = command("promote", *wrong)
+        assert (refused.code, "Traceback" in refused.err) == (1, False)
+
+
+def test_a_champion_that_cannot_be_loaded_is_no_dead_end(command: Any, store: Any) -> None:
+    assert command("main", "--search-method", "none").code == 0
+    assert command("promote", *GATES).code == 0
+    assert command("main", "--search-method", "none").code == 0
+    champion = store.client.get_model_version_by_alias("pcc-intent-classifier", "champion")
+    (model,) = [
+        each
+        for each in store.client.search_logged_models([store.client.get_run(champion.run_id).info.experiment_id])
+        if each.source_run_id == champion.run_id
+    ]
+    folder = model.artifact_location.removeprefix("file://")
+    (altered,) = list(Path(folder).rglob("classifier.skops"))
+    altered.write_bytes(altered.read_bytes() + b"x")
+
+    refused = command("promote", *GATES)
+    assert refused.code == 1
+    assert "version 1, cannot be loaded" in refused.err
+    forced = command("promote", *GATES, "--force", "true", "--reason", "the champion is broken")
+    assert forced.code == 0, forced.err
+    assert "champion is version 2 now" in forced.out
+    back = command("promote", "--rollback", "true")
+    assert back.code == 1, "and nothing goes back to a model that was altered"
+    assert store.client.get_model_version_by_alias("pcc-intent-classifier", "champion").version == 2
+    last = store.step("promote")
+    assert last.data.tags["pcc.action"] == "not moved"

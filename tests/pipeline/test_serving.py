@@ -187,6 +187,13 @@ def test_a_column_of_numbers_is_not_taken_for_texts(served: Served) -> None:
     assert [row["prediction_notes"] for row in rows] == ["not predicted: text not a string"] * 2
 
 
+def test_unknown_columns_and_params_are_left_alone_and_not_logged(served: Served) -> None:
+    table = {"columns": ["text", MARK], "data": [["erase my profile", MARK]]}
+    (row,) = served.predict({"dataframe_split": table, "params": {MARK: MARK}})
+    assert row["predicted_label"] == "data_deletion"
+    assert MARK not in served.log.read_text()
+
+
 def test_an_empty_table_gives_an_empty_answer(served: Served) -> None:
     assert served.predict({"dataframe_split": {"columns": ["text"], "data": []}}) == []
 

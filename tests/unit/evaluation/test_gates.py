@@ -282,3 +282,22 @@ def test_an_unknown_encoder_fails():
     assert "which encoder it was trained with" in refused(EncoderGate(), replace(GOOD, encoder_digest=""))
     assert "serving encoder is not known" in refused(EncoderGate(), replace(GOOD, serving_digest=None))
     assert not verdict(EncoderGate(), replace(GOOD, serving_digest="", encoder_digest="")).passed
+
+
+def test_without_test_rows_the_gates_that_need_them_fail_with_the_reason():
+    blind = replace(GOOD, metrics={}, labels=np.empty(0), predicted=np.empty(0), test_fault="the file is gone")
+    for gate in (
+        MinimumGate(kind="minimum", metric="test/f1_macro", threshold=0.1),
+        MinimumGate(kind="minimum", metric="test/class/*/f1", threshold=0.1),
+        CalibrationGate(kind="calibration", threshold=1),
+        NoWorseThanChampionGate(kind="no_worse_than_champion"),
+    ):
+        assert refused(gate, blind) == "the file is gone"
+    assert verdict(DataAgeGate(kind="data_age", days=90), blind).passed
+
+
+def test_a_champion_that_cannot_be_loaded_fails_the_gates_that_need_it():
+    broken = replace(GOOD, champion_predicted=None, serving_digest=None, champion_fault="its files were altered")
+    assert refused(NoWorseThanChampionGate(kind="no_worse_than_champion"), broken) == "its files were altered"
+    assert refused(EncoderGate(kind="encoder"), broken)
+    assert verdict(MinimumGate(kind="minimum", metric="test/f1_macro", threshold=0.1), broken).passed
