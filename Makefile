@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 ACTIVE := PATH="$(CURDIR)/$(BIN):$$PATH"
 EXPERIMENT ?= pcc-intent
 ARGS ?=
+PORT ?= 5000
+STATE ?= outputs/server
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench ui clean pins
+.PHONY: help run test check bench ui server server-stop clean pins
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -40,9 +42,16 @@ bench: $(VENV)/installed  ## time the pipeline against the usual libraries, side
 ui: $(VENV)/installed  ## open MLflow's UI on the local store at http://127.0.0.1:5000
 	@$(ACTIVE) mlflow ui --host 127.0.0.1 --port 5000
 
+server: $(VENV)/installed  ## start the tracking server on this machine: PostgreSQL, a bucket emulator, MLflow with accounts
+	@$(BIN)/python deploy/local_server.py start --port $(PORT) --state $(STATE)
+
+server-stop: $(VENV)/installed  ## end what `make server` started, and nothing else
+	@$(BIN)/python deploy/local_server.py stop --state $(STATE)
+
 pins: $(VENV)/installed  ## write constraints.txt from what is installed in .venv
 	@{ head -1 constraints.txt; $(BIN)/python -m pip list --format=freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' | sed 's/+cpu//'; } > constraints.new
 	@mv constraints.new constraints.txt
 
-clean:  ## remove .venv, outputs and the local MLflow store
+clean:  ## remove .venv, outputs and the local MLflow store; end the server of outputs first
+	@if [ -f outputs/server/state.json ] && [ -x $(BIN)/python ]; then $(BIN)/python deploy/local_server.py stop; fi
 	rm -rf $(VENV) outputs mlflow.db mlruns mlartifacts .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -34,6 +34,8 @@ MADE = {
     "outputs/",
     "outputs/embedded/",
     "outputs/studies",
+    "outputs/server/",
+    "outputs/screenshots/",
     "mlflow.db",
     "mlruns/",
     "rejected.parquet",
@@ -90,7 +92,7 @@ def settings_of(words: list[str], name: str) -> list[str]:
 def test_every_command_is_of_a_kind_that_is_checked(line: str) -> None:
     """A new kind of command needs a test below."""
     _, words = words_of(line)
-    known = ("make", "mlflow", "python", "python3.11", "source", "pip", "curl", "export")
+    known = ("make", "mlflow", "python", "python3.11", "source", "pip", "curl", "export", "docker", "gcloud")
     assert words, line
     assert words[0] in known
 
@@ -147,9 +149,38 @@ def test_scripts_take_the_options(line: str, monkeypatch: pytest.MonkeyPatch) ->
     if script == "entrypoints/manage_models.py":
         importlib.import_module("manage_models").parser().parse_args(options)
         return
+    if script == "deploy/accounts.py":
+        monkeypatch.setattr(sys, "path", [str(REPOSITORY / "deploy"), *sys.path])
+        importlib.import_module("accounts").parser_of_accounts().parse_args(options)
+        return
     parser = importlib.import_module("command_line").parser_of("")
     found = vars(parser.parse_args(options))
     resolve(REPOSITORY / "params.yaml", {n: found[n] for n in NAMED_OPTIONS if found[n] != "from-params-file"})
+
+
+@pytest.mark.parametrize("line", commands("docker"))
+def test_docker_compose_is_told_of_services_and_scripts_that_are_there(line: str) -> None:
+    """No engine is at hand to run them."""
+    _, words = words_of(line)
+    assert words[:4] == ["docker", "compose", "-f", "deploy/compose.yaml"]
+    services = yaml.safe_load((REPOSITORY / words[3]).read_text(encoding="utf-8"))["services"]
+    action, *rest = words[4:]
+    assert action in ("up", "stop", "start", "exec")
+    if action == "up":
+        assert set(rest) <= {"--build", "--detach", "--wait"}
+        return
+    assert rest[0] in services
+    if action == "exec":
+        script = f"./{rest[1]}:/usr/local/bin/{rest[1]}:ro"
+        assert script in services[rest[0]]["volumes"]
+        assert f"{Path(rest[2]).parent.name}:/{Path(rest[2]).parent.name}" in services[rest[0]]["volumes"]
+
+
+@pytest.mark.parametrize("line", commands("gcloud"))
+def test_gcloud_copies_between_buckets(line: str) -> None:
+    words = words_of(line)[1]
+    assert words[1:4] == ["storage", "rsync", "--recursive"]
+    assert [word.startswith("gs://") for word in words[4:]] == [True, True]
 
 
 def test_pip_installs_what_make_installs() -> None:
@@ -197,7 +228,7 @@ def test_every_file_named_is_there_or_is_made_by_a_run() -> None:
         span
         for span in SPANS
         if re.fullmatch(rf"[\w./-]+(?:{suffixes}|/)|[\w.-]+(?:/[\w.-]+)+|MLproject|Makefile|\.\w+", span)
-        and not span.startswith(("http", "figures/", "test/", "train/", "val/", "cv/", "."))
+        and not span.startswith(("http", "figures/", "test/", "train/", "val/", "cv/", "roles/", "."))
     } | {span for span in SPANS if span.startswith(".ci")}
     assert {"params.yaml", "tests/test_architecture.py", ".ci/run"} <= paths
     assert sorted(path for path in paths - MADE if not (REPOSITORY / path).exists()) == []

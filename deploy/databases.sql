@@ -1,0 +1,11 @@
+-- The two databases of the tracking server and the role that owns them; run once, on an empty cluster, by its superuser.
+-- The password comes from the environment and is stored hashed (scram-sha-256).
+\set ON_ERROR_STOP on
+\getenv password PCC_SERVER_DB_PASSWORD
+SET password_encryption = 'scram-sha-256';
+CREATE ROLE mlflow LOGIN PASSWORD :'password';
+CREATE DATABASE mlflow OWNER mlflow;
+CREATE DATABASE mlflow_auth OWNER mlflow;
+REVOKE CONNECT ON DATABASE mlflow, mlflow_auth FROM PUBLIC;
+-- The superuser then logs in over the local socket only, never over the network.
+ALTER ROLE CURRENT_USER PASSWORD NULL;

@@ -1,0 +1,58 @@
+"""`deploy/accounts.py`: accounts come, change and go; what it refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+pytestmark = pytest.mark.server
+
+PROGRAM = Path(__file__).parents[2] / "deploy" / "accounts.py"
+
+
+def accounts(server: Any, *arguments: str, said: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROGRAM), *arguments]
+    given = {**server.environment, **environment}
+    return subprocess.run(command, env=given, input=said, capture_output=True, text=True, timeout=60)
+
+
+def test_an_account_comes_changes_and_goes(server: Any, as_user: Any) -> None:
+    done = accounts(server, "add", "passing", said="the first password\n")
+    assert (done.returncode, done.stdout) == (0, "added passing, who may look, train and promote\n")
+    as_user("passing", "the first password")
+    client = MlflowClient(server.address)
+    client.create_experiment("of one who passes")
+    assert accounts(server, "password", "passing", PCC_ACCOUNT_PASSWORD="the second password").returncode == 0
+    as_user("passing", "the second password")
+    assert client.get_experiment_by_name("of one who passes")
+    assert accounts(server, "remove", "passing").returncode == 0
+    as_user("passing", "a third password")
+    with pytest.raises(MlflowException, match="401"):
+        client.get_experiment_by_name("of one who passes")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (("add", "admin"), {}, "error: the server answered 400: User (username=admin) already exists"),
+        (("remove", "nobody-here"), {}, "error: the server answered 404: User with username=nobody-here not found"),
+        (("add", "x"), {"PCC_ACCOUNT_PASSWORD": "short"}, "error: a password has at least 12 characters"),
+        (("add", "x"), {"MLFLOW_TRACKING_PASSWORD": "false"}, "error: the server answered 401"),
+        (("add", "x"), {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, "error: http://127.0.0.1:9 does not answer"),
+        (("add", "x"), {"MLFLOW_TRACKING_URI": "sqlite:///x.db"}, "error: MLFLOW_TRACKING_URI names no server"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    server: Any, arguments: tuple[str, ...], environment: dict[str, str], message: str
+) -> None:
+    done = accounts(server, *arguments, **{"PCC_ACCOUNT_PASSWORD": "a long enough one", **environment})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == 1
+    assert "scrypt" not in done.stderr
