@@ -112,6 +112,11 @@ def exit_code(answer: Callable[[], str], *, debug: bool, ended: str = "nothing w
     # MLflow tells of every table it makes and draws a bar for every small file; a user may still ask for both.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Two lines with an address for each trial.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    if not debug:
+        # It prints the traceback of a database's error, such as a full disk, which we report ourselves.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # In some containers joblib cannot tell physical from logical cores: nothing a user could mend.
     warnings.filterwarnings("ignore", message="Could not find the number of physical cores")
     try:

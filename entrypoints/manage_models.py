@@ -61,6 +61,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--metric": {"action": "append", "metavar": "NAME", "help": "instead of test/f1_macro and test/accuracy; repeat"},
     "--reason": {"default": "", "metavar": "…", "help": "why, for the record; needed with --force"},
     "--force": {"action": "store_true", "help": "go past failed gates"},
+    "--days": {"type": int, "required": True, "metavar": "N", "help": "runs that ended more than N days ago"},
+    "--delete": {"action": "store_true", "help": "remove them; without it they are only shown"},
     "--data": {"metavar": "FILE", "help": "where the version's training file lies now, if it was moved"},
     "--free-text": {"action": "store_true", "help": "also notes and texts; only if no customer's words stand there"},
 }
@@ -109,6 +111,20 @@ COMMANDS = (
         "moves",
     ),
     Command("publish", "publish the champion", lambda steps, asked, given: steps.publish(asked), (), "moves"),
+    Command(
+        "resume",
+        "log what MLflow missed while it was away",
+        lambda steps, asked, given: steps.resume(asked),
+        (),
+        "resuming",
+    ),
+    Command(
+        "retention",
+        "remove runs older than some days, with their models; shows them first",
+        lambda steps, asked, given: steps.retention(asked, days=given.days, delete=given.delete),
+        ("--days", "--delete"),
+        "retention",
+    ),
     Command(
         "import",
         "bring the older system's JSON registry in, once",

@@ -132,6 +132,11 @@ class RegistryParams(Section):
     publish: PublishParams = PublishParams()
 
 
+class TrackingParams(Section):
+    preflight: bool = True
+    patience: float = Field(default=600, ge=0)
+
+
 class OutputParams(Section):
     embedded_dir: NonEmpty = "outputs/embedded"
     predictions: NonEmpty = "outputs/predictions.parquet"
@@ -140,6 +145,7 @@ class OutputParams(Section):
     studies_dir: NonEmpty = "outputs/studies"
     monitoring_log: NonEmpty = "outputs/monitoring_log.jsonl"
     scores: NonEmpty = "outputs/scores.parquet"
+    unlogged_dir: NonEmpty = "outputs/unlogged"
     model_dir: NonEmpty | None = "outputs/models"
 
 
@@ -155,6 +161,7 @@ class Params(Section):
     model: ModelParams = ModelParams()
     search: SearchParams = SearchParams()
     registry: RegistryParams = RegistryParams()
+    tracking: TrackingParams = TrackingParams()
     output: OutputParams = OutputParams()
     logging: LoggingParams = LoggingParams()
 
@@ -175,12 +182,28 @@ class Params(Section):
         return self
 
     def document(self) -> dict[str, Any]:
-        """The configuration as params.yaml would spell it: nested plain values."""
-        return self.model_dump(mode="json", by_alias=True)
+        """The configuration as params.yaml would spell it: nested plain values, for the record.
+
+        The password in an address, such as that of `search.storage`, is left out: three asterisks stand for it.
+        """
+        found: dict[str, Any] = _masked(self.model_dump(mode="json", by_alias=True))
+        return found
 
     def flat(self) -> dict[str, str]:
         """Dotted key -> text, for logging: lists and mappings of one option stay in one value."""
         return dict(_flatten("", self.document()))
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(inner) for inner in value]
+    if isinstance(value, str) and "://" in value:
+        # The password ends at the last @ before the path, as one may hold @ itself; drivers also take it as an option.
+        masked = re.sub(r"(://[^/:@\s]*):[^/\s]*@", r"\1:***@", value)
+        return re.sub(r"([?&](?:password|sslpassword|token)=)[^&\s]*", r"\1***", masked)
+    return value
 
 
 def _flatten(prefix: str, value: Any) -> list[tuple[str, str]]:

@@ -70,7 +70,7 @@ def run(params: Params, *, labels_required: bool = False) -> EmbedOutcome:
         DataError, FeatureError, StorageError: bad rows, encoder or address; nothing is left under a final name.
     """
     addresses = [address for address in (params.data.path, params.data.test_path) if address is not None]
-    with step_run("embed") as opened:
+    with step_run("embed", params) as opened:
         encoder = encoder_of(params)
         opened.log(
             payloads.Params(params.flat()),

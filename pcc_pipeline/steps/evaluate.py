@@ -57,7 +57,10 @@ def run(params: Params, model_uri: str | None = None, data: str | None = None) -
     Raises:
         DataError: the training file has changed, so its test rows cannot be told from its training rows.
     """
-    with step_run("evaluate") as opened, monitored(Path(params.output.monitoring_log), opened.run_id) as monitor:
+    with (
+        step_run("evaluate", params) as opened,
+        monitored(Path(params.output.monitoring_log), opened.run_id) as monitor,
+    ):
         loaded = load_trained_model(model_uri or f"models:/{params.registry.model_name}@challenger")
         monitor.model_version, monitor.embedding_model = loaded.model.model_version, loaded.model.embedding_model
         training = read_training_run(loaded.run_id)

@@ -41,7 +41,7 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
     Args:
         promotion: make it the champion if it passes `registry.gates`; a refusal leaves the rest as it is.
     """
-    with step_run("pipeline") as opened:
+    with step_run("pipeline", params) as opened:
         opened.log(payloads.Params(params.flat()))
         if promotion:
             publishing.check_room(params)

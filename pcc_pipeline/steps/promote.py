@@ -73,7 +73,7 @@ def run(
             "force needs a reason, for the record", where="force", fix='give one: -P reason="…", or --reason "…"'
         )
     name = params.registry.model_name
-    with step_run("promote") as opened:
+    with step_run("promote", params) as opened:
         version = _version_of(model_uri or f"models:/{name}@{promotion.CHALLENGER}", name)
         found = judge_version(params, f"models:/{name}/{version}", data)
         good = passed(found.verdicts)
@@ -102,7 +102,7 @@ def roll_back(params: Params, *, reason: str = "") -> PromoteOutcome:
         NotPublishedError: it is champion now, but could not be published.
     """
     name = params.registry.model_name
-    with step_run("promote") as opened:
+    with step_run("promote", params) as opened:
         opened.log(payloads.Tags({"pcc.action": "not moved", "pcc.reason": reason, "pcc.who": _who()}))
         if (previous := find_alias(name, promotion.PREVIOUS)) is not None:
             check_targets(params, load_trained_model(previous.model_uri))

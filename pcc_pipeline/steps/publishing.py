@@ -109,7 +109,7 @@ def run(params: Params) -> PublishOutcome:
         raise TrackingError(
             "there is nowhere to publish to", where="registry.publish.target", fix="set it, or output.model_dir"
         )
-    with step_run("publish") as opened:
+    with step_run("publish", params) as opened:
         publications = publish_champion(params, opened)
         version = str(_champion(name).version)
         opened.log(payloads.Tags({"pcc.registered_version": version}))

@@ -90,7 +90,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         StorageError: the predictions cannot be written. Nothing half-written stays under a final name.
     """
     address, name = params.data.path, output or params.output.scores
-    with step_run("score") as opened, monitored(Path(params.output.monitoring_log), opened.run_id) as monitor:
+    with step_run("score", params) as opened, monitored(Path(params.output.monitoring_log), opened.run_id) as monitor:
         opened.log(
             payloads.Params({**params.flat(), "output.scores": name}), payloads.Tags({"pcc.scored_source": address})
         )

@@ -26,9 +26,9 @@ from pcc_pipeline.steps.searching import recipe_of, search
 from pcc_pipeline.steps.sides import Sides, assign
 from pcc_pipeline.steps.training_record import TrainingRecord, metadata_document, training_payloads
 from pcc_pipeline.tracking import payloads, registry
-from pcc_pipeline.tracking.models import TrainedModel, log_trained_model
+from pcc_pipeline.tracking.models import TrainedModel
 from pcc_pipeline.tracking.provenance import code_version
-from pcc_pipeline.tracking.runs import StepRun, step_run
+from pcc_pipeline.tracking.runs import Place, StepRun, step_run
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def run(params: Params) -> TrainOutcome:
     Raises:
         ConfigError, DataError, FeatureError, ModelError, SearchError, TrackingError.
     """
-    with step_run("train") as opened:
+    with step_run("train", params) as opened:
         encoder = encoder_of(params)
         version = registry.claim_pcc_version(params.registry.model_name, datetime.now(UTC), opened.run_id)
         opened.log(
@@ -149,15 +149,18 @@ def _train(
     )
     metadata = metadata_document(record, encoder.name, FULL_WIDTH)
     folder = None if params.preprocessing.embedding_model == BUNDLED_ENCODER else encoder.folder
-    logged = log_trained_model(model, folder, metadata)
-    opened.log(*training_payloads(record, metadata, logged.model_id))
-    opened.log(payloads.Tags({"pcc.bundle_digest": logged.bundle_digest, "pcc.balance": recipe.balance_method}))
-    number = _register(params, record, encoder, dataset, logged.model_uri, opened)
+    registered = opened.log_model(
+        model,
+        folder,
+        metadata,
+        [*training_payloads(record, metadata), payloads.Tags({"pcc.balance": recipe.balance_method})],
+        _place(params, record, encoder, dataset),
+    )
     return TrainOutcome(
         opened.run_id,
-        logged.model_uri,
+        registered.model_uri,
         params.registry.model_name,
-        number,
+        registered.version,
         version,
         reports["val"],
         record.cross_validation,
@@ -185,9 +188,7 @@ def _refit(rows: Rows, sides: Sides, hyperparameters: dict[str, Any], recipe: Re
     return fit(prepare(both, recipe), hyperparameters, recipe)
 
 
-def _register(
-    params: Params, record: TrainingRecord, encoder: SentenceEncoder, dataset: Dataset, model_uri: str, opened: StepRun
-) -> str:
+def _place(params: Params, record: TrainingRecord, encoder: SentenceEncoder, dataset: Dataset) -> Place:
     tags = {
         "pcc.version": record.version,
         "pcc.data_digest": dataset.digest,
@@ -195,6 +196,4 @@ def _register(
         **code_version().tags(),
         **{f"metric.{name}": f"{value:.6f}" for name, value in record.headline.items()},
     }
-    number = registry.register(model_uri, params.registry.model_name, opened.run_id, tags)
-    registry.set_alias(params.registry.model_name, "challenger", number)
-    return number
+    return Place(params.registry.model_name, "challenger", tags)

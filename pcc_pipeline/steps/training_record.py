@@ -129,10 +129,10 @@ def metrics_document(record: TrainingRecord) -> dict[str, Any]:
     }
 
 
-def training_payloads(record: TrainingRecord, metadata: dict[str, Any], model_id: str) -> list[payloads.Payload]:
-    """All that a training run logs once its model stands."""
+def training_payloads(record: TrainingRecord, metadata: dict[str, Any]) -> list[payloads.Payload]:
+    """All that a training run logs with its model."""
     found: list[payloads.Payload] = [
-        payloads.Metrics(record.metrics, model_id=model_id),
+        payloads.Metrics(record.metrics, model_id=payloads.OF_THE_MODEL),
         payloads.Json("metrics.json", metrics_document(record)),
         payloads.Json("metadata.json", metadata),
         payloads.Params(

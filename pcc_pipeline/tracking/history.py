@@ -15,8 +15,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.preflight import demand_server
 from pcc_pipeline.tracking.registry import VERSION_TAG, asking, shown_address
-from pcc_pipeline.tracking.runs import DEFAULT_EXPERIMENT, _demand_server
+from pcc_pipeline.tracking.session import DEFAULT_EXPERIMENT
 
 LEGACY_STEP = "legacy"
 _TRAINING = ("train", LEGACY_STEP)
@@ -100,7 +101,7 @@ def open_experiment(name: str | None = None, *, create: bool = False) -> Experim
     Raises:
         TrackingError: there is none, or MLflow does not answer.
     """
-    _demand_server()
+    demand_server()
     _demand_database(create)
     number = os.environ.get("MLFLOW_EXPERIMENT_ID")
     client = MlflowClient()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import Array, ColSpec, DataType, Schema
@@ -61,17 +63,77 @@ class LoadedModel:
         return self.source.version
 
 
-def log_trained_model(
-    model: TrainedModel, encoder_folder: Path | None, extra_metadata: Mapping[str, Any]
-) -> LoggedModel:
-    """Log a model in the active run, as a pyfunc that serves itself with nothing of this repository.
+@dataclass(frozen=True)
+class BundleFacts:
+    """What MLflow is told about a bundle, settled when the model was trained.
+
+    Attributes:
+        metadata: JSON values for the model's MLmodel file. They must hold nothing that a customer wrote.
+    """
+
+    digest: str
+    requirements: tuple[str, ...]
+    vector_width: int
+    metadata: Mapping[str, Any]
+
+
+def write_model(
+    model: TrainedModel, encoder_folder: Path | None, extra_metadata: Mapping[str, Any], folder: Path
+) -> BundleFacts:
+    """Write a model's bundle into the new `folder`, ready for `log_bundle`.
+
+    Args:
+        encoder_folder: the encoder's folder, copied into the model; None for the bundled encoder.
+        extra_metadata: see `BundleFacts`.
+
+    Raises:
+        ModelError: the encoder is not the one of the training, or the model's types could not be read back.
+    """
+    folder.mkdir()
+    digest = write_bundle(model, encoder_folder, folder)
+    needed = requirements(model, own_encoder=(folder / served_model.ENCODER).is_dir())
+    metadata = {**extra_metadata, "model_version": model.model_version}
+    return BundleFacts(digest, tuple(needed), model.vector_width, metadata)
+
+
+def log_bundle(run_id: str, experiment_id: str, bundle: Path, facts: BundleFacts, *, again: bool) -> LoggedModel:
+    """Log a bundle as a pyfunc that serves itself with nothing of this repository. Doing it twice makes one model.
 
     The manifest's digest becomes the tag `pcc.bundle_digest` of the logged model and of the run: tags lie in the
     tracking database, so whoever can write to the artifact store alone cannot change a model unseen.
 
     Args:
-        encoder_folder: the encoder's folder, copied into the model; None for the bundled encoder.
-        extra_metadata: JSON values for the model's MLmodel file. They must hold nothing that a customer wrote.
+        again: it was tried before, so the model may be there, in whole or in part.
+
+    Raises:
+        MlflowException, OSError, …: as MLflow's client does.
+    """
+    client = MlflowClient()
+    known = _logged(client, run_id, experiment_id, facts.digest) if again else None
+    if known is None or known.status != LoggedModelStatus.READY:
+        with _within_run(run_id), warnings.catch_warnings():
+            # It asks for an input example, and an example from the data would put a customer's text into MLflow.
+            warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
+            model_id = mlflow.pyfunc.log_model(
+                name=MODEL_NAME,
+                python_model=served_model.__file__,
+                artifacts={_BUNDLE: str(bundle)},
+                pip_requirements=list(facts.requirements),
+                signature=_signature(facts.vector_width),
+                metadata=dict(facts.metadata),
+                tags={DIGEST_TAG: facts.digest},
+                model_id=known.model_id if known else None,
+            ).model_id
+    else:
+        model_id = known.model_id
+    client.set_tag(run_id, DIGEST_TAG, facts.digest)
+    return LoggedModel(f"models:/{model_id}", model_id, facts.digest)
+
+
+def log_trained_model(
+    model: TrainedModel, encoder_folder: Path | None, extra_metadata: Mapping[str, Any]
+) -> LoggedModel:
+    """Log a model in the active run: `write_model` and `log_bundle` in one.
 
     Raises:
         TrackingError: no run is active, or MLflow refused or did not answer.
@@ -82,22 +144,31 @@ def log_trained_model(
         raise TrackingError("a model can only be logged in a run", fix="open one with mlflow.start_run() first")
     with tempfile.TemporaryDirectory(prefix="pcc-") as name:
         folder = Path(name) / _BUNDLE
-        folder.mkdir()
-        digest = write_bundle(model, encoder_folder, folder)
-        with asking(f"model of run {run.info.run_id}"), warnings.catch_warnings():
-            # It asks for an input example, and an example from the data would put a customer's text into MLflow.
-            warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
-            info = mlflow.pyfunc.log_model(
-                name=MODEL_NAME,
-                python_model=served_model.__file__,
-                artifacts={_BUNDLE: str(folder)},
-                pip_requirements=requirements(model, own_encoder=(folder / served_model.ENCODER).is_dir()),
-                signature=_signature(model),
-                metadata={**extra_metadata, "model_version": model.model_version},
-                tags={DIGEST_TAG: digest},
-            )
-            MlflowClient().set_tag(run.info.run_id, DIGEST_TAG, digest)
-    return LoggedModel(info.model_uri, info.model_id, digest)
+        facts = write_model(model, encoder_folder, extra_metadata, folder)
+        with asking(f"model of run {run.info.run_id}"):
+            return log_bundle(run.info.run_id, run.info.experiment_id, folder, facts, again=False)
+
+
+def _logged(client: MlflowClient, run_id: str, experiment_id: str, digest: str) -> Any:
+    """The model that this run logged from this bundle, begun or whole; None if there is none."""
+    condition = f"source_run_id = '{run_id}' AND tags.`{DIGEST_TAG}` = '{digest}'"
+    return next(iter(client.search_logged_models([experiment_id], condition)), None)
+
+
+@contextmanager
+def _within_run(run_id: str) -> Iterator[None]:
+    """MLflow logs models into the active run only. A run that has ended keeps its status."""
+    active = mlflow.active_run()
+    if active is not None and active.info.run_id == run_id:
+        yield
+        return
+    status = MlflowClient().get_run(run_id).info.status
+    ended = "FINISHED" if status in ("RUNNING", "SCHEDULED") else status
+    mlflow.start_run(run_id, nested=active is not None)
+    try:
+        yield
+    finally:
+        mlflow.end_run(ended)
 
 
 def load_trained_model(uri: str) -> LoadedModel:
@@ -140,8 +211,8 @@ def requirements(model: TrainedModel, *, own_encoder: bool) -> list[str]:
     return [f"{name}=={installed(name).partition('+')[0]}" for name in names]
 
 
-def _signature(model: TrainedModel) -> ModelSignature:
-    if model.vector_width == FULL_WIDTH:
+def _signature(vector_width: int) -> ModelSignature:
+    if vector_width == FULL_WIDTH:
         given = ColSpec(Array(DataType.double), "embeddings")
     else:
         given = ColSpec(DataType.string, "text")

@@ -1,4 +1,4 @@
-"""What a step may log, as types; `log` is the one function that writes them to MLflow."""
+"""What a step may log, as types; `write` is the one function that writes them to MLflow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # MLflow takes 100 params, 100 tags and 1000 entities in all in one log_batch call.
 _METRICS_PER_CALL, _OTHERS_PER_CALL = 800, 100
 _DOTS_PER_INCH = 120
+# Stands for the model of the run, whose id is known once it is logged.
+OF_THE_MODEL = "@model"
 
 
 @dataclass(frozen=True)
@@ -79,34 +81,84 @@ class Figures:
 Payload = Params | Metrics | Tags | Json | Text | Table | Figures
 
 
-def log(client: MlflowClient, run_id: str, payloads: Iterable[Payload]) -> None:
-    """Write payloads to a run: one batch call for numbers and tags, one upload for all files.
+@dataclass(frozen=True)
+class Number:
+    """One value of a metric; `model_id` may be `OF_THE_MODEL` while the run's model is not logged yet."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int = 0
+    model_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The numbers and words of some payloads, in a form that writes the same thing however often it is written."""
+
+    metrics: tuple[Number, ...] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def rendered(payloads: Iterable[Payload], folder: Path) -> Batch:
+    """The numbers and words of payloads; their files are written into the empty `folder`.
 
     Raises:
         TypeError: a payload of unknown type.
     """
-    metrics: list[Metric] = []
-    params: list[Param] = []
-    tags: list[RunTag] = []
+    metrics: list[Number] = []
+    params: dict[str, str] = {}
+    tags: dict[str, str] = {}
     now = int(time.time() * 1000)
+    for payload in payloads:
+        match payload:
+            case Params(values):
+                params |= values
+            case Metrics(values, model_id, step):
+                metrics += [Number(key, value, now, step, model_id) for key, value in values.items()]
+            case Tags(values):
+                tags |= values
+            case Json() | Text() | Table() | Figures():
+                _write(payload, folder)
+            case _:
+                raise TypeError(f"cannot log a {type(payload).__name__}")
+    return Batch(tuple(metrics), params, tags)
+
+
+def write(client: MlflowClient, run_id: str, batch: Batch, folder: Path, model_id: str | None = None) -> None:
+    """Write a batch and the files of a folder to a run; doing it twice makes no difference.
+
+    Args:
+        folder: may be missing, for no files.
+        model_id: what `OF_THE_MODEL` stands for.
+    """
+    metrics = [
+        Metric(
+            one.key,
+            one.value,
+            one.timestamp,
+            one.step,
+            model_id=model_id if one.model_id == OF_THE_MODEL else one.model_id,
+        )
+        for one in batch.metrics
+    ]
+    params = [Param(key, value) for key, value in batch.params.items()]
+    tags = [RunTag(key, value) for key, value in batch.tags.items()]
+    for part in _batches(metrics, params, tags):
+        client.log_batch(run_id, *part)
+    if folder.is_dir() and any(folder.iterdir()):
+        client.log_artifacts(run_id, str(folder))
+
+
+def log(client: MlflowClient, run_id: str, payloads: Iterable[Payload]) -> None:
+    """Write payloads to a run at once: one batch call for numbers and tags, one upload for all files.
+
+    Raises:
+        TypeError: a payload of unknown type.
+    """
     with tempfile.TemporaryDirectory(prefix="pcc-") as name:
-        folder = Path(name)
-        for payload in payloads:
-            match payload:
-                case Params(values):
-                    params += [Param(key, value) for key, value in values.items()]
-                case Metrics(values, model_id, step):
-                    metrics += [Metric(key, value, now, step, model_id=model_id) for key, value in values.items()]
-                case Tags(values):
-                    tags += [RunTag(key, value) for key, value in values.items()]
-                case Json() | Text() | Table() | Figures():
-                    _write(payload, folder)
-                case _:
-                    raise TypeError(f"cannot log a {type(payload).__name__}")
-        for batch in _batches(metrics, params, tags):
-            client.log_batch(run_id, *batch)
-        if any(folder.iterdir()):
-            client.log_artifacts(run_id, str(folder))
+        write(client, run_id, rendered(payloads, Path(name)), Path(name))
 
 
 def json_text(document: Any) -> str:

@@ -15,7 +15,8 @@ from mlflow.entities import LoggedModel, ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.errors import PccError, TrackingError
+from pcc_pipeline.tracking.outages import ACCOUNT_FIX, is_account, reason_of, status_of, without_account
 
 VERSION_TAG = "pcc.version"
 _FORMS = "models:/<name>@<alias>, models:/<name>/<version number>, models:/m-<model id> or runs:/<run id>/model"
@@ -48,14 +49,13 @@ def asking(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except MlflowException as error:
-        # The first line: what follows it in MLflow's messages is for its own developers.
-        said = _without_account(str(error.message).split("\n", 1)[0])
-        raise TrackingError(f"MLflow refused or did not answer: {said}", where=where, fix=_server_fix()) from error
-    except OSError as error:
-        raise TrackingError(
-            f"MLflow cannot be reached: {_without_account(str(error))}", where=where, fix=_server_fix()
-        ) from error
+    # What an artifact store's client raises is its own; `status_of` tells what is about MLflow at all.
+    except Exception as error:
+        if isinstance(error, PccError) or status_of(error) is None:
+            raise
+        verb = "refused or did not answer" if isinstance(error, MlflowException) else "cannot be reached"
+        fix = ACCOUNT_FIX if is_account(error) else _server_fix()
+        raise TrackingError(f"MLflow {verb}: {reason_of(error)}", where=where, fix=fix) from error
 
 
 def _server_fix() -> str:
@@ -64,12 +64,7 @@ def _server_fix() -> str:
 
 def shown_address() -> str:
     """MLflow's address as a message may show it."""
-    return _without_account(str(mlflow.get_tracking_uri()))
-
-
-def _without_account(message: str) -> str:
-    """A message without the account and password that an address in it may carry."""
-    return re.sub(r"//[^/@\s]*@", "//", message)
+    return without_account(str(mlflow.get_tracking_uri()))
 
 
 def resolve(uri: str) -> Resolved:

@@ -7,12 +7,13 @@ step become nested runs.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,31 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
 
-from pcc_pipeline.config import Params
+from pcc_pipeline.config import Params as Configuration
 from pcc_pipeline.errors import Interrupted, PccError, TrackingError
-from pcc_pipeline.tracking.payloads import Payload, log
-from pcc_pipeline.tracking.registry import asking, shown_address
+from pcc_pipeline.tracking.models import TrainedModel, write_model
+from pcc_pipeline.tracking.operations import BUNDLE, FILES, End, Log, Model, Registered
+from pcc_pipeline.tracking.outages import is_outage
+from pcc_pipeline.tracking.payloads import Payload, rendered
+from pcc_pipeline.tracking.registry import asking
+from pcc_pipeline.tracking.session import alive, session, start
+from pcc_pipeline.tracking.writer import RESUME, KeptError, Writer, brief_requests
 
-DEFAULT_EXPERIMENT = "pcc-intent"
+logger = logging.getLogger(__name__)
 # What MLflow calls a run that `mlflow run` was given no --run-name for, such as handsome-mole-150.
 _RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 # MLflow refuses longer tag values.
 _TAG_LENGTH = 5000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the registry a model goes: the next version of `name`, with these tags and this alias."""
+
+    name: str
+    alias: str
+    tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -43,49 +56,125 @@ class StepRun:
 
     run_id: str
     experiment_id: str
+    writer: Writer
 
     def log(self, *payloads: Payload) -> None:
-        """Write payloads to this run."""
-        with asking("this run"):
-            log(MlflowClient(), self.run_id, payloads)
+        """Write payloads to this run; while MLflow is away they are kept on disk and written later.
+
+        Raises:
+            TrackingError: MLflow refuses them.
+        """
+        with asking("this run"), _folder() as folder:
+            batch = rendered(payloads, _made(folder / FILES))
+            self.writer.write(Log(run_id=self.run_id, batch=batch), folder)
+
+    def log_model(
+        self,
+        model: TrainedModel,
+        encoder_folder: Path | None,
+        metadata: Mapping[str, Any],
+        payloads: Sequence[Payload],
+        place: Place,
+    ) -> Registered:
+        """Log a model with what is known of it and register it, all as one: wholly now, or wholly by `resume`.
+
+        Args:
+            encoder_folder: the encoder's folder, copied into the model; None for the bundled encoder.
+            metadata: JSON values for the model's MLmodel file. They must hold nothing that a customer wrote.
+            payloads: metrics among them may be `OF_THE_MODEL`.
+
+        Raises:
+            KeptError: MLflow stayed away for longer than `tracking.patience`; all is kept on disk.
+            TrackingError: MLflow refuses.
+        """
+        with asking(f"model of run {self.run_id}"), _folder() as folder:
+            facts = write_model(model, encoder_folder, metadata, _made(folder) / BUNDLE)
+            operation = Model(
+                run_id=self.run_id,
+                experiment_id=self.experiment_id,
+                facts=facts,
+                batch=rendered(payloads, _made(folder / FILES)),
+                name=place.name,
+                alias=place.alias,
+                tags=place.tags,
+            )
+            return self.writer.demand(operation, folder)
 
 
 @dataclass(frozen=True)
 class TrainingRun:
     """What a training run left on record."""
 
-    params: Params
+    params: Configuration
     tags: Mapping[str, str]
     metrics: Mapping[str, Any]
     metadata: Mapping[str, Any]
 
 
 @contextmanager
-def step_run(step: str) -> Iterator[StepRun]:
+def step_run(step: str, params: Configuration | None = None) -> Iterator[StepRun]:
     """The run of `step`: the one `mlflow run` made, a nested one inside another step, or a new one.
+
+    Args:
+        params: how long to wait for MLflow and where to keep what it misses; a step within another need not say.
 
     Raises:
         TrackingError: the tracking server cannot be reached or refuses.
+        KeptError: it went away and stayed away; what it misses is kept on disk.
     """
-    with asking("this run"):
-        run = _start(step)
-        opened = StepRun(run.info.run_id, run.info.experiment_id)
-        client = MlflowClient()
-        if _RANDOM_NAME.fullmatch(run.info.run_name or ""):
-            client.update_run(opened.run_id, name=step)
-        client.set_tag(opened.run_id, "pcc.step", step)
-    try:
-        yield opened
-    except BaseException as error:
-        # A server that is gone must not replace the error that ended the step.
+    with session(params) as (at_hand, outermost):
+        with asking("this run"):
+            run = start(step, at_hand, outermost=outermost)
+        opened = StepRun(run.info.run_id, run.info.experiment_id, at_hand.writer)
         try:
-            client.set_tag(opened.run_id, "pcc.error", describe(error)[:_TAG_LENGTH])
-            mlflow.end_run(RunStatus.to_string(_status(error)))
-        except MlflowException as unreachable:
-            error.add_note(f"the run {opened.run_id} could not be closed: {unreachable}")
-        raise
-    with asking("this run"):
-        mlflow.end_run()
+            if _RANDOM_NAME.fullmatch(run.info.run_name or ""):
+                with asking("this run"):
+                    MlflowClient().update_run(opened.run_id, name=step)
+            with alive(run, at_hand) if outermost else nullcontext():
+                yield opened
+        except BaseException as error:
+            _close_failed(opened, error)
+            raise
+        _close(opened, wait=outermost)
+
+
+def _close(opened: StepRun, *, wait: bool) -> None:
+    try:
+        with asking("this run"):
+            opened.writer.write(End(run_id=opened.run_id, status="FINISHED"))
+            if wait:
+                opened.writer.settle()
+    finally:
+        _leave("FINISHED")
+
+
+def _close_failed(opened: StepRun, error: BaseException) -> None:
+    """A server that is gone must not replace the error that ended the step."""
+    # All that this run was for is kept and can be logged later.
+    complete = isinstance(error, KeptError) and error.run_id == opened.run_id
+    status = "FINISHED" if complete else RunStatus.to_string(_status(error))
+    why = "" if complete else describe(error)[:_TAG_LENGTH]
+    try:
+        with asking("this run"):
+            opened.writer.try_once()
+            opened.writer.write(End(run_id=opened.run_id, status=status, error=why))
+            _leave(status)
+    except TrackingError as unreachable:
+        error.add_note(f"the run {opened.run_id} could not be closed: {unreachable}")
+    if opened.writer.kept is not None and not isinstance(error, KeptError):
+        where = f"the run {opened.run_id} could not be closed; {opened.writer.kept} holds what MLflow misses"
+        logger.warning("%s; once it is back: %s", where, RESUME)
+        error.add_note(where)
+
+
+def _leave(status: str) -> None:
+    """Step out of MLflow's active run; that it has ended is written or kept already."""
+    try:
+        with brief_requests():
+            mlflow.end_run(status)
+    except Exception as error:
+        if not is_outage(error):
+            raise
 
 
 def describe(error: BaseException) -> str:
@@ -110,6 +199,18 @@ def note_failure(error: BaseException) -> None:
             MlflowClient().set_tag(run_id, "pcc.error", describe(error)[:_TAG_LENGTH])
 
 
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A path for an operation's folder, which may be moved away."""
+    with tempfile.TemporaryDirectory(prefix="pcc-") as name:
+        yield Path(name) / "operation"
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
 def read_training_run(run_id: str) -> TrainingRun:
     """The record of a finished training run.
 
@@ -122,38 +223,8 @@ def read_training_run(run_id: str) -> TrainingRun:
         documents = {}
         for name in ("params.yaml", "metrics.json", "metadata.json"):
             documents[name] = Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
-        params = Params.model_validate(yaml.safe_load(documents["params.yaml"]))
+        params = Configuration.model_validate(yaml.safe_load(documents["params.yaml"]))
         return TrainingRun(params, tags, json.loads(documents["metrics.json"]), json.loads(documents["metadata.json"]))
-
-
-def _start(step: str) -> Any:
-    if mlflow.active_run() is not None:
-        return mlflow.start_run(run_name=step, nested=True)
-    _demand_server()
-    if not os.environ.get("MLFLOW_RUN_ID"):
-        if not (os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")):
-            mlflow.set_experiment(DEFAULT_EXPERIMENT)
-        return mlflow.start_run(run_name=step)
-    return mlflow.start_run()
-
-
-def _demand_server() -> None:
-    """Ask an MLflow server for a sign of life: MLflow itself would try for minutes, in silence.
-
-    Raises:
-        TrackingError: it does not answer. Later calls keep MLflow's patience, so that a server may restart meanwhile.
-    """
-    address = mlflow.get_tracking_uri()
-    if not address.startswith(("http://", "https://")):
-        return
-    try:
-        # mlflow leaves these two untyped.
-        account = get_default_host_creds(address)  # type: ignore[no-untyped-call]
-        http_request(account, "/health", "GET", max_retries=1, timeout=10, raise_on_status=False)  # type: ignore[no-untyped-call]
-    except MlflowException as error:
-        raise TrackingError(
-            "no MLflow server answers", where=shown_address(), fix="start it, or point MLFLOW_TRACKING_URI at another"
-        ) from error
 
 
 def _status(error: BaseException) -> int:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from mlflow import MlflowClient
-from mlflow.entities import RunStatus
+import uuid
+from collections.abc import Iterator
+
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from pcc_pipeline.search.trials import Trial
-from pcc_pipeline.tracking.payloads import Metrics, Params, Payload, Tags, log
+from pcc_pipeline.tracking.operations import Nested
+from pcc_pipeline.tracking.payloads import Batch, Number
 from pcc_pipeline.tracking.registry import asking
 from pcc_pipeline.tracking.runs import StepRun
 
-_STATUS = {"complete": RunStatus.FINISHED, "pruned": RunStatus.FINISHED, "failed": RunStatus.FAILED}
+_STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
 
 
 class TrialRuns:
-    """Logs finished trials under one parent run."""
+    """Logs finished trials under one parent run. While MLflow is away they are kept on disk: the search goes on."""
 
     def __init__(self, parent: StepRun, scoring: str) -> None:
         self._parent = parent
         self._scoring = scoring
-        self._client = MlflowClient()
         self._tags = resolve_tags({MLFLOW_PARENT_RUN_ID: parent.run_id, "pcc.step": "trial"})
 
     def log(self, trial: Trial) -> None:
@@ -33,22 +34,31 @@ class TrialRuns:
             return
         name = f"trial-{trial.number:03d}"
         start, end = int(trial.started_at * 1000), int((trial.started_at + trial.seconds) * 1000)
+        state = {"pcc.trial_state": trial.state, **({"pcc.error": trial.reason} if trial.reason else {})}
+        operation = Nested(
+            experiment_id=self._parent.experiment_id,
+            key=uuid.uuid4().hex,
+            name=name,
+            tags={**self._tags, MLFLOW_RUN_NAME: name, **state},
+            start=start,
+            end=end,
+            status=_STATUS[trial.state],
+            batch=Batch(
+                metrics=tuple(self._numbers(trial, end)),
+                params={f"model.hyperparameters.{key}": str(value) for key, value in trial.hyperparameters.items()},
+            ),
+        )
         with asking(name):
-            run = self._client.create_run(
-                self._parent.experiment_id, start, {**self._tags, MLFLOW_RUN_NAME: name}, run_name=name
-            )
-            payloads: list[Payload] = [
-                Params({f"model.hyperparameters.{key}": str(value) for key, value in trial.hyperparameters.items()}),
-                Tags({"pcc.trial_state": trial.state, **({"pcc.error": trial.reason} if trial.reason else {})}),
-                *(
-                    Metrics({f"cv/{metric}": value for metric, value in scores.items() if value == value}, step=fold)
-                    for fold, scores in enumerate(trial.fold_scores)
-                ),
-            ]
-            if trial.score is not None:
-                summary = {f"cv/{self._scoring}_mean": trial.score, "trial/seconds": trial.seconds}
-                if trial.std is not None:
-                    summary[f"cv/{self._scoring}_std"] = trial.std
-                payloads.append(Metrics(summary))
-            log(self._client, run.info.run_id, payloads)
-            self._client.set_terminated(run.info.run_id, RunStatus.to_string(_STATUS[trial.state]), end)
+            self._parent.writer.write(operation)
+
+    def _numbers(self, trial: Trial, moment: int) -> Iterator[Number]:
+        for fold, scores in enumerate(trial.fold_scores):
+            for metric, value in scores.items():
+                if value == value:
+                    yield Number(f"cv/{metric}", value, moment, fold)
+        if trial.score is None:
+            return
+        yield Number(f"cv/{self._scoring}_mean", trial.score, moment)
+        yield Number("trial/seconds", trial.seconds, moment)
+        if trial.std is not None:
+            yield Number(f"cv/{self._scoring}_std", trial.std, moment)

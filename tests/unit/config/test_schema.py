@@ -172,6 +172,25 @@ def test_a_value_outside_its_range_is_refused_by_its_key(key: str, value: Any, m
     assert message in line
 
 
+@pytest.mark.parametrize(
+    ("given", "recorded"),
+    [
+        ("postgresql+psycopg://pcc:secret@host/studies", "postgresql+psycopg://pcc:***@host/studies"),
+        ("postgresql://pcc:se@cret:1@host:5432/studies", "postgresql://pcc:***@host:5432/studies"),
+        (
+            "postgresql://host/studies?user=pcc&password=secret&x=1",
+            "postgresql://host/studies?user=pcc&password=***&x=1",
+        ),
+        ("postgresql+psycopg://pcc@host/studies", "postgresql+psycopg://pcc@host/studies"),
+        ("studies.log", "studies.log"),
+    ],
+)
+def test_a_password_in_an_address_is_not_recorded(given: str, recorded: str) -> None:
+    params = Params.model_validate({"model": {"search_method": "optuna"}, "search": {"storage": given}})
+    assert params.search.storage == given
+    assert params.document()["search"]["storage"] == params.flat()["search.storage"] == recorded
+
+
 @pytest.mark.parametrize("target", ["s3://bucket/models", "gs://", "gs:///models", "file:///models", ""])
 def test_a_publication_target_is_a_folder_or_a_bucket(target: str) -> None:
     with pytest.raises(ConfigError, match=r"registry\.publish\.target"):

@@ -1,0 +1,144 @@
+"""What went wrong with MLflow: a server or store that is away for a while, an account it refuses, or a refused request.
+
+Only an outage is worth another try; a refused request would be refused again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from threading import Thread
+from typing import Any, TypeVar
+
+import mlflow
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+from sqlalchemy.exc import SQLAlchemyError
+
+from pcc_pipeline.errors import TrackingError
+
+T = TypeVar("T")
+ACCOUNT_FIX = (
+    "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN: missing, wrong or expired"
+)
+# How MLflow words the answer of a server that is not JSON, and how it is worded where a try of it gave up.
+_CODE_IN_TEXT = re.compile(r"failed with error code (\d{3})|too many (\d{3}) error responses|\b(\d{3}) \w+ Error: ")
+_UNREACHED = ("failed with exception", "failed with timeout exception")
+_BUSY = (408, 425, 429)
+_ACCOUNT = (401, 403)
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What `call` returns or raises, if it does so in time. Libraries below have patience of their own, in minutes.
+
+    Raises:
+        TimeoutError: it takes longer; it is left to itself and cannot hold up the end of the process.
+    """
+    found: list[T] = []
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(call())
+        except BaseException as error:
+            raised.append(error)
+
+    thread = Thread(target=work, daemon=True, name="pcc-within")
+    thread.start()
+    thread.join(seconds)
+    if raised:
+        raise raised[0]
+    if not found:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return found[0]
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status behind an error of MLflow, requests or the bucket's client; 503 for one that got no answer.
+
+    None: it came from something else.
+    """
+    if isinstance(error, TrackingError):
+        return None if error.__cause__ is None else status_of(error.__cause__)
+    response = getattr(error, "response", None)
+    if getattr(response, "status_code", None):
+        return int(response.status_code)  # type: ignore[union-attr]
+    if isinstance(error, RestException):
+        return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    if isinstance(error, MlflowException):
+        text = str(error.message)
+        if match := _CODE_IN_TEXT.search(text):
+            return int(next(group for group in match.groups() if group))
+        if any(words in text for words in _UNREACHED):
+            return 503
+        return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+    if type(error).__module__.startswith("google."):
+        code = getattr(error, "code", None)
+        if isinstance(code, int):
+            return int(code)
+        # google.auth's errors: credentials that are missing or were taken back, or a token service that is away.
+        return 401 if "auth" in type(error).__module__ and "Transport" not in type(error).__name__ else 503
+    if isinstance(error, SQLAlchemyError | OSError):
+        return 503
+    return None
+
+
+def reason_of(error: BaseException) -> str:
+    """Why, in one line and without the account that an address may carry: a database's own words where it was one.
+
+    The lines after the first are for developers, and a database's quote what was to be written.
+    """
+    text = str(getattr(error, "message", error))
+    chain: BaseException | None = error
+    while chain is not None:
+        if getattr(chain, "orig", None) is not None:
+            text = str(chain.orig)  # type: ignore[attr-defined]
+        chain = chain.__cause__ or chain.__context__
+    return without_account(text.strip().split("\n", 1)[0])[:300] or type(error).__name__
+
+
+def without_account(message: str) -> str:
+    """A message without the account and password that an address in it may carry."""
+    return re.sub(r"//[^/\s]*@", "//", message)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the same call may succeed later: no answer, 5xx, 429, or an account that is refused now."""
+    status = status_of(error)
+    return status is not None and (status >= 500 or status in _BUSY or status in _ACCOUNT)
+
+
+def is_account(error: BaseException) -> bool:
+    """Whether the server refuses the account: waiting does not help, another password or token does."""
+    return status_of(error) in _ACCOUNT
+
+
+def ask(path: str, method: str = "GET", *, timeout: float = 4, **arguments: Any) -> Any:
+    """One HTTP request to the tracking server, with its account, without MLflow's minutes of retries.
+
+    Returns the response, whatever its status.
+
+    Raises:
+        MlflowException: no answer.
+    """
+    # mlflow leaves these two untyped.
+    account = get_default_host_creds(mlflow.get_tracking_uri())  # type: ignore[no-untyped-call]
+    return http_request(  # type: ignore[no-untyped-call]
+        account, path, method, max_retries=0, timeout=timeout, raise_on_status=False, **arguments
+    )
+
+
+def is_server(address: str) -> bool:
+    """Whether an MLflow address is a server's, rather than a database's."""
+    return address.startswith(("http://", "https://"))
+
+
+def server_answers(timeout: float = 3) -> bool:
+    """Whether the tracking server answers at all; a database is taken to."""
+    if not is_server(mlflow.get_tracking_uri()):
+        return True
+    try:
+        return bool(ask("/health", timeout=timeout).status_code < 500)
+    except MlflowException:
+        return False

@@ -1,0 +1,140 @@
+"""What an outermost step opens for itself and the steps within it: checks, a writer that loses nothing, a heartbeat."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking import heartbeat, preflight
+from pcc_pipeline.tracking.heartbeat import Heartbeat
+from pcc_pipeline.tracking.journal import Journal, left_behind
+from pcc_pipeline.tracking.operations import KEY_TAG, run_of_key
+from pcc_pipeline.tracking.outages import is_outage
+from pcc_pipeline.tracking.registry import asking
+from pcc_pipeline.tracking.writer import RESUME, Writer, brief_requests
+
+DEFAULT_EXPERIMENT = "pcc-intent"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One process's dealings with MLflow, from its outermost step's start to its end."""
+
+    writer: Writer
+    checks: bool
+    now: float
+
+
+_current: ContextVar[Session | None] = ContextVar("pcc_session", default=None)
+
+
+@contextmanager
+def session(params: Params | None) -> Iterator[tuple[Session, bool]]:
+    """The session of the step around this one, or a new one; and whether it is new.
+
+    Raises:
+        TrackingError: no server answers, or it refuses the account.
+    """
+    if (around := _current.get()) is not None:
+        yield around, False
+        return
+    options = params or Params()
+    preflight.demand_server()
+    if options.tracking.preflight:
+        preflight.demand_account()
+    root = Path(options.output.unlogged_dir)
+    writer = Writer(Journal.new(root), options.tracking.patience)
+    token = _current.set(Session(writer, options.tracking.preflight, heartbeat.server_now()))
+    try:
+        if waiting := left_behind(root):
+            logger.warning("%s holds what MLflow misses of %d earlier runs; log it by: %s", root, len(waiting), RESUME)
+        yield _current.get() or _unreachable(), True
+    finally:
+        _current.reset(token)
+        writer.close()
+
+
+def _unreachable() -> Session:
+    raise AssertionError("it was set just now")
+
+
+def start(step: str, opened: Session, *, outermost: bool) -> Any:
+    """Start the MLflow run of a step, once, whatever happens to the server's answer.
+
+    Raises:
+        TrackingError: MLflow refuses, or stays away.
+    """
+    key = uuid.uuid4().hex
+    tags = {"pcc.step": step, KEY_TAG: key}
+    if outermost:
+        tags |= heartbeat.first_tags(opened.now)
+    if mlflow.active_run() is not None:
+        return _start_once(opened.writer, key, tags, run_name=step, nested=True)
+    if os.environ.get("MLFLOW_RUN_ID"):
+        run = mlflow.start_run()
+        MlflowClient().log_batch(run.info.run_id, tags=[mlflow.entities.RunTag(*pair) for pair in tags.items()])
+        return run
+    if not (os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")):
+        mlflow.set_experiment(DEFAULT_EXPERIMENT)
+    return _start_once(opened.writer, key, tags, run_name=step)
+
+
+def _start_once(writer: Writer, key: str, tags: dict[str, str], **arguments: Any) -> Any:
+    writer.settle()
+    try:
+        with brief_requests():
+            return mlflow.start_run(tags=tags, **arguments)
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        logger.info("the start of a run got no answer; looking whether it was made")
+
+    def again() -> Any:
+        with brief_requests():
+            around = mlflow.active_run()
+            experiment = around.info.experiment_id if around else str(mlflow.tracking.fluent._get_experiment_id())
+            made = run_of_key(MlflowClient(), experiment, key)
+            if made is not None:
+                return mlflow.start_run(made.info.run_id, nested=arguments.get("nested", False))
+            return mlflow.start_run(tags=tags, **arguments)
+
+    return writer.patiently(again)
+
+
+@contextmanager
+def alive(run: Any, opened: Session) -> Iterator[None]:
+    """While this holds, an outermost run beats. Before, runs of this experiment whose process is gone are closed, and
+    an artifact is tried.
+
+    Raises:
+        TrackingError: the artifact store takes no file.
+    """
+    if opened.checks:
+        preflight.demand_artifacts(run.info.artifact_uri)
+    try:
+        with asking("runs that their process left open"):
+            heartbeat.sweep(run.info.experiment_id, opened.now)
+    except TrackingError as error:
+        # Such as an account that may not close others' runs: no reason to stop.
+        logger.info("runs whose process is gone were not closed: %s", error.what)
+    beat = Heartbeat(run.info.run_id, opened.now - time.time())
+    beat.start()
+    try:
+        yield
+    finally:
+        beat.stop()
