@@ -93,8 +93,8 @@ def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Reci
     classifier = build_classifier(recipe.family, hyperparameters, task)
     note = f"{recipe.family} stopped before it converged; raise max_iter"
     values = complete(recipe.family, hyperparameters)
-    if not recipe.exact and replaces(recipe.family, values, task.balanced):
-        classifier, converged = fit_fast(classifier, values, prepared.vectors, prepared.labels)
+    if not recipe.exact and replaces(recipe.family, values):
+        classifier, converged = fit_fast(classifier, values, prepared.vectors, prepared.labels, task.balanced)
         return FittedModel(prepared.lexical, classifier, () if converged else (note,))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)

@@ -1,0 +1,272 @@
+"""A random search over the default space as `train` makes it, and as a user would write it with the usual libraries.
+
+Both sides get the same sentence vectors, candidates, folds, balancing and scoring, two worker processes, and solvers
+that may converge (max_iter 1000). Ours includes the preparation of the folds; neither includes a final fit.
+
+The peer is RandomizedSearchCV over an imbalanced-learn pipeline. It alone takes the better part of an hour on the
+largest set, so `make bench` runs a part of the rows, and the whole is
+
+    python -m benchmarks.random_search pcc_bitext --rows 10000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib.externals.loky import get_reusable_executor
+
+from benchmarks.real_data import Messages, messages
+from pcc_pipeline.config.schema import PreprocessingParams
+from pcc_pipeline.data.quality import class_counts
+from pcc_pipeline.data.splits import cross_validation_folds, group_ids
+from pcc_pipeline.evaluation.metrics import objective, scores
+from pcc_pipeline.model.fitting import Recipe, Rows
+from pcc_pipeline.model.folds import FoldObjective, prepare_fold
+from pcc_pipeline.search.driver import run_search
+from pcc_pipeline.search.searchers import RandomSearcher
+from pcc_pipeline.search.spaces import space_of
+from pcc_pipeline.search.workers import WorkerPool
+
+Pair = Callable[[], tuple[float, float, str]]
+Folds = list[tuple[np.ndarray, np.ndarray]]
+_SEED, _WORKERS = 42, 2
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Which rows, how many candidates, how many folds."""
+
+    name: str
+    rows: int | None
+    trials: int
+    folds: int
+
+
+FULL = {
+    "sage_privacy_reviews": Setting("sage_privacy_reviews", None, 20, 5),
+    "pcc_bitext": Setting("pcc_bitext", 10_000, 20, 5),
+    "banking77": Setting("banking77", None, 8, 3),
+}
+# What `make bench` runs: minutes, not hours.
+_SHORT = [
+    FULL["sage_privacy_reviews"],
+    Setting("pcc_bitext", 1_500, 20, 5),
+    Setting("banking77", 1_540, 8, 3),
+]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Wall and processor seconds of a search, each candidate's mean score and seconds, and seconds by phase."""
+
+    wall: float
+    processor: float
+    candidates: list[dict[str, Any]]
+    phases: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def best(self) -> float:
+        return max(candidate["score"] for candidate in self.candidates)
+
+
+def pairs() -> Iterator[tuple[str, Pair]]:
+    """The three sets, those that are there, at sizes for `make bench`."""
+    for setting in _SHORT:
+        rows = messages(setting.name, setting.rows)
+        if rows is None:
+            print(f"random search, {setting.name}: skipped, the set is not beside the checkout", file=sys.stderr)
+            continue
+        title = f"search {setting.trials} x {setting.folds}, {setting.name}, {len(rows.texts)} rows"
+        yield title, lambda setting=setting, rows=rows: _pair(rows, setting)
+
+
+def _pair(rows: Messages, setting: Setting) -> tuple[float, float, str]:
+    ours, peer = search_ours(rows, setting), search_peer(rows, setting)
+    return ours.wall, peer.wall, f"best {ours.best:.4f}, peer's {peer.best:.4f}"
+
+
+def search_ours(rows: Messages, setting: Setting, exact: bool = False) -> Searched:
+    """The search of `pcc_pipeline.steps.searching`, less MLflow."""
+    classes = np.unique(rows.labels)
+    encoded = Rows(rows.texts, rows.vectors, np.searchsorted(classes, rows.labels))
+    recipe = Recipe("LogisticRegression", _balancing(rows), _lexical_options(), _SEED, exact)
+    searcher = RandomSearcher({}, space_of("LogisticRegression", None), setting.trials, _SEED)
+    folds = _folds(rows, setting)
+    begun, worked = time.perf_counter(), _processor_seconds()
+    with tempfile.TemporaryDirectory() as name, WorkerPool(_WORKERS) as pool:
+        scored = FoldObjective(Path(name), recipe, len(classes), partial(scores, positive=1))
+        pool.run_all(
+            prepare_fold, [(encoded, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)]
+        )
+        prepared = time.perf_counter()
+        outcome = run_search(
+            searcher, scored, len(folds), partial(objective, scoring="f1_macro"), pool, None, lambda trial: None
+        )
+        searched = time.perf_counter()
+    candidates = [
+        {**trial.hyperparameters, "score": trial.score, "seconds": trial.seconds, "state": trial.state}
+        for trial in outcome.trials
+    ]
+    phases = {"folds": prepared - begun, "trials": searched - prepared}
+    return Searched(searched - begun, _processor_seconds() - worked, candidates, phases)
+
+
+def search_peer(rows: Messages, setting: Setting) -> Searched:
+    """The same with scikit-learn and imbalanced-learn alone."""
+    from imblearn.over_sampling import SMOTE
+    from imblearn.pipeline import Pipeline
+    from sklearn.compose import ColumnTransformer
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+    from sklearn.feature_selection import VarianceThreshold
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import RandomizedSearchCV
+    from sklearn.multiclass import OneVsRestClassifier
+
+    options = _lexical_options()
+    hashing = HashingVectorizer(
+        analyzer=options["analyzer"],
+        ngram_range=options["ngram_range"],
+        n_features=options["n_features"],
+        norm=None,
+        alternate_sign=False,
+        dtype=np.float32,
+    )
+    tfidf = TfidfTransformer(sublinear_tf=options["sublinear_tf"])
+    # Without the threshold the SVD is of all 65,536 columns and several times slower.
+    used = VarianceThreshold()
+    svd = TruncatedSVD(options["components"], random_state=_SEED)
+    columns = [f"sentence_{place}" for place in range(rows.vectors.shape[1])]
+    frame = pd.DataFrame(rows.vectors, columns=columns)
+    frame["text"] = rows.texts
+    features = ColumnTransformer(
+        [
+            ("sentence", "passthrough", columns),
+            ("lexical", Pipeline([("hashing", hashing), ("tfidf", tfidf), ("used", used), ("svd", svd)]), "text"),
+        ]
+    )
+    sampler = "passthrough" if _balancing(rows) == "none" else SMOTE(random_state=_SEED)
+    pipeline = Pipeline([("features", features), ("balance", sampler), ("classifier", LogisticRegression())])
+    several = len(np.unique(rows.labels)) > 2
+    searcher = RandomSearcher({}, space_of("LogisticRegression", None), setting.trials, _SEED)
+    candidates = [candidate.hyperparameters for candidate in iter(searcher.ask, None) if candidate]
+    choices = []
+    for values in candidates:
+        classifier: Any = LogisticRegression(
+            C=values["C"],
+            l1_ratio={"l1": 1.0, "l2": 0.0}[values["penalty"]],
+            solver=values["solver"],
+            max_iter=1000,
+            random_state=_SEED,
+        )
+        if several and values["solver"] == "liblinear":
+            classifier = OneVsRestClassifier(classifier)
+        choices.append({"classifier": [classifier]})
+    search = RandomizedSearchCV(
+        pipeline,
+        choices,
+        n_iter=len(choices),
+        scoring="f1_macro",
+        n_jobs=_WORKERS,
+        refit=False,
+        cv=_folds(rows, setting),
+        random_state=_SEED,
+    )
+    begun, worked = time.perf_counter(), _processor_seconds()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search.fit(frame, rows.labels)
+    wall = time.perf_counter() - begun
+    # Processor time of a worker is counted when it has ended.
+    get_reusable_executor().shutdown(wait=True)
+    found = search.cv_results_
+    # RandomizedSearchCV shuffles a list of choices; the classifier itself says which candidate it was.
+    order = {id(choice["classifier"][0]): place for place, choice in enumerate(choices)}
+    results: list[dict[str, Any]] = [{} for _ in candidates]
+    for place, classifier in enumerate(found["param_classifier"]):
+        number = order[id(classifier)]
+        results[number] = {
+            **candidates[number],
+            "score": float(found["mean_test_score"][place]),
+            "seconds": float(found["mean_fit_time"][place] + found["mean_score_time"][place]) * setting.folds,
+        }
+    return Searched(wall, _processor_seconds() - worked, results)
+
+
+def _folds(rows: Messages, setting: Setting) -> Folds:
+    return cross_validation_folds(rows.labels, group_ids(rows.texts), setting.folds, True, _SEED)
+
+
+def _balancing(rows: Messages) -> str:
+    return PreprocessingParams().balance_for(class_counts(list(rows.labels)).imbalance)
+
+
+def _lexical_options() -> dict[str, Any]:
+    options = PreprocessingParams()
+    return {**options.tfidf.model_dump(), "components": options.svd_components}
+
+
+def _processor_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="One search at its full size, with each candidate's score and time.")
+    parser.add_argument("set", choices=FULL)
+    parser.add_argument("--rows", type=int, help="a stratified part of the rows")
+    parser.add_argument("--runs", type=int, default=3, help="how often ours is run; the median is shown (default 3)")
+    parser.add_argument("--side", choices=("both", "ours", "exact", "peer"), default="both")
+    parser.add_argument("--peer", type=Path, help="a file to keep the peer's figures in; read if it is there")
+    parser.add_argument("--vectors", type=Path, help="a folder to keep the sentence vectors in")
+    given = parser.parse_args()
+    full = FULL[given.set]
+    setting = Setting(full.name, given.rows or full.rows, full.trials, full.folds)
+    rows = messages(setting.name, setting.rows, given.vectors)
+    if rows is None:
+        print(f"{setting.name} is not beside the checkout", file=sys.stderr)
+        return 1
+    if given.side == "peer" or (given.side == "both" and not (given.peer and given.peer.is_file())):
+        peer: Searched | None = search_peer(rows, setting)
+        if given.peer and peer:
+            given.peer.write_text(json.dumps(vars(peer)))
+    else:
+        peer = Searched(**json.loads(given.peer.read_text())) if given.peer and given.peer.is_file() else None
+    if peer:
+        print(f"peer: {peer.wall:.1f} s, {peer.processor:.1f} s of processor, best {peer.best:.4f}")
+    if given.side == "peer":
+        return 0
+    found = sorted((search_ours(rows, setting, given.side == "exact") for _ in range(given.runs)), key=lambda s: s.wall)
+    ours = found[len(found) // 2]
+    for run in found:
+        parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.phases.items())
+        print(f"ours: {run.wall:.1f} s, {run.processor:.1f} s of processor, best {run.best:.4f} ({parts})")
+    if peer:
+        print(f"ratio: {peer.wall / ours.wall:.1f} by the clock, {peer.processor / ours.processor:.1f} of processor")
+    print(f"{'C':>10} {'penalty':<8}{'solver':<10}{'ours s':>8}{'peer s':>8}{'ours':>9}{'peer':>9}{'gap':>9}")
+    for place, mine in enumerate(ours.candidates):
+        head = f"{mine['C']:>10.4g} {mine['penalty']:<8}{mine['solver']:<10}{mine['seconds']:>8.1f}"
+        if peer:
+            other = peer.candidates[place]
+            gap = mine["score"] - other["score"]
+            head += f"{other['seconds']:>8.1f}{mine['score']:>9.4f}{other['score']:>9.4f}{gap:>9.4f}"
+        print(head)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

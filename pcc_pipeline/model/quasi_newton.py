@@ -1,0 +1,156 @@
+"""Penalised logistic regression, softmax or one problem per column, by L-BFGS with bounds.
+
+Solves, over weights w (d + 1, K) of which the last row are intercepts:
+
+    minimise   l1 * |w|_1 + l2 * |w|^2 / 2 + C * sum_i a_i * loss(scores_i),   scores_i = (row i, 1) . w
+
+where the penalties spare the intercepts unless `intercept_penalised`, a_i are the rows' weights, and the loss is the
+softmax's log loss, or the sum over columns of the binary log loss. These are the problems of scikit-learn's saga
+(softmax, free intercept; with two classes one column) and of liblinear's l2 (columns, penalised intercept).
+
+An l1 norm is made smooth by splitting: w = p - n with p, n >= 0, so that |w| is p + n and bounds take the place of
+corners (Schmidt, Fung and Rosales, "Optimization Methods for l1-Regularization", UBC TR-2009-19, 2009). The minimiser
+is L-BFGS-B (Byrd, Lu, Nocedal and Zhu, SIAM J. Sci. Comput. 16, 1995), scipy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import OptimizeResult, minimize
+
+# Corrections that L-BFGS remembers: the SVD's columns differ much in scale, which a longer memory learns.
+_MEMORY = 20
+# L-BFGS slows down before it stands still, so one iteration's relative decrease must be far below the relative error
+# that is wanted of the whole.
+_DECREASE_PER_TOLERANCE = 1e-4
+_LINE_SEARCH_FAILED = 2
+
+Smooth = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """The weights of |w|_1 and |w|^2 / 2, and whether the intercepts are penalised too."""
+
+    l1: float
+    l2: float
+    intercept_penalised: bool
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Weights (d + 1, K), the intercepts last; iterations; whether they were enough."""
+
+    weights: np.ndarray
+    iterations: int
+    converged: bool
+
+
+def solve(
+    rows: np.ndarray,
+    targets: np.ndarray,
+    row_weights: np.ndarray,
+    C: float,
+    penalty: Penalty,
+    *,
+    softmax: bool,
+    tol: float,
+    max_iter: int,
+) -> Solution:
+    """Solve one problem.
+
+    Args:
+        rows: (n, d); the products are made in its precision.
+        targets: (n, K) of 0 and 1, of the same type.
+        row_weights: (n, 1) or, for columns on their own, (n, K).
+        tol: 1e-4 stops where one iteration lowers the objective by less than 1e-8 of it; other values in proportion.
+        max_iter: iterations.
+    """
+    found = _minimise(rows, targets, row_weights, C, penalty, None, softmax, tol, max_iter)
+    if found.status == _LINE_SEARCH_FAILED and rows.dtype != np.float64:
+        # Single precision could not tell the next point from this one: go on from here in double.
+        left = max(1, max_iter - found.nit)
+        rows, targets = rows.astype(np.float64), targets.astype(np.float64)
+        again = _minimise(rows, targets, row_weights, C, penalty, found.x, softmax, tol, left)
+        again.nit += found.nit
+        found = again
+    size = (rows.shape[1] + 1) * targets.shape[1]
+    flat = found.x if penalty.l1 == 0 else found.x[:size] - found.x[size:]
+    return Solution(flat.reshape(-1, targets.shape[1]), int(found.nit), found.status != 1)
+
+
+def _minimise(
+    rows: np.ndarray,
+    targets: np.ndarray,
+    row_weights: np.ndarray,
+    C: float,
+    penalty: Penalty,
+    start: np.ndarray | None,
+    softmax: bool,
+    tol: float,
+    max_iter: int,
+) -> OptimizeResult:
+    shape = (rows.shape[1] + 1, targets.shape[1])
+    size = shape[0] * shape[1]
+    penalised = np.ones((shape[0], 1))
+    penalised[-1] = float(penalty.intercept_penalised)
+    smooth = _smooth_part(rows, targets, C * row_weights, penalty.l2 * penalised, softmax)
+    options = {
+        "maxiter": max_iter,
+        "maxfun": 3 * max_iter,
+        "maxcor": _MEMORY,
+        "ftol": _DECREASE_PER_TOLERANCE * tol,
+        "gtol": 0.0,
+    }
+    if penalty.l1 == 0:
+        at = np.zeros(size) if start is None else start
+        return minimize(smooth, at, jac=True, method="L-BFGS-B", options=options)
+    cost = penalty.l1 * np.broadcast_to(penalised, shape).ravel()
+
+    def split(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        positive, negative = flat[:size], flat[size:]
+        value, gradient = smooth(positive - negative)
+        return value + float(cost @ (positive + negative)), np.concatenate([gradient + cost, cost - gradient])
+
+    at = np.zeros(2 * size) if start is None else start
+    return minimize(split, at, jac=True, method="L-BFGS-B", bounds=[(0, None)] * (2 * size), options=options)
+
+
+def _smooth_part(rows: np.ndarray, targets: np.ndarray, costs: np.ndarray, ridge: np.ndarray, softmax: bool) -> Smooth:
+    """Value and gradient of all but the l1 norm, at flat weights; `costs` are the rows' weights times C."""
+    losses = softmax_losses if softmax else binary_losses
+    costs = costs.astype(rows.dtype)
+
+    def smooth(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = flat.reshape(len(ridge), -1)
+        single = weights.astype(rows.dtype)
+        values, slope = losses(rows @ single[:-1] + single[-1], targets)
+        slope *= costs
+        gradient = ridge * weights
+        gradient[:-1] += rows.T @ slope
+        gradient[-1] += slope.sum(axis=0, dtype=np.float64)
+        value = float((costs * values).sum(dtype=np.float64)) + 0.5 * float((ridge * weights**2).sum())
+        return value, gradient.ravel()
+
+    return smooth
+
+
+def softmax_losses(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each row's log loss (n, 1) and its derivative by the scores (n, K)."""
+    scores -= scores.max(axis=1, keepdims=True)
+    right = (targets * scores).sum(axis=1, keepdims=True)
+    np.exp(scores, out=scores)
+    total = scores.sum(axis=1, keepdims=True)
+    scores /= total
+    scores -= targets
+    return np.log(total) - right, scores
+
+
+def binary_losses(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each column's log losses (n, K) and their derivatives by the scores (n, K)."""
+    small = np.exp(-np.abs(scores))
+    losses = np.log1p(small) + np.maximum(scores, 0) - targets * scores
+    return losses, np.where(scores >= 0, 1, small) / (1 + small) - targets
