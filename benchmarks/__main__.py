@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import csv_vectors, l1_solver
+from benchmarks import csv_vectors, l1_solver, random_search
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="runs of each pair; the median is shown (default 3)")
     runs = parser.parse_args().runs
-    pairs = [*l1_solver.pairs(), *csv_vectors.pairs()]
+    pairs = [*l1_solver.pairs(), *csv_vectors.pairs(), *random_search.pairs()]
     print(f"{'benchmark':<58}{'ours s':>9}{'peer s':>9}{'ratio':>8}  {'lowest to highest':<20}check")
     for name, pair in pairs:
         row = compare(name, pair, runs)

@@ -5,7 +5,9 @@ a plain scikit-learn estimator, with nothing in it to tell which solver found it
 |---|---|---|---|
 | liblinear | l1 | a column for each label, intercept penalised | `proximal_newton` |
 | liblinear | l2 | a column for each label, intercept penalised | `quasi_newton` |
-| saga | l1, l2, elasticnet | softmax, or one column for two classes; intercept free | `quasi_newton` |
+| saga | l1 | softmax, intercept free | `multinomial` |
+| saga | l1 of two classes | one column, intercept free | `quasi_newton` |
+| saga | l2, elasticnet | softmax, or one column for two classes; intercept free | `quasi_newton` |
 
 `model.solver_exact: true` turns the replacement off.
 """
@@ -21,6 +23,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_class_weight
 from threadpoolctl import threadpool_limits
 
+from pcc_pipeline.model.multinomial import solve_softmax
 from pcc_pipeline.model.proximal_newton import solve_l1_logistic
 from pcc_pipeline.model.quasi_newton import Penalty, Solution, solve
 
@@ -73,6 +76,8 @@ def _solve(
         found = solve_l1_logistic(rows, 2 * targets - 1, row_weights, C, tol, max_iter)
         return Solution(found.weights, found.iterations, found.unfinished == 0)
     penalty = Penalty(ratio, 1 - ratio, intercept_penalised=penalised)
+    if softmax and ratio == 1:
+        return solve_softmax(rows, targets, row_weights, C, penalty, tol, max_iter)
     return solve(rows, targets, row_weights, C, penalty, softmax=softmax, tol=tol, max_iter=max_iter)
 
 

@@ -14,17 +14,14 @@ judged by a line search on the exact objective, and the stopping rule looks at t
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import lasso_path
+
+from pcc_pipeline.model.quadratic_model import minimise_model, violation_of, working_set
 
 # Rows below this share of the greatest curvature add nothing to the quadratic model that the line search would miss.
 _NEGLIGIBLE_CURVATURE = 1e-3
-_SMALLEST_WORKING_SET = 16
 # Armijo's constant and the most halvings, as in liblinear.
 _SUFFICIENT_DECREASE = 0.01
 _HALVINGS = 20
@@ -82,7 +79,7 @@ def solve_l1_logistic(
         slope = _sigmoid(-signs[:, active] * scores[:, active])
         pull = costs[:, active] * slope
         gradient = -(extended.T @ (signs[:, active] * pull)).astype(np.float64)
-        violation = _violation(weights[:, active], gradient)
+        violation = violation_of(weights[:, active], gradient)
         going = (violation.sum(axis=0) > goal[active]) | (gained[active] > tol / 10 * objective[active])
         if not going.any():
             active = active[:0]
@@ -91,9 +88,9 @@ def solve_l1_logistic(
         active, gradient, violation = active[going], gradient[:, going], violation[:, going]
         direction = np.zeros_like(gradient)
         for place, label in enumerate(active):
-            working = _working_set(weights[:, label], violation[:, place])
+            working, _ = working_set(weights[:, label], violation[:, place])
             hessian = _hessian(extended, curvature[:, place], working)
-            model = _minimise_model(hessian, gradient[working, place], weights[working, label])
+            model = minimise_model(hessian, gradient[working, place], weights[working, label])
             direction[working, place] = model - weights[working, label]
         drift = extended @ direction.astype(rows.dtype)
         expected = (gradient * direction).sum(axis=0)
@@ -112,8 +109,8 @@ def solve_l1_logistic(
 def _hessian(rows: np.ndarray, curvature: np.ndarray, working: np.ndarray) -> np.ndarray:
     """The loss's second derivative over the working set, (w, w)."""
     used = np.flatnonzero(curvature > _NEGLIGIBLE_CURVATURE * curvature.max())
-    part = rows[used][:, working]
-    found: np.ndarray = (part.T @ (part * curvature[used, None])).astype(np.float64)
+    part = rows[np.ix_(used, working)] * np.sqrt(curvature[used, None])
+    found: np.ndarray = (part.T @ part).astype(np.float64)
     return found
 
 
@@ -144,50 +141,6 @@ def _line_search(
         size[searching] /= 2
     size[searching] = 0
     return size
-
-
-def _working_set(weights: np.ndarray, violation: np.ndarray) -> np.ndarray:
-    """Features in use, and of those at zero that want to move the most urgent, at most as many again."""
-    in_use = np.flatnonzero(weights)
-    waiting = np.flatnonzero((weights == 0) & (violation > 0))
-    most = max(_SMALLEST_WORKING_SET, len(in_use))
-    if len(waiting) > most:
-        waiting = waiting[np.argpartition(-violation[waiting], most)[:most]]
-    return np.concatenate([in_use, waiting])
-
-
-def _minimise_model(hessian: np.ndarray, gradient: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The minimiser u of g.(u - w) + (u - w)' H (u - w) / 2 + |u|_1, as a lasso on H's Cholesky factor."""
-    size = len(weights)
-    diagonal = np.diag_indices(size)
-    hessian[diagonal] += 1e-8 + 1e-6 * hessian[diagonal]
-    factor = _cholesky(hessian)
-    target = solve_triangular(factor, hessian @ weights - gradient, trans="T")
-    with warnings.catch_warnings():
-        # The model need not be solved to the last digit: the outer iteration comes back to it.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        _, path, _ = lasso_path(
-            factor, target, alphas=[1 / size], coef_init=weights.copy(), tol=1e-6, max_iter=300, precompute=False
-        )
-    return np.asarray(path)[:, 0]
-
-
-def _cholesky(hessian: np.ndarray) -> np.ndarray:
-    """Upper factor of H, with a larger ridge where fewer rows than features leave it singular."""
-    ridge = 1e-5 * float(hessian.diagonal().max())
-    while True:
-        try:
-            return np.asarray(cholesky(hessian, lower=False))
-        except LinAlgError:
-            hessian[np.diag_indices(len(hessian))] += ridge
-            ridge *= 10
-
-
-def _violation(weights: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """How far each weight is from optimal: the smallest subgradient's size, shape of `weights`."""
-    at_zero = np.maximum(np.abs(gradient) - 1, 0)
-    found: np.ndarray = np.where(weights == 0, at_zero, np.abs(gradient + np.sign(weights)))
-    return found
 
 
 def _losses(margins: np.ndarray, costs: np.ndarray) -> np.ndarray:

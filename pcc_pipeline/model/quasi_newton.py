@@ -59,6 +59,7 @@ def solve(
     softmax: bool,
     tol: float,
     max_iter: int,
+    start: np.ndarray | None = None,
 ) -> Solution:
     """Solve one problem.
 
@@ -68,8 +69,12 @@ def solve(
         row_weights: (n, 1) or, for columns on their own, (n, K).
         tol: 1e-4 stops where one iteration lowers the objective by less than 1e-8 of it; other values in proportion.
         max_iter: iterations.
+        start: weights (d + 1, K) to start from; None: zeros.
     """
-    found = _minimise(rows, targets, row_weights, C, penalty, None, softmax, tol, max_iter)
+    size = (rows.shape[1] + 1) * targets.shape[1]
+    flat = np.zeros(size) if start is None else start.ravel()
+    first = flat if penalty.l1 == 0 else np.concatenate([np.maximum(flat, 0), np.maximum(-flat, 0)])
+    found = _minimise(rows, targets, row_weights, C, penalty, first, softmax, tol, max_iter)
     if found.status == _LINE_SEARCH_FAILED and rows.dtype != np.float64:
         # Single precision could not tell the next point from this one: go on from here in double.
         left = max(1, max_iter - found.nit)
@@ -77,7 +82,6 @@ def solve(
         again = _minimise(rows, targets, row_weights, C, penalty, found.x, softmax, tol, left)
         again.nit += found.nit
         found = again
-    size = (rows.shape[1] + 1) * targets.shape[1]
     flat = found.x if penalty.l1 == 0 else found.x[:size] - found.x[size:]
     return Solution(flat.reshape(-1, targets.shape[1]), int(found.nit), found.status != 1)
 
@@ -88,7 +92,7 @@ def _minimise(
     row_weights: np.ndarray,
     C: float,
     penalty: Penalty,
-    start: np.ndarray | None,
+    start: np.ndarray,
     softmax: bool,
     tol: float,
     max_iter: int,
@@ -106,8 +110,7 @@ def _minimise(
         "gtol": 0.0,
     }
     if penalty.l1 == 0:
-        at = np.zeros(size) if start is None else start
-        return minimize(smooth, at, jac=True, method="L-BFGS-B", options=options)
+        return minimize(smooth, start, jac=True, method="L-BFGS-B", options=options)
     cost = penalty.l1 * np.broadcast_to(penalised, shape).ravel()
 
     def split(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -115,8 +118,7 @@ def _minimise(
         value, gradient = smooth(positive - negative)
         return value + float(cost @ (positive + negative)), np.concatenate([gradient + cost, cost - gradient])
 
-    at = np.zeros(2 * size) if start is None else start
-    return minimize(split, at, jac=True, method="L-BFGS-B", bounds=[(0, None)] * (2 * size), options=options)
+    return minimize(split, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * (2 * size), options=options)
 
 
 def _smooth_part(rows: np.ndarray, targets: np.ndarray, costs: np.ndarray, ridge: np.ndarray, softmax: bool) -> Smooth:
