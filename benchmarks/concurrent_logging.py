@@ -23,13 +23,13 @@ from pcc_pipeline.tracking.trials import TrialRuns
 
 trials = int(sys.argv[1])
 with step_run("train") as run:
-    logged = TrialRuns(run, "f1_macro")
     print("ready", flush=True)
     sys.stdin.readline()
     began = time.perf_counter()
-    for number in range(trials):
-        scores = tuple({"f1_macro": 0.5, "accuracy": 0.5} for _ in range(5))
-        logged.log(Trial(number, {"C": number}, "complete", scores, 0.5, 0.0, 1.0, "", time.time()))
+    with TrialRuns(run, "f1_macro") as logged:
+        for number in range(trials):
+            scores = tuple({"f1_macro": 0.5, "accuracy": 0.5} for _ in range(5))
+            logged.log(Trial(number, {"C": number}, "complete", scores, 0.5, 0.0, 1.0, "", time.time()))
     print("SECONDS", time.perf_counter() - began, run.writer.kept or "", flush=True)
 """
 

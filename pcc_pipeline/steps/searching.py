@@ -79,11 +79,11 @@ def search(
         studies_dir=Path(params.output.studies_dir),
         default_study_name=version,
     )
-    trial_runs = TrialRuns(run, model.scoring)
     with (
         closing(searcher),
         tempfile.TemporaryDirectory(prefix="pcc-folds-") as name,
         WorkerPool(params.search.n_jobs) as pool,
+        TrialRuns(run, model.scoring) as trial_runs,
     ):
         scorer = partial(scores, positive=positive)
         scored = FoldObjective(Path(name), recipe, len(classes), scorer)

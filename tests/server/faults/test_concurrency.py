@@ -19,9 +19,8 @@ from pcc_pipeline.tracking.runs import step_run
 from pcc_pipeline.tracking.trials import TrialRuns
 
 own, trials = int(sys.argv[1]), int(sys.argv[2])
-with step_run("train") as run:
+with step_run("train") as run, TrialRuns(run, "f1_macro") as logged:
     print(run.run_id, flush=True)
-    logged = TrialRuns(run, "f1_macro")
     for number in range(trials):
         mark = own * 1000 + number
         scores = ({"f1_macro": mark / 1e6}, {"f1_macro": (mark + 1) / 1e6})
