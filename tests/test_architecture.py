@@ -25,7 +25,7 @@ SIDE_BY_SIDE = {frozenset({"tracking", "storage"})}
 VENDOR_OF_FLOOR = {"mlflow": "tracking", "google": "storage"}
 
 # Slow to import, so only imported inside what needs them.
-HEAVY = ("torch", "sentence_transformers", "google", "matplotlib", "optuna")
+HEAVY = ("torch", "openvino", "sentence_transformers", "google", "matplotlib", "optuna")
 HEAVY_AT_THE_TOP = {
     "search/optuna_searcher.py": ("optuna", "the factory in searchers.py imports this module for method optuna only"),
     "search/optuna_storage.py": ("optuna", "only optuna_searcher.py and the factory's optuna branch import it"),
@@ -231,7 +231,15 @@ def test_importing_every_step_leaves_what_only_some_runs_need() -> None:
     steps = sorted(path.stem for path in (ROOT / "steps").glob("*.py") if path.stem != "__init__")
     loaded = _modules_after("\n".join(f"import {PACKAGE}.steps.{step}" for step in steps))
     assert f"{PACKAGE}.steps.train" in loaded
-    unwanted = {"torch", "optuna", "sentence_transformers", "transformers", "google.cloud.storage", "matplotlib"}
+    unwanted = {
+        "torch",
+        "openvino",
+        "optuna",
+        "sentence_transformers",
+        "transformers",
+        "google.cloud.storage",
+        "matplotlib",
+    }
     assert not loaded & unwanted
 
 

@@ -185,7 +185,7 @@ def test_gcloud_copies_between_buckets(line: str) -> None:
 
 def test_pip_installs_what_make_installs() -> None:
     (line,) = commands("pip")
-    assert line == "pip install -c constraints.txt -e ."
+    assert line == "pip install -c constraints.txt -e '.[openvino]'"
     assert "install --quiet --disable-pip-version-check -c constraints.txt -e" in (REPOSITORY / "Makefile").read_text()
 
 

@@ -65,7 +65,7 @@ class TfidfParams(Section):
 
 class PreprocessingParams(Section):
     embedding_model: NonEmpty = "all-MiniLM-L6-v2"
-    backend: Literal["auto", "torch"] = "auto"
+    backend: Literal["auto", "torch", "openvino"] = "auto"
     cache_dir: NonEmpty | None = "~/.cache/pcc_pipeline"
     batch_size: int = Field(default=32, ge=1, le=4096)
     tfidf: TfidfParams = TfidfParams()

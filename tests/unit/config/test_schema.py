@@ -146,7 +146,7 @@ def test_the_same_combinations_are_taken_where_they_make_sense() -> None:
         ("data.path", "", "at least 1 character"),
         ("data.schema", ["case_number"], "is not one of 'case_id', 'confidence'"),
         ("preprocessing.balance_method", "smote", "is not one of 'SMOTE', 'BorderlineSMOTE', 'ADASYN'"),
-        ("preprocessing.backend", "onnx", "is not one of 'auto' or 'torch'"),
+        ("preprocessing.backend", "onnx", "is not one of 'auto', 'torch' or 'openvino'"),
         ("preprocessing.svd_components", 201, "less than or equal to 200"),
         ("preprocessing.batch_size", 0, "greater than or equal to 1"),
         ("preprocessing.tfidf.analyzer", "words", "is not one of 'word', 'char' or 'char_wb'"),

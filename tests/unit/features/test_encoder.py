@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from pcc_pipeline.errors import FeatureError
+from pcc_pipeline.features import encoder as encoders
 from pcc_pipeline.features.encoder import (
     BUNDLED_WEIGHTS_SHA256,
     SENTENCE_WIDTH,
@@ -146,10 +148,12 @@ def test_an_encoder_of_another_width_is_refused(encoder: SentenceEncoder, monkey
     """Real vectors, cut: an encoder of another width is not at hand."""
 
     class Narrow:
-        def encode(self, texts: list[str], **_: object) -> np.ndarray:
+        name = "narrow"
+
+        def encode(self, texts: Sequence[str]) -> np.ndarray:
             return np.asarray(encoder.encode(texts))[:, :10]
 
     narrow = SentenceEncoder(str(encoder.folder))
-    monkeypatch.setitem(narrow.__dict__, "_loaded", Narrow())
+    monkeypatch.setattr(encoders, "choose", lambda *_: Narrow())
     with pytest.raises(FeatureError, match=r"expected vectors of shape \(1, 384\), the encoder gave \(1, 10\)"):
         narrow.encode(["a"])

@@ -1,0 +1,103 @@
+"""Which library runs the encoder: the fastest there that is exact enough, by a probe against float32.
+
+A backend stands in a module of its own and is imported only where it is chosen.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from pcc_pipeline.errors import FeatureError
+from pcc_pipeline.features import probe
+
+logger = logging.getLogger(__name__)
+
+BackendChoice = Literal["auto", "torch", "openvino"]
+# The backend that the others are measured by, and the name under which its vectors are kept.
+REFERENCE = "torch-float32"
+# Of the NVIDIA driver, of it under Windows' Linux, and of AMD's: torch is asked only where one is there, since its
+# import takes seconds.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+
+class Backend(Protocol):
+    """Something that computes vectors: `name` says by what and how exactly, such as openvino-bfloat16."""
+
+    name: str
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of `texts`, at least one: float32 (len(texts), width), rows of unit length."""
+        ...
+
+
+def choose(wanted: BackendChoice, folder: Path, digest: str, batch_size: int, cache_dir: Path | None) -> Backend:
+    """Load the backend for the encoder in `folder`.
+
+    A backend other than the reference must reach a cosine of `probe.LOWEST_COSINE` to it on every text of the probe;
+    one that does not is replaced by the reference, with a warning.
+
+    Args:
+        wanted: auto takes half precision on a GPU, else OpenVINO where it is installed and knows the encoder's kind,
+            else the reference.
+        cache_dir: where the probe's vectors of an encoder other than the bundled one are kept; None computes them anew.
+
+    Raises:
+        FeatureError: `wanted` is openvino, and it is not installed or does not know the encoder's kind.
+    """
+    from pcc_pipeline.features.torch_backend import GpuBackend, TorchBackend
+
+    candidate: Backend
+    if wanted == "torch":
+        return TorchBackend(folder, batch_size)
+    if wanted == "auto" and _gpu_is_there():
+        candidate = GpuBackend(folder, batch_size)
+    else:
+        obstacle = _openvino_obstacle(folder)
+        if obstacle and wanted == "openvino":
+            raise FeatureError(
+                f"OpenVINO cannot run this encoder: {obstacle}",
+                where="preprocessing.backend: openvino",
+                fix="set preprocessing.backend to auto or torch, or mend what is said above",
+            )
+        if obstacle:
+            logger.info("encoder runs by %s; OpenVINO would be faster, but %s", REFERENCE, obstacle)
+            return TorchBackend(folder, batch_size)
+        from pcc_pipeline.features.openvino_backend import OpenVinoBackend
+
+        candidate = OpenVinoBackend(folder, batch_size)
+    expected = probe.reference(digest, cache_dir, lambda texts: TorchBackend(folder, batch_size).encode(texts))
+    cosine = probe.lowest_cosine(candidate.encode(probe.TEXTS), expected)
+    if cosine >= probe.LOWEST_COSINE:
+        logger.info("encoder runs by %s; cosine to float32 on the probe at least %.5f", candidate.name, cosine)
+        return candidate
+    logger.warning(
+        "%s is not exact enough on this machine (cosine to float32 on the probe %.5f, at least %s is needed); "
+        "encoder runs by %s",
+        candidate.name,
+        cosine,
+        probe.LOWEST_COSINE,
+        REFERENCE,
+    )
+    return TorchBackend(folder, batch_size)
+
+
+def _openvino_obstacle(folder: Path) -> str | None:
+    if importlib.util.find_spec("openvino") is None:
+        return "it is not installed (pip install -c constraints.txt -e '.[openvino]')"
+    from pcc_pipeline.features.bert_folder import unknown_part
+
+    return unknown_part(folder)
+
+
+def _gpu_is_there() -> bool:
+    if not any(Path(file).exists() for file in _GPU_FILES):
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,97 @@
+"""The encoder by torch: sentence-transformers as it is, and half precision for a GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pcc_pipeline.features.backends import REFERENCE
+from pcc_pipeline.features.token_batches import token_batches
+
+# A pass on a GPU is that of `batch_size` texts of this many tokens: 32 of them fill the large ones.
+_TOKENS_PER_TEXT_ON_GPU = 1024
+
+
+class TorchBackend:
+    """sentence-transformers in float32: what the other backends are measured by.
+
+    Args:
+        folder: a sentence-transformers model.
+        batch_size: texts per forward pass; beyond 64 the padding costs more than it gains.
+    """
+
+    name = REFERENCE
+
+    def __init__(self, folder: Path, batch_size: int) -> None:
+        import torch
+
+        self._model = _sentence_transformer(folder, "cuda" if torch.cuda.is_available() else "cpu")
+        self._batch_size = batch_size
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        vectors = self._model.encode(
+            list(texts), batch_size=self._batch_size, show_progress_bar=False, normalize_embeddings=True
+        )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+class GpuBackend:
+    """Half precision in passes of bounded tokens; what goes to the GPU goes from pinned memory, while it computes.
+
+    Args:
+        folder: a sentence-transformers model.
+        batch_size: work per forward pass, in texts of 1,024 tokens.
+        device: a GPU; the processor, in single precision, serves the tests.
+    """
+
+    def __init__(self, folder: Path, batch_size: int, device: str = "cuda") -> None:
+        self._model = _sentence_transformer(folder, device)
+        self._pinned = device != "cpu"
+        if self._pinned:
+            self._model = self._model.half()
+        self._budget = batch_size * _TOKENS_PER_TEXT_ON_GPU
+        self.name = "torch-float16" if self._pinned else REFERENCE
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        import torch
+
+        encode: Any = self._model.tokenizer
+        tokens = encode([*texts], truncation=True, max_length=self._model.max_seq_length)["input_ids"]
+        lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
+        found: list[tuple[np.ndarray, Any]] = []
+        with torch.inference_mode():
+            for positions in token_batches(lengths, self._budget, equal=False):
+                features = self._padded([tokens[position] for position in positions], encode.pad_token_id)
+                vectors = self._model(features)["sentence_embedding"].float()
+                found.append((positions, torch.nn.functional.normalize(vectors, dim=1)))
+            # Fetched after the last pass is under way: an earlier fetch would wait for its own pass.
+            table = np.empty((len(texts), found[0][1].shape[1]), dtype=np.float32)
+            for positions, vectors in found:
+                table[positions] = vectors.cpu().numpy()
+        return table
+
+    def _padded(self, tokens: list[list[int]], padding: int) -> dict[str, Any]:
+        import torch
+
+        longest = max(map(len, tokens))
+        ids = torch.tensor([part + [padding] * (longest - len(part)) for part in tokens])
+        mask = torch.tensor([[1] * len(part) + [0] * (longest - len(part)) for part in tokens])
+        features = {"input_ids": ids, "attention_mask": mask}
+        if not self._pinned:
+            return features
+        return {name: part.pin_memory().to(self._model.device, non_blocking=True) for name, part in features.items()}
+
+
+def _sentence_transformer(folder: Path, device: str) -> Any:
+    # Offline: a folder's model needs no hub, and a look-up there would only delay or fail the run.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers leaves it untyped
+    return SentenceTransformer(str(folder), device=device)
