@@ -8,7 +8,6 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -17,16 +16,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pcc_pipeline.data.columns import shown_columns
+from pcc_pipeline.data.csv_rows import MAX_FIELD_CHARACTERS, CsvRows, csv_rows
 from pcc_pipeline.data.pickles import load_frame
 from pcc_pipeline.errors import DataError
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pkl")
-# A field this long is an unclosed quote that swallows the file; the longest good field is a 584-vector of about 13,000.
-_MAX_FIELD_CHARACTERS = 4_000_000
+# A batch of CSV ends at this many characters: 8,192 rows with vectors of 584 numbers would take some 400 MB on the way.
+_BATCH_CHARACTERS = 8_000_000
 
 
 def read_batches(path: Path, batch_rows: int = 8192) -> Iterator[pd.DataFrame]:
-    """Yields a file's rows in order, `batch_rows` at a time, under an index that counts on over the batches.
+    """Yields a file's rows in order, at most `batch_rows` at a time, under an index that counts on over the batches.
 
     CSV columns come as strings and only the empty field is missing ("NA" and "null" are texts); parquet and pickle keep
     their types. A `.pkl` is read as a whole. Raises DataError: at the call for the path, later for the contents.
@@ -88,16 +88,15 @@ def _check_names(names: list[str], path: Path) -> list[str]:
 
 def _read_csv(path: Path, batch_rows: int) -> Iterator[pd.DataFrame]:
     # The csv module and not pandas: pandas fills short lines up in silence, and its messages may quote a line.
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD_CHARACTERS))
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
     zipped = path.name.lower().endswith(".gz")
     with cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb") as file:
-        reader = csv.reader(_decoded(file, path), strict=True)
-        rows = _checked_rows(reader, path)
+        rows = _checked_rows(csv_rows(_decoded(file, path)), path)
         header = next(rows, None)
         if header is None:
             raise _empty(path)
         names = _check_names(header, path)
-        while block := list(islice(rows, batch_rows)):
+        for block in _blocks(rows, batch_rows):
             columns = zip(*block, strict=True)
             yield pd.DataFrame(
                 {
@@ -105,6 +104,19 @@ def _read_csv(path: Path, batch_rows: int) -> Iterator[pd.DataFrame]:
                     for name, cells in zip(names, columns, strict=True)
                 }
             )
+
+
+def _blocks(rows: Iterator[list[str]], batch_rows: int) -> Iterator[list[list[str]]]:
+    block: list[list[str]] = []
+    characters = 0
+    for row in rows:
+        block.append(row)
+        characters += sum(map(len, row))
+        if len(block) == batch_rows or characters >= _BATCH_CHARACTERS:
+            yield block
+            block, characters = [], 0
+    if block:
+        yield block
 
 
 def _decoded(file: BinaryIO, path: Path) -> Iterator[str]:
@@ -137,14 +149,13 @@ def _decoded(file: BinaryIO, path: Path) -> Iterator[str]:
         ) from None
 
 
-def _checked_rows(lines: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+def _checked_rows(rows: CsvRows, path: Path) -> Iterator[list[str]]:
     """Yields header and rows, and raises at the first line that has not as many fields as the header."""
     width = None
-    reader = cast("_LineCounter", lines)
     while True:
-        start = reader.line_num + 1
+        start = rows.line_num + 1
         try:
-            row = next(lines, None)
+            row = next(rows, None)
         except csv.Error as error:
             # The csv module's own messages hold no text of the file.
             raise DataError(
@@ -164,12 +175,6 @@ def _checked_rows(lines: Iterator[list[str]], path: Path) -> Iterator[list[str]]
                 fix="quote fields that hold a comma or a line break, and separate fields by commas",
             )
         yield row
-
-
-class _LineCounter:
-    """What csv.reader has and Iterator does not."""
-
-    line_num: int
 
 
 def _read_parquet(path: Path, batch_rows: int) -> Iterator[pd.DataFrame]:

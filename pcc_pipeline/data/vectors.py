@@ -22,7 +22,7 @@ WIDTHS = (384, 584)
 _NOT_FINITE = "holds a number that is not finite"
 _NOT_NUMBERS = "not a list of numbers"
 # Arrow's cast fails as a whole: a block bounds what one bad row makes slow, and stays within the processor's cache.
-_BLOCK_ROWS = 256
+_BLOCK_ROWS = 64
 # Longer than any list of 584 numbers; the literal parser needs many times a string's size.
 _MAX_LITERAL_CHARACTERS = 100_000
 
@@ -86,30 +86,48 @@ def _parse_literals(
     """Fills `values` and `reasons` at `positions`; one Arrow pass for well-formed rows, one by one for the rest."""
     slow = np.ones(len(positions), dtype=bool)
     if width is not None:
-        texts = pc.ascii_trim_whitespace(_arrow_strings(cells))
-        bracketed = pc.and_(pc.starts_with(texts, "["), pc.ends_with(texts, "]"))
-        # Bytes and views: a cast back to strings would check the encoding anew at every step.
-        inner = pc.binary_slice(texts.view(pa.large_binary()), 1, -1)
-        items = pc.split_pattern(inner, ",")
-        fit = pc.and_(bracketed, pc.equal(pc.list_value_length(items), width))
-        chosen = np.asarray(fit.to_numpy(zero_copy_only=False), dtype=bool)
-        numbers = _cast(items if chosen.all() else items.filter(fit))
-        if numbers is not None:
-            values[positions[chosen]] = numbers.reshape(-1, width)
-            slow = ~chosen
+        chosen, numbers = _cast(_arrow_strings(cells), width)
+        values[positions[chosen]] = numbers
+        slow[chosen] = False
     for offset in np.flatnonzero(slow):
         _put(values, reasons, int(positions[offset]), cells.iloc[offset], width)
 
 
-def _cast(items: pa.ListArray) -> Vectors | None:
-    """The lists' numbers in one row, or None where any of them is no number."""
-    flat = pc.list_flatten(items)
+def _cast(texts: pa.LargeStringArray, width: int) -> tuple[np.ndarray[Any, Any], Vectors]:
+    """Positions of the rows that are `[a, b, …]` with `width` numbers, and these numbers; none where any is no number.
+
+    Nothing is split: Arrow casts views of the texts, in which what stands between two numbers counts as null.
+    """
+    none = np.zeros(0, dtype=np.intp), np.zeros((0, width), dtype=np.float32)
+    ends = np.frombuffer(texts.buffers()[1], dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    signs = np.frombuffer(texts.buffers()[2] or b"", dtype=np.uint8)[ends[0] : ends[-1]]
+    ends = ends - ends[0]
+    commas = np.flatnonzero(signs == ord(","))
+    fit = np.diff(np.searchsorted(commas, ends)) == width - 1
+    if not fit.all():
+        chosen = np.flatnonzero(fit)
+        if not len(chosen):
+            return none
+        among, numbers = _cast(texts.take(chosen), width)
+        return chosen[among], numbers
+    if not ((signs[ends[:-1]] == ord("[")) & (signs[ends[1:] - 1] == ord("]"))).all():
+        return none
+    inner = commas.reshape(-1, width - 1)
+    bounds = np.empty((len(texts), width, 2), dtype=np.int64)
+    bounds[:, 0, 0], bounds[:, -1, 1] = ends[:-1] + 1, ends[1:] - 1
+    bounds[:, :-1, 1] = inner
+    # The blank after the comma, as json.dumps and str write it; other blanks make the cast fail.
+    bounds[:, 1:, 0] = inner + 1 + (signs[inner + 1] == ord(" "))
+    views = np.append(bounds, bounds[-1, -1, 1])
+    # Bit 1 is a number, bit 0 what follows it.
+    valid = np.full(-(-bounds.size // 8), 0b01010101, dtype=np.uint8)
+    array = pa.LargeStringArray.from_buffers(bounds.size, *map(pa.py_buffer, (views, signs, valid)))
     try:
-        trimmed = pc.ascii_trim_whitespace(flat.view(pa.large_string()))
-        numbers: Vectors = pc.cast(trimmed, pa.float32()).to_numpy()
+        parsed = pc.cast(array, pa.float32())
     except pa.ArrowInvalid:
-        return None
-    return numbers
+        return none
+    found = np.frombuffer(parsed.buffers()[1], dtype=np.float32)[: bounds.size : 2]
+    return np.arange(len(texts)), found.reshape(-1, width)
 
 
 def _arrow_strings(cells: pd.Series) -> pa.LargeStringArray:

@@ -35,7 +35,7 @@ BACKENDS: dict[str, Callable[[Path, int], Backend]] = {
 }
 TEXTS = [
     *probe.TEXTS,
-    *sample(30)["text"],
+    *sample(40)["text"][:30],
     "\n",
     " padded by spaces ",
     "e\u0301 and é",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from pcc_pipeline.data.csv_rows import csv_rows, plain_fields
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.errors import DataError
 
@@ -151,3 +155,86 @@ def test_a_field_of_a_million_characters_is_the_contracts_affair(tmp_path: Path)
     path = tmp_path / "a.csv"
     path.write_text(f"text,intent\n{'a' * 1_000_000},other\n")
     assert len(whole(path)["text"].iloc[0]) == 1_000_000
+
+
+LINES = [
+    'a,b,"c"\n',
+    '"a",b,c\r\n',
+    '"a","b","c"\n',
+    '"a",,"c"\n',
+    '"a",b,"c"',
+    "a,b,c\n",
+    ",,\n",
+    '"",,""\n',
+    '"a,b",c,d\n',
+    'a,"b,c",d\n',
+    ' "a",b,c\n',
+    'a"b",c,d\n',
+    '"a""b",c,d\n',
+    '"a"b,c,d\n',
+    '"a" ,c,d\n',
+    '"a","b""c",d\n',
+    '"""a""",b,c\n',
+    '"",b,c\n',
+    'a,b,""\n',
+    '"a\r",b,c\n',
+    "a\rb,c,d\n",
+    '"open,b,c\n',
+    'closed",x,y\n',
+    "\n",
+    "\r\n",
+    '"a"\n',
+    '""\n',
+    'a,"b" "c",d\n',
+    '"a",,,"b"\n',
+    '"a""","b",c\n',
+    ',"b",\n',
+    'é,"漢🙂",ü\n',
+]
+
+
+def by_the_csv_module(lines: list[str]) -> list[object]:
+    return told(csv.reader(iter(lines), strict=True))
+
+
+def told(rows: Any) -> list[object]:
+    """The rows with the count of lines after each, and at the end the error, if one came."""
+    found: list[object] = []
+    try:
+        for row in rows:
+            found.append((row, rows.line_num))
+    except csv.Error as error:
+        found.append((str(error), rows.line_num))
+    return found
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_taken_apart_at_its_quotes_has_the_csv_modules_fields(line: str) -> None:
+    fields = plain_fields(line)
+    if fields is not None:
+        assert by_the_csv_module([line]) == [(fields, 1)]
+
+
+def test_plain_lines_are_taken_apart() -> None:
+    assert [plain_fields(line) is not None for line in LINES[:10]] == [True] * 10
+
+
+def test_files_with_long_lines_give_the_csv_modules_rows_line_counts_and_errors() -> None:
+    """Any lines after one another, also those that leave a quote open."""
+    header = "x" * 2000 + ",b,c\n"
+    drawn = random.Random(0)
+    for _ in range(3000):
+        lines = [header, *(drawn.choice(LINES) for _ in range(drawn.randrange(8)))]
+        assert told(csv_rows(iter(lines))) == by_the_csv_module(lines), lines
+
+
+def test_batches_of_wide_rows_are_smaller(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with path.open("w") as file:
+        file.write("text,embeddings\n")
+        for number in range(3000):
+            file.write(f'{number},"[{"1, " * 2000}]"\n')
+    batches = list(read_batches(path))
+    assert sum(map(len, batches)) == 3000
+    assert max(batch["embeddings"].str.len().sum() for batch in batches) < 9_000_000
+    assert whole(path)["text"].tolist() == [str(number) for number in range(3000)]

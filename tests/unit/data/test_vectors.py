@@ -119,3 +119,35 @@ def test_bad_rows_are_found_in_whichever_block_they_stand() -> None:
     assert np.flatnonzero(parsed.reasons != "").tolist() == bad
     kept = np.delete(np.arange(700), bad)
     np.testing.assert_array_equal(parsed.values[kept], numbers(700)[kept])
+
+
+ODD: dict[str, str] = {
+    "no blank after a comma": json.dumps(GOOD, separators=(",", ":")),
+    "two blanks after a comma": json.dumps(GOOD).replace(", ", ",  "),
+    "a blank before a comma": json.dumps(GOOD).replace(",", " ,"),
+    "blanks within the brackets": "[ " + json.dumps(GOOD)[1:-1] + " ]",
+    "blanks around": f"  {json.dumps(GOOD)}\t",
+    "exponents": "[" + ", ".join(["5e-1"] * 384) + "]",
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_the_spacing_of_a_list_changes_no_number_and_no_neighbour(text: str) -> None:
+    other = numbers(2)
+    cells = [json.dumps(other[0].tolist()), text, "", str([0.5] * 383), json.dumps(other[1].tolist())]
+    parsed = parse_vectors(pd.Series(cells, dtype="str"))
+    assert [reason == "" for reason in parsed.reasons] == [True, True, False, False, True]
+    np.testing.assert_array_equal(parsed.values[[0, 1, 4]], [other[0], GOOD, other[1]])
+
+
+def test_numbers_are_the_floats_nearest_to_what_is_written() -> None:
+    """Seventeen digits, the smallest and the largest; as json.loads reads them."""
+    random = np.random.default_rng(1)
+    rows = (random.normal(size=(50, 384)) * 10.0 ** random.integers(-40, 38, size=(50, 384))).tolist()
+    parsed = parse_vectors(pd.Series([json.dumps(row) for row in rows], dtype="str"))
+    np.testing.assert_array_equal(parsed.values, np.array(rows).astype(np.float32))
+
+
+def test_a_part_of_a_longer_column_is_parsed_as_it_stands() -> None:
+    column = pd.Series([json.dumps(row.tolist()) for row in numbers(9)], dtype="str")
+    np.testing.assert_array_equal(parse_vectors(column.iloc[3:7]).values, numbers(9)[3:7])

@@ -84,7 +84,7 @@ def test_a_run_of_known_texts_leaves_the_encoder_alone(tmp_path: Path) -> None:
 
 
 def test_interrupted_work_is_kept(tmp_path: Path) -> None:
-    texts = [f"text {number}" for number in range(1500)]
+    texts = [f"text {number}" for number in range(2500)]
     broken = CountingEncoder(fails_at_batch=2)
     with pytest.raises(KeyboardInterrupt), cache_in(tmp_path) as cache:
         embed(texts, broken, cache)
@@ -106,7 +106,7 @@ def test_like_lengths_are_encoded_together_longest_first() -> None:
 
 
 def test_progress_sums_to_the_rows(tmp_path: Path) -> None:
-    texts = [f"text {number % 1100}" for number in range(3000)]
+    texts = [f"text {number % 2100}" for number in range(3000)]
     with cache_in(tmp_path) as cache:
         embed(texts[:100], CountingEncoder(), cache)
         told: list[int] = []
