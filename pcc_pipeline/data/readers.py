@@ -100,7 +100,7 @@ def _read_csv(path: Path, batch_rows: int) -> Iterator[pd.DataFrame]:
             columns = zip(*block, strict=True)
             yield pd.DataFrame(
                 {
-                    name: pd.array([cell or None for cell in cells], dtype="str")
+                    name: pa.array([cell or None for cell in cells], type=pa.large_string()).to_pandas()
                     for name, cells in zip(names, columns, strict=True)
                 }
             )

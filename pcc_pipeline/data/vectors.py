@@ -22,7 +22,9 @@ WIDTHS = (384, 584)
 _NOT_FINITE = "holds a number that is not finite"
 _NOT_NUMBERS = "not a list of numbers"
 # Arrow's cast fails as a whole: a block bounds what one bad row makes slow, and stays within the processor's cache.
-_BLOCK_ROWS = 64
+_BLOCK_ROWS = 32
+# Arrow's offsets are of 32 bits where that does, for half the memory to go through.
+_MAX_OFFSET = 2**31 - 1
 # Longer than any list of 584 numbers; the literal parser needs many times a string's size.
 _MAX_LITERAL_CHARACTERS = 100_000
 
@@ -58,14 +60,16 @@ def parse_vectors(column: pd.Series, expected_width: int | None = None) -> Parse
     for position in np.flatnonzero(~literal):
         _put(values, reasons, int(position), column.iloc[position], width)
     positions = np.flatnonzero(literal)
-    blocks = [positions[start : start + _BLOCK_ROWS] for start in range(0, len(positions), _BLOCK_ROWS)]
+    cells = column if literal.all() else column.iloc[positions]
+    texts = _arrow_strings(cells)
 
-    def parse(block: np.ndarray[Any, Any]) -> None:
-        _parse_literals(column.iloc[block], block, values, reasons, width)
+    def parse(start: int) -> None:
+        block = slice(start, start + _BLOCK_ROWS)
+        _parse_literals(cells.iloc[block], texts[block], positions[block], values, reasons, width)
 
     # Arrow lets go of the interpreter lock, and each block writes to rows of its own.
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        list(pool.map(parse, blocks))
+        list(pool.map(parse, range(0, len(positions), _BLOCK_ROWS)))
     broken = ~np.isfinite(values).all(axis=1) if width else np.zeros(len(column), dtype=bool)
     reasons[broken] = _NOT_FINITE
     values[broken] = 0.0
@@ -81,12 +85,17 @@ def _first_width(column: pd.Series) -> int | None:
 
 
 def _parse_literals(
-    cells: pd.Series, positions: np.ndarray[Any, Any], values: Vectors, reasons: Reasons, width: int | None
+    cells: pd.Series,
+    texts: pa.LargeStringArray,
+    positions: np.ndarray[Any, Any],
+    values: Vectors,
+    reasons: Reasons,
+    width: int | None,
 ) -> None:
     """Fills `values` and `reasons` at `positions`; one Arrow pass for well-formed rows, one by one for the rest."""
     slow = np.ones(len(positions), dtype=bool)
     if width is not None:
-        chosen, numbers = _cast(_arrow_strings(cells), width)
+        chosen, numbers = _cast(texts, width)
         values[positions[chosen]] = numbers
         slow[chosen] = False
     for offset in np.flatnonzero(slow):
@@ -110,24 +119,26 @@ def _cast(texts: pa.LargeStringArray, width: int) -> tuple[np.ndarray[Any, Any],
             return none
         among, numbers = _cast(texts.take(chosen), width)
         return chosen[among], numbers
-    if not ((signs[ends[:-1]] == ord("[")) & (signs[ends[1:] - 1] == ord("]"))).all():
+    if not ((signs[ends[:-1]] == ord("[")) & (signs[ends[1:] - 1] == ord("]"))).all() or signs.size > _MAX_OFFSET:
         return none
+    # Start and end of each number: to Arrow, a number and what follows it, turn by turn.
+    views = np.empty(2 * width * len(texts) + 1, dtype=np.int32)
+    bounds = views[:-1].reshape(-1, width, 2)
     inner = commas.reshape(-1, width - 1)
-    bounds = np.empty((len(texts), width, 2), dtype=np.int64)
     bounds[:, 0, 0], bounds[:, -1, 1] = ends[:-1] + 1, ends[1:] - 1
     bounds[:, :-1, 1] = inner
     # The blank after the comma, as json.dumps and str write it; other blanks make the cast fail.
-    bounds[:, 1:, 0] = inner + 1 + (signs[inner + 1] == ord(" "))
-    views = np.append(bounds, bounds[-1, -1, 1])
-    # Bit 1 is a number, bit 0 what follows it.
+    inner += 1
+    np.add(inner, signs[inner] == ord(" "), out=bounds[:, 1:, 0])
+    views[-1] = bounds[-1, -1, 1]
     valid = np.full(-(-bounds.size // 8), 0b01010101, dtype=np.uint8)
-    array = pa.LargeStringArray.from_buffers(bounds.size, *map(pa.py_buffer, (views, signs, valid)))
+    array = pa.StringArray.from_buffers(bounds.size, *map(pa.py_buffer, (views, signs, valid)))
     try:
         parsed = pc.cast(array, pa.float32())
     except pa.ArrowInvalid:
         return none
-    found = np.frombuffer(parsed.buffers()[1], dtype=np.float32)[: bounds.size : 2]
-    return np.arange(len(texts)), found.reshape(-1, width)
+    found = np.frombuffer(parsed.buffers()[1], dtype=np.float32)[: bounds.size : 2].reshape(-1, width)
+    return np.arange(len(texts)), found
 
 
 def _arrow_strings(cells: pd.Series) -> pa.LargeStringArray:
