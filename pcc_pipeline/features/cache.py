@@ -55,17 +55,22 @@ class EmbeddingCache:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         """The vectors that are there, by key; a damaged entry counts as absent."""
-        found: dict[bytes, np.ndarray] = {}
+        found: list[bytes] = []
+        blobs: list[bytes] = []
         try:
             for start in range(0, len(keys), _KEYS_PER_QUERY):
                 part = keys[start : start + _KEYS_PER_QUERY]
                 marks = ",".join("?" * len(part))
                 rows = self._connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part)
-                whole = ((key, blob) for key, blob in rows if isinstance(blob, bytes) and len(blob) == 4 * self._width)
-                found.update((key, np.frombuffer(blob, dtype="<f4")) for key, blob in whole)
+                for key, blob in rows:
+                    if isinstance(blob, bytes) and len(blob) == 4 * self._width:
+                        found.append(key)
+                        blobs.append(blob)
         except sqlite3.Error as error:
             raise self._failure(error) from error
-        return {key: vector for key, vector in found.items() if np.isfinite(vector).all()}
+        table = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(-1, self._width)
+        finite = np.isfinite(table).all(axis=1)
+        return {key: vector for key, vector, good in zip(found, table, finite, strict=True) if good}
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """Store `vectors` (len(keys), width) in one transaction."""

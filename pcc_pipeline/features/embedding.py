@@ -55,13 +55,11 @@ def embed(
     rows_of = np.bincount(positions, minlength=len(unique))
 
     table = np.empty((len(unique), SENTENCE_WIDTH), dtype=np.float32)
-    missing = []
-    for position, key in enumerate(keys):
-        if key in known:
-            table[position] = known[key]
-        else:
-            missing.append(position)
+    missing = [position for position, key in enumerate(keys) if key not in known]
     hits = len(unique) - len(missing)
+    if hits:
+        there = [position for position, key in enumerate(keys) if key in known]
+        table[there] = np.stack([known[keys[position]] for position in there])
     progress(int(rows_of.sum() - rows_of[missing].sum()))
 
     # Like lengths together waste the least padding; longest first, so that memory peaks at once and not at the end.

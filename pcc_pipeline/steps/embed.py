@@ -153,7 +153,11 @@ class _Writer:
         flat = pa.array(np.ascontiguousarray(vectors).ravel(), type=pa.float32())
         table = table.append_column(EMBEDDINGS, pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]))
         if self._parquet is None:
-            self._parquet = pq.ParquetWriter(self._path, table.schema)
+            # Vectors neither repeat nor shrink: a dictionary and compression would cost time for nothing.
+            columns = [name for name in table.column_names if name != EMBEDDINGS]
+            self._parquet = pq.ParquetWriter(
+                self._path, table.schema, use_dictionary=columns, compression=dict.fromkeys(columns, "snappy")
+            )
         try:
             self._parquet.write_table(table.cast(self._parquet.schema))
         except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
