@@ -23,6 +23,8 @@ from pcc_pipeline.errors import DataError
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pkl")
 # A batch of CSV ends at this many characters: 8,192 rows with vectors of 584 numbers would take some 400 MB on the way.
 _BATCH_CHARACTERS = 8_000_000
+# Python's own 8 KiB hold one line with 584 numbers.
+_BUFFER_BYTES = 2**18
 
 
 def read_batches(path: Path, batch_rows: int = 8192) -> Iterator[pd.DataFrame]:
@@ -90,7 +92,7 @@ def _read_csv(path: Path, batch_rows: int) -> Iterator[pd.DataFrame]:
     # The csv module and not pandas: pandas fills short lines up in silence, and its messages may quote a line.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
     zipped = path.name.lower().endswith(".gz")
-    with cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb") as file:
+    with cast(BinaryIO, gzip.open(path, "rb")) if zipped else path.open("rb", _BUFFER_BYTES) as file:
         rows = _checked_rows(csv_rows(_decoded(file, path)), path)
         header = next(rows, None)
         if header is None:

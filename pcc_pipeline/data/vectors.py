@@ -22,7 +22,7 @@ WIDTHS = (384, 584)
 _NOT_FINITE = "holds a number that is not finite"
 _NOT_NUMBERS = "not a list of numbers"
 # Arrow's cast fails as a whole: a block bounds what one bad row makes slow, and stays within the processor's cache.
-_BLOCK_ROWS = 32
+_BLOCK_ROWS = 128
 # Arrow's offsets are of 32 bits where that does, for half the memory to go through.
 _MAX_OFFSET = 2**31 - 1
 # Longer than any list of 584 numbers; the literal parser needs many times a string's size.

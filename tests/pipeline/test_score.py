@@ -205,7 +205,7 @@ def test_a_refusal_is_one_message_a_failed_run_and_a_line_in_the_log(name, reque
 # What loading the encoder takes, and a score of all the rows; each alone in its process.
 _LOADING = (
     "import pcc_pipeline.steps.score\nfrom pcc_pipeline.features.encoder import SentenceEncoder\n"
-    "SentenceEncoder().encode(['one text'])\n"
+    "SentenceEncoder(backend='auto').encode(['one text'])\n"
 )
 _SCORING = (
     "import sys; sys.path.insert(0, 'entrypoints'); import score, command_line as line\n"
