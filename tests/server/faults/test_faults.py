@@ -206,7 +206,9 @@ def test_an_account_that_expires_in_mid_run_loses_nothing(shell: Any, server: An
     assert made.status_code == 200, made.text
     requests.patch(f"{users}/update-admin", json={"username": name, "is_admin": True}, auth=admin, timeout=60)
     shell.environment |= {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": old}
-    process = shell.train(cases)
+    # Long enough for the server's workers to ask again for a password that they have checked: see basic_auth.ini.
+    slower = "model.search_space={n_estimators:[900,910,920,930,940,950],max_depth:[4,5,6,7]}"
+    process = shell.train(cases, "--set", slower)
     shell.wait_for(lambda: shell.step("trial"), process)
     changed = {"username": name, "password": new}
     requests.patch(f"{users}/update-password", json=changed, auth=admin, timeout=60).raise_for_status()
