@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 ACTIVE := PATH="$(CURDIR)/$(BIN):$$PATH"
 EXPERIMENT ?= pcc-intent
 ARGS ?=
+# Test processes side by side.
+WORKERS ?= 2
 PORT ?= 5000
 STATE ?= outputs/server
 
@@ -28,7 +30,7 @@ run: $(VENV)/installed  ## train on the sample (or ARGS="-P data=cases.csv"): em
 	@echo "browse:    make ui"
 
 test: $(VENV)/installed  ## run all tests
-	@$(ACTIVE) $(BIN)/python -m pytest $(ARGS)
+	@$(ACTIVE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 check: $(VENV)/installed  ## format, lint, types and architecture
 	@$(BIN)/ruff format --check .
