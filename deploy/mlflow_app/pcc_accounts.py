@@ -13,6 +13,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import os
 import re
 import secrets
 import time
@@ -28,8 +29,14 @@ OPEN_PATH = "/health"
 # Parts of MLflow that this project has no use for, and that act on the server's machine or call out of it: the
 # assistant may run commands there for a browser on the same machine, the gateway passes requests on to others.
 SWITCHED_OFF = ("/ajax-api/3.0/mlflow/assistant", "/gateway/", "/ajax-api/2.0/mlflow/gateway-proxy")
-# Every page of the UI reads these two, which do nothing, and shows an error where they are refused.
-READ_BY_PAGES = ("/ajax-api/3.0/mlflow/assistant/config", "/ajax-api/3.0/mlflow/assistant/providers")
+# Pages of the UI read these, which do nothing here, and show an error where they are refused. The proxy answers with an
+# empty list for want of the address that create_app takes away.
+READ_BY_PAGES = (
+    "/ajax-api/3.0/mlflow/assistant/config",
+    "/ajax-api/3.0/mlflow/assistant/providers",
+    "/ajax-api/2.0/mlflow/gateway-proxy",
+)
+PROXY_ADDRESS = "MLFLOW_DEPLOYMENTS_TARGET"
 # A good name and password are not hashed again for this many seconds. Whoever is locked out in between reaches what
 # MLflow leaves open (static files) for so long, and nothing else: MLflow checks every other request itself.
 REMEMBERED_S, REMEMBERED = 60.0, 1000
@@ -114,6 +121,7 @@ def _name_and_password(header: bytes | None) -> tuple[str, str] | None:
 
 def create_app() -> Door:
     """What MLflow starts in each worker."""
+    os.environ.pop(PROXY_ADDRESS, None)
     from mlflow.server import auth
 
     return Door(auth.create_app(), auth.store.authenticate_user)

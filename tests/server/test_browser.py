@@ -113,8 +113,11 @@ def page(server: Any, browser: Any, reader: tuple[str, str]) -> Iterator[Any]:
     )
     opened = context.new_page()
     opened.set_default_timeout(PATIENCE_MS)
+    refused: list[str] = []
+    opened.on("response", lambda reply: refused.append(reply.url) if reply.status in (403, 404, 500) else None)
     yield opened
     context.close()
+    assert refused == [], "the person saw an error"
 
 
 def test_who_does_not_log_in_sees_nothing(browser: Any, server: Any) -> None:

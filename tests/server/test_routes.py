@@ -154,7 +154,7 @@ def test_a_page_of_another_site_cannot_change_anything(server: Any, ask: Ask) ->
         ("GET", "/ajax-api/3.0/mlflow/assistant/providers/ollama/health"),
         ("POST", "/ajax-api/3.0/mlflow/assistant/message"),
         ("POST", "/gateway/mlflow/v1/chat/completions"),
-        ("GET", "/ajax-api/2.0/mlflow/gateway-proxy"),
+        ("POST", "/ajax-api/2.0/mlflow/gateway-proxy"),
     ],
 )
 def test_what_acts_on_the_servers_machine_or_calls_out_of_it_is_switched_off(
