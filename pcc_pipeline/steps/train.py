@@ -82,6 +82,8 @@ def run(params: Params) -> TrainOutcome:
         quality = duplicates(dataset.texts, list(dataset.labels), list(dataset.case_ids))
         sides = assign(dataset, params, test_file)
         rows, _ = rows_of(dataset, params, encoder, "vectors")
+        if dataset.vectors is None:
+            opened.log(payloads.Tags({"pcc.encoder_backend": encoder.backend}))
         return _train(params, dataset, rows, sides, quality, encoder, version, opened)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,6 +189,7 @@ def test_the_version_is_registered_with_alias_and_tags(store, tree) -> None:
     assert version.run_id == run.info.run_id
     for tag in ("pcc.version", "pcc.data_digest", "pcc.encoder_digest", "pcc.git_commit", "pcc.git_dirty"):
         assert version.tags[tag] == run.data.tags[tag]
+    assert re.fullmatch(r"(torch|openvino)-\w+", run.data.tags["pcc.encoder_backend"])
     assert len(version.tags["pcc.git_commit"]) == 40
     assert float(version.tags["metric.val/f1_macro"]) == pytest.approx(run.data.metrics["val/f1_macro"], abs=1e-6)
     assert tree["evaluate"].data.tags["pcc.version"] == run.data.tags["pcc.version"]
