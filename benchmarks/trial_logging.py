@@ -53,6 +53,8 @@ def _pair(rows: Messages, store: Any) -> tuple[float, float, str]:
 
     with _prepared(rows) as search, tempfile.TemporaryDirectory() as name, store(Path(name)) as address:
         mlflow.set_tracking_uri(address)
+        mlflow.set_experiment("logging")  # otherwise the last store's number is taken for this one's
+        search(lambda trial: None)  # reads the folds into memory
         without = search(lambda trial: None)
         with step_run("train") as run:
             begun = time.perf_counter()
