@@ -32,10 +32,17 @@ import psutil
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-# Beside this file, in a folder that is no package.
-from postgresql import ServerError, enters, number, plain, postgres_user, programs, succeed  # noqa: E402
-from processes import HOST, Process, any_port, descendants, is_free, status_of  # noqa: E402
-from tracking_server import faults_of_secrets, refusal  # noqa: E402
+from postgresql import (  # noqa: E402 # beside this file, in a folder that is no package: found by the line above
+    ServerError,
+    enters,
+    number,
+    plain,
+    postgres_user,
+    programs,
+    succeed,
+)
+from processes import HOST, Process, any_port, descendants, is_free, status_of  # noqa: E402 # the same
+from tracking_server import faults_of_secrets, refusal  # noqa: E402 # the same
 
 BUCKET = "pcc-server"
 PARTS = ("postgres", "emulator", "mlflow")
@@ -118,7 +125,7 @@ class LocalServer:
             try:
                 for part in PARTS:
                     self._start(part)
-            except BaseException:
+            except BaseException:  # an interruption too must not leave half a server
                 self._stop(PARTS)
                 raise
 

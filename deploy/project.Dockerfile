@@ -5,11 +5,11 @@
 FROM python:3.11.13-slim-bookworm
 # git tells the commit that a run was made from; libgomp1 is scikit-learn's and torch's.
 RUN apt-get update && apt-get install -y --no-install-recommends git libgomp1 && rm -rf /var/lib/apt/lists/*
-RUN useradd --uid 10001 --create-home pcc && install -d -o pcc /srv/project
+RUN useradd --uid 10001 --create-home pcc && install -d -o pcc /srv/project /opt/venv
 USER pcc
 WORKDIR /srv/project
-RUN python -m venv /home/pcc/venv
-ENV PATH=/home/pcc/venv/bin:$PATH PYTHONUNBUFFERED=1
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
 COPY --chown=pcc . .
 # PyPI's torch brings CUDA along; this index has the build without.
 ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu

@@ -15,6 +15,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 class Undelayed(H11Protocol):
     """uvicorn's own protocol with TCP_NODELAY; for `uvicorn --http pcc_connections:Undelayed`."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().connection_made(transport)

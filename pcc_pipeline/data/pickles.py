@@ -203,8 +203,7 @@ def load_frame(path: Path) -> pd.DataFrame:
             found = unpickler.load()
         except _Refused as error:
             raise DataError(f"The pickle was refused: it asks for {error}.", where=str(path), fix=_FIX) from None
-        except Exception:
-            # A damaged or forged pickle can raise anything, and its messages may quote values.
+        except Exception:  # a damaged or forged pickle can raise anything, and its messages may quote values
             raise DataError(
                 "The pickle cannot be read: it is damaged or holds more than a DataFrame.", where=str(path), fix=_FIX
             ) from None

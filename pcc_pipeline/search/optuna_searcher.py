@@ -101,7 +101,7 @@ class OptunaSearcher:
                 self._identify(dict(identity))
                 self._requeue_interrupted()
                 self._finished = self._load_finished()
-        except BaseException:
+        except BaseException:  # whatever ends it, an interruption too, the study must not stay owned
             self._owned.release()
             raise
         self.n_trials = max(n_iter, len(self._finished))

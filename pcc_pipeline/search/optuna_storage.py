@@ -82,7 +82,7 @@ def open_storage(place: StudyPlace) -> OwnedStorage:
     try:
         with storage_errors(place):
             storage = _journal(place, held) if place.journal is not None else _database(place, held)
-    except BaseException:
+    except BaseException:  # whatever ends it, an interruption too, the study must not stay owned
         held.close()
         raise
     return OwnedStorage(storage, held.close)

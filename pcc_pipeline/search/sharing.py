@@ -73,7 +73,7 @@ class SharedFile:
             self._file: Any = os.fdopen(os.memfd_create("pcc-shared"), "wb")
             path = f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
         else:
-            self._file = tempfile.NamedTemporaryFile(prefix="pcc-shared-")  # noqa: SIM115 - closed by close()
+            self._file = tempfile.NamedTemporaryFile(prefix="pcc-shared-")  # noqa: SIM115 # closed by close()
             path = self._file.name
         parts = []
         for part in (pickled, *(buffer.raw() for buffer in buffers)):

@@ -38,7 +38,7 @@ def monitored(path: Path, run_id: str) -> Iterator[Monitor]:
     started, began = datetime.now(UTC), time.perf_counter()
     try:
         yield monitor
-    except BaseException as error:
+    except BaseException as error:  # a run that was ended from outside has its line too; raised again below
         try:
             _append(path, _line(monitor, started, began, "failed", describe(error)))
         except StorageError as unwritten:

@@ -41,7 +41,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     def work() -> None:
         try:
             found.append(call())
-        except BaseException as error:
+        except BaseException as error:  # carried over to the thread that asked, which raises it
             raised.append(error)
 
     thread = Thread(target=work, daemon=True, name="pcc-within")
@@ -63,16 +63,16 @@ def status_of(error: BaseException) -> int | None:
         return None if error.__cause__ is None else status_of(error.__cause__)
     response = getattr(error, "response", None)
     if getattr(response, "status_code", None):
-        return int(response.status_code)  # type: ignore[union-attr]
+        return int(response.status_code)  # type: ignore[union-attr] # not None: it has a status
     if isinstance(error, RestException):
-        return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+        return int(error.get_http_status_code())  # type: ignore[no-untyped-call] # mlflow leaves it untyped
     if isinstance(error, MlflowException):
         text = str(error.message)
         if match := _CODE_IN_TEXT.search(text):
             return int(next(group for group in match.groups() if group))
         if any(words in text for words in _UNREACHED):
             return 503
-        return int(error.get_http_status_code())  # type: ignore[no-untyped-call]
+        return int(error.get_http_status_code())  # type: ignore[no-untyped-call] # mlflow leaves it untyped
     if type(error).__module__.startswith("google."):
         code = getattr(error, "code", None)
         if isinstance(code, int):
@@ -93,7 +93,7 @@ def reason_of(error: BaseException) -> str:
     chain: BaseException | None = error
     while chain is not None:
         if getattr(chain, "orig", None) is not None:
-            text = str(chain.orig)  # type: ignore[attr-defined]
+            text = str(chain.orig)  # type: ignore[attr-defined] # looked for in the line above
         chain = chain.__cause__ or chain.__context__
     return without_account(text.strip().split("\n", 1)[0])[:300] or type(error).__name__
 
@@ -122,9 +122,8 @@ def ask(path: str, method: str = "GET", *, timeout: float = 4, **arguments: Any)
     Raises:
         MlflowException: no answer.
     """
-    # mlflow leaves these two untyped.
-    account = get_default_host_creds(mlflow.get_tracking_uri())  # type: ignore[no-untyped-call]
-    return http_request(  # type: ignore[no-untyped-call]
+    account = get_default_host_creds(mlflow.get_tracking_uri())  # type: ignore[no-untyped-call] # mlflow's
+    return http_request(  # type: ignore[no-untyped-call] # mlflow's
         account, path, method, max_retries=0, timeout=timeout, raise_on_status=False, **arguments
     )
 

@@ -97,8 +97,7 @@ def demand_artifacts(location: str) -> None:
             where=shown,
             fix=_store_fix(location),
         ) from error
-    # What may come is as wide as MLflow's kinds of stores: this is the one place that asks them all the same question.
-    except Exception as error:
+    except Exception as error:  # as wide as MLflow's kinds of stores, all of which are asked here
         raise TrackingError(
             f"MLflow's artifact store takes no file: {reason_of(error)}",
             where=shown,
@@ -117,10 +116,10 @@ def _probe(location: str) -> None:
     with tempfile.TemporaryDirectory(prefix="pcc-") as folder:
         path = Path(folder) / _PROBE
         path.write_text(uuid.uuid4().hex, encoding="utf-8")
-        repository.log_artifact(str(path))  # type: ignore[no-untyped-call]
+        repository.log_artifact(str(path))  # type: ignore[no-untyped-call] # mlflow leaves it untyped
     try:
-        repository.delete_artifacts(_PROBE)  # type: ignore[no-untyped-call]
-    except Exception as error:
+        repository.delete_artifacts(_PROBE)  # type: ignore[no-untyped-call] # the same
+    except Exception as error:  # of any kind of store, as above
         # That a file can be written is what was asked. Who may write need not be allowed to delete: it then stays.
         logger.debug("the file %s stays in %s: %s", _PROBE, without_account(location), type(error).__name__)
 

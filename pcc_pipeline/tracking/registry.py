@@ -49,8 +49,7 @@ def asking(where: str) -> Iterator[None]:
     """
     try:
         yield
-    # What an artifact store's client raises is its own; `status_of` tells what is about MLflow at all.
-    except Exception as error:
+    except Exception as error:  # an artifact store's client raises its own; `status_of` tells what is about MLflow
         if isinstance(error, PccError) or status_of(error) is None:
             raise
         verb = "refused or did not answer" if isinstance(error, MlflowException) else "cannot be reached"

@@ -112,7 +112,7 @@ def remove(tree: Tree) -> None:
 def _permission() -> Iterator[None]:
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # of MLflow, requests or a bucket's client; all but 403 goes its way
         if status_of(error) != 403:
             raise
         raise TrackingError(
@@ -233,8 +233,7 @@ def _remove_files(place: str, owner: str) -> None:
     if owner not in place.split("/"):
         raise TrackingError("this folder is not its owner's alone, so it stays", where=f"{place} of {owner}")
     try:
-        get_artifact_repository(place).delete_artifacts()  # type: ignore[no-untyped-call]
-    except Exception as error:
-        # Such as one that an earlier removal emptied.
+        get_artifact_repository(place).delete_artifacts()  # type: ignore[no-untyped-call] # mlflow leaves it untyped
+    except Exception as error:  # of any kind of store; what an earlier removal emptied answers 404
         if getattr(getattr(error, "response", None), "status_code", None) != 404:
             raise

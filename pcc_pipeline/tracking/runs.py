@@ -132,7 +132,7 @@ def step_run(step: str, params: Configuration | None = None) -> Iterator[StepRun
                     MlflowClient().update_run(opened.run_id, name=step)
             with alive(run, at_hand) if outermost else nullcontext():
                 yield opened
-        except BaseException as error:
+        except BaseException as error:  # whatever leaves a step early closes its run; raised again below
             _close_failed(opened, error)
             raise
         _close(opened, wait=outermost)
@@ -172,7 +172,7 @@ def _leave(status: str) -> None:
     try:
         with brief_requests():
             mlflow.end_run(status)
-    except Exception as error:
+    except Exception as error:  # of any store; what is no outage goes its way
         if not is_outage(error):
             raise
 

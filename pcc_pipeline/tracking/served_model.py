@@ -122,8 +122,7 @@ def _read(folder: Path, name: str, listed: Mapping[str, str]) -> Any:
 
     try:
         return skops.io.loads(content, trusted=list(TRUSTED_TYPES))
-    except Exception as error:
-        # skops names the types that it refused; it quotes none of the file's data.
+    except Exception as error:  # of skops or of what it builds; it names refused types and quotes none of the data
         raise BundleError(f"{name} cannot be read: {error}") from error
 
 
@@ -268,7 +267,7 @@ def _keep_requests_out_of_error_replies(column: str) -> None:
     def quiet(*args: Any, **kwargs: Any) -> Any:
         try:
             return answer(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # any may quote the request
             refusal = _refusal(error, column)
         # Outside the handler, so that the first error, which quotes the request, is not chained to this one.
         raise refusal

@@ -99,7 +99,7 @@ def _start_once(writer: Writer, key: str, tags: dict[str, str], **arguments: Any
     try:
         with brief_requests():
             return mlflow.start_run(tags=tags, **arguments)
-    except Exception as error:
+    except Exception as error:  # of any store; what is no outage goes its way
         if not is_outage(error):
             raise
         logger.info("the start of a run got no answer; looking whether it was made")

@@ -68,7 +68,7 @@ class Writer:
             try:
                 self._carry_out(operation, files, again=False)
                 return
-            except Exception as error:
+            except Exception as error:  # `_note` raises what is no outage
                 self._note(error)
         self._journal.keep(operation, files)
         self._pending += 1
@@ -124,7 +124,7 @@ class Writer:
             if self._drain(None):
                 try:
                     return attempt()
-                except Exception as error:
+                except Exception as error:  # the same
                     self._note(error)
             left = deadline - time.monotonic()
             if left <= 0 or (self._error is not None and is_account(self._error)):
@@ -160,7 +160,7 @@ class Writer:
             try:
                 with brief_requests():
                     self._journal.carry_out(entry)
-            except Exception as error:
+            except Exception as error:  # `_note` raises what is no outage
                 self._note(error)
                 return False
             self._pending -= 1

@@ -309,7 +309,7 @@ def child(address, model, hook):
             sys.addaudithook(watch)
         publish(open_store(address), version, model["classifier"], model["lexical"], model["metadata"])
         os._exit(0)
-    except BaseException:
+    except BaseException:  # a forked child must never return into the test
         traceback.print_exc()
         os._exit(3)
 

@@ -53,7 +53,7 @@ def make(method: str, tmp_path: Path) -> Iterator[Make]:
         params = SearchParams(sampler=sampler or "tpe", **search)
         made.append(
             make_searcher(
-                kind,  # type: ignore[arg-type]
+                kind,
                 "LogisticRegression",
                 {"tol": 0.01, "C": 5.0},
                 SPACE,

@@ -72,7 +72,7 @@ class Served:
         assert status == 200, text
         rows = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))["predictions"]
         assert all(tuple(row) == COLUMNS for row in rows)
-        return rows  # type: ignore[no-any-return]
+        return rows
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "deploy"))
 
 from local_server import BUCKET, PARTS, LocalServer, ServerError, programs  # noqa: E402  (in the folder named above)
-from tracking_server import environment_of  # noqa: E402
+from tracking_server import environment_of  # noqa: E402  (the same)
 
 
 def absent(what: str) -> NoReturn:

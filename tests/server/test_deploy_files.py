@@ -18,7 +18,13 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 REPOSITORY = DEPLOY.parent
 sys.path.insert(0, str(DEPLOY))
 
-from tracking_server import NEEDED, SECRETS, command_of, environment_of, faults_of_secrets  # noqa: E402
+from tracking_server import (  # noqa: E402  (in the folder named above)
+    NEEDED,
+    SECRETS,
+    command_of,
+    environment_of,
+    faults_of_secrets,
+)
 
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]

@@ -53,7 +53,7 @@ def test_metadata_must_be_complete_and_json(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-class OwnEstimator(BaseEstimator):  # type: ignore[misc]
+class OwnEstimator(BaseEstimator):
     """No machine but this one has it."""
 
     classes_ = np.array(["a", "b"])
@@ -72,7 +72,7 @@ def test_a_model_the_downstream_cannot_use_is_refused(tmp_path: Path, monkeypatc
         publish(store, VERSION, LogisticRegression(), None, METADATA)
     monkeypatch.setattr(OwnEstimator, "__module__", "our_models")
     own = ModuleType("our_models")
-    own.OwnEstimator = OwnEstimator  # type: ignore[attr-defined]
+    own.OwnEstimator = OwnEstimator
     monkeypatch.setitem(sys.modules, "our_models", own)
     with pytest.raises(ModelError, match=r"our_models.OwnEstimator, which the downstream system does not have"):
         publish(store, VERSION, OwnEstimator(), None, METADATA)
