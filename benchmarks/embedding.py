@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.real_data import FOLDER
 from pcc_pipeline.features.cache import EmbeddingCache
 from pcc_pipeline.features.embedding import embed
 from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder
 from pcc_pipeline.features.probe import lowest_cosine
 
 Pair = Callable[[], tuple[float, float, str]]
-DATA = Path(__file__).parents[2] / "shared" / "data"
 _TEXTS, _TIMES, _NEW_SHARE = 1_500, 6, 0.01
 
 
 def pairs() -> Iterator[tuple[str, Pair]]:
     """Real messages; a set that is not there is left out, with a line that says so."""
-    bank, support = DATA / "banking77" / "train.parquet", DATA / "pcc_bitext" / "train.parquet"
+    bank, support = FOLDER / "banking77" / "train.parquet", FOLDER / "pcc_bitext" / "train.parquet"
     if bank.is_file():
         texts = list(pd.read_parquet(bank)["text"].unique())
         yield f"embedding {len(texts):,} different texts, no cache", lambda: _first_time(texts)

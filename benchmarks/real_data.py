@@ -13,7 +13,7 @@ from pcc_pipeline.features.cache import EmbeddingCache
 from pcc_pipeline.features.embedding import embed
 from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder
 
-_FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
+FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
 _LABEL = {"pcc_bitext": "pcc_intent"}
 
 
@@ -32,7 +32,7 @@ def messages(name: str, n_rows: int | None = None, cache: Path | None = None) ->
     Args:
         cache: a folder that keeps the vectors for the next call.
     """
-    path = _FOLDER / name / "train.parquet"
+    path = FOLDER / name / "train.parquet"
     if not path.is_file():
         return None
     frame = pd.read_parquet(path)

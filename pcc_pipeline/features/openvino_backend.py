@@ -7,7 +7,6 @@ of one token count go through together. So nothing is padded, and a text's vecto
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.features.bert_folder import BertFolder, bert_folder
+from pcc_pipeline.features.imports import import_without
 from pcc_pipeline.features.token_batches import Positions, token_batches
 
 # A pass is that of `batch_size` texts of this many tokens; messages have about half of it, and the longest eight times.
@@ -34,7 +34,8 @@ class OpenVinoBackend:
     """
 
     def __init__(self, folder: Path, batch_size: int) -> None:
-        openvino = _import_openvino()
+        # `import openvino` alone would report the import over the network.
+        openvino = import_without("openvino", "openvino_telemetry")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         from tokenizers import Tokenizer
 
@@ -63,19 +64,6 @@ class OpenVinoBackend:
             self._queue.start_async({0: ids}, positions)
         self._queue.wait_all()
         return vectors
-
-
-def _import_openvino() -> Any:
-    """OpenVINO without its telemetry: `import openvino` alone would report the import over the network."""
-    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # None marks what is not to be had
-        try:
-            import openvino
-        finally:
-            del sys.modules["openvino_telemetry"]
-    import openvino
-
-    return openvino
 
 
 def _graph(parts: BertFolder) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.errors import PccError
 from pcc_pipeline.steps import embed, evaluate, promote, publishing, train
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import step_run
@@ -66,3 +67,7 @@ def _promote(params: Params, version: str) -> promote.PromoteOutcome | promote.P
         return promote.run(params, version, reason="promote=auto", data=params.data.path)
     except promote.PromotionRefusedError as refusal:
         return refusal
+    except PccError as error:
+        # Hours of training must not seem lost with it.
+        what = f"{error.what}\n  the training is done: {version}, evaluated and registered as challenger"
+        raise type(error)(what, where=error.where, fix=error.fix) from error

@@ -8,10 +8,8 @@ store, so that no file there can be changed unseen. `served_model` reads it.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import shutil
-import sys
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ import numpy as np
 
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder, file_sha256
+from pcc_pipeline.features.imports import import_without
 from pcc_pipeline.features.vectors import FULL_WIDTH, full_vectors
 from pcc_pipeline.tracking import served_model
 
@@ -109,7 +108,7 @@ def open_bundle(folder: Path, manifest_digest: str | None, where: str) -> Traine
     Raises:
         ModelError: the bundle is incomplete or was altered; the message names `where` it came from.
     """
-    _import_skops_without_torch()
+    _import_skops()
     try:
         bundle = served_model.read_bundle(folder, manifest_digest)
     except served_model.BundleError as error:
@@ -129,25 +128,19 @@ def open_bundle(folder: Path, manifest_digest: str | None, where: str) -> Traine
     )
 
 
-def _import_skops_without_torch() -> None:
+def _import_skops() -> Any:
     """skops imports every module of scikit-learn, and one of those imports torch: 190 MB and seconds for nothing."""
-    if "torch" in sys.modules:
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment] # None is how Python marks a module that is not to be had
-    try:
-        importlib.import_module("skops.io")
-    finally:
-        del sys.modules["torch"]
+    import sklearn.base  # noqa: F401 # first: SciPy asks for torch while it is imported, and stumbles over a hidden one
+
+    return import_without("skops.io", "torch")
 
 
 def _dump(part: Any, path: Path) -> None:
-    _import_skops_without_torch()
-    import skops.io
-
+    skops_io = _import_skops()
     # Without compression a forest takes several times the room.
-    skops.io.dump(part, path, compression=zipfile.ZIP_DEFLATED, compresslevel=6)
+    skops_io.dump(part, path, compression=zipfile.ZIP_DEFLATED, compresslevel=6)
     # Found now, at training, and not by whoever wants to serve the model.
-    if unknown := set(skops.io.get_untrusted_types(file=path)) - set(served_model.TRUSTED_TYPES):
+    if unknown := set(skops_io.get_untrusted_types(file=path)) - set(served_model.TRUSTED_TYPES):
         raise ModelError(
             f"the model holds types that the reader does not trust: {', '.join(sorted(unknown))}",
             where=path.name,

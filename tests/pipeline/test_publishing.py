@@ -14,6 +14,7 @@ import mlflow
 import numpy as np
 import pytest
 
+from pcc_pipeline.steps import train
 from pcc_pipeline.storage.objects import open_store
 from pcc_pipeline.storage.publication import greatest_version, load_published
 from pcc_pipeline.tracking.models import TrainedModel, load_trained_model
@@ -238,3 +239,25 @@ def test_main_promotes_on_its_own_only_if_asked_and_only_through_the_gates(comma
 def newest_pipeline(store: Any) -> str:
     runs = [run for run in store.runs() if run.data.tags.get("pcc.step") == "pipeline"]
     return str(max(runs, key=lambda run: run.info.start_time).info.run_id)
+
+
+def test_main_that_could_not_publish_says_that_the_training_is_done(
+    command: Any, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target takes the probe before the training, and a foreign folder stands in it when the champion comes."""
+    target = store.folder / "target"
+    begin = train.run
+
+    def then_block(params: Any) -> Any:
+        found = begin(params)
+        (target / "vendor").mkdir(parents=True)
+        (target / "vendor" / "file").write_bytes(b"x")
+        return found
+
+    monkeypatch.setattr(train, "run", then_block)
+    setting = ("--set", NO_GATES, "--set", f"registry.publish.target={target}")
+    done = command("main", "--search-method", "none", "--promote", "auto", *setting)
+    assert done.code == 1
+    assert "would take up the folder vendor before any new version" in done.err
+    assert f"the training is done: models:/{NAME}/1, evaluated and registered as challenger" in done.err
+    assert list(store.client.get_registered_model(NAME).aliases) == ["challenger"]
