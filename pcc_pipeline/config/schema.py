@@ -168,11 +168,8 @@ class Params(Section):
     @model_validator(mode="after")
     def _options_agree(self) -> Self:
         faults = []
-        if self.search.pruning and self.model.search_method != "optuna":
-            faults.append(
-                f"search.pruning=true needs model.search_method=optuna, not {self.model.search_method}: "
-                "only Optuna decides to stop a trial between folds"
-            )
+        if self.search.pruning and self.model.search_method == "none":
+            faults.append("search.pruning=true needs a model.search_method other than none: there is nothing to stop")
         if (self.search.study_name or self.search.storage) and self.model.search_method != "optuna":
             faults.append(
                 "search.study_name and search.storage need model.search_method=optuna: no other method has a study"

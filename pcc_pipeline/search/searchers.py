@@ -15,6 +15,7 @@ from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from pcc_pipeline.config.schema import SearchMethod, SearchParams
 from pcc_pipeline.errors import SearchError
+from pcc_pipeline.search.pruning import MedianRule
 from pcc_pipeline.search.spaces import Categorical, Dimension, Interval, Space, space_of
 from pcc_pipeline.search.trials import Candidate, Trial
 
@@ -67,14 +68,20 @@ class Searcher(Protocol):
 
 
 class ListSearcher:
-    """A search without memory: goes through candidates that are known beforehand."""
+    """A search without memory: goes through candidates that are known beforehand.
+
+    Args:
+        pruning: stop trials between folds by `MedianRule`.
+    """
 
     adaptive = False
-    prunes = False
     study_name: str | None = None
 
-    def __init__(self, fixed: Mapping[str, Any], searched: Iterable[Mapping[str, Any]], n_trials: int) -> None:
-        self.n_trials = n_trials
+    def __init__(
+        self, fixed: Mapping[str, Any], searched: Iterable[Mapping[str, Any]], n_trials: int, pruning: bool = False
+    ) -> None:
+        self.n_trials, self.prunes = n_trials, pruning
+        self._rule = MedianRule()
         self._candidates: Iterator[Candidate] = (
             Candidate(number, {**fixed, **values}) for number, values in enumerate(itertools.islice(searched, n_trials))
         )
@@ -86,10 +93,10 @@ class ListSearcher:
         return next(self._candidates, None)
 
     def report(self, number: int, fold: int, score: float) -> bool:
-        return False
+        return self.prunes and self._rule.stops(number, score)
 
     def tell(self, trial: Trial) -> None:
-        return None
+        self._rule.ended(trial)
 
     def importances(self) -> dict[str, float] | None:
         return None
@@ -108,7 +115,7 @@ class FixedSearcher(ListSearcher):
 class GridSearcher(ListSearcher):
     """Every combination of choices and grid points, in the order of scikit-learn's ParameterGrid."""
 
-    def __init__(self, fixed: Mapping[str, Any], space: Space) -> None:
+    def __init__(self, fixed: Mapping[str, Any], space: Space, pruning: bool = False) -> None:
         if without := [name for name, dimension in space.items() if not dimension.points]:
             raise SearchError(
                 f"A grid search needs the points to try of {', '.join(without)}.",
@@ -116,15 +123,15 @@ class GridSearcher(ListSearcher):
                 fix="Add `grid: [...]` to the range, list choices, or set model.search_method to random or optuna.",
             )
         grid = ParameterGrid({name: list(dimension.points) for name, dimension in space.items()})
-        super().__init__(fixed, grid, len(grid))
+        super().__init__(fixed, grid, len(grid), pruning)
 
 
 class RandomSearcher(ListSearcher):
     """`n_iter` candidates drawn from the space, no two the same: fewer where the space holds fewer."""
 
-    def __init__(self, fixed: Mapping[str, Any], space: Space, n_iter: int, seed: int) -> None:
+    def __init__(self, fixed: Mapping[str, Any], space: Space, n_iter: int, seed: int, pruning: bool = False) -> None:
         n_trials = int(min(n_iter, math.prod(dimension.size for dimension in space.values())))
-        super().__init__(fixed, _draws(space, n_trials, seed), n_trials)
+        super().__init__(fixed, _draws(space, n_trials, seed), n_trials, pruning)
 
 
 def _draws(space: Space, n_trials: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -203,9 +210,9 @@ def make_searcher(
         return FixedSearcher(fixed)
     dimensions = space_of(family, space)
     if method == "grid":
-        return GridSearcher(fixed, dimensions)
+        return GridSearcher(fixed, dimensions, search.pruning)
     if method == "random":
-        return RandomSearcher(fixed, dimensions, n_iter, seed)
+        return RandomSearcher(fixed, dimensions, n_iter, seed, search.pruning)
     # Optuna takes a third of a second to import.
     from pcc_pipeline.search.optuna_searcher import OptunaSearcher
     from pcc_pipeline.search.optuna_storage import StudyPlace

@@ -258,6 +258,23 @@ class TestStudies:
         assert [t.score for t in outcome.trials] == [t.score for t in whole.trials]
 
 
+def test_where_pruning_is_allowed_hopeless_trials_end_after_two_folds_or_more(make: Make, method: str) -> None:
+    if method == "none":
+        assert not make().prunes
+        return
+    outcome = run(make(n_iter=20, pruning=True), n_folds=4)
+    pruned = [trial for trial in outcome.trials if trial.state == "pruned"]
+    assert pruned
+    assert {len(trial.fold_scores) for trial in pruned} <= {2, 3}
+    assert all(trial.score is None and trial.reason.startswith("pruned after fold") for trial in pruned)
+    assert [trial.state for trial in outcome.trials[:5]] == ["complete"] * 5
+    assert outcome.best.score == max(trial.score for trial in outcome.trials if trial.score is not None)
+
+
+def test_without_leave_no_trial_is_pruned(make: Make) -> None:
+    assert {trial.state for trial in run(make(), n_folds=4).trials} == {"complete"}
+
+
 _KILLED = """
 import math, sys, threading
 from pathlib import Path

@@ -187,7 +187,9 @@ BAD = {
     "no rows to train on": Bad(
         lambda: _set("data.test_size=0.9", "data.validation_size=0.2"), r"test_size 0\.9.*leave no rows to train on"
     ),
-    "pruning without optuna": Bad(lambda: _set("search.pruning=true"), r"pruning.*search_method=optuna"),
+    "pruning without a search": Bad(
+        lambda: _set("search.pruning=true", "model.search_method=none"), r"pruning.*search_method other than none"
+    ),
     "study without optuna": Bad(lambda: _set("search.study_name=mine"), r"study_name.*search_method=optuna"),
     "unknown model type": Bad(lambda: [*_good(), "--model-type", "XGBoost"], "'XGBoost'.*LogisticRegression.*Stacking"),
     "unknown hyperparameter": Bad(

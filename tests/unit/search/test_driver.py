@@ -131,13 +131,11 @@ def test_a_timeout_before_the_first_trial_says_so() -> None:
 
 def test_a_pruned_trial_ends_there_and_is_never_the_best() -> None:
     class Pruning(ListSearcher):
-        prunes = True
-
         def report(self, number: int, fold: int, score: float) -> bool:
             assert score == number + 5 * number + fold
             return number == 1
 
-    searcher = Pruning({}, [{"v": 0}, {"v": 6}, {"v": 12}], 3)
+    searcher = Pruning({}, [{"v": 0}, {"v": 6}, {"v": 12}], 3, pruning=True)
     outcome = run(plain, [], n_jobs=2, n_folds=3, searcher=searcher)
     pruned = outcome.trials[1]
     assert (pruned.state, pruned.score, len(pruned.fold_scores)) == ("pruned", None, 1)
