@@ -21,7 +21,12 @@ from pcc_pipeline.features.unique import unique_texts
 LEXICAL_WIDTH = 200
 
 
-def fit_lexical(
+def fit_lexical(texts: Sequence[str], **options: Any) -> Pipeline:
+    """The lexical half fitted on `texts`; options as those of `fit_transform_lexical`."""
+    return fit_transform_lexical(texts, **options)[0]
+
+
+def fit_transform_lexical(
     texts: Sequence[str],
     *,
     analyzer: str = "char_wb",
@@ -30,8 +35,11 @@ def fit_lexical(
     sublinear_tf: bool = True,
     components: int = LEXICAL_WIDTH,
     seed: int = 0,
-) -> Pipeline:
+) -> tuple[Pipeline, np.ndarray]:
     """Fit the lexical half on `texts`: a plain scikit-learn pipeline whose `transform` gives (n, 200).
+
+    Also the vectors of `texts` themselves, float32 (n, 200), as `lexical_vectors` would give them: the terms of a text
+    are hashed once for both.
 
     Where the corpus has fewer than `components` dimensions, or fewer than 200 are asked for, the last columns are
     zero, so that the width is always 200.
@@ -62,7 +70,8 @@ def fit_lexical(
     # Zero rows make the transform's last columns zero without a class of our own in the saved pipeline.
     padding = np.zeros((LEXICAL_WIDTH - rank, weights.shape[1]), dtype=np.float32)
     svd.components_ = np.vstack([svd.components_.astype(np.float32), padding])
-    return Pipeline([("hashing", hashing), ("tfidf", tfidf), ("used", used), ("svd", svd)])
+    fitted = Pipeline([("hashing", hashing), ("tfidf", tfidf), ("used", used), ("svd", svd)])
+    return fitted, np.asarray(svd.transform(weights), dtype=np.float32)
 
 
 def lexical_vectors(lexical: Any, texts: Sequence[str]) -> np.ndarray:

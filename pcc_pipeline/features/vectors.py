@@ -15,8 +15,17 @@ FULL_WIDTH = SENTENCE_WIDTH + LEXICAL_WIDTH
 
 
 def needs_lexical(vectors: np.ndarray) -> bool:
-    """Whether the lexical half is still to be added to `vectors` (n, 384 or 584)."""
-    return bool(vectors.shape[1] != FULL_WIDTH)
+    """Whether the lexical half is still to be added to `vectors` (n, 384 or 584).
+
+    Raises:
+        FeatureError: the width is neither.
+    """
+    if vectors.shape[1] not in (SENTENCE_WIDTH, FULL_WIDTH):
+        raise FeatureError(
+            f"expected vectors of {SENTENCE_WIDTH} or {FULL_WIDTH} numbers, got {vectors.shape[1]}",
+            fix="check the embeddings column of the data",
+        )
+    return bool(vectors.shape[1] == SENTENCE_WIDTH)
 
 
 def full_vectors(vectors: np.ndarray, lexical: Any | None, texts: Sequence[str]) -> np.ndarray:
@@ -32,11 +41,6 @@ def full_vectors(vectors: np.ndarray, lexical: Any | None, texts: Sequence[str])
     """
     if not needs_lexical(vectors):
         return vectors
-    if vectors.shape[1] != SENTENCE_WIDTH:
-        raise FeatureError(
-            f"expected vectors of {SENTENCE_WIDTH} or {FULL_WIDTH} numbers, got {vectors.shape[1]}",
-            fix="check the embeddings column of the data",
-        )
     if lexical is None:
         raise FeatureError(
             f"this model was trained on whole vectors of {FULL_WIDTH} numbers and has no lexical half, "

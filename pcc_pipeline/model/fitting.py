@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
 from pcc_pipeline.errors import ModelError
-from pcc_pipeline.features.lexical import fit_lexical
+from pcc_pipeline.features.lexical import fit_transform_lexical
 from pcc_pipeline.features.vectors import full_vectors, needs_lexical
 from pcc_pipeline.model.balance import balance
 from pcc_pipeline.model.builders import Task
@@ -39,7 +39,7 @@ class Recipe:
     Attributes:
         family: a key of `FAMILIES`.
         balance_method: as in `preprocessing.balance_method`.
-        lexical: keyword arguments of `fit_lexical` but the seed.
+        lexical: keyword arguments of `fit_transform_lexical` but the seed.
         seed: of the SVD, the sampler and the classifier.
         exact: leave every fit to scikit-learn's own solvers.
     """
@@ -78,8 +78,10 @@ class FittedModel:
 
 def prepare(rows: Rows, recipe: Recipe) -> PreparedRows:
     """Fit the lexical half on `rows` and balance them."""
-    lexical = fit_lexical(rows.texts, **recipe.lexical, seed=recipe.seed) if needs_lexical(rows.vectors) else None
-    vectors = full_vectors(rows.vectors, lexical, rows.texts)
+    lexical, vectors = None, rows.vectors
+    if needs_lexical(vectors):
+        lexical, half = fit_transform_lexical(rows.texts, **recipe.lexical, seed=recipe.seed)
+        vectors = np.hstack([vectors, half])
     return PreparedRows(lexical, *balance(vectors, rows.labels, recipe.balance_method, recipe.seed))
 
 

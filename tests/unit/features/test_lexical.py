@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pcc_pipeline.errors import FeatureError
-from pcc_pipeline.features.lexical import LEXICAL_WIDTH, fit_lexical, lexical_vectors
+from pcc_pipeline.features.lexical import LEXICAL_WIDTH, fit_lexical, fit_transform_lexical, lexical_vectors
 
 FEW = ["please delete my account", "stop the newsletters", "send me my data", "where is my parcel"]
 
@@ -32,6 +32,12 @@ def test_the_width_is_200_and_filled_where_the_corpus_is_large(texts: list[str])
     assert (vectors.shape, vectors.dtype) == ((len(texts), LEXICAL_WIDTH), np.float32)
     assert np.isfinite(vectors).all()
     assert (vectors.std(axis=0) > 0).all()
+
+
+def test_the_vectors_of_a_fit_are_those_of_a_later_transform(texts: list[str]) -> None:
+    some = [*texts[:300], texts[0]]
+    lexical, vectors = fit_transform_lexical(some, seed=3)
+    np.testing.assert_array_equal(vectors, lexical_vectors(lexical, some))
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
