@@ -1,5 +1,5 @@
-"""Runs the benchmarks, prints one table, and writes it to benchmarks/RESULTS.md: ours, peer, how many times faster,
-and what shows that the work is the same.
+"""Runs the benchmarks, prints a table, and writes it to benchmarks/RESULTS.md: ours, peer, how many times faster, and
+what shows that the work is the same.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import platform
 import re
 import statistics
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import csv_vectors, embedding, l1_solver, random_search, start_up, trial_logging
+from benchmarks.comparison import Comparison
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 # What stands between these lines is written anew by each run; the rest of the file is written by hand.
@@ -36,29 +38,47 @@ _PACKAGES = ("scikit-learn", "imbalanced-learn", "sentence-transformers", "torch
 class Row:
     """One comparison: median seconds over the runs, and the spread of the ratio."""
 
-    name: str
+    comparison: Comparison
+    runs: int
     ours: float
-    peer: float
-    lowest: float
-    highest: float
+    peer: float | None
+    ratios: tuple[float, ...]
     check: str
 
     @property
+    def name(self) -> str:
+        return f"{self.comparison.title} {self.comparison.size}".strip()
+
+    @property
+    def ratio(self) -> str:
+        return "" if self.peer is None else _times(self.peer / self.ours)
+
+    @property
     def cells(self) -> tuple[str, ...]:
-        spread = f"{self.lowest:.1f} to {self.highest:.1f}"
-        return self.name, f"{self.ours:.2f}", f"{self.peer:.2f}", f"{self.peer / self.ours:.1f}", spread, self.check
+        spread = f"{_times(min(self.ratios))} to {_times(max(self.ratios))}" if len(self.ratios) > 1 else ""
+        goal = "" if self.comparison.goal is None else f"{self.comparison.goal:g}"
+        peer = "" if self.peer is None else f"{self.peer:.2f}"
+        return self.name, str(self.runs), f"{self.ours:.2f}", peer, self.ratio, spread, goal, self.check
 
 
-def compare(name: str, pair: Callable[[], tuple[float, float, str]], runs: int) -> Row:
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 2 else f"{ratio:.1f}"
+
+
+_HEAD = ("benchmark", "runs", "ours s", "peer s", "ratio", "lowest to highest", "goal", "check")
+
+
+def compare(comparison: Comparison, runs: int) -> Row:
     """Run a pair several times, ours and peer in turn."""
-    found = [pair() for _ in range(runs)]
-    ratios = [peer / ours for ours, peer, _ in found]
+    runs = min(runs, comparison.most_runs or runs)
+    found = [comparison.pair() for _ in range(runs)]
+    peers = [peer for _, peer, _ in found if peer is not None]
     return Row(
-        name,
+        comparison,
+        runs,
         statistics.median(ours for ours, _, _ in found),
-        statistics.median(peer for _, peer, _ in found),
-        min(ratios),
-        max(ratios),
+        statistics.median(peers) if peers else None,
+        tuple(peer / ours for ours, peer, _ in found if peer is not None),
         found[-1][2],
     )
 
@@ -66,36 +86,54 @@ def compare(name: str, pair: Callable[[], tuple[float, float, str]], runs: int) 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(_SUITES)}; default: all")
-    parser.add_argument("--runs", type=int, default=3, help="runs of each pair; the median is shown (default 3)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each pair, fewer of long ones (default 3)")
     given = parser.parse_args()
     if unknown := set(given.suites) - set(_SUITES):
         parser.error(f"no such suite: {', '.join(sorted(unknown))}")
-    rows = []
-    print(f"{'benchmark':<62}{'ours s':>9}{'peer s':>9}{'ratio':>7}  {'lowest to highest':<20}check")
+    begun, rows = time.perf_counter(), []
+    print(_line(_HEAD))
     for suite in given.suites or _SUITES:
-        for name, pair in _SUITES[suite].pairs():
-            rows.append(compare(name, pair, given.runs))
-            name, ours, peer, ratio, spread, check = rows[-1].cells
-            print(f"{name:<62}{ours:>9}{peer:>9}{ratio:>7}  {spread:<20}{check}", flush=True)
+        for comparison in _SUITES[suite].comparisons():
+            rows.append(compare(comparison, given.runs))
+            print(_line(rows[-1].cells), flush=True)
+    minutes = (time.perf_counter() - begun) / 60
+    print(f"{minutes:.1f} minutes")
     if not given.suites:
-        _write(rows, given.runs)
+        _write(rows, minutes)
         print(f"written to {_RESULTS.relative_to(Path.cwd()) if _RESULTS.is_relative_to(Path.cwd()) else _RESULTS}")
     return 0
 
 
-def _write(rows: list[Row], runs: int) -> None:
-    head = ("benchmark", "ours s", "peer s", "ratio", "lowest to highest", "check")
-    table = "\n".join(
-        f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *(row.cells for row in rows))
-    )
+def _line(cells: Sequence[str]) -> str:
+    name, runs, ours, peer, ratio, spread, goal, check = cells
+    return f"{name:<58}{runs:>5}{ours:>8}{peer:>8}{ratio:>7}  {spread:<18}{goal:>5}  {check}"
+
+
+def _write(rows: list[Row], minutes: float) -> None:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     told = (
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"{packages}. Medians of {runs} runs, ours and peer in turn."
+        f"{packages}. The whole took {minutes:.0f} minutes. Medians, ours and peer in turn."
     )
+    parts = [told, _table(_HEAD, [row.cells for row in rows]), "Growth with size, ours in seconds and the ratio:"]
+    parts.append(_table(("benchmark", "1x", "4x", "16x"), list(_growth(rows))))
     text = _RESULTS.read_text(encoding="utf-8") if _RESULTS.is_file() else f"{_BEGIN}\n{_END}\n"
-    made = f"{_BEGIN}\n{told}\n\n{table}\n{_END}"
+    made = "\n".join([_BEGIN, "\n\n".join(parts), _END])
     _RESULTS.write_text(re.sub(f"{_BEGIN}.*{_END}", lambda _: made, text, flags=re.DOTALL), encoding="utf-8")
+
+
+def _growth(rows: list[Row]) -> Iterator[tuple[str, ...]]:
+    for title in dict.fromkeys(row.comparison.title for row in rows if row.comparison.size):
+        sizes = {row.comparison.size: row for row in rows if row.comparison.title == title}
+        cells = [
+            f"{row.ours:.2f}{f', {row.ratio} times' if row.ratio else ''}" if (row := sizes.get(size)) else ""
+            for size in ("1x", "4x", "16x")
+        ]
+        yield title, *cells
+
+
+def _table(head: Sequence[str], lines: list[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ("---",) * len(head), *lines))
 
 
 def _processor() -> str:

@@ -5,31 +5,36 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.comparison import Comparison
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.data.vectors import parse_vectors
 
-Pair = Callable[[], tuple[float, float, str]]
 _ROWS, _WIDTH = 10_000, 584
+_GROWTH: list[tuple[int, Literal["1x", "4x", "16x"]]] = [(625, "1x"), (2_500, "4x"), (10_000, "16x")]
 
 
-def pairs() -> Iterator[tuple[str, Pair]]:
-    """10,000 rows."""
-    yield f"CSV with vectors, {_ROWS} x {_WIDTH}", _pair
+def comparisons() -> Iterator[Comparison]:
+    """10,000 rows, and from a sixteenth of them up."""
+    yield Comparison(f"CSV with vectors, {_ROWS:,} x {_WIDTH}", partial(_pair, _ROWS), 3)
+    for rows, size in _GROWTH:
+        yield Comparison(f"CSV with vectors, from {_GROWTH[0][0]} rows", partial(_pair, rows), size=size)
 
 
-def _pair() -> tuple[float, float, str]:
+def _pair(n_rows: int) -> tuple[float, float, str]:
     random = np.random.default_rng(0)
-    vectors = random.normal(size=(_ROWS, _WIDTH)).astype(np.float32)
+    vectors = random.normal(size=(n_rows, _WIDTH)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vectors.csv"
         texts = [json.dumps(row) for row in vectors.astype(float).round(6).tolist()]
-        pd.DataFrame({"text": [f"message {number}" for number in range(_ROWS)], "embeddings": texts}).to_csv(path)
+        pd.DataFrame({"text": [f"message {number}" for number in range(n_rows)], "embeddings": texts}).to_csv(path)
         begun = time.perf_counter()
         ours = np.concatenate([parse_vectors(batch["embeddings"]).values for batch in read_batches(path)])
         between = time.perf_counter()

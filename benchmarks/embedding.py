@@ -7,37 +7,41 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.comparison import Comparison
 from benchmarks.real_data import FOLDER
 from pcc_pipeline.features.cache import EmbeddingCache
 from pcc_pipeline.features.embedding import embed
 from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder
 from pcc_pipeline.features.probe import lowest_cosine
 
-Pair = Callable[[], tuple[float, float, str]]
 _TEXTS, _TIMES, _NEW_SHARE = 1_500, 6, 0.01
+_GROWTH: list[tuple[int, Literal["1x", "4x", "16x"]]] = [(625, "1x"), (2_500, "4x"), (10_000, "16x")]
 
 
-def pairs() -> Iterator[tuple[str, Pair]]:
+def comparisons() -> Iterator[Comparison]:
     """Real messages; a set that is not there is left out, with a line that says so."""
     bank, support = FOLDER / "banking77" / "train.parquet", FOLDER / "pcc_bitext" / "train.parquet"
     if bank.is_file():
         texts = list(pd.read_parquet(bank)["text"].unique())
-        yield f"embedding {len(texts):,} different texts, no cache", lambda: _first_time(texts)
-        yield f"embedding {len(texts):,} texts again, 1 % new", lambda: _again(texts)
+        yield Comparison(f"embedding {len(texts):,} different texts, no cache", partial(_first_time, texts), 4)
+        yield Comparison(f"embedding {len(texts):,} texts again, 1 % new", partial(_again, texts), 50)
+        for part, size in _GROWTH:
+            title = f"embedding different texts, from {_GROWTH[0][0]}"
+            yield Comparison(title, partial(_first_time, texts[:part]), size=size)
     else:
         print(f"left out: embedding of different texts, since there is no {bank}")
     if support.is_file():
         different = pd.read_parquet(support)["text"].drop_duplicates().sample(_TEXTS, random_state=0)
         rows = list(pd.concat([different] * _TIMES).sample(frac=1, random_state=0))
-        yield f"embedding {len(rows):,} rows, each text six times", lambda: _first_time(rows)
+        yield Comparison(f"embedding {len(rows):,} rows, each text six times", partial(_first_time, rows), 18)
     else:
         print(f"left out: embedding of repeated texts, since there is no {support}")
 
@@ -58,16 +62,15 @@ def _peer() -> Any:
 
 def _first_time(texts: list[str]) -> tuple[float, float, str]:
     encoder = _ours()
-    peer = _peer()
     begun = time.perf_counter()
     ours, _ = embed(texts, encoder, None)
-    between = time.perf_counter()
-    theirs = peer.encode(texts)
-    return between - begun, time.perf_counter() - between, _check(ours, theirs)
+    seconds = time.perf_counter() - begun
+    peer_seconds, theirs = _encoded_by_peer(texts)
+    return seconds, peer_seconds, _check(ours, theirs)
 
 
 def _again(texts: list[str]) -> tuple[float, float, str]:
-    encoder, peer = _ours(), _peer()
+    encoder = _ours()
     known = texts[: -round(len(texts) * _NEW_SHARE)]
     with tempfile.TemporaryDirectory() as folder:
         with EmbeddingCache(Path(folder), encoder.space, SENTENCE_WIDTH) as kept:
@@ -75,10 +78,16 @@ def _again(texts: list[str]) -> tuple[float, float, str]:
         begun = time.perf_counter()
         with EmbeddingCache(Path(folder), encoder.space, SENTENCE_WIDTH) as kept:
             ours, _ = embed(texts, encoder, kept)
-        between = time.perf_counter()
-    began = time.perf_counter()
-    theirs = peer.encode(texts)
-    return between - begun, time.perf_counter() - began, _check(ours, theirs)
+        seconds = time.perf_counter() - begun
+    peer_seconds, theirs = _encoded_by_peer(texts)
+    return seconds, peer_seconds, _check(ours, theirs)
+
+
+def _encoded_by_peer(texts: list[str]) -> tuple[float, np.ndarray]:
+    peer = _peer()
+    begun = time.perf_counter()
+    vectors = peer.encode(texts)
+    return time.perf_counter() - begun, np.asarray(vectors)
 
 
 def _check(ours: np.ndarray, theirs: np.ndarray) -> str:

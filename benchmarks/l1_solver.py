@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
+from benchmarks.comparison import Comparison
 from pcc_pipeline.data.sample import sample
 from pcc_pipeline.features.encoder import SentenceEncoder
 from pcc_pipeline.features.lexical import fit_lexical
@@ -15,10 +17,8 @@ from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
 from pcc_pipeline.model.fast_logistic import fit_fast
 
-Pair = Callable[[], tuple[float, float, str]]
 
-
-def pairs() -> Iterator[tuple[str, Pair]]:
+def comparisons() -> Iterator[Comparison]:
     """Two and four labels of the sample set, embedded by the real encoder."""
     frame = sample(2400)
     texts = list(frame["text"])
@@ -27,7 +27,7 @@ def pairs() -> Iterator[tuple[str, Pair]]:
     four = intents
     two = np.where(intents == "other", "other", "privacy").astype(object)
     for name, labels in (("2 labels", two), ("4 labels", four)):
-        yield f"l1 logistic regression, {len(texts)} rows, {name}", lambda labels=labels: _pair(vectors, labels)
+        yield Comparison(f"l1 logistic regression, {len(texts):,} rows, {name}", partial(_pair, vectors, labels))
 
 
 def _pair(vectors: np.ndarray, labels: np.ndarray) -> tuple[float, float, str]:

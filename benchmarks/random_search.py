@@ -18,16 +18,17 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from joblib.externals.loky import get_reusable_executor
 
+from benchmarks.comparison import Comparison
 from benchmarks.real_data import Messages, messages
 from pcc_pipeline.config.schema import PreprocessingParams
 from pcc_pipeline.data.quality import class_counts
@@ -40,7 +41,6 @@ from pcc_pipeline.search.searchers import RandomSearcher
 from pcc_pipeline.search.spaces import space_of
 from pcc_pipeline.search.workers import WorkerPool
 
-Pair = Callable[[], tuple[float, float, str]]
 Folds = list[tuple[np.ndarray, np.ndarray]]
 _SEED, _WORKERS = 42, 2
 
@@ -60,11 +60,13 @@ FULL = {
     "pcc_bitext": Setting("pcc_bitext", 10_000, 20, 5),
     "banking77": Setting("banking77", None, 8, 3),
 }
-# What `make bench` runs: minutes, not hours.
-_SHORT = [
-    FULL["sage_privacy_reviews"],
-    Setting("pcc_bitext", 1_500, 20, 5),
-    Setting("banking77", 1_540, 8, 3),
+# What `make bench` runs, with the ratio to be reached on the whole set: minutes, not hours.
+_SHORT = [(FULL["sage_privacy_reviews"], 4.0), (Setting("pcc_bitext", 1_000, 20, 5), None)]
+# The peer is left out of the largest: it takes a quarter of an hour.
+_GROWTH: list[tuple[int, Literal["1x", "4x", "16x"], bool]] = [
+    (625, "1x", True),
+    (2_500, "4x", True),
+    (10_000, "16x", False),
 ]
 
 
@@ -82,27 +84,33 @@ class Searched:
         return max(candidate["score"] for candidate in self.candidates)
 
 
-def pairs() -> Iterator[tuple[str, Pair]]:
+def comparisons() -> Iterator[Comparison]:
     """The three sets, those that are there, at sizes for `make bench`."""
-    for setting in _SHORT:
-        rows = messages(setting.name, setting.rows)
-        if rows is None:
-            print(f"random search, {setting.name}: skipped, the set is not beside the checkout", file=sys.stderr)
-            continue
-        title = f"search {setting.trials} x {setting.folds}, {setting.name}, {len(rows.texts)} rows"
-        yield title, lambda setting=setting, rows=rows: _pair(rows, setting)
+    for setting, goal in _SHORT:
+        if (rows := messages(setting.name, setting.rows)) is not None:
+            title = f"search {setting.trials} x {setting.folds}, {setting.name}, {len(rows.texts):,} rows"
+            yield Comparison(title, partial(_pair, rows, setting), goal, most_runs=1)
+    for n_rows, size, beside_peer in _GROWTH:
+        setting = Setting("banking77", n_rows, 8, 3)
+        if (rows := messages(setting.name, setting.rows)) is not None:
+            title = f"search {setting.trials} x {setting.folds}, {setting.name}, from {_GROWTH[0][0]} rows"
+            yield Comparison(title, partial(_pair, rows, setting, beside_peer), most_runs=1, size=size)
 
 
-def _pair(rows: Messages, setting: Setting) -> tuple[float, float, str]:
-    ours, peer = search_ours(rows, setting), search_peer(rows, setting)
-    return ours.wall, peer.wall, f"best {ours.best:.4f}, peer's {peer.best:.4f}"
+def _pair(rows: Messages, setting: Setting, beside_peer: bool = True) -> tuple[float, float | None, str]:
+    ours = search_ours(rows, setting)
+    check = f"folds {ours.phases['folds']:.1f} s, fits {ours.phases['trials']:.1f} s; best {ours.best:.4f}"
+    if not beside_peer:
+        return ours.wall, None, check
+    peer = search_peer(rows, setting)
+    return ours.wall, peer.wall, f"{check}, peer's {peer.best:.4f}"
 
 
 def search_ours(rows: Messages, setting: Setting, exact: bool = False) -> Searched:
     """The search of `pcc_pipeline.steps.searching`, less MLflow."""
     classes = np.unique(rows.labels)
     encoded = Rows(rows.texts, rows.vectors, np.searchsorted(classes, rows.labels))
-    recipe = Recipe("LogisticRegression", _balancing(rows), _lexical_options(), _SEED, exact)
+    recipe = Recipe("LogisticRegression", balancing(rows), lexical_options(), _SEED, exact)
     searcher = RandomSearcher({}, space_of("LogisticRegression", None), setting.trials, _SEED)
     folds = _folds(rows, setting)
     begun, worked = time.perf_counter(), _processor_seconds()
@@ -136,7 +144,7 @@ def search_peer(rows: Messages, setting: Setting) -> Searched:
     from sklearn.model_selection import RandomizedSearchCV
     from sklearn.multiclass import OneVsRestClassifier
 
-    options = _lexical_options()
+    options = lexical_options()
     hashing = HashingVectorizer(
         analyzer=options["analyzer"],
         ngram_range=options["ngram_range"],
@@ -158,7 +166,7 @@ def search_peer(rows: Messages, setting: Setting) -> Searched:
             ("lexical", Pipeline([("hashing", hashing), ("tfidf", tfidf), ("used", used), ("svd", svd)]), "text"),
         ]
     )
-    sampler = "passthrough" if _balancing(rows) == "none" else SMOTE(random_state=_SEED)
+    sampler = "passthrough" if balancing(rows) == "none" else SMOTE(random_state=_SEED)
     pipeline = Pipeline([("features", features), ("balance", sampler), ("classifier", LogisticRegression())])
     several = len(np.unique(rows.labels)) > 2
     searcher = RandomSearcher({}, space_of("LogisticRegression", None), setting.trials, _SEED)
@@ -210,11 +218,13 @@ def _folds(rows: Messages, setting: Setting) -> Folds:
     return cross_validation_folds(rows.labels, group_ids(rows.texts), setting.folds, True, _SEED)
 
 
-def _balancing(rows: Messages) -> str:
+def balancing(rows: Messages) -> str:
+    """The method that `train` would balance these rows by."""
     return PreprocessingParams().balance_for(class_counts(list(rows.labels)).imbalance)
 
 
-def _lexical_options() -> dict[str, Any]:
+def lexical_options() -> dict[str, Any]:
+    """Those of the shipped params.yaml."""
     options = PreprocessingParams()
     return {**options.tfidf.model_dump(), "components": options.svd_components}
 

@@ -10,28 +10,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.comparison import Comparison
 from pcc_pipeline.data.sample import sample
+from pcc_pipeline.features.encoder import SentenceEncoder
 
-Pair = Callable[[], tuple[float, float, str]]
 _PROJECT = Path(__file__).resolve().parents[1]
 _ROWS = 1_000
 
 
-def pairs() -> Iterator[tuple[str, Pair]]:
-    """1,000 rows of the sample with vectors."""
-    yield f"mlflow run -e train, {_ROWS:,} embedded rows, no search", _pair
+def comparisons() -> Iterator[Comparison]:
+    """1,000 rows of the sample with their vectors."""
+    yield Comparison(f"mlflow run -e train, {_ROWS:,} embedded rows, no search", _pair, 1)
 
 
 def _pair() -> tuple[float, float, str]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        vectors = np.random.default_rng(0).normal(size=(_ROWS, 384)).astype(np.float32)
-        sample(_ROWS).assign(embeddings=list(vectors)).to_parquet(folder / "rows.parquet")
+        rows = sample(_ROWS)
+        vectors = SentenceEncoder(backend="auto").encode(list(rows["text"]))
+        rows.assign(embeddings=list(vectors)).to_parquet(folder / "rows.parquet")
         (folder / "empty").mkdir()
         command = "name: empty\nentry_points:\n  main:\n    command: python -c pass\n"
         (folder / "empty" / "MLproject").write_text(command, encoding="utf-8")

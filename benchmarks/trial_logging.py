@@ -1,10 +1,16 @@
-"""What logging costs a search of 100 trials: the same search with every trial written to MLflow, and with none.
+"""What logging costs a search of 100 trials: processor seconds of the whole, and of the workers that score the trials.
 
-Once on SQLite, once on an MLflow server on this machine. "Ours" is with logging, "peer" without.
+Once on SQLite, once on an MLflow server on this machine. "Ours" is the workers', this process's and the server's
+seconds while trials are searched and logged, "peer" the workers' alone. Processor time and not the clock's: with all
+cores busy both have the same share, and the clock of a shared machine is not good for one part in twenty.
+
+Logging costs the same however long a trial takes, so its share falls with the rows:
+`python -m benchmarks.trial_logging --rows 10000`.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import subprocess
@@ -19,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
+from benchmarks.comparison import Comparison
+from benchmarks.random_search import balancing, lexical_options
 from benchmarks.real_data import Messages, messages
-from pcc_pipeline.config.schema import PreprocessingParams
 from pcc_pipeline.data.splits import cross_validation_folds, group_ids
 from pcc_pipeline.evaluation.metrics import objective, scores
 from pcc_pipeline.model.fitting import Recipe, Rows
@@ -31,18 +39,21 @@ from pcc_pipeline.search.searchers import RandomSearcher
 from pcc_pipeline.search.spaces import space_of
 from pcc_pipeline.search.workers import WorkerPool
 
-Pair = Callable[[], tuple[float, float, str]]
-_TRIALS, _FOLDS, _ROWS = 100, 5, 3_000
+_TRIALS, _FOLDS, _ROWS = 100, 5, 2_000
+# As the entry points set it: otherwise MLflow's client asks for each run again, to print its address.
+_QUIET = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
 
 
-def pairs() -> Iterator[tuple[str, Pair]]:
+def comparisons(n_rows: int = _ROWS) -> Iterator[Comparison]:
     """A part of pcc_bitext, if it is there."""
-    rows = messages("pcc_bitext", _ROWS)
+    rows = messages("pcc_bitext", n_rows)
     if rows is None:
         print("logging of trials: skipped, pcc_bitext is not beside the checkout", file=sys.stderr)
         return
-    yield f"{_TRIALS} trials logged, SQLite, {len(rows.texts):,} rows", lambda: _pair(rows, _database)
-    yield f"{_TRIALS} trials logged, local server, {len(rows.texts):,} rows", lambda: _pair(rows, _server)
+    os.environ[_QUIET] = "true"
+    for place, store in (("SQLite", _database), ("local server", _server)):
+        title = f"{_TRIALS} trials logged, {place}, {len(rows.texts):,} rows"
+        yield Comparison(title, partial(_pair, rows, store), 0.95, most_runs=1)
 
 
 def _pair(rows: Messages, store: Any) -> tuple[float, float, str]:
@@ -51,51 +62,54 @@ def _pair(rows: Messages, store: Any) -> tuple[float, float, str]:
     from pcc_pipeline.tracking.runs import step_run
     from pcc_pipeline.tracking.trials import TrialRuns
 
-    with _prepared(rows) as search, tempfile.TemporaryDirectory() as name, store(Path(name)) as address:
+    with _prepared(rows) as (search, workers), tempfile.TemporaryDirectory() as name, store(Path(name)) as place:
+        address, server = place
         mlflow.set_tracking_uri(address)
         mlflow.set_experiment("logging")  # otherwise the last store's number is taken for this one's
-        search(lambda trial: None)  # reads the folds into memory
-        without = search(lambda trial: None)
         with step_run("train") as run:
-            begun = time.perf_counter()
+            loggers, scorers = [psutil.Process(), *server], [psutil.Process(pid) for pid in workers]
+            begun = _seconds(loggers), _seconds(scorers), time.perf_counter()
             with TrialRuns(run, "f1_macro") as logged:
                 search(logged.log)
-            with_logging = time.perf_counter() - begun
-    return with_logging, without, f"logging adds {100 * (with_logging / without - 1):+.1f} %"
+            logging, scoring = _seconds(loggers) - begun[0], _seconds(scorers) - begun[1]
+            wall = time.perf_counter() - begun[2]
+    check = f"logging adds {100 * logging / scoring:.1f} %, {1000 * logging / _TRIALS:.0f} ms a trial; {wall:.1f} s"
+    return scoring + logging, scoring, check
+
+
+def _seconds(processes: list[psutil.Process]) -> float:
+    """Processor seconds so far."""
+    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
 
 
 @contextmanager
-def _prepared(rows: Messages) -> Iterator[Callable[[Any], float]]:
-    """Seconds of a search whose folds are prepared, given what to do with each trial."""
+def _prepared(rows: Messages) -> Iterator[tuple[Callable[[Any], None], list[int]]]:
+    """A search whose folds are prepared, given what to do with each trial, and its workers' process numbers."""
     classes = np.unique(rows.labels)
     encoded = Rows(rows.texts, rows.vectors, np.searchsorted(classes, rows.labels))
-    options = PreprocessingParams()
-    recipe = Recipe(
-        "LogisticRegression", "none", {**options.tfidf.model_dump(), "components": options.svd_components}, 42
-    )
+    recipe = Recipe("LogisticRegression", balancing(rows), lexical_options(), 42)
     folds = cross_validation_folds(rows.labels, group_ids(rows.texts), _FOLDS, True, 42)
+    before = {process.pid for process in psutil.Process().children()}
     with tempfile.TemporaryDirectory() as name, WorkerPool(2) as pool:
         scored = FoldObjective(Path(name), recipe, len(classes), partial(scores, positive=1))
         pool.run_all(
             prepare_fold, [(encoded, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)]
         )
 
-        def search(on_trial: Any) -> float:
+        def search(on_trial: Any) -> None:
             searcher = RandomSearcher({}, space_of("LogisticRegression", None), _TRIALS, 42)
-            begun = time.perf_counter()
             run_search(searcher, scored, _FOLDS, partial(objective, scoring="f1_macro"), pool, None, on_trial)
-            return time.perf_counter() - begun
 
-        yield search
-
-
-@contextmanager
-def _database(folder: Path) -> Iterator[str]:
-    yield f"sqlite:///{folder}/mlflow.db"
+        yield search, [process.pid for process in psutil.Process().children() if process.pid not in before]
 
 
 @contextmanager
-def _server(folder: Path) -> Iterator[str]:
+def _database(folder: Path) -> Iterator[tuple[str, list[psutil.Process]]]:
+    yield f"sqlite:///{folder}/mlflow.db", []
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[tuple[str, list[psutil.Process]]]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -109,7 +123,8 @@ def _server(folder: Path) -> Iterator[str]:
         while not _answers(port):
             assert server.poll() is None, "the server ended"
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        process = psutil.Process(server.pid)
+        yield f"http://127.0.0.1:{port}", [process, *process.children(recursive=True)]
     finally:
         server.terminate()
         server.wait(20)
@@ -121,3 +136,19 @@ def _answers(port: int) -> bool:
             return bool(reply.status == 200)
     except OSError:
         return False
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=_ROWS)
+    parser.add_argument("--runs", type=int, default=3)
+    given = parser.parse_args()
+    for comparison in comparisons(given.rows):
+        for _ in range(given.runs):
+            whole, workers, check = comparison.pair()
+            print(f"{comparison.title}: {whole:.1f} s of processor, {workers:.1f} s the workers'; {check}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""The benchmarks compare like with like: both sides get the same work and come to the same scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import __main__ as runner
+from benchmarks import csv_vectors, random_search
+from benchmarks.comparison import Comparison
+from benchmarks.real_data import Messages
+
+
+def rows_of(frame: pd.DataFrame, n: int) -> Messages:
+    """Messages whose vectors tell the labels apart, but not wholly."""
+    part = frame.head(n)
+    labels = part["intent"].to_numpy(object)
+    _, places = np.unique(labels, return_inverse=True)
+    noise = np.random.default_rng(0).normal(size=(n, 384))
+    noise[np.arange(n), places] += 3
+    vectors = (noise / np.linalg.norm(noise, axis=1, keepdims=True)).astype(np.float32)
+    return Messages(list(part["text"]), vectors, labels)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_both_sides_of_the_search_try_the_same_candidates_and_score_them_alike(sample_rows: pd.DataFrame) -> None:
+    rows, setting = rows_of(sample_rows, 240), random_search.Setting("made", None, 6, 2)
+    ours, peer = random_search.search_ours(rows, setting), random_search.search_peer(rows, setting)
+    names = ("C", "penalty", "solver")
+    assert [[one[name] for name in names] for one in ours.candidates] == [
+        [one[name] for name in names] for one in peer.candidates
+    ]
+    assert {one["solver"] for one in ours.candidates} == {"liblinear", "saga"}
+    for mine, theirs in zip(ours.candidates, peer.candidates, strict=True):
+        assert mine["score"] == pytest.approx(theirs["score"], abs=0.02), mine
+    assert ours.best == pytest.approx(peer.best, abs=0.01)
+
+
+def test_both_sides_read_the_same_numbers_from_a_csv() -> None:
+    ours, peer, check = csv_vectors._pair(40)
+    assert (check, ours > 0, peer > 0) == ("equal", True, True)
+
+
+def test_the_median_of_the_runs_is_shown_and_long_pairs_run_less_often() -> None:
+    taken = iter([(1.0, 8.0), (4.0, 8.0), (2.0, 8.0)])
+    row = runner.compare(Comparison("made", lambda: (*next(taken), "same"), goal=3), runs=3)
+    assert row.cells == ("made", "3", "2.00", "8.00", "4.0", "2.0 to 8.0", "3", "same")
+    row = runner.compare(Comparison("long", lambda: (2.0, None, ""), most_runs=1, size="4x"), runs=3)
+    assert row.cells == ("long 4x", "1", "2.00", "", "", "", "", "")
+
+
+def test_a_run_replaces_its_part_of_the_results_and_leaves_what_was_written_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "RESULTS.md"
+    results.write_text(f"above\n{runner._BEGIN}\nold\n{runner._END}\nbelow\n", encoding="utf-8")
+    monkeypatch.setattr(runner, "_RESULTS", results)
+    small = Comparison("made", lambda: (1.0, 2.5, "same"), size="1x")
+    large = Comparison("made", lambda: (4.0, None, ""), size="16x")
+    runner._write([runner.compare(small, 1), runner.compare(large, 1)], minutes=2)
+    text = results.read_text(encoding="utf-8")
+    assert text.startswith("above\n")
+    assert text.endswith("below\n")
+    assert "old" not in text
+    assert "| made | 1.00, 2.5 times |  | 4.00 |" in text
