@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 BackendChoice = Literal["auto", "torch", "openvino"]
 # The backend that the others are measured by, and the name under which its vectors are kept.
 REFERENCE = "torch-float32"
+# Where Linux tells what the processor can do, and its words for products of bfloat16: x86's two and ARM's.
+_PROCESSOR_FILE, _BFLOAT16 = Path("/proc/cpuinfo"), {"avx512_bf16", "amx_bf16", "bf16"}
 # Of the NVIDIA driver, of it under Windows' Linux, and of AMD's: torch is asked only where one is there, since its
 # import takes seconds.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
@@ -43,34 +45,36 @@ def choose(wanted: BackendChoice, folder: Path, digest: str, batch_size: int, ca
     one that does not is replaced by the reference, with a warning.
 
     Args:
-        wanted: auto takes half precision on a GPU, else OpenVINO where it is installed and knows the encoder's kind,
-            else the reference.
+        wanted: auto takes float16 on a GPU, else OpenVINO where it is installed and knows the encoder's kind, else
+            bfloat16 by torch where the processor has it, else the reference.
         cache_dir: where the probe's vectors of an encoder other than the bundled one are kept; None computes them anew.
 
     Raises:
         FeatureError: `wanted` is openvino, and it is not installed or does not know the encoder's kind.
     """
-    from pcc_pipeline.features.torch_backend import GpuBackend, TorchBackend
+    from pcc_pipeline.features.torch_backend import HalfBackend, TorchBackend
 
     candidate: Backend
     if wanted == "torch":
         return TorchBackend(folder, batch_size)
     if wanted == "auto" and _gpu_is_there():
-        candidate = GpuBackend(folder, batch_size)
-    else:
-        obstacle = _openvino_obstacle(folder)
-        if obstacle and wanted == "openvino":
-            raise FeatureError(
-                f"OpenVINO cannot run this encoder: {obstacle}",
-                where="preprocessing.backend: openvino",
-                fix="set preprocessing.backend to auto or torch, or mend what is said above",
-            )
-        if obstacle:
-            logger.info("encoder runs by %s; OpenVINO would be faster, but %s", REFERENCE, obstacle)
-            return TorchBackend(folder, batch_size)
+        candidate = HalfBackend(folder, batch_size, "cuda")
+    elif (obstacle := _openvino_obstacle(folder)) is None:
         from pcc_pipeline.features.openvino_backend import OpenVinoBackend
 
         candidate = OpenVinoBackend(folder, batch_size)
+    elif wanted == "openvino":
+        raise FeatureError(
+            f"OpenVINO cannot run this encoder: {obstacle}",
+            where="preprocessing.backend: openvino",
+            fix="set preprocessing.backend to auto or torch, or mend what is said above",
+        )
+    else:
+        logger.info("OpenVINO would run the encoder faster, but %s", obstacle)
+        if not _processor_has_bfloat16():
+            logger.info("encoder runs by %s", REFERENCE)
+            return TorchBackend(folder, batch_size)
+        candidate = HalfBackend(folder, batch_size, "cpu")
     expected = probe.reference(digest, cache_dir, lambda texts: TorchBackend(folder, batch_size).encode(texts))
     cosine = probe.lowest_cosine(candidate.encode(probe.TEXTS), expected)
     if cosine >= probe.LOWEST_COSINE:
@@ -93,6 +97,13 @@ def _openvino_obstacle(folder: Path) -> str | None:
     from pcc_pipeline.features.bert_folder import unknown_part
 
     return unknown_part(folder)
+
+
+def _processor_has_bfloat16() -> bool:
+    try:
+        return not _BFLOAT16.isdisjoint(_PROCESSOR_FILE.read_text(encoding="utf-8").split())
+    except OSError:
+        return False
 
 
 def _gpu_is_there() -> bool:

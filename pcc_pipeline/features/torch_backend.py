@@ -1,4 +1,4 @@
-"""The encoder by torch: sentence-transformers as it is, and half precision for a GPU."""
+"""The encoder by torch: sentence-transformers as it is, and 16 bits for a GPU or for a processor that has bfloat16."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from pcc_pipeline.features.backends import REFERENCE
 from pcc_pipeline.features.token_batches import token_batches
 
-# A pass on a GPU is that of `batch_size` texts of this many tokens: 32 of them fill the large ones.
-_TOKENS_PER_TEXT_ON_GPU = 1024
+# A pass is that of `batch_size` texts of this many tokens: on a GPU, 32 of them fill the large ones.
+_TOKENS_PER_TEXT = {"cuda": 1024, "cpu": 32}
 
 
 class TorchBackend:
@@ -39,22 +39,25 @@ class TorchBackend:
         return np.asarray(vectors, dtype=np.float32)
 
 
-class GpuBackend:
-    """Half precision in passes of bounded tokens; what goes to the GPU goes from pinned memory, while it computes.
+class HalfBackend:
+    """16-bit numbers in passes of bounded tokens.
+
+    A GPU computes in float16 throughout; what goes to it goes from pinned memory, while it computes. A processor
+    multiplies in bfloat16 and keeps weights and norms in float32, without which the vectors are not exact enough.
 
     Args:
         folder: a sentence-transformers model.
-        batch_size: work per forward pass, in texts of 1,024 tokens.
-        device: a GPU; the processor, in single precision, serves the tests.
+        batch_size: work per forward pass, in texts of 1,024 tokens on a GPU and of 32 on a processor.
+        device: cuda or cpu.
     """
 
-    def __init__(self, folder: Path, batch_size: int, device: str = "cuda") -> None:
+    def __init__(self, folder: Path, batch_size: int, device: str) -> None:
         self._model = _sentence_transformer(folder, device)
-        self._pinned = device != "cpu"
-        if self._pinned:
+        self._on_gpu = device == "cuda"
+        if self._on_gpu:
             self._model = self._model.half()
-        self._budget = batch_size * _TOKENS_PER_TEXT_ON_GPU
-        self.name = "torch-float16" if self._pinned else REFERENCE
+        self._budget = batch_size * _TOKENS_PER_TEXT[device]
+        self.name = "torch-float16" if self._on_gpu else "torch-bfloat16"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         import torch
@@ -63,8 +66,9 @@ class GpuBackend:
         tokens = encode([*texts], truncation=True, max_length=self._model.max_seq_length)["input_ids"]
         lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
         found: list[tuple[np.ndarray, Any]] = []
-        with torch.inference_mode():
-            for positions in token_batches(lengths, self._budget, equal=False):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=not self._on_gpu):
+            # A GPU would rather have padding than many small passes; a processor pays for each token.
+            for positions in token_batches(lengths, self._budget, equal=not self._on_gpu):
                 features = self._padded([tokens[position] for position in positions], encode.pad_token_id)
                 vectors = self._model(features)["sentence_embedding"].float()
                 found.append((positions, torch.nn.functional.normalize(vectors, dim=1)))
@@ -81,7 +85,7 @@ class GpuBackend:
         ids = torch.tensor([part + [padding] * (longest - len(part)) for part in tokens])
         mask = torch.tensor([[1] * len(part) + [0] * (longest - len(part)) for part in tokens])
         features = {"input_ids": ids, "attention_mask": mask}
-        if not self._pinned:
+        if not self._on_gpu:
             return features
         return {name: part.pin_memory().to(self._model.device, non_blocking=True) for name, part in features.items()}
 

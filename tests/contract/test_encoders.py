@@ -16,7 +16,7 @@ from pcc_pipeline.data.sample import sample
 from pcc_pipeline.features import probe
 from pcc_pipeline.features.backends import REFERENCE, Backend
 from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder
-from pcc_pipeline.features.torch_backend import GpuBackend, TorchBackend
+from pcc_pipeline.features.torch_backend import HalfBackend, TorchBackend
 
 
 def _openvino(folder: Path, batch_size: int) -> Backend:
@@ -30,8 +30,7 @@ def _openvino(folder: Path, batch_size: int) -> Backend:
 BACKENDS: dict[str, Callable[[Path, int], Backend]] = {
     "torch": TorchBackend,
     "openvino": _openvino,
-    # The batches of the GPU, on the processor and in single precision.
-    "gpu": lambda folder, batch_size: GpuBackend(folder, batch_size, device="cpu"),
+    "half": lambda folder, batch_size: HalfBackend(folder, batch_size, "cpu"),
 }
 TEXTS = [
     *probe.TEXTS,
@@ -98,10 +97,11 @@ def test_all_signs_beyond_what_the_encoder_reads_change_nothing(kind: str) -> No
 
 
 def test_its_name_says_by_what_and_how_exactly(kind: str) -> None:
-    library, _, precision = backend_of(kind).name.partition("-")
-    assert library in ("torch", "openvino")
-    assert precision in ("float32", "bfloat16", "float16")
-    assert kind == "openvino" or backend_of(kind).name == REFERENCE
+    name = backend_of(kind).name
+    if kind == "openvino":
+        assert name in ("openvino-float32", "openvino-bfloat16", "openvino-float16")
+    else:
+        assert name == {"torch": REFERENCE, "half": "torch-bfloat16"}[kind]
 
 
 @pytest.mark.parametrize("choice", ["auto", "torch"])

@@ -47,13 +47,32 @@ def test_auto_takes_openvino_and_says_so(folder: Path, caplog: pytest.LogCapture
     assert f"encoder runs by {chosen.name}; cosine to float32 on the probe at least 0.9999" in caplog.text
 
 
-def test_without_openvino_auto_takes_torch_and_says_why(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        ("flags : fpu avx512_bf16 sse", "torch-bfloat16"),
+        ("flags : fpu amx_bf16", "torch-bfloat16"),
+        ("Features : asimd bf16", "torch-bfloat16"),
+        ("flags : fpu avx512f", REFERENCE),
+        (None, REFERENCE),
+    ],
+)
+def test_without_openvino_auto_takes_torch_in_the_processors_best_precision_and_says_why(
+    flags: str | None,
+    name: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    assert choose("auto", folder, "0" * 64, 32, None).name == REFERENCE
-    assert "OpenVINO would be faster, but it is not installed (pip install" in caplog.text
+    monkeypatch.setattr(backends, "_PROCESSOR_FILE", tmp_path / "cpuinfo")
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(flags)
+    assert choose("auto", folder, SentenceEncoder().digest, 32, None).name == name
+    assert "OpenVINO would run the encoder faster, but it is not installed (pip install" in caplog.text
+    assert f"encoder runs by {name}" in caplog.text
     with pytest.raises(FeatureError, match=r"(?s)cannot run this encoder: it is not installed.*backend: openvino"):
         choose("openvino", folder, "0" * 64, 32, None)
 
