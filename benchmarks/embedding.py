@@ -35,7 +35,7 @@ def comparisons() -> Iterator[Comparison]:
         yield Comparison(f"embedding {len(texts):,} texts again, 1 % new", partial(_again, texts), 50)
         for part, size in _GROWTH:
             title = f"embedding different texts, from {_GROWTH[0][0]}"
-            yield Comparison(title, partial(_first_time, texts[:part]), size=size)
+            yield Comparison(title, partial(_first_time, texts[:part]), most_runs=1, size=size)
     else:
         print(f"left out: embedding of different texts, since there is no {bank}")
     if support.is_file():
