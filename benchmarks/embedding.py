@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,6 @@ from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder
 from pcc_pipeline.features.probe import lowest_cosine
 
 _TEXTS, _TIMES, _NEW_SHARE = 1_500, 6, 0.01
-_GROWTH: list[tuple[int, Literal["1x", "4x", "16x"]]] = [(625, "1x"), (2_500, "4x"), (10_000, "16x")]
 
 
 def comparisons() -> Iterator[Comparison]:
@@ -31,11 +30,10 @@ def comparisons() -> Iterator[Comparison]:
     bank, support = FOLDER / "banking77" / "train.parquet", FOLDER / "pcc_bitext" / "train.parquet"
     if bank.is_file():
         texts = list(pd.read_parquet(bank)["text"].unique())
-        yield Comparison(f"embedding {len(texts):,} different texts, no cache", partial(_first_time, texts), 4)
-        yield Comparison(f"embedding {len(texts):,} texts again, 1 % new", partial(_again, texts), 50)
-        for part, size in _GROWTH:
-            title = f"embedding different texts, from {_GROWTH[0][0]}"
-            yield Comparison(title, partial(_first_time, texts[:part]), most_runs=1, size=size)
+        for part, size, goal in ((625, "1x", None), (2_500, "4x", None), (len(texts), "16x", 4)):
+            title = f"embedding different texts, no cache, up to {len(texts):,}"
+            yield Comparison(title, partial(_first_time, texts[:part]), goal, size=size)
+        yield Comparison(f"embedding {len(texts):,} texts again, 1 % new", partial(_again, texts), 50, most_runs=1)
     else:
         print(f"left out: embedding of different texts, since there is no {bank}")
     if support.is_file():
