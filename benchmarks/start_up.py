@@ -48,8 +48,9 @@ def _pair() -> tuple[float, float, str]:
 
 
 def _run(folder: Path, project: str, *arguments: str) -> None:
+    # Another benchmark of this process may have left its experiment there, which `mlflow run` would take for an option.
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_EXPERIMENT")},
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
     }
