@@ -25,6 +25,7 @@ from optuna.trial import TrialState as OptunaState
 
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.search.optuna_storage import StudyPlace, open_storage, storage_errors
+from pcc_pipeline.search.pruning import FOLDS_FIRST, TRIALS_FIRST
 from pcc_pipeline.search.spaces import Categorical, Dimension, Interval, Space
 from pcc_pipeline.search.trials import Candidate, Trial, TrialState
 
@@ -250,7 +251,7 @@ class OptunaSearcher:
 
 
 def _pruner(pruning: bool) -> BasePruner:
-    return MedianPruner(n_startup_trials=5, n_warmup_steps=1) if pruning else NopPruner()
+    return MedianPruner(n_startup_trials=TRIALS_FIRST, n_warmup_steps=FOLDS_FIRST - 1) if pruning else NopPruner()
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

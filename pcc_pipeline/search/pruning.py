@@ -1,4 +1,4 @@
-"""When a search without a study stops a trial between folds: the rule of Optuna's MedianPruner, without Optuna."""
+"""When a search stops a trial between folds: the rule of Optuna's MedianPruner, for searches without Optuna."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TRIALS_FIRST, FOLDS_FIRST = 5, 2
 
 
 class MedianRule:
-    """A trial whose mean so far is below the median of the whole trials' means at the same fold is stopped."""
+    """A trial whose mean was never as high as the median of the whole trials' means at the same fold is stopped."""
 
     def __init__(self) -> None:
         self._means: dict[int, list[float]] = {}
