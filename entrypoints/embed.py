@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from command_line import parser_of, run
 
+DESCRIPTION = "Embed a file: the same rows with their sentence vectors, as Parquet."
 
-def step(params: Any, options: argparse.Namespace) -> Any:
-    from pcc_pipeline.steps import embed
 
+def step(embed: Any, params: Any, options: argparse.Namespace) -> Any:
     return embed.run(params)
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(parser_of(DESCRIPTION), "embed", step, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run(parser_of("Embed a file: the same rows with their sentence vectors, as Parquet."), step))
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from command_line import NOT_GIVEN, given, parser_of, run
@@ -18,11 +19,13 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def step(params: Any, options: argparse.Namespace) -> Any:
-    from pcc_pipeline.steps import evaluate
-
+def step(evaluate: Any, params: Any, options: argparse.Namespace) -> Any:
     return evaluate.run(params, given(options.model), given(options.data))
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(parser(), "evaluate", step, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run(parser(), step))
+    sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from command_line import choice, parser_of, run
@@ -18,11 +19,13 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def step(params: Any, options: argparse.Namespace) -> Any:
-    from pcc_pipeline.steps import pipeline
-
+def step(pipeline: Any, params: Any, options: argparse.Namespace) -> Any:
     return pipeline.run(params, promotion=choice("promote", options.promote, "auto", "never") == "auto")
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(parser(), "pipeline", step, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run(parser(), step))
+    sys.exit(main())

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from command_line import exit_code
+from command_line import exit_code, imports
 
 DESCRIPTION = "Look up, compare and export past runs and versions in MLflow; promote, roll back and publish versions."
 EPILOG = """\
@@ -154,11 +154,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
 
     def answer() -> str:
-        from pcc_pipeline.steps import manage
-
+        with imports():
+            manage, steps = (
+                importlib.import_module(f"pcc_pipeline.steps.{name}") for name in ("manage", options.module)
+            )
         params = manage.params_of(options.params_file, os.environ, demanded=options.module == "moves")
         asked = manage.Question(params, options.experiment, options.json)
-        steps = importlib.import_module(f"pcc_pipeline.steps.{options.module}")
         return str(options.call(steps, asked, options)).rstrip("\n")
 
     return exit_code(answer, debug=options.debug)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from command_line import NOT_GIVEN, exclusive, given, parser_of, run, switch
@@ -21,9 +22,7 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def step(params: Any, options: argparse.Namespace) -> Any:
-    from pcc_pipeline.steps import promote
-
+def step(promote: Any, params: Any, options: argparse.Namespace) -> Any:
     reason = given(options.reason) or ""
     rollback, force = switch("rollback", options.rollback), switch("force", options.force)
     if rollback:
@@ -32,5 +31,9 @@ def step(params: Any, options: argparse.Namespace) -> Any:
     return promote.run(params, given(options.model), reason=reason, force=force, data=given(options.data))
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(parser(), "promote", step, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run(parser(), step))
+    sys.exit(main())

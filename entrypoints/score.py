@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from command_line import NOT_GIVEN, given, parser_of, run
@@ -20,11 +21,13 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def step(params: Any, options: argparse.Namespace) -> Any:
-    from pcc_pipeline.steps import score
-
+def step(score: Any, params: Any, options: argparse.Namespace) -> Any:
     return score.run(params, given(options.model), given(options.output))
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return run(parser(), "score", step, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(run(parser(), step))
+    sys.exit(main())

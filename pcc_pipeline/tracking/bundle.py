@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.errors import ModelError
-from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder, file_sha256
+from pcc_pipeline.features.encoder import SENTENCE_WIDTH, bundled_folder, file_sha256, folder_digest
 from pcc_pipeline.features.imports import import_without
 from pcc_pipeline.features.vectors import FULL_WIDTH, full_vectors
 from pcc_pipeline.tracking import served_model
@@ -137,8 +137,8 @@ def _import_skops() -> Any:
 
 def _dump(part: Any, path: Path) -> None:
     skops_io = _import_skops()
-    # Without compression a forest takes several times the room.
-    skops_io.dump(part, path, compression=zipfile.ZIP_DEFLATED, compresslevel=6)
+    # Uncompressed, a forest takes several times the room; the highest levels take twice the time for a sixth less.
+    skops_io.dump(part, path, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
     # Found now, at training, and not by whoever wants to serve the model.
     if unknown := set(skops_io.get_untrusted_types(file=path)) - set(served_model.TRUSTED_TYPES):
         raise ModelError(
@@ -149,9 +149,9 @@ def _dump(part: Any, path: Path) -> None:
 
 
 def _copy_encoder(model: TrainedModel, encoder_folder: Path | None, target: Path) -> None:
-    bundled = SentenceEncoder().folder
+    bundled = bundled_folder()
     source = encoder_folder or bundled
-    if served_model.folder_digest(source) != model.encoder_digest:
+    if folder_digest(source) != model.encoder_digest:
         raise ModelError(
             f"the encoder {model.embedding_model} is not the one that the model's vectors were made with",
             where=str(source),

