@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.errors import ModelError
-from pcc_pipeline.features.encoder import SENTENCE_WIDTH, bundled_folder, file_sha256, folder_digest
+from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder, bundled_folder, file_sha256, folder_digest
 from pcc_pipeline.features.imports import import_without
 from pcc_pipeline.features.vectors import FULL_WIDTH, full_vectors
 from pcc_pipeline.tracking import served_model
@@ -149,18 +149,17 @@ def _dump(part: Any, path: Path) -> None:
 
 
 def _copy_encoder(model: TrainedModel, encoder_folder: Path | None, target: Path) -> None:
-    bundled = bundled_folder()
-    source = encoder_folder or bundled
-    if folder_digest(source) != model.encoder_digest:
+    digest = folder_digest(encoder_folder) if encoder_folder else SentenceEncoder().digest
+    if digest != model.encoder_digest:
         raise ModelError(
             f"the encoder {model.embedding_model} is not the one that the model's vectors were made with",
-            where=str(source),
+            where=str(encoder_folder or bundled_folder()),
             fix="embed the data and train again with one and the same preprocessing.embedding_model",
         )
-    if source.resolve() == bundled.resolve():
+    if encoder_folder is None or encoder_folder.resolve() == bundled_folder().resolve():
         return
-    for path in sorted(source.rglob("*")):
+    for path in sorted(encoder_folder.rglob("*")):
         if path.is_file() and path.suffix in served_model.ENCODER_FILES:
-            copy = target / path.relative_to(source)
+            copy = target / path.relative_to(encoder_folder)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
