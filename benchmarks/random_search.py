@@ -3,8 +3,8 @@
 Both sides get the same sentence vectors, candidates, folds, balancing and scoring, two worker processes, and solvers
 that may converge (max_iter 1000). Ours includes the preparation of the folds; neither includes a final fit.
 
-The peer is RandomizedSearchCV over an imbalanced-learn pipeline. It alone takes the better part of an hour on the
-largest set, so `make bench` runs a part of the rows, and the whole is
+The peer is RandomizedSearchCV over an imbalanced-learn pipeline. It alone takes over half an hour on the largest
+set, so `make bench` runs a part of the rows, and the whole is
 
     python -m benchmarks.random_search pcc_bitext --rows 10000
 """
@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing.context
 import os
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.backend.context import ctx_loky
 
 from benchmarks.comparison import Comparison
 from benchmarks.real_data import Messages, messages
@@ -194,7 +197,7 @@ def search_peer(rows: Messages, setting: Setting) -> Searched:
         random_state=_SEED,
     )
     begun, worked = time.perf_counter(), _processor_seconds()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _processes_of_joblib():
         warnings.simplefilter("ignore")
         search.fit(frame, rows.labels)
     wall = time.perf_counter() - begun
@@ -212,6 +215,20 @@ def search_peer(rows: Messages, setting: Setting) -> Searched:
             "seconds": float(found["mean_fit_time"][place] + found["mean_score_time"][place]) * setting.folds,
         }
     return Searched(wall, _processor_seconds() - worked, results)
+
+
+@contextmanager
+def _processes_of_joblib() -> Iterator[None]:
+    """joblib brings a loky of its own. Both tell multiprocessing to start workers their way, and the last one imported
+    wins: joblib then loses sight of the files that it shares with its workers, and says so in many tracebacks.
+    """
+    contexts: Any = vars(multiprocessing.context)["_concrete_contexts"]  # there is no public way
+    before = contexts["loky"]
+    contexts["loky"] = ctx_loky
+    try:
+        yield
+    finally:
+        contexts["loky"] = before
 
 
 def _folds(rows: Messages, setting: Setting) -> Folds:
