@@ -26,10 +26,7 @@ _PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxr
 _ENCODER = (
     "from pcc_pipeline.features.encoder import SentenceEncoder; SentenceEncoder(backend='auto').encode(['a text'])\n"
 )
-_EMBED = (
-    "import sys; sys.path.insert(0, 'entrypoints'); import embed, command_line as line\n"
-    "assert line.run(line.parser_of(''), embed.step, sys.argv[1:]) == 0\n"
-)
+_EMBED = "import sys; sys.path.insert(0, 'entrypoints'); import embed\nassert embed.main(sys.argv[1:]) == 0\n"
 
 
 def main() -> int:

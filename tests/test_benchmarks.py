@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import csv_vectors, random_search
+from benchmarks import csv_vectors, embed_memory, random_search
 from benchmarks.comparison import Comparison
 from benchmarks.real_data import Messages
 
@@ -43,6 +45,17 @@ def test_both_sides_of_the_search_try_the_same_candidates_and_score_them_alike(s
 def test_both_sides_read_the_same_numbers_from_a_csv() -> None:
     ours, peer, check = csv_vectors._pair(40)
     assert (check, ours > 0, peer > 0) == ("equal", True, True)
+
+
+def test_the_memory_of_embed_is_told_above_the_encoder_s(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["embed_memory", "--rows", "300"])
+    assert embed_memory.main() == 0
+    encoder, whole, above = (
+        int(found.replace(",", "")) for found in re.findall(r"([\d,]+) MB", capsys.readouterr().out)
+    )
+    assert (whole - encoder, 0 < above < 1_000) == (above, True)
 
 
 def test_the_median_of_the_runs_is_shown_and_long_pairs_run_less_often() -> None:
