@@ -42,7 +42,7 @@ def warnings(
     if train is not None and (gap := train.scores["f1_macro"] - held_out.scores["f1_macro"]) > widest_gap:
         found.append(
             f"Macro F1 is {train.scores['f1_macro']:.3f} on {train.split} and {held_out.scores['f1_macro']:.3f} on "
-            f"{where}: the model has learnt its training rows by heart (gap {gap:.3f}, over {widest_gap}). Look at "
+            f"{where}: the model overfits its training rows (gap {gap:.3f}, over {widest_gap}). Look at "
             "stronger regularisation, a simpler classifier or more rows."
         )
     if held_out.unknown_labels:
