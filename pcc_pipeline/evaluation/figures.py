@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 # Above this many classes a number no longer fits its cell.
 _MOST_NUMBERED = 20
+# What each figure is called where there is nothing to draw.
+_TITLES = (
+    ("confusion_matrix", "Confusion matrix"),
+    ("confusion_matrix_normalised", "Confusion matrix, by true class"),
+    ("confused_pairs", "Most confused pairs"),
+    ("roc_curve", "ROC curve"),
+    ("precision_recall_curve", "Precision-recall curve"),
+    ("calibration_curve", "Calibration"),
+)
 
 
 def figures(
@@ -28,7 +37,7 @@ def figures(
 
     Args:
         y_true: class indices, shape (n,). Rows of labels unknown to the model (-1) have no place in these figures:
-            they are left out, and the titles' row counts say so.
+            they are left out, and the titles' row counts say so. Where no row is left, each figure says that.
         probabilities: shape (n, K).
         classes: K labels, in the order of the columns.
         positive: the class whose curves are drawn when K is 2.
@@ -40,13 +49,17 @@ def figures(
     Raises:
         ValueError, DataError, ModelError: as `metrics.check`.
     """
-    known = np.asarray(y_true) >= 0
-    y, given = check(np.asarray(y_true)[known], np.asarray(probabilities)[known])
+    every = np.asarray(y_true)
+    known = every >= 0
+    _, given = check(np.where(known, every, 0), probabilities)
+    y, given = every[known].astype(np.intp), given[known]
     names = [str(label) for label in classes]
     if len(names) != given.shape[1]:
         raise ValueError(f"expected a label for each of {given.shape[1]} columns, got {len(names)}")
     left_out = int((~known).sum())
     what = f"{split}, {y.size:,} rows" + (f" ({left_out:,} of unknown label left out)" if left_out else "")
+    if not y.size:
+        return {stem: note("No row has a label that the model knows.", f"{title}\n{what}") for stem, title in _TITLES}
     predicted = given.argmax(axis=1)
     return {
         "confusion_matrix": confusion_matrix(y, predicted, names, what),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,10 +39,14 @@ class EvaluateOutcome:
     @property
     def summary(self) -> list[str]:
         scores, (low, high) = self.test.scores, self.test.intervals["f1_macro"]
+        areas = ", ".join(
+            f"{name} {'not measured' if math.isnan(scores[key]) else f'{scores[key]:.4f}'}"
+            for name, key in (("ROC-AUC", "roc_auc"), ("PR-AUC", "pr_auc"))
+        )
         return [
             f"evaluated  {self.model_version} on {self.test.n_rows:,} test rows",
             f"           macro F1 {scores['f1_macro']:.4f} (95% interval {low:.4f} to {high:.4f}), "
-            f"accuracy {scores['accuracy']:.4f}, ROC-AUC {scores['roc_auc']:.4f}, PR-AUC {scores['pr_auc']:.4f}",
+            f"accuracy {scores['accuracy']:.4f}, {areas}",
             f"           predictions in {self.predictions}, all scores in {self.metrics}",
             *(f"warning    {warning}" for warning in self.warnings),
         ]

@@ -262,6 +262,26 @@ def test_evaluate_on_another_file(command, store) -> None:
     assert "60 test rows" in done.out
 
 
+@pytest.mark.parametrize(
+    ("labels", "accuracy"), [(["complaint", "praise"] * 4, 0.0), (["complaint"], 0.0), (["opt_out"] * 8, None)]
+)
+def test_a_file_is_evaluated_whatever_labels_its_rows_have(command, store, labels, accuracy) -> None:
+    """Labels that the model does not know are errors, all of them where all are unknown; so is a single class."""
+    other = sample(60, seed=99).iloc[: len(labels)].assign(intent=labels)
+    other.to_csv(store.folder / "strange.csv", index=False)
+    done = command("evaluate", "--test-data", "strange.csv")
+    assert done.code == 0, done.err
+    run = store.step("evaluate")
+    assert run.data.metrics["test/rows"] == len(labels)
+    assert "ROC-AUC not measured" in done.out
+    assert "test/roc_auc" not in run.data.metrics
+    assert {f"figures/{stem}.png" for stem in ("confusion_matrix", "calibration_curve")} <= store.files(run)
+    if accuracy is not None:
+        assert run.data.metrics["test/accuracy"] == run.data.metrics["test/f1_macro"] == accuracy
+        assert run.data.metrics["test/unknown_label_rows"] == len(labels)
+        assert f"{len(labels)} of {len(labels)} test rows have a label that the model does not know" in done.out
+
+
 def test_parquet_gives_what_csv_gave_and_nothing_is_encoded_twice(command, store, tree) -> None:
     """The same rows, options and seed: the same numbers to the last digit, in whichever format they come."""
     done = command("main", "--data", "cases.parquet", *RANDOM)

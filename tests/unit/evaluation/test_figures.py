@@ -122,7 +122,24 @@ def test_rows_of_unknown_labels_are_left_out_and_counted_in_the_title():
     y[:7] = -1
     assert "393 rows (7 of unknown label left out)" in figures(y, given, classes)["roc_curve"].axes[0].get_title()
     with pytest.raises(DataError, match=r"no rows to measure"):
-        figures(np.full(400, -1), given, classes)
+        figures(y[:0], given[:0], classes)
+
+
+def test_where_every_label_is_unknown_each_figure_says_so():
+    _, given, classes = sample(3)
+    found = figures(np.full(400, -1), given, classes)
+    assert list(found) == STEMS
+    for figure in found.values():
+        assert "0 rows (400 of unknown label left out)" in figure.axes[0].get_title()
+        assert figure.axes[0].texts[0].get_text() == "No row has a label that the model knows."
+        save(figure)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 77])
+def test_one_row_is_drawn(n_classes):
+    y, given, classes = sample(n_classes)
+    for figure in figures(y[:1], given[:1], classes).values():
+        save(figure)
 
 
 def test_a_split_with_one_class_is_drawn_with_a_note_for_the_curves():
