@@ -188,14 +188,11 @@ def _params(options: argparse.Namespace) -> Any:
 
     named = {name: given(getattr(options, name)) for name in _HELP}
     settings = [text for text in options.set if text != NOT_GIVEN]
-    params = resolve(Path(options.params_file), named, settings, os.environ)
-    _log_to_standard_error(params.logging.level)
-    return params
-
-
-def _log_to_standard_error(level: str) -> None:
+    # Before the file is read, which may have something to say.
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("pcc_pipeline").setLevel(level)
+    params = resolve(Path(options.params_file), named, settings, os.environ)
+    logging.getLogger("pcc_pipeline").setLevel(params.logging.level)
+    return params
 
 
 def _where_next() -> list[str]:

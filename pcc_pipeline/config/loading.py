@@ -6,6 +6,7 @@ Precedence: command line, then environment (`PCC_MODEL__CV_FOLDS=3` for `model.c
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
@@ -16,10 +17,13 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pcc_pipeline.config.older import translate
 from pcc_pipeline.config.schema import Params
 from pcc_pipeline.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "PCC_"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ def load_params(
 ) -> Params:
     """Read, merge and validate a configuration.
 
+    What a file of the older system says in other words is translated, with a warning in the log for each key.
+
     Args:
         path: a params.yaml, or None for the defaults alone.
         overrides: dotted key -> value, from named options; they win over `settings`.
@@ -66,7 +72,8 @@ def load_params(
     Raises:
         ConfigError: with every fault found, each with its dotted key, the value and the choices there are.
     """
-    document = _read(Path(path)) if path is not None else {}
+    older = translate(_read(Path(path)) if path is not None else {})
+    document = older.document
     faults: list[Fault] = []
     for source in (_from_environment(environment or {}), *(_from_setting(text) for text in settings)):
         for key, value in source.items():
@@ -102,6 +109,8 @@ def load_params(
             where=str(path or "defaults and overrides"),
             fix="mend them all and run again; params.yaml explains every option where it stands",
         )
+    for note in older.notes:
+        logger.warning("%s: %s", path, note)
     return params
 
 

@@ -271,43 +271,167 @@ def test_hyperparameters_that_clash_are_told() -> None:
 OLDER = """\
 data:
   path: cases.csv
-  schema: [text_length, word_count]
+  schema:
+    - {name: text, type: string}
+    - {name: intent, type: string}
+    - {name: case_id, type: string}
+    - {name: confidence, type: float}
+    - {name: timestamp, type: 'datetime64[ns]'}
+    - {name: text_length, type: int}
+    - {name: word_count, type: int64}
+    - {name: has_personal_info, type: int}
+    - {name: source_system, type: string}
+    - {name: embeddings, type: 'list<float>', required: false}
   stratify: true
   test_size: 0.25
-  random_state: 7
 preprocessing:
   embedding_model: all-MiniLM-L6-v2
   balance: true
   balance_method: SMOTE
 model:
   type: LogisticRegression
-  hyperparameters: {C: 10, penalty: l1, solver: liblinear, max_iter: 500}
-  search_method: random
-  n_iter: 15
+  hyperparameters: {C: 10, penalty: l2, solver: lbfgs, max_iter: 500, random_state: 7}
+  grid_search: true
   cross_val: true
   cv_folds: 4
   scoring: f1_weighted
 output:
-  predictions: out/predictions.parquet
-  metrics: out/metrics.json
-  monitoring_log: out/monitoring.jsonl
+  predictions: output/test_predictions.parquet
+  metrics: output/metrics.json
+  monitoring_log: output/monitoring.jsonl
 logging:
   level: INFO
 """
+OLDER_NOTES = [
+    "data.schema: read as a list of names: the file must have case_id, confidence, timestamp, text_length, word_count, "
+    "has_personal_info; optional: embeddings; left alone, as no columns of the data contract: source_system; types "
+    "are checked as the data contract has them; has_personal_info is true or false there, not int",
+    "model.grid_search: true is taken as model.search_method: grid",
+    "model.hyperparameters.random_state: 7 is taken as data.random_state, the seed of all",
+]
 
 
-def test_a_file_of_the_older_system_loads_whole(tmp_path: Path) -> None:
-    params = resolve(written(tmp_path, OLDER))
+def notes_of(caplog: pytest.LogCaptureFixture, path: Path) -> list[str]:
+    return [record.getMessage().removeprefix(f"{path}: ") for record in caplog.records]
+
+
+def test_a_file_of_the_older_system_loads_whole_and_says_what_it_changed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = written(tmp_path, OLDER)
+    params = resolve(path)
+    assert notes_of(caplog, path) == OLDER_NOTES
     assert (params.data.path, params.data.test_size, params.data.random_state) == ("cases.csv", 0.25, 7)
-    assert params.data.required_columns == ("text_length", "word_count")
-    assert (params.model.n_iter, params.model.cross_val, params.model.cv_folds) == (15, True, 4)
+    assert params.data.required_columns == (
+        "case_id",
+        "confidence",
+        "timestamp",
+        "text_length",
+        "word_count",
+        "has_personal_info",
+    )
+    assert (params.model.search_method, params.model.cross_val, params.model.cv_folds) == ("grid", True, 4)
+    assert params.model.hyperparameters == {"C": 10, "penalty": "l2", "solver": "lbfgs", "max_iter": 500}
     assert (params.model.scoring, params.preprocessing.balance_method) == ("f1_weighted", "SMOTE")
-    assert params.output.monitoring_log == "out/monitoring.jsonl"
+    assert params.output.predictions == "output/test_predictions.parquet"
+    assert params.output.monitoring_log == "output/monitoring.jsonl"
+
+
+def test_options_that_only_the_older_system_had_are_left_out_of_its_file_with_a_note(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = written(
+        tmp_path,
+        "model: {grid_search: false, cross_validation: 5, hyperparameters: {C: 1, class_weight: balanced, n_jobs: 2}}\n"
+        "output: {model: output/model.joblib}\ntraining: {epochs: 3}\n",
+    )
+    params = resolve(path)
+    assert (params.model.search_method, params.model.hyperparameters) == ("none", {"C": 1})
+    assert notes_of(caplog, path) == [
+        "model.grid_search: false is taken as model.search_method: none",
+        "model.hyperparameters.class_weight: balanced is left out: preprocessing.balance_method: class_weight weighs "
+        "the classes",
+        "model.hyperparameters.n_jobs: 2 is left out: search.n_jobs sets the worker processes",
+        "model.cross_validation is left out: there is no such option (is cross_val meant?)",
+        "output.model is left out: there is no such option (is model_dir meant?)",
+        "training is left out: there is no such option (is tracking meant?)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "seed", "method", "notes"),
+    [
+        (
+            "data: {random_state: 3}\nmodel: {hyperparameters: {random_state: 7}}",
+            3,
+            "random",
+            ["model.hyperparameters.random_state: 7 is left out: data.random_state, the seed of all, is 3"],
+        ),
+        (
+            "data: {random_state: 7}\nmodel: {hyperparameters: {random_state: 7}}",
+            7,
+            "random",
+            ["model.hyperparameters.random_state: 7 stands in data.random_state already, the seed of all"],
+        ),
+        (
+            "model: {hyperparameters: {random_state: null}, grid_search: null}",
+            42,
+            "random",
+            [
+                "model.grid_search: null says nothing and is left out",
+                "model.hyperparameters.random_state: null is left out: data.random_state is the seed of all",
+            ],
+        ),
+        (
+            "model: {grid_search: true, search_method: optuna}",
+            42,
+            "optuna",
+            ["model.grid_search: true is left out: model.search_method says optuna"],
+        ),
+    ],
+)
+def test_of_two_words_for_one_thing_todays_is_taken_and_the_older_one_is_noted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, seed: int, method: str, notes: list[str]
+) -> None:
+    path = written(tmp_path, text)
+    params = resolve(path)
+    assert (params.data.random_state, params.model.search_method) == (seed, method)
+    assert notes_of(caplog, path) == notes
+
+
+def test_what_the_command_line_says_wins_over_a_translated_word(tmp_path: Path) -> None:
+    path = written(tmp_path, OLDER)
+    params = resolve(path, {"search_method": "none"}, ["data.random_state=9"])
+    assert (params.model.search_method, params.data.random_state) == ("none", 9)
+
+
+@pytest.mark.parametrize("key", ["data.pathh", "model.hyperparameters.D", "model.serch_method", "modell"])
+def test_the_older_systems_leniency_reaches_no_file_of_today(tmp_path: Path, key: str) -> None:
+    """A seed among the hyperparameters is moved; that alone makes no unknown option pass."""
+    path = written(tmp_path, "model: {hyperparameters: {random_state: 7}}")
+    with pytest.raises(ConfigError, match=key):
+        resolve(path, {}, [f"{key}=1" if "." in key else f"{key}.x=1"])
+    section, _, option = key.partition(".")
+    text = f"{section}: {{{option or 'x'}: 1}}" if section != "model" else f"model: {{{option}: 1}}"
+    if "hyperparameters" not in key:
+        with pytest.raises(ConfigError, match=key):
+            resolve(written(tmp_path, text))
+    # And what is given beside an older file is given today.
+    with pytest.raises(ConfigError, match=key):
+        resolve(written(tmp_path, OLDER), {}, [f"{key}=1" if "." in key else f"{key}.x=1"])
+
+
+@pytest.mark.parametrize("text", ["model: {grid_search: 'perhaps'}", "data: {schema: [{nme: text}]}"])
+def test_an_older_option_without_sense_is_a_fault(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match=r"grid_search: no such option|data\.schema\.0"):
+        resolve(written(tmp_path, text))
 
 
 def test_the_older_penalty_becomes_the_ratio_that_scikit_learn_takes_now(tmp_path: Path) -> None:
     for penalty, ratio in (("l1", 1.0), ("l2", 0.0)):
-        model = resolve(written(tmp_path, OLDER.replace("penalty: l1", f"penalty: {penalty}"))).model
+        model = resolve(
+            written(tmp_path, OLDER.replace("penalty: l2, solver: lbfgs", f"penalty: {penalty}, solver: liblinear"))
+        ).model
         classifier = build_classifier(model.type, model.hyperparameters, Task(2, 0))
         assert (classifier.l1_ratio, classifier.C, classifier.max_iter) == (ratio, 10, 500)
 
