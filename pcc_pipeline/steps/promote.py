@@ -130,7 +130,7 @@ def _publish(params: Params, opened: StepRun, move: promotion.Move) -> tuple[Pub
             f"version {move.after} of {params.registry.model_name} is the champion now, but it was not published "
             f"everywhere: {error.what}",
             where=error.where,
-            fix="mend that, then: python entrypoints/manage_models.py publish",
+            fix=f"{error.fix or 'mend that'}; then: python entrypoints/manage_models.py publish",
         ) from error
 
 

@@ -15,6 +15,7 @@ from pcc_pipeline.storage.succession import check_writable, publish_newest
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.models import LoadedModel, load_trained_model
 from pcc_pipeline.tracking.promotion import CHAMPION
+from pcc_pipeline.tracking.publications import PublicationRecords
 from pcc_pipeline.tracking.registry import Resolved, find_alias, tag_version
 from pcc_pipeline.tracking.runs import StepRun, read_training_run, step_run
 
@@ -138,9 +139,10 @@ def _publish(params: Params, name: str, champion: Resolved) -> tuple[Publication
         "registered_version": champion.version,
     }
     found = []
+    records = PublicationRecords(name, str(champion.version))
     now = datetime.now(UTC)  # one name at all targets
     for target in targets(params):
         logger.info("publishing %s to %s", model.model_version, target)
-        found.append(publish_newest(open_store(target), model.classifier, model.lexical, metadata, now))
+        found.append(publish_newest(open_store(target), model.classifier, model.lexical, metadata, records, now))
     tag_version(name, str(champion.version), {"pcc.published": " ".join(each.address for each in found)})
     return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +30,15 @@ class ObjectStore(Protocol):
 
     def names(self, prefix: str = "") -> list[str]:
         """The names that start with `prefix`, sorted."""
+        ...
+
+    def folders(self, prefix: str = "") -> dict[str, str]:
+        """What a reader that goes by the names of folders finds at the top: each name that starts with `prefix`, and
+        what it is where it is no folder with files in it (`a link`, `a file`, `an empty folder`), else "".
+
+        Raises:
+            StorageError: it cannot be listed.
+        """
         ...
 
     def download(self, name: str, target: Path) -> None:
@@ -68,9 +78,24 @@ class FolderStore:
             found += [(Path(parent) / name).relative_to(self._folder).as_posix() for name in files]
         return sorted(name for name in found if name.startswith(prefix) and "/.partial-" not in f"/{name}")
 
+    def folders(self, prefix: str = "") -> dict[str, str]:
+        try:
+            with os.scandir(self._folder) as entries:
+                return {entry.name: _oddity(entry) for entry in entries if entry.name.startswith(prefix)}
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise _failure("list", self.address, error) from error
+
     def download(self, name: str, target: Path) -> None:
         try:
-            target.write_bytes(self._path(name).read_bytes())
+            # A link or a pipe, which others could have put here, would lead elsewhere or never end.
+            handle = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with os.fdopen(handle, "rb") as source:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise OSError(errno.EINVAL, "it is no regular file")
+                with target.open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
         except OSError as error:
             raise _failure("read", f"{self.address}/{name}", error) from error
 
@@ -130,6 +155,9 @@ class BucketStore:
             blobs = self._bucket.list_blobs(prefix=self._prefix + prefix, timeout=_TIMEOUT_SECONDS, retry=_retry())
             return sorted(blob.name.removeprefix(self._prefix) for blob in blobs)
 
+    def folders(self, prefix: str = "") -> dict[str, str]:
+        return {name.partition("/")[0]: "" for name in self.names(prefix) if "/" in name}
+
     def download(self, name: str, target: Path) -> None:
         with _bucket_errors("read", f"{self.address}/{name}"):
             self._bucket.blob(self._prefix + _inside(name, self.address)).download_to_filename(
@@ -168,6 +196,14 @@ class BucketStore:
         for found in self.names(f"{name}/"):
             with _bucket_errors("remove", f"{self.address}/{found}"), _gone_already():
                 self._bucket.blob(self._prefix + found).delete(timeout=_TIMEOUT_SECONDS, retry=_retry())
+
+
+def _oddity(entry: os.DirEntry[str]) -> str:
+    if entry.is_symlink():
+        return "a link"
+    if not entry.is_dir():
+        return "a file"
+    return "" if any(Path(entry.path).iterdir()) else "an empty folder"
 
 
 def _inside(name: str, address: str) -> str:

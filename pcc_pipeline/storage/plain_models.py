@@ -1,4 +1,7 @@
-"""Fitted models as joblib files that a machine with scikit-learn alone can load.
+"""Fitted models as joblib files that a machine with scikit-learn alone can load: written here, and never read.
+
+Loading such a file runs what it holds, and whoever can write to a target could have put it there. What is published
+is known again by its bytes alone.
 
 The bytes are made to depend on the model and not on the process that writes it: equal strings are written once
 (pickle goes by identity, which differs with what was imported before), and the padding inside the records of a
@@ -11,11 +14,9 @@ import gzip
 import io
 import pickle
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 from joblib.numpy_pickle import NumpyPickler
 
@@ -23,9 +24,6 @@ from pcc_pipeline.errors import ModelError, StorageError
 from pcc_pipeline.features.vectors import FULL_WIDTH
 
 _READABLE_THERE = ("joblib", "numpy", "scipy", "sklearn")
-# Vectors and texts on which two models are held against each other.
-_PROBES = np.random.default_rng(584).normal(size=(64, FULL_WIDTH)) / np.sqrt(FULL_WIDTH)
-_PROBE_TEXTS = ("Please delete my data.", "do not sell my information", "WHERE IS MY ORDER 12345?", "opt out", "x")
 
 
 def check_classifier(classifier: Any) -> None:
@@ -62,41 +60,6 @@ def write_plain(part: Any, path: Path) -> None:
             where=str(path),
             fix="see that there is space for temporary files, or point TMPDIR elsewhere",
         ) from error
-
-
-def read_plain(path: Path, where: str) -> Any:
-    """The estimator in a file whose digest was checked before.
-
-    Raises:
-        StorageError: this machine's packages cannot load it.
-    """
-    try:
-        return joblib.load(path)
-    except Exception as error:  # whatever the code of another version of scikit-learn raises
-        raise StorageError(
-            f"{path.name} cannot be loaded with the packages here: {type(error).__name__}",
-            where=where,
-            fix="install the scikit-learn that the model was trained with",
-        ) from error
-
-
-def alike(one: Any, other: Any) -> bool:
-    """Whether two classifiers give the same probabilities, or two lexical halves the same vectors."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a model from another version of scikit-learn
-        if one is None or other is None:
-            return one is other
-        if hasattr(one, "classes_") != hasattr(other, "classes_"):
-            return False
-        if not hasattr(one, "classes_"):
-            return _close(one.transform(_PROBE_TEXTS), other.transform(_PROBE_TEXTS))
-        same_labels = [str(label) for label in one.classes_] == [str(label) for label in other.classes_]
-        return same_labels and _close(one.predict_proba(_PROBES), other.predict_proba(_PROBES))
-
-
-def _close(one: Any, other: Any) -> bool:
-    left, right = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
-    return left.shape == right.shape and np.allclose(left, right, rtol=1e-6, atol=1e-9, equal_nan=True)
 
 
 def _reloaded(part: Any, name: str) -> Any:

@@ -22,33 +22,53 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.features.encoder import file_sha256
 from pcc_pipeline.storage.objects import ContentionError, ObjectStore
-from pcc_pipeline.storage.plain_models import alike, check_classifier, read_plain, write_plain
+from pcc_pipeline.storage.plain_models import check_classifier, write_plain
 from pcc_pipeline.storage.published import (
     FEATURES,
     METADATA,
     MODEL,
     Found,
     check_version,
+    fetch_published,
     find,
     greatest_version,
-    load_published,
     metadata_of,
     published_versions,
     scratch,
 )
 
-__all__ = ["READ_DOWNSTREAM", "Publication", "greatest_version", "load_published", "publish", "published_versions"]
+__all__ = [
+    "READ_DOWNSTREAM",
+    "Publication",
+    "Records",
+    "fetch_published",
+    "greatest_version",
+    "publish",
+    "published_versions",
+]
 
 logger = logging.getLogger(__name__)
 
 READ_DOWNSTREAM = ("model_version", "embedding_model", "trained_on", "classifier")
 # Seconds between looks at a version that another process is placing at this moment.
 _PATIENCE = (0.2, 0.5, 1.0, 2.0)
+
+
+class Records(Protocol):
+    """The digests of what was published, kept where who writes to a target cannot change them."""
+
+    def knows(self, digest: str) -> bool:
+        """Whether `add` was called with this digest of a metadata.json."""
+        ...
+
+    def add(self, digest: str, address: str) -> None:
+        """Keep the digest of the metadata.json that is about to be placed under `address`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -69,13 +89,18 @@ class Publication:
 
 
 def publish(
-    store: ObjectStore, version: str, classifier: Any, lexical: Any | None, metadata: Mapping[str, Any]
+    store: ObjectStore,
+    version: str,
+    classifier: Any,
+    lexical: Any | None,
+    metadata: Mapping[str, Any],
+    records: Records | None = None,
 ) -> Publication:
     """Publish a model as `version`; if the same model is published already, change nothing.
 
-    The same model means: the same files or, where other versions of the packages write other bytes, the same
-    probabilities and vectors; and the same metadata as far as the downstream system reads them. The metadata.json
-    that was written first stands.
+    What is there already is the same model if `records` know the digest of its metadata.json, or if its files are, byte
+    for byte, those that would be written now; and if the metadata agree as far as the downstream system reads them. The
+    metadata.json that was written first stands.
 
     Args:
         version: the folder's name. It differs from the model's own `model_version` where an older model is published
@@ -83,6 +108,7 @@ def publish(
         classifier: fitted, over 584 numbers.
         lexical: the fitted lexical half; None for a model that takes whole vectors.
         metadata: JSON values; `published_as` and `files` are added.
+        records: of this model; None where none are kept, so that only equal bytes count.
 
     Raises:
         StorageError: the target cannot be written, or holds another model, or altered files, under this version.
@@ -96,26 +122,30 @@ def publish(
             write_plain(part, folder / name)
         files = {name: file_sha256(folder / name) for name in parts}
         _write_metadata({**metadata, "published_as": version, "files": files}, folder / METADATA)
-        return _settled(store, version, folder, parts, metadata_of(folder / METADATA))
+        return _settled(store, version, folder, metadata_of(folder / METADATA), records)
 
 
 def _settled(
-    store: ObjectStore, version: str, folder: Path, parts: Mapping[str, Any], metadata: dict[str, Any]
+    store: ObjectStore, version: str, folder: Path, metadata: dict[str, Any], records: Records | None
 ) -> Publication:
     """Place what lies in `folder` unless it is there, and see that it is; others may do the same meanwhile."""
     placed = contended = completed = False
     for pause in (*_PATIENCE, 0.0):
         with scratch() as copy:
             found = find(store, version, copy)
-            if found.whole:
-                _refuse_another_model(found, copy, parts, metadata)
         if found.whole:
+            _refuse_another_model(found, metadata, records)
+            if records is not None:
+                records.add(found.digest, found.address)
             _clear_leftovers(store, version)
             return Publication(version, found.address, found.files, not placed, completed)
         if found.finished and not placed and not contended:
             raise found.refusal()
         if not found.finished:
             completed |= _reported_as_unfinished(found, metadata)
+            # Before it is there: so a publisher that dies in between leaves nothing that is unknown.
+            if records is not None:
+                records.add(file_sha256(folder / METADATA), found.address)
             try:
                 _place(store, version, folder, [*metadata["files"], METADATA])
                 placed = True
@@ -157,17 +187,21 @@ def _reported_as_unfinished(found: Found, metadata: Mapping[str, Any]) -> bool:
     return bool(found.names)
 
 
-def _refuse_another_model(found: Found, copy: Path, parts: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-    same = all(found.metadata.get(name) == metadata.get(name) for name in READ_DOWNSTREAM)
-    if same and found.files != metadata["files"]:
-        same = {*found.files} == {*parts} and all(
-            alike(read_plain(copy / name, found.where), part) for name, part in parts.items()
-        )
-    if not same:
+def _refuse_another_model(found: Found, metadata: Mapping[str, Any], records: Records | None) -> None:
+    if any(found.metadata.get(name) != metadata.get(name) for name in READ_DOWNSTREAM):
         raise StorageError(
             "another model is published under this version, and a published version is never overwritten",
             where=found.where,
             fix="publish this model under its own version",
+        )
+    known = records is not None and records.knows(found.digest)
+    if not known and found.files != metadata["files"]:
+        raise StorageError(
+            "what is published under this version is not what was published from here: its files are not those of the "
+            "model, and MLflow has no record of them",
+            where=found.where,
+            fix="do not load them: find out who wrote there, remove the folder, and publish again (so too where an "
+            "older pcc_pipeline published it with other packages, and kept no record)",
         )
 
 

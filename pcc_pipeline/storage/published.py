@@ -1,4 +1,7 @@
-"""Reading what is published: the reference listing, and models out of it, once every digest is right."""
+"""Reading what is published: the reference listing, and versions out of it, once every digest is right.
+
+Others may write to a target, so all that lies there is text and bytes to compare: no file is ever unpickled.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ from typing import Any
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.features.encoder import file_sha256
 from pcc_pipeline.storage.objects import ObjectStore
-from pcc_pipeline.storage.plain_models import read_plain
 
 logger = logging.getLogger(__name__)
 
@@ -36,21 +38,19 @@ def greatest_version(store: ObjectStore) -> str | None:
     return next((version for version in reversed(_version_names(store)) if _is_whole(store, version)), None)
 
 
-def load_published(store: ObjectStore, version: str) -> tuple[Any, Any | None, dict[str, Any]]:
-    """Classifier, lexical half (None for a model on whole vectors) and metadata, once every digest is right.
+def fetch_published(store: ObjectStore, version: str, folder: Path) -> dict[str, Any]:
+    """Put a version's files into `folder`, once every digest is right; returns its metadata. Nothing is loaded.
 
     Raises:
-        StorageError: there is no such version, it is unfinished or was altered, or cannot be loaded here.
+        StorageError: there is no such version, it is unfinished or was altered.
     """
     check_version(version)
-    with scratch() as folder:
-        found = find(store, version, folder)
-        if not found.names:
-            raise StorageError("there is no such published version", where=found.address, fix="check the name")
-        if not found.whole:
-            raise found.refusal()
-        lexical = read_plain(folder / FEATURES, found.where) if FEATURES in found.files else None
-        return read_plain(folder / MODEL, found.where), lexical, found.metadata
+    found = find(store, version, folder)
+    if not found.names:
+        raise StorageError("there is no such published version", where=found.address, fix="check the name")
+    if not found.whole:
+        raise found.refusal()
+    return found.metadata
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,15 @@ class Found:
     Attributes:
         names: of its objects.
         fault: why it is no published version; empty if it is one.
+        digest: SHA-256 of its metadata.json, which holds those of the other files and the name of the folder; so it
+            stands for the whole version.
     """
 
     address: str
     names: frozenset[str]
     fault: str
     metadata: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
 
     @property
     def whole(self) -> bool:
@@ -83,7 +86,8 @@ class Found:
     @property
     def where(self) -> str:
         run = self.metadata.get("run_id")
-        return f"{self.address} (run {run})" if run else self.address
+        # Whoever wrote the file chose it: only what looks like an id is repeated.
+        return f"{self.address} (run {run})" if re.fullmatch("[0-9a-f]{1,64}", str(run)) else self.address
 
     def refusal(self) -> StorageError:
         version = self.address.rpartition("/")[2]
@@ -108,20 +112,22 @@ def find(store: ObjectStore, version: str, folder: Path) -> Found:
     except ValueError as error:
         return Found(address, names, f"metadata.json {error}")
     files = metadata["files"]
+    if metadata.get("published_as", version) != version:
+        return Found(address, names, "its metadata.json belongs to another folder", metadata)
     if odd := sorted(names ^ {*files, METADATA}):
         return Found(address, names, f"its files are not those of metadata.json ({', '.join(odd)})", metadata)
     for name, digest in files.items():
         store.download(f"{version}/{name}", folder / name)
         if file_sha256(folder / name) != digest:
             return Found(address, names, f"{name} is not the file that metadata.json names", metadata)
-    return Found(address, names, "", metadata)
+    return Found(address, names, "", metadata, file_sha256(folder / METADATA))
 
 
 def metadata_of(path: Path) -> dict[str, Any]:
     """The content of a metadata.json; ValueError, continuing the words "metadata.json", if it is none."""
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError("is not JSON") from None
     files = metadata.get("files") if isinstance(metadata, dict) else None
     if not isinstance(files, dict) or MODEL not in files or not {*files} <= {MODEL, FEATURES}:
@@ -138,8 +144,8 @@ def _is_whole(store: ObjectStore, version: str) -> bool:
 
 
 def greatest_name(store: ObjectStore) -> str | None:
-    """The greatest folder that starts with `v`, whatever it is: a reader that checks nothing would take it up."""
-    return max((name.partition("/")[0] for name in store.names("v") if "/" in name), default=None)
+    """The greatest name that starts with `v`, whatever it is: a reader that checks nothing would take it up."""
+    return max(store.folders("v"), default=None)
 
 
 def _version_names(store: ObjectStore) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.storage.objects import ObjectStore
-from pcc_pipeline.storage.publication import Publication, publish
+from pcc_pipeline.storage.publication import Publication, Records, publish
 from pcc_pipeline.storage.published import check_version, find, greatest_name, scratch
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,12 @@ _ATTEMPTS = 3
 
 
 def publish_newest(
-    store: ObjectStore, classifier: Any, lexical: Any | None, metadata: Mapping[str, Any], now: datetime | None = None
+    store: ObjectStore,
+    classifier: Any,
+    lexical: Any | None,
+    metadata: Mapping[str, Any],
+    records: Records | None = None,
+    now: datetime | None = None,
 ) -> Publication:
     """Publish a model, unless it is the greatest already; arguments and errors as of `publication.publish`.
 
@@ -38,7 +43,7 @@ def publish_newest(
         before = greatest_name(store)
         name = _name_for(store, version, now or datetime.now(UTC))
         try:
-            return publish(store, name, classifier, lexical, metadata)
+            return publish(store, name, classifier, lexical, metadata, records)
         except StorageError:
             if attempt == _ATTEMPTS - 1 or greatest_name(store) == before:
                 raise
@@ -61,16 +66,23 @@ def check_writable(store: ObjectStore, version: str) -> None:
 
 
 def _name_for(store: ObjectStore, version: str, now: datetime) -> str:
-    greatest = greatest_name(store)
-    if greatest is None or version >= greatest:
+    entries = store.folders("v")
+    greatest = max(entries, default=None)
+    if greatest is None or version > greatest or (version == greatest and entries[greatest] in ("", "an empty folder")):
         return version
     after = _second_after(greatest, store.address)
+    address = f"{store.address}/{greatest}"
+    if entries[greatest]:
+        logger.warning("%s is %s, which the downstream system takes up until now", address, entries[greatest])
+        return max(now.astimezone(UTC), after).strftime(_FORM)
     with scratch() as folder:
         found = find(store, greatest, folder)
     if found.whole and found.metadata.get("model_version") == version:
         return greatest
     if found.finished and not found.whole:
         logger.warning("%s was altered after it was published: %s; find out who changed it", found.where, found.fault)
+    elif not found.finished:
+        logger.warning("%s was never wholly published, but the downstream system takes it up until now", address)
     return max(now.astimezone(UTC), after).strftime(_FORM)
 
 

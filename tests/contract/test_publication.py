@@ -8,15 +8,17 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 
-from pcc_pipeline.errors import StorageError
+from pcc_pipeline.errors import StorageError, TrackingError
 from pcc_pipeline.features.encoder import file_sha256
 from pcc_pipeline.features.lexical import fit_lexical
 from pcc_pipeline.model.builders import Task
@@ -24,8 +26,8 @@ from pcc_pipeline.model.families import build_classifier
 from pcc_pipeline.storage.objects import ObjectStore, open_store
 from pcc_pipeline.storage.publication import (
     Publication,
+    fetch_published,
     greatest_version,
-    load_published,
     publish,
     published_versions,
 )
@@ -87,6 +89,15 @@ def published(store: ObjectStore, model: Model, version: str = VERSION) -> Publi
     return publish(store, version, model.classifier, model.lexical, metadata(version))
 
 
+def fetched(store: ObjectStore, version: str) -> tuple[Any, Any | None, dict[str, Any]]:
+    """Classifier, lexical half and metadata of a version that this test published."""
+    with tempfile.TemporaryDirectory() as folder:
+        metadata = fetch_published(store, version, Path(folder))
+        parts = [Path(folder) / name for name in ("model.joblib", "features.joblib")]
+        classifier, lexical = (joblib.load(path) if path.exists() else None for path in parts)
+        return classifier, lexical, metadata
+
+
 def naive(store: ObjectStore) -> dict[str, set[str]]:
     """What a reader sees that takes every folder whose name starts with `v`, without looking at metadata.json."""
     seen: dict[str, set[str]] = {}
@@ -128,7 +139,7 @@ def test_a_version_is_three_files_and_its_metadata_hold_their_digests(
 
 def test_a_published_model_comes_back(store: ObjectStore, model: Model) -> None:
     found = published(store, model)
-    classifier, lexical, written = load_published(store, VERSION)
+    classifier, lexical, written = fetched(store, VERSION)
     expected = model.classifier.predict_proba(model.vectors)
     np.testing.assert_array_equal(classifier.predict_proba(model.vectors), expected)
     np.testing.assert_array_equal(lexical.transform(["delete record 7"]), model.lexical.transform(["delete record 7"]))
@@ -139,7 +150,7 @@ def test_a_model_on_whole_vectors_has_no_features_file(store: ObjectStore, model
     found = publish(store, VERSION, model.classifier, None, metadata())
     assert set(found.files) == {"model.joblib"}
     assert naive(store) == {VERSION: {"model.joblib", "metadata.json"}}
-    assert load_published(store, VERSION)[1] is None
+    assert fetched(store, VERSION)[1] is None
 
 
 READER = """
@@ -186,11 +197,13 @@ def test_another_model_under_a_published_version_is_refused(
 ) -> None:
     published(store, model)
     before = everything(store, tmp_path)
-    with pytest.raises(StorageError, match=r"(?s)never overwritten.*where: .*v20260301_120000 \(run 4f2a\)"):
+    with pytest.raises(StorageError, match=r"(?s)is not what was published.*where: .*v20260301_120000 \(run 4f2a\)"):
         published(store, other_model)
-    with pytest.raises(StorageError, match="another model is published under this version"):
+    with pytest.raises(StorageError, match="is not what was published from here"):
         publish(store, VERSION, model.classifier, None, metadata())
-    with pytest.raises(StorageError, match="another model is published under this version"):
+    with pytest.raises(
+        StorageError, match="another model is published under this version, and a published version is never"
+    ):
         publish(store, VERSION, model.classifier, model.lexical, metadata(embedding_model="another"))
     assert everything(store, tmp_path) == before
 
@@ -220,28 +233,122 @@ def test_a_tampered_file_is_refused_with_version_and_run(
     overwrite(store, f"{VERSION}/{name}", b"cos\nsystem\n(S'touch pwned'\ntR.", tmp_path)
     told = rf"(?s)v20260301_120000 was altered.*{name} is not the file.*where: .*\(run 4f2a\).*do not use it"
     with pytest.raises(StorageError, match=told):
-        load_published(store, VERSION)
+        fetch_published(store, VERSION, tmp_path)
     with pytest.raises(StorageError, match=told):  # nor is the evidence overwritten
         published(store, model)
     assert greatest_version(store) == OLDER
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b'{"files": {}}', b'{"files": {"model.joblib": "x", "../a": "y"}}', b"\xff"]
+    "text", [b"", b"[]", b'{"files": {}}', b'{"files": {"model.joblib": "x", "../a": "y"}}', b"\xff", b"[" * 100_000]
 )
 def test_bad_metadata_are_refused(store: ObjectStore, model: Model, text: bytes, tmp_path: Path) -> None:
     published(store, model)
     overwrite(store, f"{VERSION}/metadata.json", text, tmp_path)
     with pytest.raises(StorageError, match=r"v20260301_120000 was altered.*metadata\.json (is not JSON|does not list)"):
-        load_published(store, VERSION)
+        fetch_published(store, VERSION, tmp_path)
     assert published_versions(store) == ()
+
+
+class Touches:
+    """Unpickling it makes a file: what an attacker would put in place of a model."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def forge(store: ObjectStore, version: str, marker: Path, folder: Path) -> None:
+    """What whoever may write to a target can do: another model.joblib, and a metadata.json that agrees with it."""
+    evil = folder / "evil.joblib"
+    joblib.dump(Touches(marker), evil)
+    store.upload(evil, f"{version}/model.joblib")
+    written = json.loads(content(store, f"{version}/metadata.json", folder))
+    written["files"]["model.joblib"] = file_sha256(evil)
+    overwrite(store, f"{version}/metadata.json", json.dumps(written).encode(), folder)
+
+
+class Kept:
+    """Records in memory."""
+
+    def __init__(self) -> None:
+        self.digests: dict[str, str] = {}
+
+    def knows(self, digest: str) -> bool:
+        return digest in self.digests
+
+    def add(self, digest: str, address: str) -> None:
+        self.digests[digest] = address
+
+
+@pytest.mark.parametrize("records", [None, Kept()], ids=["without-records", "with-records"])
+def test_a_version_that_somebody_else_wrote_is_refused_and_never_loaded(
+    store: ObjectStore, model: Model, records: Kept | None, tmp_path: Path
+) -> None:
+    publish(store, VERSION, model.classifier, model.lexical, metadata(), records)
+    forge(store, VERSION, tmp_path / "ran", tmp_path)
+    forged = everything(store, tmp_path)
+    assert greatest_version(store) == VERSION, "the digests agree with one another"
+    told = r"(?s)is not what was published from here.*where: .*v20260301_120000.*do not load them.*publish again"
+    with pytest.raises(StorageError, match=told):
+        publish(store, VERSION, model.classifier, model.lexical, metadata(), records)
+    assert not (tmp_path / "ran").exists()
+    assert everything(store, tmp_path) == forged, "the evidence stays"
+
+
+def test_what_is_on_record_is_known_though_other_packages_would_write_other_bytes(
+    store: ObjectStore, model: Model, forest: Model, tmp_path: Path
+) -> None:
+    records = Kept()
+    first = publish(store, VERSION, model.classifier, model.lexical, metadata(), records)
+    store.download(f"{VERSION}/metadata.json", tmp_path / "metadata.json")
+    assert records.digests == {file_sha256(tmp_path / "metadata.json"): first.address}
+    again = publish(store, VERSION, forest.classifier, forest.lexical, metadata(), records)
+    assert (again.already_there, again.files) == (True, first.files)
+
+
+def test_a_publication_is_on_record_before_it_is_there(store: ObjectStore, model: Model) -> None:
+    class Away(Kept):
+        def add(self, digest: str, address: str) -> None:
+            raise TrackingError("MLflow is away")
+
+    with pytest.raises(TrackingError):
+        publish(store, VERSION, model.classifier, model.lexical, metadata(), Away())
+    assert store.names() == []
+
+
+def test_a_version_that_was_copied_to_another_name_is_refused(store: ObjectStore, model: Model, tmp_path: Path) -> None:
+    published(store, model, OLDER)
+    for name in NAMES:
+        overwrite(store, f"{VERSION}/{name}", content(store, f"{OLDER}/{name}", tmp_path), tmp_path)
+    assert published_versions(store) == (OLDER,)
+    with pytest.raises(StorageError, match=r"its metadata\.json belongs to another folder"):
+        fetch_published(store, VERSION, tmp_path)
+
+
+@pytest.mark.parametrize("place", ["link", "pipe"])
+def test_a_local_file_that_is_none_is_not_read(place: str, model: Model, tmp_path: Path) -> None:
+    """A link would lead elsewhere, and a pipe would never end."""
+    store = open_store(str(tmp_path / "store"))
+    published(store, model)
+    path = tmp_path / "store" / VERSION / "model.joblib"
+    if place == "link":
+        path.rename(tmp_path / "elsewhere")
+        path.symlink_to(tmp_path / "elsewhere")
+    else:
+        path.unlink()
+        os.mkfifo(path)
+    with pytest.raises(StorageError, match=r"(?s)cannot read.*where: .*model\.joblib"):
+        published(store, model)
 
 
 def test_a_file_more_in_a_version_is_refused(store: ObjectStore, model: Model, tmp_path: Path) -> None:
     published(store, model)
     overwrite(store, f"{VERSION}/extra.joblib", b"x", tmp_path)
     with pytest.raises(StorageError, match=r"its files are not those of metadata\.json \(extra\.joblib\)"):
-        load_published(store, VERSION)
+        fetch_published(store, VERSION, tmp_path)
     assert greatest_version(store) is None
 
 
@@ -251,14 +358,14 @@ def test_an_unfinished_version_is_completed_with_one_models_files(
     overwrite(store, f"{VERSION}/model.joblib", b"half of another model", tmp_path)
     overwrite(store, f".staging-{VERSION}-dead/model.joblib", b"left", tmp_path)
     with pytest.raises(StorageError, match=r"(?s)v20260301_120000 is not wholly published.*publish it again"):
-        load_published(store, VERSION)
+        fetch_published(store, VERSION, tmp_path)
     with caplog.at_level(logging.WARNING):
         found = published(store, model)
     assert (found.completed, found.already_there) == (True, False)
     assert "was not wholly published; it is being completed" in caplog.text
     assert f".staging-{VERSION}-dead, left by an unfinished publication, is removed" in caplog.text
     assert store.names() == sorted(f"{VERSION}/{name}" for name in NAMES)
-    assert load_published(store, VERSION)[2]["files"] == found.files
+    assert fetch_published(store, VERSION, tmp_path)["files"] == found.files
 
 
 def test_a_stranger_in_an_unfinished_version_is_told(store: ObjectStore, model: Model, tmp_path: Path) -> None:
@@ -267,9 +374,9 @@ def test_a_stranger_in_an_unfinished_version_is_told(store: ObjectStore, model: 
         publish(store, VERSION, model.classifier, None, metadata())
 
 
-def test_an_absent_version_is_told(store: ObjectStore) -> None:
+def test_an_absent_version_is_told(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"(?s)no such published version.*where: .*v20260301_120000"):
-        load_published(store, VERSION)
+        fetch_published(store, VERSION, tmp_path)
 
 
 # One process that forks: each child publishes and is killed before its k-th change of the target (a file-system call
@@ -391,5 +498,5 @@ def test_processes_that_publish_different_models_at_once_never_mix_them(
         assert published_versions(store) == (VERSION,)
     # The emulator knows no preconditions: there both may fail, but nothing mixed counts as published.
     for version in published_versions(store):
-        classifier = load_published(store, version)[0]
+        classifier = fetched(store, version)[0]
         assert type(classifier) in (type(forest.classifier), type(other_model.classifier))

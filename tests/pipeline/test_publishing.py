@@ -10,13 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import joblib
 import mlflow
 import numpy as np
 import pytest
 
+from pcc_pipeline.features.encoder import file_sha256
 from pcc_pipeline.steps import train
 from pcc_pipeline.storage.objects import open_store
-from pcc_pipeline.storage.publication import greatest_version, load_published
+from pcc_pipeline.storage.publication import fetch_published, greatest_version
 from pcc_pipeline.tracking.models import TrainedModel, load_trained_model
 
 REPOSITORY = Path(__file__).parents[2]
@@ -124,7 +126,7 @@ def test_the_downstream_system_takes_up_the_champion_through_promotion_and_rollb
     assert len([path for path in target.iterdir() if path.name.startswith("v")]) == 4
     last = max((run for run in store.runs() if "pcc.move" in run.data.tags), key=lambda run: run.info.start_time)
     assert f"{target}/{found['folder']}" in last.data.tags["pcc.published"]
-    features = load_published(open_store(str(target)), found["folder"])[1]
+    features = joblib.load(target / found["folder"] / "features.joblib")
     assert features.transform(["please delete my data"]).shape == (1, 200)
 
 
@@ -134,11 +136,51 @@ def test_promotion_publishes_to_a_bucket(command: Any, store: Any, bucket: str) 
     there = open_store(f"{bucket}/pcc-models")
     version = greatest_version(there)
     assert version is not None
-    classifier, _, metadata = load_published(there, version)
+    fetched = store.folder / "fetched"
+    fetched.mkdir()
+    metadata = fetch_published(there, version, fetched)
+    classifier = joblib.load(fetched / "model.joblib")
     champion = model_at(store, "champion")
     rows = np.random.default_rng(7).normal(size=(12, 584))
     np.testing.assert_array_equal(classifier.predict_proba(rows), champion.classifier.predict_proba(rows))
     assert metadata["run_id"] == store.client.get_model_version_by_alias(NAME, "champion").run_id
+
+
+class Touches:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_publishing_runs_nothing_that_others_put_into_the_target(command: Any, store: Any) -> None:
+    """The attack: whoever may write to the target replaces the model, and mends metadata.json to agree with it."""
+    assert command("main", "--search-method", "none").code == 0
+    target, marker = store.folder / "target", store.folder / "ran"
+    promote(command, str(target))
+    (version,) = [path for path in target.iterdir() if path.name.startswith("v")]
+    recorded = {f"pcc.publication.{file_sha256(version / 'metadata.json')}"}
+    tags = store.client.get_model_version(NAME, "1").tags
+    assert {name for name in tags if name.startswith("pcc.publication.")} >= recorded
+    joblib.dump(Touches(marker), version / "model.joblib")
+    written = json.loads((version / "metadata.json").read_text())
+    written["files"]["model.joblib"] = file_sha256(version / "model.joblib")
+    (version / "metadata.json").write_text(json.dumps(written))
+
+    setting = ("--set", NO_GATES, "--set", f"registry.publish.target={target}")
+    done = command("promote", "--model", f"models:/{NAME}/1", *setting)
+    assert done.code == 1
+    assert "is not what was published from here" in done.err
+    assert "do not load them" in done.err
+    assert "Traceback" not in done.err
+    assert not marker.exists()
+    shutil.rmtree(version)
+    again = command("promote", "--model", f"models:/{NAME}/1", *setting)
+    assert again.code == 0, again.err
+    assert file_sha256(version / "metadata.json") == next(iter(recorded)).rpartition(".")[2]
 
 
 def test_a_target_that_cannot_be_written_is_found_out_before_anything_moves(command: Any, store: Any) -> None:

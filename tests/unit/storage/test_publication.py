@@ -20,7 +20,7 @@ from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier
 from pcc_pipeline.storage.objects import BucketStore, ContentionError, FolderStore
 from pcc_pipeline.storage.plain_models import write_plain
-from pcc_pipeline.storage.publication import load_published, publish, published_versions
+from pcc_pipeline.storage.publication import fetch_published, publish, published_versions
 
 VERSION = "v20260301_120000"
 METADATA = {"model_version": VERSION, "embedding_model": "e", "trained_on": "t", "classifier": "LogisticRegression"}
@@ -39,7 +39,7 @@ def test_a_bad_version_name_is_refused(version: str, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"(?s)is no version name.*v20260131_235959"):
         publish(FolderStore(tmp_path), version, classifier(), None, {**METADATA, "model_version": version})
     with pytest.raises(StorageError, match="is no version name"):
-        load_published(FolderStore(tmp_path), version)
+        fetch_published(FolderStore(tmp_path), version, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
