@@ -18,6 +18,7 @@ from pcc_pipeline.model.balance import balance
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
 from pcc_pipeline.model.fast_logistic import fit_fast, replaces
+from pcc_pipeline.model.probabilities import class_probabilities, decided
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class FittedModel:
 
     def probabilities(self, rows: Rows) -> np.ndarray:
         """(n, K) in the order of `classifier.classes_`."""
-        return predict_probabilities(self.classifier, full_vectors(rows.vectors, self.lexical, rows.texts))
+        vectors = full_vectors(rows.vectors, self.lexical, rows.texts)
+        return class_probabilities(self.classifier, self.classifier.classes_, vectors)
 
 
 def prepare(rows: Rows, recipe: Recipe) -> PreparedRows:
@@ -97,7 +99,7 @@ def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Reci
     values = complete(recipe.family, hyperparameters)
     if not recipe.exact and replaces(recipe.family, values):
         classifier, converged = fit_fast(classifier, values, prepared.vectors, prepared.labels, task.balanced)
-        return FittedModel(prepared.lexical, classifier, () if converged else (note,))
+        return FittedModel(prepared.lexical, decided(classifier), () if converged else (note,))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         try:
@@ -109,17 +111,4 @@ def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Reci
                 fix="check the class counts; drop classes of very few rows or lower the folds the model uses inside",
             ) from error
     unfinished = any(issubclass(item.category, ConvergenceWarning) for item in caught)
-    return FittedModel(prepared.lexical, classifier, (note,) if unfinished else ())
-
-
-def predict_probabilities(classifier: Any, vectors: np.ndarray) -> np.ndarray:
-    """(n, K) class probabilities; rows sum to 1.
-
-    One-vs-rest gives a row of zeros where every class's own probability rounds to none: such a row is undecided, and
-    is given equal shares.
-    """
-    values = np.asarray(classifier.predict_proba(vectors), dtype=np.float64)
-    undecided = ~np.isfinite(values).all(axis=1) | (values.sum(axis=1) == 0)
-    if undecided.any():
-        values[undecided] = 1.0 / values.shape[1]
-    return values
+    return FittedModel(prepared.lexical, decided(classifier), (note,) if unfinished else ())

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.features.vectors import full_vectors
-from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, predict_probabilities, prepare
+from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, prepare
+from pcc_pipeline.model.probabilities import class_probabilities
 
 # (true class indices (n,), probabilities (n, K), K) -> metric name -> value
 Scorer = Callable[[np.ndarray, np.ndarray, int], dict[str, float]]
@@ -47,10 +48,7 @@ class FoldObjective:
     def __call__(self, hyperparameters: Mapping[str, Any], fold: int) -> dict[str, float]:
         train_vectors, train_labels, held_vectors, held_labels = _open(self.fold_folder(fold))
         fitted = fit(PreparedRows(None, train_vectors, train_labels), hyperparameters, self.recipe)
-        seen = predict_probabilities(fitted.classifier, held_vectors)
-        # A class absent from this fold's training side has no column: its probability is zero.
-        probabilities = np.zeros((len(seen), self.n_classes))
-        probabilities[:, np.asarray(fitted.classifier.classes_, dtype=np.int64)] = seen
+        probabilities = class_probabilities(fitted.classifier, range(self.n_classes), held_vectors)
         return self.scorer(held_labels, probabilities, self.n_classes)
 
     def fold_folder(self, fold: int) -> Path:

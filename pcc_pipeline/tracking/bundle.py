@@ -22,6 +22,7 @@ from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder, bundled_folder, file_sha256, folder_digest
 from pcc_pipeline.features.imports import import_without
 from pcc_pipeline.features.vectors import FULL_WIDTH, full_vectors
+from pcc_pipeline.model.probabilities import class_probabilities, decided
 from pcc_pipeline.tracking import served_model
 
 
@@ -68,9 +69,7 @@ class TrainedModel:
         Raises:
             FeatureError: the vectors have another width than this model can take.
         """
-        return served_model.class_probabilities(
-            self.classifier, self.classes, full_vectors(vectors, self.lexical, texts)
-        )
+        return class_probabilities(self.classifier, self.classes, full_vectors(vectors, self.lexical, texts))
 
 
 def write_bundle(model: TrainedModel, encoder_folder: Path | None, folder: Path) -> str:
@@ -117,7 +116,8 @@ def open_bundle(folder: Path, manifest_digest: str | None, where: str) -> Traine
         ) from error
     manifest = bundle.manifest
     return TrainedModel(
-        classifier=bundle.classifier,
+        # A model of an earlier release may have been logged before it was made to decide every row.
+        classifier=decided(bundle.classifier),
         lexical=bundle.lexical,
         classes=tuple(manifest["classes"]),
         model_version=manifest["model_version"],

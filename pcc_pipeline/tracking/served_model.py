@@ -2,7 +2,8 @@
 
 MLflow stores a copy of this file with every model and runs it where the model is loaded ("model from code"), on
 machines that have the model's own requirements and not this package. So it imports nothing of pcc_pipeline; the few
-lines that it must share with it (digests, the table of predictions, made case ids) are held equal by tests.
+lines that it must share with it (digests, probabilities, the table of predictions, made case ids) are held equal by
+tests.
 """
 
 from __future__ import annotations
@@ -126,12 +127,18 @@ def _read(folder: Path, name: str, listed: Mapping[str, str]) -> Any:
         raise BundleError(f"{name} cannot be read: {error}") from error
 
 
-def class_probabilities(classifier: Any, classes: Sequence[str], vectors: np.ndarray) -> np.ndarray:
-    """Probabilities float64 (n, K) in the order of `classes`; 0 for a class that the classifier never saw."""
-    places = {label: place for place, label in enumerate(classes)}
+def class_probabilities(classifier: Any, classes: Sequence[Any], vectors: np.ndarray) -> np.ndarray:
+    """Probabilities float64 (n, K) in the order of `classes`; 0 for a class that the classifier never saw.
+
+    An undecided row (all zeros or not finite, of a classifier that `decided` did not make) has equal shares.
+    """
+    places = {str(label): place for place, label in enumerate(classes)}
     table = np.zeros((len(vectors), len(classes)))
     if len(vectors):
-        table[:, [places[str(label)] for label in classifier.classes_]] = classifier.predict_proba(vectors)
+        shares = np.asarray(classifier.predict_proba(vectors), dtype=np.float64)
+        undecided = ~np.isfinite(shares).all(axis=1) | (shares.sum(axis=1) == 0)
+        shares[undecided] = 1.0 / shares.shape[1]
+        table[:, [places[str(label)] for label in classifier.classes_]] = shares
     return table
 
 

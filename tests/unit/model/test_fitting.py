@@ -11,8 +11,11 @@ from pcc_pipeline.data.sample import sample
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.evaluation.metrics import scores
 from pcc_pipeline.features.lexical import lexical_vectors
-from pcc_pipeline.model.fitting import Recipe, Rows, fit, predict_probabilities, prepare
+from pcc_pipeline.model.builders import Task
+from pcc_pipeline.model.families import build_classifier
+from pcc_pipeline.model.fitting import Recipe, Rows, fit, prepare
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
+from pcc_pipeline.model.probabilities import class_probabilities, decided
 
 RECIPE = Recipe("LogisticRegression", "SMOTE", {"n_features": 4096}, seed=3)
 
@@ -100,9 +103,26 @@ def test_a_class_absent_from_a_fold_has_probability_zero(rows: Rows, tmp_path: P
     assert not seen["probabilities"][:, 2].any()
 
 
-def test_a_row_that_no_class_claims_gets_equal_shares() -> None:
+def test_a_row_that_no_class_claims_gets_equal_shares_of_the_classes_that_were_seen() -> None:
     class Undecided:
+        classes_ = np.array(["a", "c"], dtype=object)
+
         def predict_proba(self, vectors: np.ndarray) -> np.ndarray:
             return np.array([[np.nan, np.nan], [0.0, 0.0], [0.25, 0.75]])[: len(vectors)]
 
-    assert predict_probabilities(Undecided(), np.zeros((3, 584))).tolist() == [[0.5, 0.5], [0.5, 0.5], [0.25, 0.75]]
+    table = class_probabilities(Undecided(), ("a", "b", "c"), np.zeros((3, 584)))
+    assert table.tolist() == [[0.5, 0, 0.5], [0.5, 0, 0.5], [0.25, 0, 0.75]]
+
+
+@pytest.mark.parametrize("family", ["LogisticRegression", "SGD"])
+def test_making_a_classifier_decide_changes_no_other_answer(family: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.array(["a", "b", "c"] * 30, dtype=object)
+    vectors = rng.normal(size=(90, 20)).astype(np.float32) + (labels == "b")[:, None]
+    plain = build_classifier(family, {}, Task(3, 0)).fit(vectors, labels)
+    sure = decided(plain)
+    shares = sure.predict_proba(vectors)
+    np.testing.assert_allclose(shares, plain.predict_proba(vectors), atol=1e-6)
+    # Two probabilities may round to the same 1, and the label must be that of the table, which takes the first.
+    assert sure.predict(vectors).tolist() == sure.classes_[shares.argmax(axis=1)].tolist()
+    assert decided(sure) is sure

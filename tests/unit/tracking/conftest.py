@@ -13,6 +13,7 @@ from pcc_pipeline.features.lexical import fit_lexical
 from pcc_pipeline.features.vectors import full_vectors
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier
+from pcc_pipeline.model.probabilities import decided
 from pcc_pipeline.tracking.models import TrainedModel
 
 MARK = "Tutanchamun"
@@ -54,7 +55,9 @@ def trained(encoder: SentenceEncoder) -> TrainedModel:
     lexical = fit_lexical(TEXTS)
     classifier = build_classifier("LogisticRegression", {}, Task(3, 0))
     classifier.fit(full_vectors(encoder.encode(TEXTS), lexical, TEXTS), LABELS)
-    return TrainedModel(classifier, lexical, CLASSES, "v20260101_000000", encoder.name, encoder.digest, 384, None)
+    return TrainedModel(
+        decided(classifier), lexical, CLASSES, "v20260101_000000", encoder.name, encoder.digest, 384, None
+    )
 
 
 @pytest.fixture(scope="session")

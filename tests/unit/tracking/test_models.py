@@ -19,6 +19,7 @@ from pcc_pipeline.features import encoder as encoders
 from pcc_pipeline.features.encoder import SentenceEncoder
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import FAMILIES, build_classifier
+from pcc_pipeline.model.probabilities import decided
 from pcc_pipeline.tracking import served_model
 from pcc_pipeline.tracking.bundle import open_bundle, write_bundle
 from pcc_pipeline.tracking.models import TrainedModel, load_trained_model, log_trained_model
@@ -51,7 +52,7 @@ def test_every_family_is_read_back_with_the_same_probabilities(tmp_path: Path, f
     vectors = random.normal(size=(60, 584)).astype(np.float32)
     vectors[np.arange(60), np.arange(60) % classes] += 3
     for number, values in enumerate(SMALL[family]):
-        classifier = build_classifier(family, values, Task(classes, 0)).fit(vectors, labels)
+        classifier = decided(build_classifier(family, values, Task(classes, 0)).fit(vectors, labels))
         model = TrainedModel(classifier, None, CLASSES[:classes], "v", "elsewhere", "", 584)
         folder = tmp_path / str(number)
         folder.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from inspect import getsource
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from pcc_pipeline.data.columns import text_rule
 from pcc_pipeline.evaluation.predictions import prediction_frame
 from pcc_pipeline.features import encoder as encoders
 from pcc_pipeline.features.encoder import SentenceEncoder
+from pcc_pipeline.model.probabilities import class_probabilities
 from pcc_pipeline.tracking import served_model
 from pcc_pipeline.tracking.models import TrainedModel, log_trained_model
 
@@ -26,6 +28,7 @@ def test_the_served_code_agrees_with_the_package(encoder: SentenceEncoder) -> No
     assert served_model.BUNDLED_PACKAGE == encoders.BUNDLED_PACKAGE
     ids = CaseIds().make(["a text", "größer"], ["", ""])
     assert [served_model.made_case_id("a text"), served_model.made_case_id("größer")] == ids
+    assert getsource(served_model.class_probabilities) == getsource(class_probabilities)
     texts = [None, "", " \n", "x" * 10_000, "x" * 10_001, "\ud800", 5, ["a"], np.nan, pd.NA, "good"]
     reasons = text_rule(pd.Series(texts, dtype=object))[1]
     assert [served_model.text_fault(text) for text in texts] == list(reasons)

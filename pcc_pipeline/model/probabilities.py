@@ -1,0 +1,74 @@
+"""The one way from a fitted classifier to class probabilities, and classifiers that leave no row undecided.
+
+One classifier for each class (liblinear's, SGD's) can give every class of a row a probability that rounds to 0, on
+vectors far from all training rows. scikit-learn then answers zeros, NaN or equal shares, each estimator in its own
+way. Here such a row has equal shares, as in scikit-learn's CalibratedClassifierCV and in its modified Huber loss:
+nothing in the row speaks for any class, and a confidence of 1 / K says so, where shares of the training rows would pass
+for knowledge about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier, _SigmoidCalibration
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.linear_model import LogisticRegression, SGDClassifier
+from sklearn.multiclass import OneVsRestClassifier
+
+
+def class_probabilities(classifier: Any, classes: Sequence[Any], vectors: np.ndarray) -> np.ndarray:
+    """Probabilities float64 (n, K) in the order of `classes`; 0 for a class that the classifier never saw.
+
+    An undecided row (all zeros or not finite, of a classifier that `decided` did not make) has equal shares.
+    """
+    places = {str(label): place for place, label in enumerate(classes)}
+    table = np.zeros((len(vectors), len(classes)))
+    if len(vectors):
+        shares = np.asarray(classifier.predict_proba(vectors), dtype=np.float64)
+        undecided = ~np.isfinite(shares).all(axis=1) | (shares.sum(axis=1) == 0)
+        shares[undecided] = 1.0 / shares.shape[1]
+        table[:, [places[str(label)] for label in classifier.classes_]] = shares
+    return table
+
+
+def decided(classifier: Any) -> Any:
+    """The fitted `classifier`, wrapped where it could leave a row undecided; otherwise the same probabilities.
+
+    A plain scikit-learn estimator, so that whoever loads it alone (the downstream system) gets the same answers too.
+    Members of an ensemble are replaced within it.
+    """
+    if isinstance(classifier, VotingClassifier | StackingClassifier):
+        classifier.estimators_ = [decided(member) for member in classifier.estimators_]
+        names = [name for name, _ in classifier.estimators]
+        for name, member in zip(names, classifier.estimators_, strict=True):
+            classifier.named_estimators_[name] = member
+        return classifier
+    if not isinstance(classifier, OneVsRestClassifier | SGDClassifier) or len(classifier.classes_) == 2:
+        return classifier
+    if isinstance(classifier, OneVsRestClassifier):
+        classifier = _joined(classifier)
+    # CalibratedClassifierCV divides with the rule above. A calibration of slope -1 and offset 0 is the plain logistic
+    # function of the score, which both estimators use themselves.
+    plain = _SigmoidCalibration()
+    plain.a_, plain.b_ = -1.0, 0.0
+    wrapped = CalibratedClassifierCV(classifier, method="sigmoid", ensemble=False)
+    part = _CalibratedClassifier(classifier, [plain] * len(classifier.classes_), classes=classifier.classes_)
+    wrapped.calibrated_classifiers_ = [part]
+    wrapped.classes_ = classifier.classes_
+    wrapped.n_features_in_ = classifier.n_features_in_
+    return wrapped
+
+
+def _joined(classifier: OneVsRestClassifier) -> LogisticRegression:
+    """The same scores by one matrix product, where one-vs-rest asks an estimator for each class."""
+    members = classifier.estimators_
+    joined = LogisticRegression(**members[0].get_params())
+    joined.coef_ = np.vstack([member.coef_ for member in members])
+    joined.intercept_ = np.concatenate([member.intercept_ for member in members])
+    joined.n_iter_ = np.concatenate([member.n_iter_ for member in members])
+    joined.classes_ = classifier.classes_
+    joined.n_features_in_ = classifier.n_features_in_
+    return joined
