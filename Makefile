@@ -10,6 +10,9 @@ ARGS ?=
 WORKERS ?= 2
 PORT ?= 5000
 STATE ?= outputs/server
+# MLflow would report each command, and each page of its UI, to its makers.
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DO_NOT_TRACK ?= true
 
 .DEFAULT_GOAL := help
 .PHONY: help run test check bench ui server server-stop clean pins

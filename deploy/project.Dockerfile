@@ -9,7 +9,7 @@ RUN useradd --uid 10001 --create-home pcc && install -d -o pcc /srv/project /opt
 USER pcc
 WORKDIR /srv/project
 RUN python -m venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
+ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 COPY --chown=pcc . .
 # PyPI's torch brings CUDA along; this index has the build without.
 ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu

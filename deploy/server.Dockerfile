@@ -8,7 +8,7 @@ RUN python -m pip install --no-cache-dir --disable-pip-version-check -c constrai
     "mlflow[auth]" "psycopg[binary]" google-cloud-storage
 COPY deploy/tracking_server.py deploy/basic_auth.ini deploy/
 COPY deploy/mlflow_app deploy/mlflow_app
-ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 USER mlflow
 EXPOSE 5000
 ENTRYPOINT ["python", "deploy/tracking_server.py"]

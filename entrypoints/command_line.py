@@ -120,6 +120,9 @@ def exit_code(answer: Callable[[], str], *, debug: bool, ended: str = "nothing w
         raise Interrupted
 
     signal.signal(signal.SIGTERM, interrupt)
+    # MLflow reports what it is used for unless this stands here before its import; other libraries go by the second.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
     # MLflow tells of every table it makes and draws a bar for every small file; a user may still ask for both.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -23,6 +23,7 @@ BUCKET = "pcc-test"
 # Set before any library reads them: a forked tokenizer warns of its threads, and a bar for each small file is noise.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
 # An outer shell's MLflow, or the run that `mlflow run` made for the tests' own process, is no test's affair.
 for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
