@@ -18,7 +18,19 @@ ROOT = REPOSITORY / PACKAGE
 ENTRYPOINTS = REPOSITORY / "entrypoints"
 
 # Each floor may import those before it. tracking and storage stand side by side: see SIDE_BY_SIDE.
-FLOORS = ("errors", "config", "data", "features", "model", "search", "evaluation", "tracking", "storage", "steps")
+FLOORS = (
+    "errors",
+    "files",
+    "config",
+    "data",
+    "features",
+    "model",
+    "search",
+    "evaluation",
+    "tracking",
+    "storage",
+    "steps",
+)
 SIDE_BY_SIDE = {frozenset({"tracking", "storage"})}
 
 # Vendors that one floor alone may import.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -126,26 +127,143 @@ def test_a_vector_that_is_not_finite_counts_as_absent(tmp_path: Path) -> None:
         assert list(cache.get(keys(2))) == [keys(2)[1]]
 
 
-def test_a_file_that_is_no_cache_is_told(tmp_path: Path) -> None:
-    (tmp_path / f"{DIGEST}.sqlite").write_bytes(b"this is no database at all, " * 100)
-    with pytest.raises(
-        FeatureError, match=rf"(?s)cache cannot be used: file is not a database.*{DIGEST}\.sqlite.*null"
-    ):
-        EmbeddingCache(tmp_path, DIGEST, WIDTH)
-
-
-def test_a_database_damaged_in_the_middle_is_told(tmp_path: Path) -> None:
+def _damaged(tmp_path: Path, change: Callable[[bytearray], bytes]) -> Path:
+    """A cache of 600 vectors whose database file was changed."""
     with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
-        cache.put(keys(2000), vectors(2000))
+        cache.put(keys(600), vectors(600))
     path = tmp_path / f"{DIGEST}.sqlite"
-    content = bytearray(path.read_bytes())
-    content[4096:-4096] = os.urandom(len(content) - 2 * 4096)
-    path.write_bytes(content)
+    path.write_bytes(change(bytearray(path.read_bytes())))
+    return path
+
+
+def test_a_flipped_bit_in_a_vector_is_no_vector(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The entry counts as absent, one line says so, and once it is made again it is there."""
+    content = vectors(600)[7].tobytes()
+
+    def flip(file: bytearray) -> bytes:
+        file[file.index(content) + 5] ^= 1
+        return bytes(file)
+
+    _damaged(tmp_path, flip)
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
+        found = cache.get(keys(600))
+        assert set(keys(600)) - found.keys() == {keys(600)[7]}
+        assert cache.get(keys(8)).keys() == set(keys(7))
+        assert [record.message.partition(" in the cache")[0] for record in caplog.records] == ["1 of 600 vectors"]
+        cache.put(keys(8)[7:], vectors(600)[7:8])
+        np.testing.assert_array_equal(cache.get(keys(8))[keys(8)[7]], vectors(600)[7])
+
+
+def test_a_vector_under_another_texts_key_is_no_vector(tmp_path: Path) -> None:
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
+        cache.put(keys(2), vectors(2))
+    connection = sqlite3.connect(tmp_path / f"{DIGEST}.sqlite")
+    with connection:
+        connection.execute(
+            "UPDATE vectors SET vector = (SELECT vector FROM vectors WHERE key = ?) WHERE key = ?", keys(2)
+        )
+    connection.close()
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
+        assert list(cache.get(keys(2))) == [keys(2)[0]]
+
+
+def test_vectors_that_an_earlier_version_kept_are_made_again(tmp_path: Path) -> None:
+    """It kept no checksum, so its entries prove nothing; they are in nobody's way."""
+    path = tmp_path / f"{DIGEST}.sqlite"
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+        rows = [(key, vector.tobytes()) for key, vector in zip(keys(3), vectors(3), strict=True)]
+        connection.executemany("INSERT INTO vectors VALUES (?, ?)", rows)
+    connection.close()
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
+        assert cache.get(keys(3)) == {}
+        cache.put(keys(3), vectors(3))
+        assert len(cache.get(keys(3))) == 3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: b"this is no database at all, " * 100,
+        lambda file: bytes(file[:4096]) + os.urandom(len(file) - 2 * 4096) + bytes(file[-4096:]),
+        lambda file: bytes(file[: len(file) // 2]),
+        lambda file: bytes(file[:100]),
+        lambda file: b"",
+        lambda file: bytes(len(file)),
+    ],
+    ids=["another file", "random pages", "cut in half", "cut to its head", "emptied", "zeros"],
+)
+def test_a_damaged_cache_file_is_begun_anew(tmp_path: Path, change: Callable[[bytearray], bytes]) -> None:
+    """Told in a line of the log, not as a full disk; what cannot be read counts as absent."""
+    _damaged(tmp_path, change)
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
+        put = vectors(600)
+        for key, vector in cache.get(keys(600)).items():
+            np.testing.assert_array_equal(vector, put[keys(600).index(key)])
+        cache.put(keys(600), put)
+        assert len(cache.get(keys(600))) == 600
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
+        assert len(cache.get(keys(600))) == 600
+
+
+def test_whatever_bits_flip_a_vector_is_the_one_that_was_put_or_absent(tmp_path: Path) -> None:
+    rng, put = np.random.default_rng(3), dict(zip(keys(600), vectors(600), strict=True))
+    path = _damaged(tmp_path, bytes)
+    whole = path.read_bytes()
+    for _ in range(150):
+        file = bytearray(whole)
+        for place in rng.integers(0, len(file), size=int(rng.integers(1, 30))):
+            file[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(file)
+        with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
+            for key, vector in cache.get(keys(600)).items():
+                np.testing.assert_array_equal(vector, put[key])
+            cache.put(keys(5), vectors(5))
+            assert len(cache.get(keys(5))) == 5
+        for end in ("-wal", "-shm"):
+            Path(f"{path}{end}").unlink(missing_ok=True)
+
+
+def test_a_damaged_file_that_another_process_uses_is_left_to_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite's files must not be replaced under a process that has them open: this one goes on without."""
+    path = _damaged(tmp_path, lambda file: b"this is no database at all, " * 100)
+    with (tmp_path / f"{DIGEST}.lock").open("rb") as another:
+        fcntl.flock(another, fcntl.LOCK_SH)  # as a process has it that uses the cache
+        with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
+            assert cache.get(keys(1)) == {}
+            cache.put(keys(1), vectors(1))
+        assert "goes on without" in caplog.text
+        assert path.read_bytes().startswith(b"this is no database")
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
+        cache.put(keys(1), vectors(1))
+        assert len(cache.get(keys(1))) == 1
+
+
+def test_a_database_of_something_else_is_told_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / f"{DIGEST}.sqlite"
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("CREATE TABLE vectors (name TEXT)")
+        connection.execute("INSERT INTO vectors VALUES ('kept')")
+    connection.close()
     with (
-        pytest.raises(FeatureError, match=r"cache cannot be used: .*malformed"),
+        pytest.raises(FeatureError, match=r"(?s)cannot be used: .*move it away"),
         EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache,
     ):
-        cache.get(keys(2000))
+        cache.get(keys(1))
+    assert b"kept" in path.read_bytes()
+
+
+def test_the_cache_is_for_its_owner_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "cache"
+    with EmbeddingCache(folder, DIGEST, WIDTH) as cache:
+        cache.put(keys(1), vectors(1))
+        modes = {path.name: path.stat().st_mode & 0o777 for path in [folder.parent, folder, *folder.iterdir()]}
+    assert modes.pop("new") == modes.pop("cache") == 0o700
+    assert set(modes.values()) == {0o600}, modes
 
 
 def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
