@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pcc_pipeline.errors import ConfigError, DataError
-from pcc_pipeline.evaluation.intervals import label_intervals
+from pcc_pipeline.evaluation.intervals import METHODS, Interval, class_intervals, label_intervals
 from pcc_pipeline.evaluation.metrics import (
     ClassScore,
     check_probabilities,
@@ -24,7 +24,6 @@ from pcc_pipeline.evaluation.metrics import (
 )
 from pcc_pipeline.evaluation.naming import metric_names
 
-INTERVALS: tuple[str, ...] = ("accuracy", "f1_macro")
 NOTHING_RANKED: dict[str, float] = {"roc_auc": math.nan, "pr_auc": math.nan, "log_loss": math.nan}
 
 
@@ -38,7 +37,9 @@ class Report:
         scores: `accuracy`, `f1`, `f1_macro`, `f1_weighted` over all rows; `roc_auc`, `pr_auc`, `log_loss` over the rows
             whose label the model knows. NaN where a score cannot be measured.
         by_class: one for each of `classes`, then one for each unknown label, whose rows are all errors.
-        intervals: 95 % bootstrap intervals (low, high) of `INTERVALS`.
+        intervals: 95 % intervals (low, high) of `accuracy` and `f1_macro`, and of two classes' `f1`; made as
+            `intervals.METHODS` says.
+        class_intervals: exact 95 % intervals of `precision`, `recall` and `f1`, one mapping for each of `by_class`.
         calibration_error: expected calibration error over all rows; an unknown label is a wrong prediction.
         unknown_labels: rows by label that the data has and the model does not know.
         never_predicted: classes with rows in this split that no row was given.
@@ -48,9 +49,10 @@ class Report:
     classes: tuple[str, ...]
     scores: dict[str, float]
     by_class: tuple[ClassScore, ...]
-    intervals: dict[str, tuple[float, float]]
+    intervals: dict[str, Interval]
     n_rows: int
     calibration_error: float
+    class_intervals: tuple[dict[str, Interval], ...] = ()
     unknown_labels: dict[str, int] = field(default_factory=dict)
     never_predicted: tuple[str, ...] = ()
 
@@ -81,9 +83,16 @@ class Report:
             "n_rows": self.n_rows,
             "classes": list(self.classes),
             "scores": {name: _plain(value) for name, value in self.scores.items()},
-            "intervals": {name: [_plain(low), _plain(high)] for name, (low, high) in self.intervals.items()},
+            "intervals": {name: list(ends) for name, ends in self.intervals.items()},
+            "interval_methods": {name: METHODS[name] for name in self.intervals},
             "calibration_error": _plain(self.calibration_error),
-            "by_class": [{name: _plain(value) for name, value in asdict(score).items()} for score in self.by_class],
+            "by_class": [
+                {
+                    **{name: _plain(value) for name, value in asdict(score).items()},
+                    "intervals": {name: list(ends) for name, ends in intervals.items()},
+                }
+                for score, intervals in zip(self.by_class, self.class_intervals, strict=True)
+            ],
             "unknown_labels": dict(self.unknown_labels),
             "never_predicted": list(self.never_predicted),
         }
@@ -99,9 +108,6 @@ def report(
     probabilities: ArrayLike,
     classes: Sequence[str],
     positive_label: str | None = None,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> Report:
     """Measure one split.
 
@@ -109,7 +115,6 @@ def report(
         labels: true labels as str, shape (n,). A label that is not among `classes` is an error whatever was predicted.
         probabilities: shape (n, K), columns in the order of `classes`.
         positive_label: the class that `f1`, `roc_auc` and `pr_auc` are about when K is 2; None takes the second.
-        resamples, seed: of the bootstrap intervals.
 
     Raises:
         ConfigError: K is 2 and `positive_label` is not one of the classes.
@@ -139,7 +144,8 @@ def report(
         classes=tuple(known),
         scores=label_scores(counts, positive) | ranked,
         by_class=tuple(class_scores(y, predicted, every)),
-        intervals=label_intervals(y, predicted, len(every), INTERVALS, n=resamples, seed=seed, positive=positive),
+        intervals=label_intervals(y, predicted, len(every), n_known=len(known), positive=positive),
+        class_intervals=tuple(class_intervals(counts)),
         n_rows=int(truth.size),
         calibration_error=expected_calibration_error(y_known, given),
         unknown_labels={label: int(counts.support[len(known) + place]) for place, label in enumerate(strange)},

@@ -14,7 +14,7 @@ def made(split: str, wrong: int, rows: int = 60) -> Report:
     """Three equal classes with this many rows given the next class instead, spread over the classes."""
     y = np.arange(rows) % 3
     predicted = np.where(np.arange(rows) < wrong, (y + 1) % 3, y)
-    return report(split, np.array(CLASSES)[y], np.eye(3)[predicted], CLASSES, resamples=10)
+    return report(split, np.array(CLASSES)[y], np.eye(3)[predicted], CLASSES)
 
 
 def test_an_ordinary_result_raises_no_doubt():
@@ -36,7 +36,7 @@ def test_a_training_score_far_over_the_held_out_one_is_doubted():
 
 def test_unknown_labels_classes_never_predicted_and_classes_without_rows_are_named():
     labels = ["data_deletion"] * 5 + ["opt_out"] * 5 + ["misspelt"]
-    found = report("test", labels, np.eye(3)[[0] * 11], CLASSES, resamples=10)
+    found = report("test", labels, np.eye(3)[[0] * 11], CLASSES)
     unknown, never, absent = warnings(None, found)
     assert "1 of 11 test rows have a label that the model does not know and count as errors: misspelt." in unknown
     assert "never predicted: 1 (opt_out)" in never
@@ -51,6 +51,6 @@ def test_duplicates_and_conflicts_are_counted():
 
 def test_long_lists_of_labels_are_cut():
     labels = [f"label_{place:02d}" for place in range(15)]
-    (said, *_) = warnings(None, report("test", labels, np.eye(3)[[0] * 15], CLASSES, resamples=10))
+    (said, *_) = warnings(None, report("test", labels, np.eye(3)[[0] * 15], CLASSES))
     assert "label_09 and 5 more" in said
     assert "label_10" not in said
