@@ -33,7 +33,7 @@ def comparisons() -> Iterator[Comparison]:
 def _pair(vectors: np.ndarray, labels: np.ndarray) -> tuple[float, float, str]:
     values, task = complete("LogisticRegression", {}), Task(len(set(labels)), seed=0)
     begun = time.perf_counter()
-    ours, _ = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
+    ours = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels).classifier
     between = time.perf_counter()
     peer = build_classifier("LogisticRegression", values, task).fit(vectors, labels)
     ended = time.perf_counter()

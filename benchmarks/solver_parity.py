@@ -86,13 +86,13 @@ def _compare(values: dict[str, Any], task: Task, vectors: np.ndarray, labels: np
     with threadpool_limits(1, user_api="blas"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         begun = time.perf_counter()
-        ours, converged = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
+        fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
         between = time.perf_counter()
         theirs = build_classifier("LogisticRegression", values, task).fit(vectors, labels)
         ended = time.perf_counter()
-    reached, wanted = (objective(model, values, vectors, labels) for model in (ours, theirs))
+    reached, wanted = (objective(model, values, vectors, labels) for model in (fitted.classifier, theirs))
     difference = reached / wanted - 1
-    note = "" if converged else "  ours did not converge"
+    note = "" if fitted.converged else "  ours did not converge"
     return f"{between - begun:>8.2f}{ended - between:>9.2f}  {difference:+.1e}{note}", difference
 
 

@@ -17,7 +17,7 @@ from pcc_pipeline.features.vectors import full_vectors, needs_lexical
 from pcc_pipeline.model.balance import balance
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
-from pcc_pipeline.model.fast_logistic import fit_fast, replaces
+from pcc_pipeline.model.fast_logistic import fit_fast, replaces, solver_of
 from pcc_pipeline.model.probabilities import class_probabilities, decided
 
 
@@ -66,11 +66,16 @@ class PreparedRows:
 
 @dataclass(frozen=True)
 class FittedModel:
-    """A lexical half (None for data that brings whole vectors) and the classifier that follows it."""
+    """A lexical half (None for data that brings whole vectors) and the classifier that follows it.
+
+    Attributes:
+        solver: what fitted the classifier; it may stand in for the solver that the hyperparameters name.
+    """
 
     lexical: Pipeline | None
     classifier: Any
     warnings: tuple[str, ...] = ()
+    solver: str = ""
 
     def probabilities(self, rows: Rows) -> np.ndarray:
         """(n, K) in the order of `classifier.classes_`."""
@@ -98,8 +103,9 @@ def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Reci
     note = f"{recipe.family} stopped before it converged; raise max_iter"
     values = complete(recipe.family, hyperparameters)
     if not recipe.exact and replaces(recipe.family, values):
-        classifier, converged = fit_fast(classifier, values, prepared.vectors, prepared.labels, task.balanced)
-        return FittedModel(prepared.lexical, decided(classifier), () if converged else (note,))
+        fitted = fit_fast(classifier, values, prepared.vectors, prepared.labels, task.balanced)
+        doubts = () if fitted.converged else (note,)
+        return FittedModel(prepared.lexical, decided(fitted.classifier), doubts, fitted.solver)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         try:
@@ -111,4 +117,5 @@ def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Reci
                 fix="check the class counts; drop classes of very few rows or lower the folds the model uses inside",
             ) from error
     unfinished = any(issubclass(item.category, ConvergenceWarning) for item in caught)
-    return FittedModel(prepared.lexical, decided(classifier), (note,) if unfinished else ())
+    solver = solver_of(recipe.family, values, task.n_classes, exact=True)
+    return FittedModel(prepared.lexical, decided(classifier), (note,) if unfinished else (), solver)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.quality import class_counts
 from pcc_pipeline.data.splits import cross_validation_folds
 from pcc_pipeline.evaluation.metrics import objective, scores
+from pcc_pipeline.model.families import complete
+from pcc_pipeline.model.fast_logistic import solver_of
 from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
 from pcc_pipeline.search.driver import run_search
@@ -83,7 +87,7 @@ def search(
         closing(searcher),
         tempfile.TemporaryDirectory(prefix="pcc-folds-") as name,
         WorkerPool(params.search.n_jobs) as pool,
-        TrialRuns(run, model.scoring) as trial_runs,
+        TrialRuns(run, model.scoring, partial(_solver, recipe, len(classes))) as trial_runs,
     ):
         scorer = partial(scores, positive=positive)
         scored = FoldObjective(Path(name), recipe, len(classes), scorer)
@@ -105,6 +109,11 @@ def search(
             on_trial=trial_runs.log,
             scoring=model.scoring,
         )
+
+
+def _solver(recipe: Recipe, n_classes: int, hyperparameters: Mapping[str, Any]) -> str:
+    """The solver that a trial starts with; one that does not converge may hand over to another, fold by fold."""
+    return solver_of(recipe.family, complete(recipe.family, hyperparameters), n_classes, recipe.exact)
 
 
 def _identity(params: Params, digest: str) -> dict[str, str]:

@@ -114,8 +114,9 @@ def _train(
         side: report(side, side_rows.labels, fitted.probabilities(side_rows), classes, positive)
         for side, side_rows in (("train", train), ("val", validation))
     }
+    final = _refit(rows, sides, hyperparameters, recipe) if params.model.refit else fitted
     doubts = (
-        *fitted.warnings,
+        *dict.fromkeys((*fitted.warnings, *final.warnings)),
         *cautions(
             reports["train"],
             reports["val"],
@@ -123,7 +124,6 @@ def _train(
             conflicts=quality.conflicting_texts,
         ),
     )
-    final = _refit(rows, sides, hyperparameters, recipe) if params.model.refit else fitted
 
     record = TrainingRecord(
         params=params,
@@ -138,6 +138,7 @@ def _train(
         search=found,
         warnings=doubts,
         rejected=len(dataset.rejected),
+        solver=final.solver,
     )
     model = TrainedModel(
         classifier=final.classifier,
@@ -195,6 +196,7 @@ def _place(params: Params, record: TrainingRecord, encoder: SentenceEncoder, dat
         "pcc.version": record.version,
         "pcc.data_digest": dataset.digest,
         "pcc.encoder_digest": encoder.digest,
+        "pcc.solver": record.solver,
         **code_version().tags(),
         **{f"metric.{name}": f"{value:.6f}" for name, value in record.headline.items()},
     }

@@ -22,7 +22,7 @@ from pcc_pipeline.tracking import payloads
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """The facts of one training run."""
+    """The facts of one training run; `solver` is what fitted the final model."""
 
     params: Params
     version: str
@@ -36,6 +36,7 @@ class TrainingRecord:
     search: SearchOutcome | None
     warnings: tuple[str, ...]
     rejected: int
+    solver: str
 
     @property
     def headline(self) -> dict[str, float]:
@@ -91,6 +92,7 @@ def metadata_document(record: TrainingRecord, embedding_model: str, dimensions: 
         "classifier": model.type,
         "model_type": model.type,
         "hyperparameters": record.hyperparameters,
+        "solver": record.solver,
         "search_method": model.search_method,
         "search_info": {
             "scoring": model.scoring,
@@ -135,6 +137,7 @@ def training_payloads(record: TrainingRecord, metadata: dict[str, Any]) -> list[
         payloads.Metrics(record.metrics, model_id=payloads.OF_THE_MODEL),
         payloads.Json("metrics.json", metrics_document(record)),
         payloads.Json("metadata.json", metadata),
+        payloads.Tags({"pcc.solver": record.solver}),
         payloads.Params(
             {f"best.{name}": str(value) for name, value in record.hyperparameters.items() if value is not None}
         ),

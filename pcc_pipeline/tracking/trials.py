@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from typing import Any, Self
 
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
@@ -27,9 +27,11 @@ class TrialRuns:
     waiting for its disk, and workers would stand idle meanwhile. Leaving the context waits until all are written.
     """
 
-    def __init__(self, parent: StepRun, scoring: str) -> None:
+    def __init__(self, parent: StepRun, scoring: str, solver_of: Callable[[Mapping[str, Any]], str]) -> None:
+        """`solver_of`: a trial's hyperparameters -> the tag `pcc.solver` of its run."""
         self._parent = parent
         self._scoring = scoring
+        self._solver_of = solver_of
         self._thread = ThreadPoolExecutor(1, "pcc-trials")
         self._writes: deque[Future[None]] = deque()
         self._tags = resolve_tags({MLFLOW_PARENT_RUN_ID: parent.run_id, "pcc.step": "trial"})
@@ -55,7 +57,12 @@ class TrialRuns:
             return
         name = f"trial-{trial.number:03d}"
         start, end = int(trial.started_at * 1000), int((trial.started_at + trial.seconds) * 1000)
-        state = {"pcc.trial_state": trial.state, **({"pcc.error": trial.reason} if trial.reason else {})}
+        solver = self._solver_of(trial.hyperparameters)
+        state = {
+            "pcc.trial_state": trial.state,
+            "pcc.solver": solver,
+            **({"pcc.error": trial.reason} if trial.reason else {}),
+        }
         operation = Nested(
             experiment_id=self._parent.experiment_id,
             key=uuid.uuid4().hex,

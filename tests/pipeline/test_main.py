@@ -129,6 +129,14 @@ def test_the_resolved_configuration_is_logged_under_dotted_keys(store, tree) -> 
         assert trial.data.params["model.hyperparameters.C"] in ("0.1", "1", "10")
 
 
+def test_run_version_metadata_and_trials_say_which_solver_fitted(store, tree) -> None:
+    solver = tree["train"].data.tags["pcc.solver"]
+    assert solver == "pcc_pipeline/proximal_newton"
+    assert store.client.get_model_version(NAME, "1").tags["pcc.solver"] == solver
+    assert json.loads(store.file(tree["train"], "metadata.json").read_text())["solver"] == solver
+    assert {trial.data.tags["pcc.solver"] for trial in store.children(tree["train"])} == {solver}
+
+
 def test_metrics_have_the_names_of_the_design(store, tree) -> None:
     trained, evaluated = tree["train"].data.metrics, tree["evaluate"].data.metrics
     for score in SCORES:

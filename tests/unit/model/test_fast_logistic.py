@@ -10,9 +10,12 @@ from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.utils.class_weight import compute_sample_weight
 
+from pcc_pipeline.model import fast_logistic
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
-from pcc_pipeline.model.fast_logistic import fit_fast, replaces
+from pcc_pipeline.model.fast_logistic import fit_fast, replaces, solver_of
+from pcc_pipeline.model.fitting import PreparedRows, Recipe, fit
+from pcc_pipeline.model.quasi_newton import Solution
 
 # That scikit-learn's own solver runs out of iterations is its affair here.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -34,6 +37,14 @@ def rows_of(n_classes: int, per_class: int = 40, width: int = 60) -> tuple[np.nd
     vectors = (np.repeat(centres, per_class, axis=0) + 2 * random.normal(size=(len(labels), width))) * scales
     order = random.permutation(len(labels))
     return vectors[order].astype(np.float32), labels[order]
+
+
+def badly_scaled_rows(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of scales from 1e-3 to 1e3 in no order, as a column of the user's own may have."""
+    vectors, labels = rows_of(n_classes)
+    random = np.random.default_rng(0)
+    scales = random.permutation(np.geomspace(1e-3, 1e3, vectors.shape[1])) / np.geomspace(1, 0.02, vectors.shape[1])
+    return (vectors * scales).astype(np.float32), labels
 
 
 def unbalanced_rows(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,9 +84,9 @@ def test_the_objective_is_never_worse_than_the_named_solvers(
 ) -> None:
     vectors, labels = rows_of(n_classes, per_class=40 if n_classes < 12 else 15)
     values, task = values_of(solver, penalty, C=C), Task(n_classes, seed=0)
-    ours, converged = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
-    assert converged
-    reached = objective(ours, values, vectors, labels, balanced=False)
+    fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
+    assert fitted.converged
+    reached = objective(fitted.classifier, values, vectors, labels, balanced=False)
     assert reached <= peers_objective(values, task, vectors, labels) * (1 + 1e-4)
 
 
@@ -84,9 +95,57 @@ def test_the_objective_is_never_worse_than_the_named_solvers(
 def test_weighed_classes_reach_the_named_solvers_objective_too(solver: str, penalty: str, n_classes: int) -> None:
     vectors, labels = unbalanced_rows(n_classes)
     values, task = values_of(solver, penalty, C=1.0), Task(n_classes, seed=0, balanced=True)
-    ours, _ = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels, balanced=True)
+    estimator = build_classifier("LogisticRegression", values, task)
+    ours = fit_fast(estimator, values, vectors, labels, balanced=True).classifier
     reached = objective(ours, values, vectors, labels, balanced=True)
     assert reached <= peers_objective(values, task, vectors, labels) * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("C", [1.0, 10.0, 1000.0])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(("solver", "penalty"), PROBLEMS)
+def test_columns_of_any_scale_do_not_raise_the_objective(solver: str, penalty: str, n_classes: int, C: float) -> None:
+    vectors, labels = badly_scaled_rows(n_classes)
+    values, task = values_of(solver, penalty, C=C), Task(n_classes, seed=0)
+    fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
+    reached = objective(fitted.classifier, values, vectors, labels, balanced=False)
+    assert reached <= peers_objective(values, task, vectors, labels) * (1 + 1e-4)
+
+
+def test_scikit_learns_own_fit_is_kept_where_it_is_the_better_one_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, labels = rows_of(3)
+    values, task = values_of("liblinear", "l2", C=10.0), Task(3, seed=0)
+
+    def stopped(rows: np.ndarray, targets: np.ndarray, *rest: Any, **named: Any) -> Solution:
+        return Solution(np.zeros((rows.shape[1] + 1, targets.shape[1])), 7, converged=False)
+
+    monkeypatch.setattr(fast_logistic, "solve", stopped)
+    fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
+    theirs = build_classifier("LogisticRegression", values, task).fit(vectors, labels)
+    assert (fitted.solver, fitted.converged) == ("scikit-learn/liblinear", True)
+    np.testing.assert_array_equal(fitted.classifier.predict_proba(vectors), theirs.predict_proba(vectors))
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "n_classes", "exact", "solver"),
+    [
+        ("LogisticRegression", {}, 3, False, "pcc_pipeline/proximal_newton"),
+        ("LogisticRegression", {}, 3, True, "scikit-learn/liblinear"),
+        ("LogisticRegression", {"penalty": "l2"}, 2, False, "pcc_pipeline/quasi_newton"),
+        ("LogisticRegression", {"solver": "saga"}, 3, False, "pcc_pipeline/multinomial"),
+        ("LogisticRegression", {"solver": "saga"}, 2, False, "pcc_pipeline/quasi_newton"),
+        ("LogisticRegression", {"tol": 1e-9}, 3, False, "scikit-learn/liblinear"),
+        ("LogisticRegression", {"solver": "lbfgs", "penalty": "l2"}, 3, False, "scikit-learn/lbfgs"),
+        ("SGD", {}, 3, False, "scikit-learn"),
+    ],
+)
+def test_a_fit_says_which_solver_it_is_of(
+    family: str, values: dict[str, Any], n_classes: int, exact: bool, solver: str
+) -> None:
+    vectors, labels = rows_of(n_classes)
+    fitted = fit(PreparedRows(None, vectors, labels), values, Recipe(family, "none", {}, 0, exact))
+    assert fitted.solver == solver
+    assert solver_of(family, complete(family, values), n_classes, exact) == solver
 
 
 def peers_objective(values: dict[str, Any], task: Task, vectors: np.ndarray, labels: np.ndarray) -> float:
@@ -99,7 +158,7 @@ def peers_objective(values: dict[str, Any], task: Task, vectors: np.ndarray, lab
 def test_the_estimator_is_filled_in_as_scikit_learn_fills_it(solver: str, penalty: str, n_classes: int) -> None:
     vectors, labels = rows_of(n_classes)
     values, task = values_of(solver, penalty, C=1.0), Task(n_classes, seed=0)
-    ours, _ = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
+    ours = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels).classifier
     theirs = build_classifier("LogisticRegression", values, task).fit(vectors, labels)
     assert set(vars(ours)) == set(vars(theirs))
     assert (ours.predict(vectors) == theirs.predict(vectors)).mean() > 0.99
@@ -117,8 +176,8 @@ def test_the_estimator_is_filled_in_as_scikit_learn_fills_it(solver: str, penalt
 def test_too_few_iterations_are_reported(solver: str, penalty: str) -> None:
     vectors, labels = rows_of(3)
     values = values_of(solver, penalty, C=100.0, max_iter=1)
-    _, converged = fit_fast(build_classifier("LogisticRegression", values, Task(3, 0)), values, vectors, labels)
-    assert not converged
+    estimator = build_classifier("LogisticRegression", values, Task(3, 0))
+    assert not fit_fast(estimator, values, vectors, labels).converged
 
 
 @pytest.mark.parametrize(("solver", "penalty"), PROBLEMS)

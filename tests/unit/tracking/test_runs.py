@@ -263,7 +263,7 @@ def trial(number: int, **changes: Any) -> Trial:
 
 
 def test_each_trial_is_a_nested_run_with_its_scores() -> None:
-    with step_run("train") as parent, TrialRuns(parent, "f1_macro") as logged:
+    with step_run("train") as parent, TrialRuns(parent, "f1_macro", lambda values: "scikit-learn") as logged:
         logged.log(trial(7))
     found = named("trial-007")
     assert found.info.status == "FINISHED"
@@ -281,9 +281,9 @@ def test_each_trial_is_a_nested_run_with_its_scores() -> None:
 def test_a_failed_trial_is_a_failed_run_with_its_reason_and_the_parent_goes_on() -> None:
     with step_run("train") as parent:
         failed = trial(0, state="failed", score=None, std=None, fold_scores=(), reason="ModelError: no")
-        with TrialRuns(parent, "f1_macro") as logged:
+        with TrialRuns(parent, "f1_macro", lambda values: "scikit-learn") as logged:
             logged.log(failed)
-        with TrialRuns(parent, "f1_macro") as logged:
+        with TrialRuns(parent, "f1_macro", lambda values: "scikit-learn") as logged:
             logged.log(trial(1))
     assert (named("trial-000").info.status, named("trial-000").data.tags["pcc.error"]) == ("FAILED", "ModelError: no")
     assert named("trial-000").data.metrics == {}
@@ -292,7 +292,7 @@ def test_a_failed_trial_is_a_failed_run_with_its_reason_and_the_parent_goes_on()
 
 
 def test_a_resumed_trial_gets_no_second_run() -> None:
-    with step_run("train") as parent, TrialRuns(parent, "f1_macro") as logged:
+    with step_run("train") as parent, TrialRuns(parent, "f1_macro", lambda values: "scikit-learn") as logged:
         logged.log(trial(0, resumed=True))
     assert [run.info.run_name for run in runs()] == ["train"]
 
