@@ -11,6 +11,7 @@ import gc
 import importlib
 import logging
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -202,5 +203,5 @@ def _where_next() -> list[str]:
     from pcc_pipeline.tracking.registry import shown_address
 
     address = shown_address()
-    shown = address if address.startswith("http") else f"mlflow ui --backend-store-uri {address}"
+    shown = address if address.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(address)}"
     return [f"next       look at the runs: {shown}"]

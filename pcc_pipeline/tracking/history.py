@@ -7,17 +7,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from types import MappingProxyType
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.experiments import DEFAULT_EXPERIMENT, active
 from pcc_pipeline.tracking.preflight import demand_server
 from pcc_pipeline.tracking.registry import VERSION_TAG, asking, shown_address
-from pcc_pipeline.tracking.session import DEFAULT_EXPERIMENT
 
 LEGACY_STEP = "legacy"
 _TRAINING = ("train", LEGACY_STEP)
@@ -101,38 +99,25 @@ def open_experiment(name: str | None = None, *, create: bool = False) -> Experim
     Raises:
         TrackingError: there is none, or MLflow does not answer.
     """
-    demand_server()
-    _demand_database(create)
+    demand_server(create=create)
     number = os.environ.get("MLFLOW_EXPERIMENT_ID")
     client = MlflowClient()
     if name is None and number:
         with asking(f"experiment {number}"):
-            return client.get_experiment(number)
+            return active(client.get_experiment(number))
     wanted = name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
     with asking(f"experiment {wanted}"):
         found = client.get_experiment_by_name(wanted)
         if found is None and create:
             return client.get_experiment(client.create_experiment(wanted))
-        if found is not None and found.lifecycle_stage == "active":
-            return found
+        if found is not None:
+            return active(found)
         there = sorted(experiment.name for experiment in client.search_experiments(max_results=20))
-    state = "is deleted" if found is not None else "does not exist"
     raise TrackingError(
-        f"the experiment {wanted} {state}; there are: {', '.join(there) or 'none'}",
+        f"the experiment {wanted} does not exist; there are: {', '.join(there) or 'none'}",
         where=shown_address(),
         fix="name one with --experiment, or point MLFLOW_TRACKING_URI at the store that has it",
     )
-
-
-def _demand_database(create: bool) -> None:
-    """MLflow makes a missing database silently, and a question asked in the wrong folder would leave one there."""
-    path = re.fullmatch(r"sqlite:///([^?]+)(?:\?.*)?", mlflow.get_tracking_uri())
-    if path and not create and not Path(path[1]).is_file():
-        raise TrackingError(
-            "there is no MLflow database here",
-            where=shown_address(),
-            fix="go to the folder where mlflow.db lies, or point MLFLOW_TRACKING_URI at the store",
-        )
 
 
 def recent_runs(

@@ -14,6 +14,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.database import demand_database
+from pcc_pipeline.tracking.locations import delete_artifacts
 from pcc_pipeline.tracking.outages import ACCOUNT_FIX, ask, is_account, is_server, reason_of, within, without_account
 from pcc_pipeline.tracking.registry import shown_address
 
@@ -24,13 +26,18 @@ _PROBE = "preflight.txt"
 logger = logging.getLogger(__name__)
 
 
-def demand_server() -> None:
-    """Ask an MLflow server for a sign of life: MLflow itself would try for minutes, in silence.
+def demand_server(*, create: bool = True) -> None:
+    """Ask an MLflow server for a sign of life, or look at its database: MLflow itself would try for minutes.
+
+    Args:
+        create: a database that is not there yet will do.
 
     Raises:
-        TrackingError: it does not answer. Later calls keep MLflow's patience, so that a server may restart meanwhile.
+        TrackingError: it does not answer, or MLflow cannot use it. Later calls keep MLflow's patience, so that a server
+            may restart meanwhile.
     """
     if not is_server(mlflow.get_tracking_uri()):
+        demand_database(create=create)
         return
     try:
         within(_SECONDS, lambda: ask("/health", timeout=_SECONDS))
@@ -118,7 +125,7 @@ def _probe(location: str) -> None:
         path.write_text(uuid.uuid4().hex, encoding="utf-8")
         repository.log_artifact(str(path))  # type: ignore[no-untyped-call] # mlflow leaves it untyped
     try:
-        repository.delete_artifacts(_PROBE)  # type: ignore[no-untyped-call] # the same
+        delete_artifacts(repository, _PROBE)
     except Exception as error:  # of any kind of store, as above
         # That a file can be written is what was asked. Who may write need not be allowed to delete: it then stays.
         logger.debug("the file %s stays in %s: %s", _PROBE, without_account(location), type(error).__name__)

@@ -16,12 +16,13 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.errors import PccError, TrackingError
-from pcc_pipeline.tracking.outages import ACCOUNT_FIX, is_account, reason_of, status_of, without_account
+from pcc_pipeline.tracking.outages import ACCOUNT_FIX, is_account, is_outage, reason_of, status_of, without_account
 
 VERSION_TAG = "pcc.version"
 _FORMS = "models:/<name>@<alias>, models:/<name>/<version number>, models:/m-<model id> or runs:/<run id>/model"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 _PAGE = 1000
+_REFUSED_FIX = "mend what it refuses; its address is right, since it answered"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def asking(where: str) -> Iterator[None]:
     except Exception as error:  # an artifact store's client raises its own; `status_of` tells what is about MLflow
         if isinstance(error, PccError) or status_of(error) is None:
             raise
+        if not is_outage(error):
+            raise TrackingError(f"MLflow refused: {reason_of(error)}", where=where, fix=_REFUSED_FIX) from error
         verb = "refused or did not answer" if isinstance(error, MlflowException) else "cannot be reached"
         fix = ACCOUNT_FIX if is_account(error) else _server_fix()
         raise TrackingError(f"MLflow {verb}: {reason_of(error)}", where=where, fix=fix) from error

@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.locations import delete_artifacts
 from pcc_pipeline.tracking.outages import status_of
 from pcc_pipeline.tracking.registry import asking, shown_address
 
@@ -233,7 +234,7 @@ def _remove_files(place: str, owner: str) -> None:
     if owner not in place.split("/"):
         raise TrackingError("this folder is not its owner's alone, so it stays", where=f"{place} of {owner}")
     try:
-        get_artifact_repository(place).delete_artifacts()  # type: ignore[no-untyped-call] # mlflow leaves it untyped
+        delete_artifacts(get_artifact_repository(place))
     except Exception as error:  # of any kind of store; what an earlier removal emptied answers 404
         if getattr(getattr(error, "response", None), "status_code", None) != 404:
             raise

@@ -19,14 +19,14 @@ from mlflow import MlflowClient
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking import heartbeat, preflight
+from pcc_pipeline.tracking.experiments import DEFAULT_EXPERIMENT, demand_active
 from pcc_pipeline.tracking.heartbeat import Heartbeat
 from pcc_pipeline.tracking.journal import Journal, left_behind
+from pcc_pipeline.tracking.locations import mended_location
 from pcc_pipeline.tracking.operations import KEY_TAG, run_of_key
 from pcc_pipeline.tracking.outages import is_outage
 from pcc_pipeline.tracking.registry import asking
 from pcc_pipeline.tracking.writer import RESUME, Writer, brief_requests
-
-DEFAULT_EXPERIMENT = "pcc-intent"
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +89,7 @@ def start(step: str, opened: Session, *, outermost: bool) -> Any:
         run = mlflow.start_run()
         MlflowClient().log_batch(run.info.run_id, tags=[mlflow.entities.RunTag(*pair) for pair in tags.items()])
         return run
+    demand_active()
     if not (os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")):
         mlflow.set_experiment(DEFAULT_EXPERIMENT)
     return _start_once(opened.writer, key, tags, run_name=step)
@@ -124,8 +125,9 @@ def alive(run: Any, opened: Session) -> Iterator[None]:
     Raises:
         TrackingError: the artifact store takes no file.
     """
+    location = mended_location(run)
     if opened.checks:
-        preflight.demand_artifacts(run.info.artifact_uri)
+        preflight.demand_artifacts(location)
     try:
         with asking("runs that their process left open"):
             heartbeat.sweep(run.info.experiment_id, opened.now)
