@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -18,19 +19,22 @@ Strings = np.ndarray[Any, np.dtype[np.object_]]
 
 
 class Fingerprint:
-    """SHA-256 over the good rows' case id, text and label, in order; the same for every file format and batch size."""
+    """SHA-256 over the good rows' case id, text, label and group, in order: what decides a split and its measurement.
 
-    def __init__(self, label_column: str | None) -> None:
-        self._label_column = label_column
+    It is the same for every file format and batch size.
+    """
+
+    def __init__(self, label_column: str | None, group_column: str | None = None) -> None:
+        self._columns = [CASE_ID, TEXT, label_column]
+        if group_column is not None:
+            self._columns.append(group_column)
         self._hash = sha256()
 
     def update(self, good: pd.DataFrame) -> None:
         """Adds the good rows of one batch."""
-        labels = [""] * len(good) if self._label_column is None else good[self._label_column]
+        columns = [[""] * len(good) if name is None else good[name] for name in self._columns]
         # Lengths keep neighbouring fields apart whatever they hold.
-        parts = (
-            f"{len(i)}:{i}{len(t)}:{t}{len(y)}:{y}" for i, t, y in zip(good[CASE_ID], good[TEXT], labels, strict=True)
-        )
+        parts = ("".join(f"{len(value)}:{value}" for value in row) for row in zip(*columns, strict=True))
         self._hash.update("".join(parts).encode())
 
     def hexdigest(self) -> str:
@@ -44,6 +48,7 @@ class Dataset:
 
     frame: the good rows, index 0..n-1. vectors: float32 (n, 384 or 584) or None. rejected: see CheckedBatch.
     digest: the Fingerprint. total_rows: good and rejected. contract: what was asked of the file.
+    encoder_digest: of the encoder that made the vectors; None where there are none, or where nobody said.
     """
 
     frame: pd.DataFrame
@@ -52,6 +57,17 @@ class Dataset:
     digest: str
     total_rows: int
     contract: Contract
+    encoder_digest: str | None = None
+
+    @cached_property
+    def vectors_digest(self) -> str | None:
+        """SHA-256 of the vectors that the data brings, in order; None where it brings none."""
+        return None if self.vectors is None else sha256(np.ascontiguousarray(self.vectors).data).hexdigest()
+
+    def take(self, rows: np.ndarray[Any, Any]) -> Dataset:
+        """Some of the good rows, by positions or a mask, with their vectors; digest and counts stay the file's."""
+        vectors = None if self.vectors is None else self.vectors[rows]
+        return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True), vectors=vectors)
 
     @property
     def texts(self) -> list[str]:
@@ -83,7 +99,8 @@ def load(batches: Iterable[pd.DataFrame], contract: Contract, source: str, max_r
 
     Raises DataError where columns are missing, too many rows are rejected, or no good row stays.
     """
-    checker, fingerprint = ContractChecker(contract, source=source), Fingerprint(contract.label_column)
+    checker = ContractChecker(contract, source=source)
+    fingerprint = Fingerprint(contract.label_column, contract.group_column)
     good: list[pd.DataFrame] = []
     vectors: list[Vectors] = []
     rejected: list[pd.DataFrame] = []

@@ -1,10 +1,15 @@
-"""Sides that share no text: rows are tied into groups, and groups, never rows, go to train, validation and test."""
+"""Sides that share no text: rows are tied into groups, and groups, never rows, go to train, validation and test.
+
+Where a group goes hangs on its content, the seed and the shares: by hashes, which neither the order of a file's rows
+nor a library's stream of random numbers can change.
+"""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -15,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 from pcc_pipeline.errors import DataError
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
+Keys = np.ndarray[Any, np.dtype[np.uint64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Labels = Sequence[str] | np.ndarray[Any, Any]
 
@@ -47,31 +53,73 @@ def fold_text(text: str) -> str:
     return folded or text.strip()
 
 
-def overlapping(train_texts: Sequence[str], test_texts: Sequence[str]) -> Mask:
-    """Returns (n_train,) booleans: True where a training row's folded text also stands in the test texts."""
-    test = {fold_text(text) for text in test_texts}
-    return np.fromiter((fold_text(text) in test for text in train_texts), dtype=bool, count=len(train_texts))
+_NO_GROUP = np.uint64(0)
 
 
-def group_ids(texts: Sequence[str], groups: Labels | None = None) -> Positions:
-    """Returns (n,) group numbers from 0 in order of appearance.
+@dataclass(frozen=True)
+class RowKeys:
+    """What rows have in common with others, as hashes that tell nothing else of them.
 
-    Rows share a number if their folded texts or their groups are equal, also by way of other rows; a missing group ties
-    nothing.
+    texts: (n,) 8-byte BLAKE2b of each folded text. groups: the same of each group value, 0 where a row has none; None
+    where no group column is named.
     """
-    text_ids = pd.factorize(np.array([fold_text(text) for text in texts], dtype=object))[0].astype(np.int64)
-    if groups is None or len(text_ids) == 0:
-        return text_ids
-    own = pd.factorize(np.asarray(groups, dtype=object))[0].astype(np.int64)
-    if len(own) != len(text_ids):
-        raise DataError(f"There are {len(text_ids)} texts and {len(own)} groups.", fix="give one group per text")
-    tied = own >= 0
-    n_texts = int(text_ids.max()) + 1
-    n_nodes = n_texts + int(own.max(initial=-1)) + 1
-    edges = coo_array((np.ones(tied.sum()), (text_ids[tied], own[tied] + n_texts)), shape=(n_nodes, n_nodes))
-    components = np.asarray(connected_components(edges.tocsr(), directed=False)[1])
-    rows: Positions = pd.factorize(components[text_ids])[0].astype(np.int64)
-    return rows
+
+    texts: Keys
+    groups: Keys | None
+
+    @classmethod
+    def of(cls, texts: Sequence[str], groups: Labels | None = None) -> RowKeys:
+        """Raises DataError unless there is a group, or None, per text."""
+        if groups is not None and len(groups) != len(texts):
+            raise DataError(f"There are {len(texts)} texts and {len(groups)} groups.", fix="give one group per text")
+        text_keys = _hashed((fold_text(text) for text in texts), b"pcc-text")
+        if groups is None:
+            return cls(text_keys, None)
+        missing = np.asarray(pd.isna(np.asarray(groups, dtype=object)), dtype=bool)
+        return cls(text_keys, np.where(missing, _NO_GROUP, _hashed(map(str, groups), b"pcc-group")))
+
+    def take(self, rows: Positions | Mask) -> RowKeys:
+        return RowKeys(self.texts[rows], None if self.groups is None else self.groups[rows])
+
+    def group_ids(self) -> Keys:
+        """(n,) group numbers, equal for rows that share a text or a group, also by way of other rows.
+
+        A number is the smallest hash of the groups in it, or of the texts where none of its rows has a group.
+        """
+        if self.groups is None:
+            return self.texts
+        tied = self.groups != _NO_GROUP
+        texts, text_of = np.unique(self.texts, return_inverse=True)
+        groups, group_of = np.unique(self.groups[tied], return_inverse=True)
+        n_nodes = len(texts) + len(groups)
+        edges = coo_array((np.ones(tied.sum()), (text_of[tied], group_of + len(texts))), shape=(n_nodes, n_nodes))
+        n_parts, part = connected_components(edges.tocsr(), directed=False)
+        largest = np.iinfo(np.uint64).max
+        of_texts, of_groups = (np.full(n_parts, largest, dtype=np.uint64) for _ in range(2))
+        np.minimum.at(of_texts, part[: len(texts)], texts)
+        np.minimum.at(of_groups, part[len(texts) :], groups)
+        has_group = np.isin(np.arange(n_parts), part[len(texts) :])
+        numbers: Keys = np.where(has_group, of_groups, of_texts)[part[text_of]]
+        return numbers
+
+    def known_to(self, other: RowKeys) -> Mask:
+        """(n,) booleans, whether a row, or one here that it is tied to, shares a text or group with any of `other`."""
+        shared = np.isin(self.texts, other.texts)
+        if self.groups is not None and other.groups is not None:
+            shared |= np.isin(self.groups, other.groups) & (self.groups != _NO_GROUP)
+        numbers = self.group_ids()
+        tied: Mask = np.isin(numbers, numbers[shared])
+        return tied
+
+
+def _hashed(values: Iterable[str], person: bytes) -> Keys:
+    hashes = [blake2b(value.encode(errors="surrogatepass"), digest_size=8, person=person).digest() for value in values]
+    return np.frombuffer(b"".join(hashes), dtype="<u8").astype(np.uint64)
+
+
+def group_ids(texts: Sequence[str], groups: Labels | None = None) -> Keys:
+    """Returns (n,) group numbers that hang on the content alone; a missing group ties nothing."""
+    return RowKeys.of(texts, groups).group_ids()
 
 
 @dataclass(frozen=True)
@@ -83,14 +131,12 @@ class Split:
     test: Positions
 
 
-def split(
-    labels: Labels, groups: Positions, test_size: float, validation_size: float, stratify: bool, seed: int
-) -> Split:
-    """Splits rows by group; the test side does not depend on `validation_size`.
+def split(labels: Labels, groups: Keys, test_size: float, validation_size: float, stratify: bool, seed: int) -> Split:
+    """Splits rows by group; the test side does not depend on `validation_size`, nor any side on the order of the rows.
 
-    labels: (n,). groups: (n,), see `group_ids`. Sizes are shares of all rows; 0 leaves a side empty. Stratified, a
-    group counts for its most common label: a class with one group stays in train, one with three or more stands on
-    every side.
+    labels: (n,). groups: (n,) numbers, see `group_ids`. Sizes are shares of all rows; 0 leaves a side empty.
+    Stratified, a group counts for its most common label: a class with one group stays in train, one with three or more
+    stands on every side.
     Raises DataError where a side that was asked for would be empty or training would see fewer than two classes.
     """
     if not (0 <= test_size < 1 and 0 <= validation_size < 1 and test_size + validation_size < 1):
@@ -114,9 +160,9 @@ def split(
 
 
 def cross_validation_folds(
-    labels: Labels, groups: Positions, n_folds: int, stratify: bool, seed: int
+    labels: Labels, groups: Keys, n_folds: int, stratify: bool, seed: int
 ) -> list[tuple[Positions, Positions]]:
-    """Returns (training, validation) row positions per fold; validation sides are disjoint.
+    """Returns (training, validation) row positions per fold; validation sides are disjoint. The rows' order is nothing.
 
     Stratified, a class with one group is in the training side of every fold and in no validation side; one with fewer
     groups than folds misses some validation sides. Raises DataError where no class has a group for every fold.
@@ -124,9 +170,9 @@ def cross_validation_folds(
     units = _Units.of(labels, groups, stratify, seed)
     most = int(np.bincount(units.strata).max())
     if n_folds < 2 or n_folds > most:
-        of_class = " of the most common class" if stratify else ""
+        whose = f"the most common of {units.n_labels} labels has" if stratify else "there are"
         raise DataError(
-            f"{n_folds} folds cannot be made: there are {most} different texts or groups{of_class}.",
+            f"{n_folds} folds cannot be made: {whose} {most} different texts or groups.",
             where=f"{len(units.of_row)} rows, {len(units.sizes)} groups",
             fix=f"use from 2 to {most} folds" if most > 1 else "give more rows with different texts",
         )
@@ -154,15 +200,16 @@ def cross_validation_folds(
 
 @dataclass(frozen=True)
 class _Units:
-    """The groups as units: their rows, sizes, strata (all equal where not stratified) and a seeded order."""
+    """The groups as units: their rows, sizes, strata (all equal where not stratified) and an order by seeded hash."""
 
     of_row: Positions
     sizes: Positions
     strata: Positions
     order: Positions
+    n_labels: int
 
     @classmethod
-    def of(cls, labels: Labels, groups: Positions, stratify: bool, seed: int) -> _Units:
+    def of(cls, labels: Labels, groups: Keys, stratify: bool, seed: int) -> _Units:
         if len(labels) != len(groups):
             raise DataError(f"There are {len(labels)} labels and {len(groups)} groups.", fix="give one group per label")
         if len(labels) < 2:
@@ -173,7 +220,14 @@ class _Units:
             raise DataError(
                 "All rows have the same label.", fix="give rows of at least 2 classes, or name another label column"
             )
-        of_row = pd.factorize(np.asarray(groups))[0].astype(np.int64)
+        if len(classes) == len(labels) > 2:
+            raise DataError(
+                f"Each of the {len(labels):,} rows has a label of its own, so the labels tell no classes apart.",
+                fix="name the column that holds the labels with -P label=…",
+            )
+        # np.unique sorts here as well: units of equal hashes stand in the order of their numbers.
+        numbers, of_row = np.unique(np.asarray(groups).astype(np.uint64), return_inverse=True)
+        of_row = of_row.astype(np.int64)
         sizes = np.bincount(of_row).astype(np.int64)
         strata = np.zeros(len(sizes), dtype=np.int64)
         if stratify:
@@ -181,8 +235,19 @@ class _Units:
             # The first of equal maxima: ties go to the label that sorts first.
             strata = np.asarray(counts.argmax(axis=1)).ravel().astype(np.int64)
             strata = np.unique(strata, return_inverse=True)[1].astype(np.int64)
-        order = np.random.default_rng(seed).permutation(len(sizes)).astype(np.int64)
-        return cls(of_row, sizes, strata, order)
+        order = np.argsort(_seeded(numbers, seed), kind="stable").astype(np.int64)
+        return cls(of_row, sizes, strata, order, len(classes))
+
+
+def _seeded(numbers: Keys, seed: int) -> Keys:
+    """A hash of each number that is another with another seed.
+
+    Hashed again, though the numbers are hashes: the smallest of a large group's hashes is a small one, and large groups
+    would always come first.
+    """
+    key, raw = str(seed).encode(), numbers.astype("<u8").tobytes()
+    hashes = [blake2b(raw[place : place + 8], digest_size=8, key=key).digest() for place in range(0, len(raw), 8)]
+    return np.frombuffer(b"".join(hashes), dtype="<u8").astype(np.uint64)
 
 
 def _draw(units: _Units, free: Mask, share: float) -> Positions:

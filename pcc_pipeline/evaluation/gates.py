@@ -46,13 +46,16 @@ class GateEvidence:
         metrics: the version's metrics under their names in MLflow (`test/f1_macro`, `test/class/<label>/recall`).
         labels: true labels of the test rows, shape (rows,).
         predicted: the version's labels for these rows, shape (rows,).
-        champion_predicted: the champion's labels for the same rows; None without a champion, or if it has none.
+        champion_predicted: the champion's labels for the same rows, or for those that `compared` marks; None without a
+            champion, or if it has none.
         data_time: the newest timestamp of the training data, else the time of training. Naive times are UTC.
         now: the time to reckon age from.
         encoder_digest: of the encoder that the version was trained with.
         serving_digest: of the encoder that serves: the champion's, or the one installed here.
         champion_version: None while there is no champion.
         test_fault, champion_fault: why there are no test rows, or no predictions of the champion; empty if there are.
+        compared: the test rows that the champion has not learned, booleans of shape (rows,); None for all.
+        champion_note: what to know of the comparison; may be empty.
     """
 
     metrics: Mapping[str, float]
@@ -66,6 +69,8 @@ class GateEvidence:
     champion_version: str | None
     test_fault: str = ""
     champion_fault: str = ""
+    compared: NDArray[np.bool_] | None = None
+    champion_note: str = ""
 
 
 class _NotComputableError(Exception):
@@ -195,13 +200,16 @@ def _no_worse(gate: NoWorseThanChampionGate, evidence: GateEvidence, seed: int) 
         raise _NotComputableError(fault)
     if evidence.champion_predicted is None:
         raise _NotComputableError(f"{champion} has no predictions for these test rows")
-    shapes = [np.shape(column) for column in (evidence.labels, evidence.predicted, evidence.champion_predicted)]
+    labels, predicted = evidence.labels, evidence.predicted
+    if evidence.compared is not None:
+        labels, predicted = labels[evidence.compared], predicted[evidence.compared]
+    shapes = [np.shape(column) for column in (labels, predicted, evidence.champion_predicted)]
     if len(set(shapes)) != 1 or len(shapes[0]) != 1 or shapes[0][0] == 0:
         rows = ", ".join("x".join(map(str, shape)) for shape in shapes)
         raise _NotComputableError(f"labels, version and {champion} must have the same test rows, and some; got {rows}")
     found = paired_difference(
-        evidence.labels,
-        evidence.predicted,
+        labels,
+        predicted,
         evidence.champion_predicted,
         gate.metric,
         confidence=gate.confidence,
@@ -211,7 +219,8 @@ def _no_worse(gate: NoWorseThanChampionGate, evidence: GateEvidence, seed: int) 
         f"at least {_number(found.low, -gate.margin, signed=True)} (measured {found.value:+.4f})",
         found.low >= -gate.margin - _ROUNDING,
         f"{gate.metric} {found.challenger:.4f}, {champion} {found.champion:.4f}, on {found.rows:,} test rows of which "
-        f"{found.differing_rows:,} are labelled differently",
+        f"{found.differing_rows:,} are labelled differently"
+        + (f"; {evidence.champion_note}" if evidence.champion_note else ""),
     )
 
 

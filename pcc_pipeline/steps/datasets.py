@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from pcc_pipeline.data.dataset import Dataset, load
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.data.sample import sample
 from pcc_pipeline.features.cache import EmbeddingCache
-from pcc_pipeline.features.embedding import EmbeddingCounts, embed
+from pcc_pipeline.features.embedding import embed
 from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.storage.objects import local_copy
@@ -46,10 +47,10 @@ def load_dataset(address: str, params: Params) -> Dataset:
     return load(read(address), contract_of(params), address, params.data.max_rejected_fraction)
 
 
-def encoder_of(params: Params) -> SentenceEncoder:
-    """The configured encoder; its weights load at the first text that needs them."""
+def encoder_of(params: Params, model: str | None = None) -> SentenceEncoder:
+    """The configured encoder, or that of another name; its weights load at the first text that needs them."""
     options = params.preprocessing
-    return SentenceEncoder(options.embedding_model, options.batch_size, options.backend, _cache_dir(params))
+    return SentenceEncoder(model or options.embedding_model, options.batch_size, options.backend, _cache_dir(params))
 
 
 def cache_of(params: Params, encoder: SentenceEncoder) -> AbstractContextManager[EmbeddingCache | None]:
@@ -70,17 +71,21 @@ def progress_bar(total: int | None, what: str) -> tqdm[Any]:
     return tqdm(total=total, desc=what, unit=" rows", disable=None, leave=False, dynamic_ncols=True)
 
 
-def rows_of(dataset: Dataset, params: Params, encoder: SentenceEncoder, what: str) -> tuple[Rows, EmbeddingCounts]:
-    """Texts, vectors and labels of a data set; vectors that the data brings are used as they are.
+def encoded(dataset: Dataset, params: Params, encoder: SentenceEncoder, what: str) -> Dataset:
+    """The data set with the encoder's vectors of its texts.
 
     The encoder's memory is given back: what follows needs it for other things.
     """
-    if dataset.vectors is not None:
-        return Rows(dataset.texts, dataset.vectors, dataset.labels), EmbeddingCounts()
     with cache_of(params, encoder) as cache, progress_bar(len(dataset.frame), what) as bar:
-        vectors, counts = embed(dataset.texts, encoder, cache, bar.update)
+        vectors, _ = embed(dataset.texts, encoder, cache, bar.update)
     encoder.release()
-    return Rows(dataset.texts, np.ascontiguousarray(vectors), dataset.labels), counts
+    return replace(dataset, vectors=np.ascontiguousarray(vectors), encoder_digest=encoder.digest)
+
+
+def rows_of(dataset: Dataset) -> Rows:
+    """Texts, vectors and labels of a data set that has vectors."""
+    assert dataset.vectors is not None, "it was encoded, or brought them"
+    return Rows(dataset.texts, dataset.vectors, dataset.labels)
 
 
 def newest_timestamp(dataset: Dataset) -> str | None:

@@ -59,6 +59,11 @@ class EmbedOutcome:
         return self.files[0].digest
 
     @property
+    def digests(self) -> tuple[str, ...]:
+        """The same of each file."""
+        return tuple(file.digest for file in self.files)
+
+    @property
     def summary(self) -> list[str]:
         return [line for file in self.files for line in file.summary]
 
@@ -105,7 +110,7 @@ def _embed_file(
             if checker is None or fingerprint is None:
                 contract = _contract(params, batch, labels_required)
                 checker = ContractChecker(contract, source=address)
-                fingerprint = Fingerprint(contract.label_column)
+                fingerprint = Fingerprint(contract.label_column, contract.group_column)
             checked = checker.check(batch)
             fingerprint.update(checked.good)
             rejected.append(checked.rejected)

@@ -14,7 +14,8 @@ from pcc_pipeline.evaluation.figures import figures
 from pcc_pipeline.evaluation.metrics import label_indices
 from pcc_pipeline.evaluation.predictions import prediction_frame
 from pcc_pipeline.evaluation.report import Report, report
-from pcc_pipeline.steps.held_out import held_out
+from pcc_pipeline.steps.held_out import HeldOut, held_out
+from pcc_pipeline.steps.model_vectors import rows_for
 from pcc_pipeline.steps.monitoring import monitored
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
@@ -34,6 +35,7 @@ class EvaluateOutcome:
     test: Report
     predictions: Path
     metrics: Path
+    notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -45,6 +47,7 @@ class EvaluateOutcome:
         )
         return [
             f"evaluated  {self.model_version} on {self.test.n_rows:,} test rows",
+            *(f"           {note}" for note in self.notes),
             f"           macro F1 {scores['f1_macro']:.4f} (95% interval {low:.4f} to {high:.4f}), "
             f"accuracy {scores['accuracy']:.4f}, {areas}",
             f"           predictions in {self.predictions}, all scores in {self.metrics}",
@@ -52,15 +55,22 @@ class EvaluateOutcome:
         ]
 
 
-def run(params: Params, model_uri: str | None = None, data: str | None = None) -> EvaluateOutcome:
+def run(
+    params: Params, model_uri: str | None = None, data: str | None = None, at_hand: HeldOut | None = None
+) -> EvaluateOutcome:
     """Evaluate a model on `data.test_path` if it is given, else on the test rows that its training set aside.
+
+    Rows of a test file that the model has learned are left out and counted.
 
     Args:
         model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<id>/model`; default is the challenger.
         data: where the model's training file lies now, if not where its training run found it.
+        at_hand: the test rows, from the model's training in this process.
 
     Raises:
-        DataError: the training file has changed, so its test rows cannot be told from its training rows.
+        DataError: the training file has changed, so its test rows cannot be told from its training rows; or there are
+            no rows that the model has not learned.
+        FeatureError: its encoder is not what stands under that name now.
     """
     with (
         step_run("evaluate", params) as opened,
@@ -69,9 +79,9 @@ def run(params: Params, model_uri: str | None = None, data: str | None = None) -
         loaded = load_trained_model(model_uri or f"models:/{params.registry.model_name}@challenger")
         monitor.model_version, monitor.embedding_model = loaded.model.model_version, loaded.model.embedding_model
         training = read_training_run(loaded.run_id)
-        held = held_out(params, training, loaded, data)
-        monitor.total_cases, monitor.dropped_cases = held.total_rows, held.rejected_rows
-        monitor.passed_validation = held.total_rows - held.rejected_rows
+        held = at_hand or held_out(params, training, loaded, data)
+        monitor.total_cases, monitor.passed_validation = held.total_rows, len(held.dataset.frame)
+        monitor.dropped_cases = held.total_rows - monitor.passed_validation
         opened.log(
             payloads.Params(params.flat()),
             payloads.Tags(
@@ -84,22 +94,29 @@ def run(params: Params, model_uri: str | None = None, data: str | None = None) -
                 }
             ),
         )
-        logger.info("evaluating %s on %s rows", loaded.model.model_version, f"{len(held.rows.texts):,}")
+        logger.info("evaluating %s on %s rows", loaded.model.model_version, f"{len(held.dataset.frame):,}")
+        rows = rows_for(loaded, held.dataset, params, training.params, "test vectors")
         started = datetime.now(UTC)
-        rows = held.rows
         probabilities = loaded.model.probabilities(rows.vectors, rows.texts)
         classes, positive = list(loaded.model.classes), loaded.model.positive_label
         found = report("test", rows.labels, probabilities, classes, positive)
-        doubts = cautions(None, found)
+        unchecked = (f"Rows that the model learned may be among them: {held.unchecked}.",) if held.unchecked else ()
+        doubts = (*unchecked, *cautions(None, found))
         predictions = prediction_frame(
-            held.case_ids, probabilities, classes, loaded.model.model_version, loaded.model.embedding_model, started
+            held.dataset.case_ids,
+            probabilities,
+            classes,
+            loaded.model.model_version,
+            loaded.model.embedding_model,
+            started,
         )
-        test = {**found.to_json(), "source": held.source}
+        test = {**found.to_json(), "source": held.source, "overlap_removed_rows": held.learned_rows}
         document = {**training.metrics, "test": test, "test_warnings": list(doubts)}
         place = classes.index(positive) if positive is not None else 1
         drawings = figures(label_indices(rows.labels, classes), probabilities, classes, positive=place)
         opened.log(
             payloads.Metrics(found.metrics(), model_id=loaded.source.model_id),
+            payloads.Metrics({"test/overlap_removed_rows": held.learned_rows}),
             payloads.Json("metrics.json", document),
             payloads.Table("predictions.parquet", predictions),
             payloads.Figures(drawings),
@@ -110,5 +127,5 @@ def run(params: Params, model_uri: str | None = None, data: str | None = None) -
         with replacing(targets[1]) as partial:
             partial.write_text(payloads.json_text(document), encoding="utf-8")
         return EvaluateOutcome(
-            opened.run_id, loaded.model_uri, loaded.model.model_version, found, targets[0], targets[1], doubts
+            opened.run_id, loaded.model_uri, loaded.model.model_version, found, *targets, held.notes, doubts
         )

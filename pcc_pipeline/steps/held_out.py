@@ -1,20 +1,19 @@
-"""The rows that a trained model has not seen: a test file, or those its training set aside."""
+"""The rows that a trained model has not learned: a test file, or those its training set aside."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.data.contract import Contract
+from pcc_pipeline.data.dataset import Dataset, load
+from pcc_pipeline.data.split_record import TEST, SplitRecord
+from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.model.fitting import Rows
-from pcc_pipeline.steps.datasets import encoder_of, load_dataset, rows_of
-from pcc_pipeline.steps.sides import assign
+from pcc_pipeline.steps.datasets import load_dataset, read
 from pcc_pipeline.tracking.models import LoadedModel
-from pcc_pipeline.tracking.runs import TrainingRun
+from pcc_pipeline.tracking.runs import TrainingRun, read_split
 
 
 @dataclass(frozen=True)
@@ -22,50 +21,128 @@ class HeldOut:
     """Labelled rows to measure a model on.
 
     Attributes:
+        dataset: the rows.
         source: where they come from, for the record.
-        total_rows: rows asked for, good and rejected.
+        total_rows: rows asked for, good, rejected and learned.
+        learned_rows: rows left out because the model learned their text or group, or that of a row they are tied to.
+        unchecked: why it is not known whether the model learned some of the rows; empty where it is.
     """
 
-    rows: Rows
-    case_ids: np.ndarray
+    dataset: Dataset
     source: str
     total_rows: int
     rejected_rows: int
+    learned_rows: int = 0
+    unchecked: str = ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know beside the numbers."""
+        if not self.learned_rows:
+            return ()
+        return (
+            f"{self.learned_rows:,} of {self.total_rows:,} rows left out: the model learned their text or their group",
+        )
 
 
 def held_out(params: Params, training: TrainingRun, loaded: LoadedModel, data: str | None = None) -> HeldOut:
     """The rows of `data.test_path` if it is given, else those of the training's test file, else those it set aside.
 
+    Of a test file that is given, rows whose text or group the model learned are left out.
+
     Args:
         data: where the training file lies now, if not where the training run found it.
 
     Raises:
-        DataError: the training's file has changed, so its test rows cannot be told from its training rows.
+        DataError: the training's file has changed or its run kept no record of the split, so that its test rows cannot
+            be told from its training rows; or the model learned every row that was given.
     """
     learned = training.params
     if params.data.test_path is not None:
-        return _whole_file(load_dataset(params.data.test_path, params), learned, params.data.test_path)
+        return _unlearned(_test_file(params, learned), training, loaded, params.data.test_path)
     if learned.data.test_path is not None:
+        # Its texts and groups were left out of the training rows.
         test = load_dataset(learned.data.test_path, learned)
         _demand_digest(test, training.tags.get("pcc.test_digest"), learned.data.test_path, loaded, "test_data")
-        return _whole_file(test, learned, learned.data.test_path)
+        return whole_file(test, learned.data.test_path)
     address = data or learned.data.path
+    record = read_split(training)
+    if record is None:
+        raise DataError(
+            f"the run that trained {loaded.model.model_version} kept no record of its split, so its test rows cannot "
+            "be told from its training rows",
+            where=f"run {training.run_id}, of an earlier pcc_pipeline",
+            fix="train again, or give labelled rows that it has not seen with -P test_data=…",
+        )
     dataset = load_dataset(address, learned)
     _demand_digest(dataset, training.tags.get("pcc.data_digest"), address, loaded, "data")
-    positions = assign(dataset, learned, None).test
-    rows, _ = rows_of(_only(dataset, positions), learned, encoder_of(learned), "test vectors")
-    return HeldOut(rows, dataset.case_ids[positions], f"held-out rows of {address}", len(positions), 0)
+    return set_aside(_learned_vectors(dataset, training, address, loaded), record, address)
 
 
-def _whole_file(test: Dataset, learned: Params, address: str) -> HeldOut:
-    rows, _ = rows_of(test, learned, encoder_of(learned), "test vectors")
-    return HeldOut(rows, test.case_ids, address, test.total_rows, len(test.rejected))
+def whole_file(test: Dataset, address: str) -> HeldOut:
+    """All good rows of a test file."""
+    return HeldOut(test, address, test.total_rows, len(test.rejected))
 
 
-def _only(dataset: Dataset, positions: np.ndarray) -> Dataset:
-    vectors: Any = None if dataset.vectors is None else dataset.vectors[positions]
-    frame = dataset.frame.iloc[positions].reset_index(drop=True)
-    return Dataset(frame, vectors, dataset.rejected, dataset.digest, dataset.total_rows, dataset.contract)
+def set_aside(dataset: Dataset, record: SplitRecord, address: str) -> HeldOut:
+    """The test rows of a training file."""
+    positions = record.positions(TEST)
+    return HeldOut(dataset.take(positions), f"held-out rows of {address}", len(positions), 0)
+
+
+def _test_file(params: Params, learned: Params) -> Dataset:
+    """The given test file, with the groups that the training split by, where it has them."""
+    data, group, address = params.data, learned.data.group_column, str(params.data.test_path)
+    batches = read(address)
+    first = next(batches)
+    known = group is not None and group in first.columns
+    contract = Contract(data.label_column, data.required_columns, group if known else None)
+    return load(chain([first], batches), contract, address, data.max_rejected_fraction)
+
+
+def _unlearned(test: Dataset, training: TrainingRun, loaded: LoadedModel, address: str) -> HeldOut:
+    held, version = whole_file(test, address), loaded.model.model_version
+    record = read_split(training)
+    if record is None:
+        return replace(
+            held,
+            unchecked=f"the run that trained {version} kept no record of its split, so nothing tells what it learned; "
+            "train again to have one",
+        )
+    learned = RowKeys.of(test.texts, test.groups).known_to(record.learned_keys)
+    if learned.all():
+        raise DataError(
+            f"{version} learned the text or the group of each of these {len(learned):,} rows, so there is nothing to "
+            "measure it on",
+            where=address,
+            fix="give rows that it has not seen, or leave test_data out: then the rows that its training set aside "
+            "are used",
+        )
+    column = training.params.data.group_column
+    unchecked = ""
+    if column is not None and test.groups is None:
+        unchecked = f"the file has no column {column}, by which {version} keeps groups together; add it"
+    kept = test.take(~learned) if learned.any() else test
+    return replace(held, dataset=kept, learned_rows=int(learned.sum()), unchecked=unchecked)
+
+
+def _learned_vectors(dataset: Dataset, training: TrainingRun, address: str, loaded: LoadedModel) -> Dataset:
+    """The training file with the vectors that were learned from. Where it brought none then, vectors that do not say
+    whose they are do not count.
+
+    Raises:
+        DataError: its vectors are not those of the training.
+    """
+    learned = training.tags.get("pcc.vectors_digest")
+    if dataset.vectors is None or learned == dataset.vectors_digest:
+        return dataset
+    if learned is None:
+        return dataset if dataset.encoder_digest is not None else replace(dataset, vectors=None)
+    raise DataError(
+        f"the vectors in this file are not those that {loaded.model.model_version} was trained with",
+        where=address,
+        fix="give the original file with -P data=…",
+    )
 
 
 def _demand_digest(dataset: Dataset, wanted: str | None, address: str, loaded: LoadedModel, option: str) -> None:

@@ -8,16 +8,20 @@ from datetime import UTC, datetime
 import numpy as np
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.errors import DataError, ModelError, StorageError, TrackingError
+from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.data.splits import RowKeys
+from pcc_pipeline.errors import DataError, FeatureError, ModelError, StorageError, TrackingError
 from pcc_pipeline.evaluation.gates import GateEvidence, judge
 from pcc_pipeline.evaluation.report import Report, report
 from pcc_pipeline.evaluation.verdicts import GateVerdict
+from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.datasets import encoder_of
 from pcc_pipeline.steps.held_out import HeldOut, held_out
+from pcc_pipeline.steps.model_vectors import rows_for, rows_for_champion
 from pcc_pipeline.tracking.models import LoadedModel, load_trained_model
 from pcc_pipeline.tracking.promotion import CHAMPION
 from pcc_pipeline.tracking.registry import Resolved, find_alias
-from pcc_pipeline.tracking.runs import TrainingRun, read_training_run
+from pcc_pipeline.tracking.runs import TrainingRun, read_split, read_training_run
 
 
 @dataclass(frozen=True)
@@ -27,19 +31,51 @@ class Judgement:
     Attributes:
         test: its scores on the test rows; None where these cannot be found.
         champion: the registered version that is champion now; None while there is none.
+        learned_rows: test rows left out because the version learned them; of those that are left, `champion_learned`
+            are left out of the comparison because the champion learned them.
     """
 
     loaded: LoadedModel
     test: Report | None
     verdicts: tuple[GateVerdict, ...]
     champion: str | None
+    learned_rows: int = 0
+    champion_learned: int = 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The counts of rows left out, as a line where there are any."""
+        if not self.learned_rows and not self.champion_learned:
+            return ()
+        return (
+            f"rows left out: {self.learned_rows:,} that the version learned, and of the comparison "
+            f"{self.champion_learned:,} that the champion learned",
+        )
 
 
-def judge_version(params: Params, model_uri: str, data: str | None = None) -> Judgement:
-    """Measure a version, and the champion on the same rows, and hold both against `registry.gates`.
+@dataclass(frozen=True)
+class _Compared:
+    """The champion on those test rows that it has not learned, or why there is nothing to compare."""
 
-    Rows that the challenger set aside may have trained the champion, which can only make the champion look better.
-    Test rows that cannot be found, or a champion that cannot be loaded, fail the gates that need them.
+    predicted: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    fault: str = ""
+    note: str = ""
+
+    @property
+    def learned(self) -> int:
+        return 0 if self.rows is None else int((~self.rows).sum())
+
+
+def judge_version(params: Params, model_uri: str, data: str | None = None, at_hand: HeldOut | None = None) -> Judgement:
+    """Measure a version, and the champion on those of the same rows that neither has learned, and hold both against
+    `registry.gates`.
+
+    Test rows that cannot be found, a champion that cannot be loaded or has no vectors of its own encoder, and what
+    cannot be known fail the gates that need them.
+
+    Args:
+        at_hand: the test rows, from the version's training in this process.
 
     Raises:
         TrackingError, ModelError: the version cannot be loaded.
@@ -48,31 +84,39 @@ def judge_version(params: Params, model_uri: str, data: str | None = None) -> Ju
     training = read_training_run(loaded.run_id)
     standing = find_alias(params.registry.model_name, CHAMPION)
     champion, champion_fault = _champion(standing)
-    held, test_fault = _held_out(params, training, loaded, data)
-    found, predicted, others = None, np.empty(0, dtype=object), None
-    if held is not None:
-        rows, model = held.rows, loaded.model
+    held, rows, test_fault = _held_out(params, training, loaded, data, at_hand)
+    found, predicted, compared = None, np.empty(0, dtype=object), _Compared(fault=champion_fault)
+    if held is not None and rows is not None:
+        model = loaded.model
         probabilities = model.probabilities(rows.vectors, rows.texts)
         found = report("test", rows.labels, probabilities, list(model.classes), model.positive_label)
         predicted = _labels(loaded, probabilities)
         if champion is not None:
-            others = _labels(champion, champion.model.probabilities(rows.vectors, rows.texts))
-    serving = "" if standing is not None else encoder_of(params).digest
+            compared = _compared(params, champion, held.dataset, loaded.model.encoder_digest)
     evidence = GateEvidence(
         metrics={} if found is None else found.metrics(),
-        labels=np.empty(0, dtype=object) if held is None else held.rows.labels,
+        labels=np.empty(0, dtype=object) if rows is None else rows.labels,
         predicted=predicted,
-        champion_predicted=others,
+        champion_predicted=compared.predicted,
         data_time=_data_time(training),
         now=datetime.now(UTC),
         encoder_digest=loaded.model.encoder_digest,
-        serving_digest=serving if champion is None else champion.model.encoder_digest,
+        serving_digest=_serving(params, standing, champion),
         champion_version=None if standing is None else _name(standing, champion),
         test_fault=test_fault,
-        champion_fault=champion_fault,
+        champion_fault=compared.fault,
+        compared=compared.rows,
+        champion_note=compared.note,
     )
-    verdicts = judge(params.registry.gates, evidence, seed=params.data.random_state)
-    return Judgement(loaded, found, verdicts, None if standing is None else standing.version)
+    verdicts = judge(params.registry.gates, evidence, seed=training.params.data.random_state)
+    return Judgement(
+        loaded,
+        found,
+        verdicts,
+        None if standing is None else standing.version,
+        0 if held is None else held.learned_rows,
+        compared.learned,
+    )
 
 
 def _champion(standing: Resolved | None) -> tuple[LoadedModel | None, str]:
@@ -86,13 +130,59 @@ def _champion(standing: Resolved | None) -> tuple[LoadedModel | None, str]:
 
 
 def _held_out(
-    params: Params, training: TrainingRun, loaded: LoadedModel, data: str | None
-) -> tuple[HeldOut | None, str]:
-    """The version's test rows, or why they cannot be found."""
+    params: Params, training: TrainingRun, loaded: LoadedModel, data: str | None, at_hand: HeldOut | None
+) -> tuple[HeldOut | None, Rows | None, str]:
+    """The version's test rows with its vectors, or why there are none that prove anything."""
     try:
-        return held_out(params, training, loaded, data), ""
-    except (DataError, StorageError) as error:
-        return None, f"there are no test rows: {error.what} ({error.where}); give their file as data or test_data"
+        held = at_hand or held_out(params, training, loaded, data)
+        if held.unchecked:
+            return None, None, f"there are no test rows that it has surely not learned: {held.unchecked}"
+        return held, rows_for(loaded, held.dataset, params, training.params, "test vectors"), ""
+    except (DataError, FeatureError, StorageError, TrackingError) as error:
+        where = f" ({error.where})" if error.where else ""
+        return None, None, f"there are no test rows: {error.what}{where}; {error.fix}"
+
+
+def _compared(params: Params, champion: LoadedModel, test: Dataset, made_by: str) -> _Compared:
+    """The champion's labels for the test rows that it has not learned.
+
+    Of a champion without a record of its split nobody knows which these are. It is then measured on all of them: rows
+    that it learned can only make it look better, and the version's task harder.
+    """
+    version = champion.model.model_version
+    try:
+        training = read_training_run(champion.run_id)
+        record = read_split(training)
+        rows, note = None, ""
+        if record is None:
+            note = "the champion's run kept no record of its split: rows that it learned may make it look better"
+        else:
+            same_groups = training.params.data.group_column == test.contract.group_column
+            rows = ~RowKeys.of(test.texts, test.groups if same_groups else None).known_to(record.learned_keys)
+            if not rows.any():
+                return _Compared(
+                    rows=rows,
+                    fault=f"the champion {version} learned all {len(rows):,} test rows, so the two cannot be compared; "
+                    "give rows that neither has seen as test_data",
+                )
+            if not rows.all():
+                note = f"{int((~rows).sum()):,} test rows that the champion learned are left out"
+                test = test.take(rows)
+        its = rows_for_champion(champion, test, params, training.params, made_by, "test vectors of the champion")
+        return _Compared(_labels(champion, champion.model.probabilities(its.vectors, its.texts)), rows, note=note)
+    except (DataError, FeatureError, ModelError, StorageError, TrackingError) as error:
+        where = f" ({error.where})" if error.where else ""
+        return _Compared(fault=f"the champion {version} cannot be measured on these rows: {error.what}{where}")
+
+
+def _serving(params: Params, standing: Resolved | None, champion: LoadedModel | None) -> str:
+    """The digest of the champion's encoder, without a champion of the configured one; empty where it is not known."""
+    if standing is not None:
+        return "" if champion is None else champion.model.encoder_digest
+    try:
+        return encoder_of(params).digest
+    except FeatureError:
+        return ""
 
 
 def _name(standing: Resolved, champion: LoadedModel | None) -> str:

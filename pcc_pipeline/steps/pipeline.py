@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import PccError
 from pcc_pipeline.steps import embed, evaluate, promote, publishing, train
+from pcc_pipeline.steps.held_out import HeldOut
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import step_run
 
@@ -47,9 +48,9 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
         if promotion:
             publishing.check_room(params)
         embedded = embed.run(params, labels_required=True)
-        trained = train.run(params)
+        trained = train.run(params, embedded.digests)
         version = f"models:/{trained.registered_name}/{trained.registered_version}"
-        evaluated = evaluate.run(params, version, data=params.data.path)
+        evaluated = evaluate.run(params, version, at_hand=trained.held_out)
         # The tree's root carries what people compare whole runs by.
         headline = ("accuracy", "f1_macro", "f1_weighted", "roc_auc", "pr_auc", "log_loss")
         scores = evaluated.test.metrics(by_class=False)
@@ -58,13 +59,13 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
             payloads.Metrics(trained.cross_validation),
             payloads.Tags({"pcc.version": trained.pcc_version, "pcc.data_digest": embedded.digest}),
         )
-        promoted = _promote(params, version) if promotion else None
+        promoted = _promote(params, version, trained.held_out) if promotion else None
     return PipelineOutcome(opened.run_id, embedded, trained, evaluated, promoted)
 
 
-def _promote(params: Params, version: str) -> promote.PromoteOutcome | promote.PromotionRefusedError:
+def _promote(params: Params, version: str, at_hand: HeldOut) -> promote.PromoteOutcome | promote.PromotionRefusedError:
     try:
-        return promote.run(params, version, reason="promote=auto", data=params.data.path)
+        return promote.run(params, version, reason="promote=auto", at_hand=at_hand)
     except promote.PromotionRefusedError as refusal:
         return refusal
     except PccError as error:

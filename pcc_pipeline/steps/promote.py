@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import ConfigError, PccError
 from pcc_pipeline.evaluation.verdicts import GateVerdict, headline, passed, table, to_html, to_markdown
+from pcc_pipeline.steps.held_out import HeldOut
 from pcc_pipeline.steps.judging import Judgement, judge_version
 from pcc_pipeline.steps.publishing import check_targets, publish_champion, told
 from pcc_pipeline.storage.publication import Publication
@@ -39,6 +40,7 @@ class PromoteOutcome:
     move: promotion.Move
     verdicts: tuple[GateVerdict, ...]
     publications: tuple[Publication, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def summary(self) -> list[str]:
@@ -46,6 +48,7 @@ class PromoteOutcome:
         lines = [table(self.verdicts)] if self.verdicts else []
         return [
             *lines,
+            *self.notes,
             f"{self.action:<11} champion is version {self.move.after} now, before it {before}",
             f"           move {self.move.number} of this model, on record in run {self.run_id}",
             *told(self.publications),
@@ -53,7 +56,13 @@ class PromoteOutcome:
 
 
 def run(
-    params: Params, model_uri: str | None = None, *, reason: str = "", force: bool = False, data: str | None = None
+    params: Params,
+    model_uri: str | None = None,
+    *,
+    reason: str = "",
+    force: bool = False,
+    data: str | None = None,
+    at_hand: HeldOut | None = None,
 ) -> PromoteOutcome:
     """Make a version the champion if every gate passes.
 
@@ -62,6 +71,7 @@ def run(
         reason: why, for the record; needed with `force`.
         force: go past failed gates; the failure and the reason stay on record.
         data: where the version's training file lies now, if not where its training run found it.
+        at_hand: its test rows, from its training in this process.
 
     Raises:
         PromotionRefusedError: a gate failed; the message holds the table.
@@ -75,13 +85,13 @@ def run(
     name = params.registry.model_name
     with step_run("promote", params) as opened:
         version = _version_of(model_uri or f"models:/{name}@{promotion.CHALLENGER}", name)
-        found = judge_version(params, f"models:/{name}/{version}", data)
+        found = judge_version(params, f"models:/{name}/{version}", data, at_hand)
         good = passed(found.verdicts)
         action = "promoted" if good else "forced" if force else "refused"
         _record(opened, action if action == "refused" else "not moved", reason, found, version)
         if action == "refused":
             raise PromotionRefusedError(
-                f"{headline(found.verdicts)}; the champion stays\n{table(found.verdicts)}",
+                "\n".join([f"{headline(found.verdicts)}; the champion stays", table(found.verdicts), *found.notes]),
                 where=f"{name} version {version} ({found.loaded.model.model_version}), run {opened.run_id}",
                 fix="train a better version, change registry.gates, or go past them with force and a reason "
                 '(-P force=true -P reason="…", or manage_models.py promote --force --reason "…")',
@@ -90,7 +100,7 @@ def run(
         move = promotion.promote(name, version, _signed(action, reason, opened))
         _record_move(opened, action, move)
         publications = _publish(params, opened, move)
-    return PromoteOutcome(opened.run_id, action, move, found.verdicts, publications)
+    return PromoteOutcome(opened.run_id, action, move, found.verdicts, publications, found.notes)
 
 
 def roll_back(params: Params, *, reason: str = "") -> PromoteOutcome:
@@ -135,7 +145,11 @@ def _publish(params: Params, opened: StepRun, move: promotion.Move) -> tuple[Pub
 
 
 def _record(opened: StepRun, action: str, reason: str, found: Judgement, version: str) -> None:
-    metrics = {} if found.test is None else found.test.metrics(by_class=False)
+    metrics = {
+        **({} if found.test is None else found.test.metrics(by_class=False)),
+        "test/overlap_removed_rows": found.learned_rows,
+        "test/champion_overlap_removed_rows": found.champion_learned,
+    }
     opened.log(
         payloads.Tags(
             {

@@ -1,4 +1,4 @@
-"""Which rows train, which validate and which test: made once here, so that training and evaluation agree."""
+"""Which rows train, which validate and which test: decided here, once, by the training; later runs read its record."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.data.contract import CASE_ID
 from pcc_pipeline.data.dataset import Dataset
-from pcc_pipeline.data.splits import group_ids, overlapping, split
+from pcc_pipeline.data.split_record import TEST, TRAIN, VALIDATION, SplitRecord
+from pcc_pipeline.data.splits import RowKeys, split
 
 
 @dataclass(frozen=True)
@@ -16,37 +18,38 @@ class Sides:
     """Row positions in the data set, and each row's group.
 
     Attributes:
+        train, validation: in the order of their case ids, so that the file's order changes nothing that is learned.
+        both: train and validation together, in the same order.
         test: empty where the test rows are a file of their own.
-        overlapping: training rows left out because their text also stands in the test file.
+        record: the same for later runs.
+        overlapping: training rows left out because their text or group also stands in the test file.
     """
 
     train: np.ndarray
     validation: np.ndarray
+    both: np.ndarray
     test: np.ndarray
     groups: np.ndarray
+    record: SplitRecord
     overlapping: int = 0
 
 
 def assign(dataset: Dataset, params: Params, test_file: Dataset | None) -> Sides:
-    """Split `dataset` by groups of equal texts; with a test file, no text of it stays on the training side.
+    """Split `dataset` by groups; with a test file, no text or group of it stays on the training side.
 
     Raises:
         DataError: a side would be empty, or training would see fewer than two classes.
     """
     data = params.data
-    groups = group_ids(dataset.texts, dataset.groups)
-    if test_file is None:
-        kept = np.arange(len(groups))
-        test_size = data.test_size
-    else:
-        kept = np.flatnonzero(~_groups_touched(groups, overlapping(dataset.texts, test_file.texts)))
-        test_size = 0.0
+    keys = RowKeys.of(dataset.texts, dataset.groups)
+    groups = keys.group_ids()
+    kept, test_size = np.arange(len(groups)), data.test_size
+    if test_file is not None:
+        kept, test_size = np.flatnonzero(~keys.known_to(RowKeys.of(test_file.texts, test_file.groups))), 0.0
     parts = split(dataset.labels[kept], groups[kept], test_size, data.validation_size, data.stratify, data.random_state)
-    return Sides(
-        kept[parts.train], kept[parts.validation], kept[parts.test], groups, overlapping=len(groups) - len(kept)
-    )
-
-
-def _groups_touched(groups: np.ndarray, touched: np.ndarray) -> np.ndarray:
-    # A row that shares a group with a leaked text leaks as well.
-    return np.isin(groups, groups[touched])
+    by_id = kept[dataset.frame[CASE_ID].iloc[kept].reset_index(drop=True).argsort().to_numpy()]
+    both = by_id[~np.isin(by_id, kept[parts.test])]
+    training = np.isin(both, kept[parts.train])
+    train, validation, test = both[training], both[~training], kept[parts.test]
+    record = SplitRecord.of(keys, {TRAIN: train, VALIDATION: validation, TEST: test}, refit=params.model.refit)
+    return Sides(train, validation, both, test, groups, record, overlapping=len(groups) - len(kept))

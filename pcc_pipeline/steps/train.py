@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import yaml
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.quality import DuplicateReport, duplicates
-from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.errors import ConfigError, DataError, FeatureError
 from pcc_pipeline.evaluation.cautions import warnings as cautions
 from pcc_pipeline.evaluation.report import Report, cv_metrics, report
 from pcc_pipeline.features.encoder import BUNDLED_ENCODER, SentenceEncoder
@@ -21,14 +21,15 @@ from pcc_pipeline.features.vectors import FULL_WIDTH
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.steps.datasets import encoder_of, load_dataset, newest_timestamp, rows_of
+from pcc_pipeline.steps.datasets import encoded, encoder_of, load_dataset, newest_timestamp, rows_of
+from pcc_pipeline.steps.held_out import HeldOut, set_aside, whole_file
 from pcc_pipeline.steps.searching import recipe_of, search
 from pcc_pipeline.steps.sides import Sides, assign
 from pcc_pipeline.steps.training_record import TrainingRecord, metadata_document, training_payloads
 from pcc_pipeline.tracking import payloads, registry
 from pcc_pipeline.tracking.models import TrainedModel
 from pcc_pipeline.tracking.provenance import code_version
-from pcc_pipeline.tracking.runs import Place, StepRun, step_run
+from pcc_pipeline.tracking.runs import SPLIT_FILE, SPLIT_TAG, Place, StepRun, step_run
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class TrainOutcome:
     validation: Report
     cross_validation: dict[str, float]
     warnings: tuple[str, ...]
+    held_out: HeldOut
 
     @property
     def summary(self) -> list[str]:
@@ -57,11 +59,15 @@ class TrainOutcome:
         ]
 
 
-def run(params: Params) -> TrainOutcome:
+def run(params: Params, digests: Sequence[str] = ()) -> TrainOutcome:
     """Train on `data.path`; test rows are set aside and not looked at.
 
+    Args:
+        digests: of `data.path` and `data.test_path` as another step of this process read them.
+
     Raises:
-        ConfigError, DataError, FeatureError, ModelError, SearchError, TrackingError.
+        DataError: a file cannot be read, does not keep the contract, or was replaced since that step read it.
+        ConfigError, FeatureError, ModelError, SearchError, TrackingError.
     """
     with step_run("train", params) as opened:
         encoder = encoder_of(params)
@@ -73,7 +79,10 @@ def run(params: Params) -> TrainOutcome:
         )
         dataset = load_dataset(params.data.path, params)
         test_file = load_dataset(params.data.test_path, params) if params.data.test_path else None
+        _demand_unchanged(params, dataset, test_file, digests)
         tags = {"pcc.data_digest": dataset.digest}
+        if dataset.vectors_digest is not None:
+            tags["pcc.vectors_digest"] = dataset.vectors_digest
         if (newest := newest_timestamp(dataset)) is not None:
             tags["pcc.data_newest"] = newest
         if test_file is not None:
@@ -81,10 +90,16 @@ def run(params: Params) -> TrainOutcome:
         opened.log(payloads.Tags(tags), payloads.Table("rejected.parquet", dataset.rejected))
         quality = duplicates(dataset.texts, list(dataset.labels), list(dataset.case_ids))
         sides = assign(dataset, params, test_file)
-        rows, _ = rows_of(dataset, params, encoder, "vectors")
+        opened.log(payloads.Tags({SPLIT_TAG: sides.record.digest}), payloads.Table(SPLIT_FILE, sides.record.frame()))
+        _demand_its_encoder(dataset, encoder, params)
         if dataset.vectors is None:
+            dataset = encoded(dataset, params, encoder, "vectors")
             opened.log(payloads.Tags({"pcc.encoder_backend": encoder.backend}))
-        return _train(params, dataset, rows, sides, quality, encoder, version, opened)
+        if test_file is None:
+            test = set_aside(dataset, sides.record, params.data.path)
+        else:
+            test = whole_file(test_file, str(params.data.test_path))
+        return _train(params, dataset, rows_of(dataset), sides, quality, encoder, version, test, opened)
 
 
 def _train(
@@ -95,6 +110,7 @@ def _train(
     quality: DuplicateReport,
     encoder: SentenceEncoder,
     version: str,
+    test: HeldOut,
     opened: StepRun,
 ) -> TrainOutcome:
     train, validation = rows.take(sides.train), rows.take(sides.validation)
@@ -168,7 +184,29 @@ def _train(
         reports["val"],
         record.cross_validation,
         doubts,
+        test,
     )
+
+
+def _demand_unchanged(params: Params, dataset: Dataset, test_file: Dataset | None, digests: Sequence[str]) -> None:
+    now = [(params.data.path, dataset), (params.data.test_path, test_file)]
+    for (address, read_now), before in zip(now, digests, strict=False):
+        if read_now is not None and read_now.digest != before:
+            raise DataError(
+                "the file was replaced while this run worked: its rows are not those that were embedded",
+                where=str(address),
+                fix="run again, and write a new file under a name of its own",
+            )
+
+
+def _demand_its_encoder(dataset: Dataset, encoder: SentenceEncoder, params: Params) -> None:
+    if dataset.encoder_digest not in (None, encoder.digest):
+        raise FeatureError(
+            f"the vectors in this file were made by another encoder than {encoder.name}, which the model would be "
+            "served with",
+            where=params.data.path,
+            fix="set preprocessing.embedding_model to the encoder of these vectors, or embed the texts again",
+        )
 
 
 def _positive_label(params: Params, classes: list[str]) -> str | None:
@@ -186,7 +224,7 @@ def _positive_label(params: Params, classes: list[str]) -> str | None:
 
 def _refit(rows: Rows, sides: Sides, hyperparameters: dict[str, Any], recipe: Recipe) -> FittedModel:
     """The final model learns from validation rows too; its reported scores are those of the fit that did not."""
-    both = rows.take(np.sort(np.concatenate([sides.train, sides.validation])))
+    both = rows.take(sides.both)
     logger.info("fitting again on training and validation rows together, %s rows", f"{len(both.texts):,}")
     return fit(prepare(both, recipe), hyperparameters, recipe)
 

@@ -203,6 +203,29 @@ def load_trained_model(uri: str) -> LoadedModel:
         return LoadedModel(open_bundle(Path(found), logged.tags[DIGEST_TAG], where), source)
 
 
+@contextmanager
+def bundled_encoder_files(loaded: LoadedModel) -> Iterator[Path]:
+    """A folder with the copy of its encoder that a model carries, unchecked; it goes at the end.
+
+    Raises:
+        ModelError: the model carries none, or its artifact store does not answer.
+    """
+    where = f"{loaded.model_uri} (run {loaded.run_id})"
+    with asking(where):
+        logged = MlflowClient().get_logged_model(loaded.source.model_id)
+    with tempfile.TemporaryDirectory(prefix="pcc-") as folder:
+        address = f"{logged.artifact_location}/artifacts/{_BUNDLE}/{served_model.ENCODER}"
+        try:
+            found = mlflow.artifacts.download_artifacts(address, dst_path=folder)
+        except (MlflowException, OSError) as error:
+            raise ModelError(
+                "the copy of its encoder that the model carries cannot be had",
+                where=where,
+                fix="check that the artifact store is there and readable",
+            ) from error
+        yield Path(found)
+
+
 def requirements(model: TrainedModel, *, own_encoder: bool) -> list[str]:
     """What the served model needs, at the versions of the training; without a wheel's local part, as in 2.13.0+cpu."""
     names = [*_NEEDED]

@@ -25,6 +25,7 @@ from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.config import Params as Configuration
+from pcc_pipeline.data.split_record import SplitRecord
 from pcc_pipeline.errors import Interrupted, PccError, TrackingError
 from pcc_pipeline.tracking.models import TrainedModel, write_model
 from pcc_pipeline.tracking.operations import BUNDLE, FILES, End, Log, Model, Registered
@@ -35,6 +36,7 @@ from pcc_pipeline.tracking.session import alive, session, start
 from pcc_pipeline.tracking.writer import RESUME, KeptError, Writer, brief_requests
 
 logger = logging.getLogger(__name__)
+SPLIT_FILE, SPLIT_TAG = "split.parquet", "pcc.split_digest"
 # What MLflow calls a run that `mlflow run` was given no --run-name for, such as handsome-mole-150.
 _RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 # MLflow refuses longer tag values.
@@ -105,6 +107,7 @@ class StepRun:
 class TrainingRun:
     """What a training run left on record."""
 
+    run_id: str
     params: Configuration
     tags: Mapping[str, str]
     metrics: Mapping[str, Any]
@@ -224,7 +227,26 @@ def read_training_run(run_id: str) -> TrainingRun:
         for name in ("params.yaml", "metrics.json", "metadata.json"):
             documents[name] = Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
         params = Configuration.model_validate(yaml.safe_load(documents["params.yaml"]))
-        return TrainingRun(params, tags, json.loads(documents["metrics.json"]), json.loads(documents["metadata.json"]))
+        return TrainingRun(
+            run_id, params, tags, json.loads(documents["metrics.json"]), json.loads(documents["metadata.json"])
+        )
+
+
+def read_split(training: TrainingRun) -> SplitRecord | None:
+    """Where the training's rows went, once it is what the training wrote; None of a run that kept no such record.
+
+    Raises:
+        DataError: the record was altered.
+        TrackingError: it is not where MLflow says, or MLflow does not answer.
+    """
+    digest = training.tags.get(SPLIT_TAG)
+    if digest is None:
+        return None
+    where = f"{SPLIT_FILE} of run {training.run_id}"
+    with asking(where), tempfile.TemporaryDirectory(prefix="pcc-") as folder:
+        return SplitRecord.read(
+            Path(MlflowClient().download_artifacts(training.run_id, SPLIT_FILE, folder)), digest, where
+        )
 
 
 def _status(error: BaseException) -> int:

@@ -42,6 +42,24 @@ def test_the_digest_changes_with_any_letter_label_id_or_order(cases: pd.DataFram
     assert len({digest(frame) for frame in altered}) == len(altered)
 
 
+def test_the_digest_changes_with_the_groups_that_decide_the_split(cases: pd.DataFrame) -> None:
+    grouped = Contract("intent", group_column="customer")
+    digests = {digest(cases.assign(customer=list(names)), grouped) for names in ("1234", "1122", "1223")}
+    assert len({*digests, digest(cases)}) == 4
+    one, other = (cases.assign(customer=list(names)) for names in ("1234", "1122"))
+    assert digest(one) == digest(other), "a column that decides nothing is none of the fingerprint's"
+
+
+def test_the_vectors_that_the_data_brings_have_a_digest(cases: pd.DataFrame) -> None:
+    def vectors_digest(frame: pd.DataFrame) -> str | None:
+        return load([frame], TRAINING, "here", 0.0).vectors_digest
+
+    ones = cases.assign(embeddings=pd.Series([[1.0] * 384] * 4))
+    assert vectors_digest(cases) is None
+    assert vectors_digest(ones) == vectors_digest(ones.copy())
+    assert vectors_digest(ones) != vectors_digest(cases.assign(embeddings=pd.Series([[1.0] * 383 + [2.0]] * 4)))
+
+
 def test_the_fingerprint_keeps_neighbouring_fields_apart() -> None:
     digests = set()
     for text, label in (("ab", "c"), ("a", "bc"), ("abc", "")):

@@ -1,4 +1,4 @@
-"""No text stands on two sides, sides have the sizes and classes asked for, and the seed alone decides."""
+"""No text stands on two sides, sides have the sizes and classes asked for, and content and seed alone decide."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pcc_pipeline.data.splits import cross_validation_folds, fold_text, group_ids, overlapping, split
+from pcc_pipeline.data.splits import RowKeys, cross_validation_folds, fold_text, group_ids, split
 from pcc_pipeline.errors import DataError
 
 
@@ -48,14 +48,57 @@ def test_a_text_of_punctuation_alone_stays_as_it_is() -> None:
 
 def test_rows_are_tied_by_text_or_group_also_by_way_of_others() -> None:
     texts = ["A", "a!", "b", "B.", "c", "d"]
-    assert group_ids(texts).tolist() == [0, 0, 1, 1, 2, 3]
+    assert pd.factorize(group_ids(texts))[0].tolist() == [0, 0, 1, 1, 2, 3]
     customers = np.array(["1", "2", "2", "3", "3", None], dtype=object)
-    assert group_ids(texts, customers).tolist() == [0, 0, 0, 0, 0, 1]
+    assert pd.factorize(group_ids(texts, customers))[0].tolist() == [0, 0, 0, 0, 0, 1]
     assert group_ids([]).tolist() == []
+    assert group_ids([], []).tolist() == []
 
 
-def test_training_rows_that_stand_in_the_test_file_are_found() -> None:
-    assert overlapping(["Hello!", "bye"], ["hello", "x"]).tolist() == [True, False]
+def test_rows_that_stand_in_another_file_are_known_by_text_or_group_or_by_way_of_others() -> None:
+    known = RowKeys.of(["hello", "x"], ["1", None])
+    assert RowKeys.of(["Hello!", "bye"]).known_to(known).tolist() == [True, False]
+    rows = RowKeys.of(["bye", "hello", "later", "no"], ["1", "2", "2", None])
+    assert rows.known_to(known).tolist() == [True, True, True, False]
+    assert rows.take(np.array([2, 3])).known_to(known).tolist() == [False, False]
+
+
+def test_group_numbers_hang_on_the_content_alone() -> None:
+    texts, customers = [f"text {i % 40}" for i in range(90)], [f"c{i % 25}" if i % 4 else None for i in range(90)]
+    order = np.random.default_rng(0).permutation(90)
+    shuffled = group_ids([texts[i] for i in order], [customers[i] for i in order])
+    assert shuffled.tolist() == group_ids(texts, customers)[order].tolist()
+
+
+@pytest.mark.parametrize("stratify", [True, False])
+def test_the_order_of_the_rows_decides_no_side_and_no_fold(stratify: bool) -> None:
+    rng = np.random.default_rng(5)
+    labels = rng.choice(["a", "b", "c"], size=500, p=[0.6, 0.3, 0.1])
+    texts = [f"text {i}" for i in rng.integers(0, 350, 500)]
+    customers = [f"c{i}" for i in rng.integers(0, 400, 500)]
+    groups, order = group_ids(texts, customers), rng.permutation(500)
+    for seed in range(5):
+        here, there = (split(labels[o], groups[o], 0.2, 0.1, stratify, seed) for o in (np.arange(500), order))
+        for name in ("train", "validation", "test"):
+            assert set(getattr(here, name)) == set(order[getattr(there, name)])
+        folds, others = (
+            cross_validation_folds(labels[o], groups[o], 5, stratify, seed) for o in (np.arange(500), order)
+        )
+        for (_, held), (_, other) in zip(folds, others, strict=True):
+            assert set(held) == set(order[other])
+
+
+def test_a_side_is_no_matter_of_how_large_a_group_is() -> None:
+    """The number of a group is its smallest hash; an order by that number would put the largest groups first."""
+    groups = group_ids(
+        [f"text {i}" for i in range(2000)], [f"c{i}" if i < 1000 else f"big {i // 10}" for i in range(2000)]
+    )
+    labels = np.where(np.arange(2000) % 2 == 0, "a", "b")
+    shares = []
+    for seed in range(30):
+        test = split(labels, groups, 0.2, 0.0, False, seed).test
+        shares.append((test >= 1000).mean())
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize(("name", "column"), [("banking77", "intent"), ("pcc_bitext", "pcc_intent")])
@@ -138,6 +181,7 @@ def test_large_groups_do_not_swell_a_side() -> None:
 def test_the_seed_decides_and_the_test_side_does_not_depend_on_validation() -> None:
     labels = np.array(["a", "b"] * 200)
     one, same, other = (split(labels, np.arange(400), 0.2, 0.1, True, seed) for seed in (1, 1, 2))
+    assert one.test[:10].tolist() == [1, 5, 6, 10, 21, 24, 28, 29, 38, 41], "of any machine and version"
     assert one.test.tolist() == same.test.tolist() != other.test.tolist()
     assert split(labels, np.arange(400), 0.2, 0.3, True, 1).test.tolist() == one.test.tolist()
 
@@ -168,6 +212,7 @@ def test_hash_randomisation_changes_nothing() -> None:
         (["a", "b"] * 9, range(18), -0.1, 0.4, "shares of at least 0"),
         (["a", "b"] * 9, range(17), 0.2, 0.1, "18 labels and 17 groups"),
         (["a", "b"], range(2), 0.2, 0.0, "test side would be empty: 2 rows form 2 groups"),
+        (["a", "b", "c"], range(3), 0.2, 0.0, "Each of the 3 rows has a label of its own"),
         (["a", "b"] * 9, [0] * 18, 0.2, 0.0, "test side would be empty: 18 rows form 1 groups, the largest of 18 rows"),
     ],
 )
