@@ -186,9 +186,20 @@ class Params(Section):
         found: dict[str, Any] = _masked(self.model_dump(mode="json", by_alias=True))
         return found
 
-    def flat(self) -> dict[str, str]:
-        """Dotted key -> text, for logging: lists and mappings of one option stay in one value."""
-        return dict(_flatten("", self.document()))
+    def flat(self, *keys: str) -> dict[str, str]:
+        """Dotted key -> text, for logging: lists and mappings of one option stay in one value.
+
+        Args:
+            keys: options, or sections for all that is in them; none for the whole configuration.
+        """
+        found = dict(_flatten("", self.document()))
+        if not keys:
+            return found
+        return {
+            name: value
+            for name, value in found.items()
+            if any(name == key or name.startswith(f"{key}.") for key in keys)
+        }
 
 
 def _masked(value: Any) -> Any:

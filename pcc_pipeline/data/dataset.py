@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.data.contract import CASE_ID, REJECTED_COLUMNS, TEXT, Contract, ContractChecker
+from pcc_pipeline.data.vector_origin import origin_of
 from pcc_pipeline.data.vectors import Vectors
 from pcc_pipeline.errors import DataError
 
@@ -104,7 +105,9 @@ def load(batches: Iterable[pd.DataFrame], contract: Contract, source: str, max_r
     good: list[pd.DataFrame] = []
     vectors: list[Vectors] = []
     rejected: list[pd.DataFrame] = []
+    encoder_digest = None
     for batch in batches:
+        encoder_digest = origin_of(batch)
         checked = checker.check(batch)
         rejected.append(checked.rejected)
         if len(checked.good):
@@ -123,6 +126,7 @@ def load(batches: Iterable[pd.DataFrame], contract: Contract, source: str, max_r
         digest=fingerprint.hexdigest(),
         total_rows=checker.rows,
         contract=contract,
+        encoder_digest=encoder_digest if vectors else None,
     )
 
 

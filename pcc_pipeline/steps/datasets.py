@@ -17,6 +17,7 @@ from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import Dataset, load
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.data.sample import sample
+from pcc_pipeline.data.vector_origin import ENCODER_DIGEST, origin
 from pcc_pipeline.features.cache import EmbeddingCache
 from pcc_pipeline.features.embedding import embed
 from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder
@@ -28,12 +29,15 @@ SAMPLE = "sample"
 
 
 def read(address: str) -> Iterator[pd.DataFrame]:
-    """The raw rows at a local path, a gs:// address or `sample`, in batches."""
+    """The raw rows at a local path, a gs:// address or `sample`, in batches that know who made their vectors."""
     if address == SAMPLE:
         yield sample()
         return
     with local_copy(address) as path:
-        yield from read_batches(path)
+        digest = origin(path)
+        for batch in read_batches(path):
+            batch.attrs[ENCODER_DIGEST] = digest
+            yield batch
 
 
 def contract_of(params: Params, *, labelled: bool = True) -> Contract:

@@ -19,6 +19,7 @@ from pcc_pipeline.features.cache import EmbeddingCache
 from pcc_pipeline.features.embedding import EmbeddingCounts, Progress, embed
 from pcc_pipeline.features.encoder import SentenceEncoder
 from pcc_pipeline.steps.datasets import cache_of, encoder_of, progress_bar, read
+from pcc_pipeline.steps.recorded import used
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import step_run
@@ -78,7 +79,7 @@ def run(params: Params, *, labels_required: bool = False) -> EmbedOutcome:
     with step_run("embed", params) as opened:
         encoder = encoder_of(params)
         opened.log(
-            payloads.Params(params.flat()),
+            payloads.Params(used(params, "embed")),
             payloads.Tags({"pcc.encoder_digest": encoder.digest, "pcc.encoder_backend": encoder.backend}),
         )
         with cache_of(params, encoder) as cache:

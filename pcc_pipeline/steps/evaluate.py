@@ -17,6 +17,7 @@ from pcc_pipeline.evaluation.report import Report, report
 from pcc_pipeline.steps.held_out import HeldOut, held_out
 from pcc_pipeline.steps.model_vectors import rows_for
 from pcc_pipeline.steps.monitoring import monitored
+from pcc_pipeline.steps.recorded import used_on_model
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.models import load_trained_model
@@ -83,7 +84,7 @@ def run(
         monitor.total_cases, monitor.passed_validation = held.total_rows, len(held.dataset.frame)
         monitor.dropped_cases = held.total_rows - monitor.passed_validation
         opened.log(
-            payloads.Params(params.flat()),
+            payloads.Params(used_on_model(params, "evaluate", training.params, data)),
             payloads.Tags(
                 {
                     "pcc.version": loaded.model.model_version,

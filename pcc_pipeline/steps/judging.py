@@ -29,6 +29,7 @@ class Judgement:
     """A version before its gates.
 
     Attributes:
+        learned: the configuration of its training.
         test: its scores on the test rows; None where these cannot be found.
         champion: the registered version that is champion now; None while there is none.
         learned_rows: test rows left out because the version learned them; of those that are left, `champion_learned`
@@ -36,6 +37,7 @@ class Judgement:
     """
 
     loaded: LoadedModel
+    learned: Params
     test: Report | None
     verdicts: tuple[GateVerdict, ...]
     champion: str | None
@@ -111,6 +113,7 @@ def judge_version(params: Params, model_uri: str, data: str | None = None, at_ha
     verdicts = judge(params.registry.gates, evidence, seed=training.params.data.random_state)
     return Judgement(
         loaded,
+        training.params,
         found,
         verdicts,
         None if standing is None else standing.version,

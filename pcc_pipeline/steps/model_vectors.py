@@ -15,6 +15,8 @@ from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.datasets import encoded, encoder_of, rows_of
 from pcc_pipeline.tracking.models import LoadedModel, TrainedModel, bundled_encoder_files
 
+OF_THE_DATA = "the encoder that made the vectors in the data"
+
 
 def rows_for(loaded: LoadedModel, dataset: Dataset, params: Params, learned: Params, what: str) -> Rows:
     """The rows with the data's own vectors, where they are as wide as those of the training, else with vectors made by
@@ -30,12 +32,12 @@ def rows_for(loaded: LoadedModel, dataset: Dataset, params: Params, learned: Par
     """
     model = loaded.model
     if _fit(dataset, model):
-        demand_encoder(dataset.encoder_digest, model, "the vectors in the data were made by another encoder")
+        demand_encoder(dataset.encoder_digest, model, OF_THE_DATA)
         return rows_of(dataset)
     refuse_texts(model)
     name = learned.preprocessing.embedding_model
     encoder = encoder_of(params, name)
-    demand_encoder(encoder.digest, model, f"the encoder {encoder.name} is another one", f"the embedding model {name}")
+    demand_encoder(encoder.digest, model, f"the encoder {encoder.name}", f"the embedding model {name}")
     return rows_of(encoded(dataset, params, encoder, what))
 
 
@@ -66,8 +68,8 @@ def demand_encoder(digest: str | None, model: TrainedModel, what: str, where: st
     """
     if digest is not None and digest != model.encoder_digest:
         raise FeatureError(
-            f"{what} than {model.model_version} was trained with ({model.embedding_model}), so its predictions would "
-            "mean nothing",
+            f"{what} is not the one that {model.model_version} was trained with ({model.embedding_model}), so its "
+            "predictions would mean nothing",
             where=where,
             fix=f"use the {model.embedding_model} of its training, or train again with this encoder",
         )

@@ -8,6 +8,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.errors import PccError
 from pcc_pipeline.steps import embed, evaluate, promote, publishing, train
 from pcc_pipeline.steps.held_out import HeldOut
+from pcc_pipeline.steps.recorded import used
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import step_run
 
@@ -44,7 +45,7 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
         promotion: make it the champion if it passes `registry.gates`; a refusal leaves the rest as it is.
     """
     with step_run("pipeline", params) as opened:
-        opened.log(payloads.Params(params.flat()))
+        opened.log(payloads.Params(used(params, "embed", "train", "evaluate", *(["promote"] if promotion else []))))
         if promotion:
             publishing.check_room(params)
         embedded = embed.run(params, labels_required=True)

@@ -16,6 +16,7 @@ from pcc_pipeline.evaluation.verdicts import GateVerdict, headline, passed, tabl
 from pcc_pipeline.steps.held_out import HeldOut
 from pcc_pipeline.steps.judging import Judgement, judge_version
 from pcc_pipeline.steps.publishing import check_targets, publish_champion, told
+from pcc_pipeline.steps.recorded import used, used_on_model
 from pcc_pipeline.storage.publication import Publication
 from pcc_pipeline.tracking import payloads, promotion
 from pcc_pipeline.tracking.models import load_trained_model
@@ -86,6 +87,7 @@ def run(
     with step_run("promote", params) as opened:
         version = _version_of(model_uri or f"models:/{name}@{promotion.CHALLENGER}", name)
         found = judge_version(params, f"models:/{name}/{version}", data, at_hand)
+        opened.log(payloads.Params(used_on_model(params, "promote", found.learned, data)))
         good = passed(found.verdicts)
         action = "promoted" if good else "forced" if force else "refused"
         _record(opened, action if action == "refused" else "not moved", reason, found, version)
@@ -113,7 +115,10 @@ def roll_back(params: Params, *, reason: str = "") -> PromoteOutcome:
     """
     name = params.registry.model_name
     with step_run("promote", params) as opened:
-        opened.log(payloads.Tags({"pcc.action": "not moved", "pcc.reason": reason, "pcc.who": _who()}))
+        opened.log(
+            payloads.Params(used(params, "roll_back")),
+            payloads.Tags({"pcc.action": "not moved", "pcc.reason": reason, "pcc.who": _who()}),
+        )
         if (previous := find_alias(name, promotion.PREVIOUS)) is not None:
             check_targets(params, load_trained_model(previous.model_uri))
         move = promotion.roll_back(name, _signed("rolled back", reason, opened))

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.steps.recorded import used
 from pcc_pipeline.storage.objects import open_store
 from pcc_pipeline.storage.plain_models import check_classifier
 from pcc_pipeline.storage.publication import Publication
@@ -111,6 +112,7 @@ def run(params: Params) -> PublishOutcome:
             "there is nowhere to publish to", where="registry.publish.target", fix="set it, or output.model_dir"
         )
     with step_run("publish", params) as opened:
+        opened.log(payloads.Params(used(params, "publish")))
         publications = publish_champion(params, opened)
         version = str(_champion(name).version)
         opened.log(payloads.Tags({"pcc.registered_version": version}))

@@ -17,16 +17,18 @@ import pandas as pd
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import TEXT, CheckedBatch, Contract, ContractChecker
 from pcc_pipeline.data.dataset import check_rejections, join_rejected
-from pcc_pipeline.errors import ConfigError, FeatureError, TrackingError
+from pcc_pipeline.data.vector_origin import origin_of
+from pcc_pipeline.errors import ConfigError, TrackingError
 from pcc_pipeline.evaluation.naming import metric_names
 from pcc_pipeline.evaluation.predictions import prediction_frame
 from pcc_pipeline.features.cache import EmbeddingCache
 from pcc_pipeline.features.embedding import Progress, embed
-from pcc_pipeline.features.encoder import SENTENCE_WIDTH, Encoder
-from pcc_pipeline.features.vectors import full_vectors
+from pcc_pipeline.features.encoder import Encoder
 from pcc_pipeline.steps.datasets import cache_of, encoder_of, progress_bar, read
+from pcc_pipeline.steps.model_vectors import OF_THE_DATA, demand_encoder, refuse_texts
 from pcc_pipeline.steps.monitoring import Monitor, monitored
 from pcc_pipeline.steps.prediction_file import SUFFIXES, writing
+from pcc_pipeline.steps.recorded import used
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.models import LoadedModel, TrainedModel, load_trained_model
@@ -92,7 +94,8 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
     address, name = params.data.path, output or params.output.scores
     with step_run("score", params) as opened, monitored(Path(params.output.monitoring_log), opened.run_id) as monitor:
         opened.log(
-            payloads.Params({**params.flat(), "output.scores": name}), payloads.Tags({"pcc.scored_source": address})
+            payloads.Params({**used(params, "score"), "output.scores": name}),
+            payloads.Tags({"pcc.scored_source": address}),
         )
         target = _target(name, params)
         loaded = _load(params, model_uri)
@@ -188,6 +191,8 @@ def _score_file(params: Params, model: TrainedModel, target: Path, monitor: Moni
                 monitor.total_cases = checker.rows
                 monitor.dropped_cases += len(checked.rejected)
                 if len(checked.good):
+                    if checked.vectors is not None:
+                        demand_encoder(origin_of(batch), model, OF_THE_DATA)
                     probabilities = scorer.probabilities(checked, bar.update)
                     write(
                         prediction_frame(
@@ -241,16 +246,10 @@ class _Scorer:
     def _open(self) -> tuple[Encoder, EmbeddingCache | None]:
         if self._opened is None:
             model = self._model
-            # Refuses texts for a model of whole vectors before any of them is encoded.
-            full_vectors(np.empty((0, SENTENCE_WIDTH), dtype=np.float32), model.lexical, ())
-            encoder = encoder_of(self._params)
-            if encoder.digest != model.encoder_digest:
-                raise FeatureError(
-                    f"the encoder {encoder.name} is not the one that {model.model_version} was trained with "
-                    f"({model.embedding_model}), so its predictions would mean nothing",
-                    where=f"preprocessing.embedding_model: {self._params.preprocessing.embedding_model}",
-                    fix=f"set preprocessing.embedding_model to the folder of that {model.embedding_model}, or train "
-                    "again with this encoder",
-                )
+            refuse_texts(model)
+            encoder, name = encoder_of(self._params), self._params.preprocessing.embedding_model
+            demand_encoder(
+                encoder.digest, model, f"the encoder {encoder.name}", f"preprocessing.embedding_model: {name}"
+            )
             self._opened = encoder, self._stack.enter_context(cache_of(self._params, encoder))
         return self._opened

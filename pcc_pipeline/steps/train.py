@@ -23,6 +23,7 @@ from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.datasets import encoded, encoder_of, load_dataset, newest_timestamp, rows_of
 from pcc_pipeline.steps.held_out import HeldOut, set_aside, whole_file
+from pcc_pipeline.steps.recorded import used
 from pcc_pipeline.steps.searching import recipe_of, search
 from pcc_pipeline.steps.sides import Sides, assign
 from pcc_pipeline.steps.training_record import TrainingRecord, metadata_document, training_payloads
@@ -73,7 +74,7 @@ def run(params: Params, digests: Sequence[str] = ()) -> TrainOutcome:
         encoder = encoder_of(params)
         version = registry.claim_pcc_version(params.registry.model_name, datetime.now(UTC), opened.run_id)
         opened.log(
-            payloads.Params(params.flat()),
+            payloads.Params(used(params, "train")),
             payloads.Text("params.yaml", yaml.safe_dump(params.document(), sort_keys=False, allow_unicode=True)),
             payloads.Tags({"pcc.encoder_digest": encoder.digest, **code_version().tags()}),
         )

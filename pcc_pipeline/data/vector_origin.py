@@ -1,0 +1,36 @@
+"""Which encoder made the vectors in a file: its digest, in the file's own metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+# The key in a Parquet file's metadata, and in the `attrs` of the batches that are read from it.
+ENCODER_DIGEST = "pcc.encoder_digest"
+
+
+def signed(schema: pa.Schema, encoder_digest: str | None) -> pa.Schema:
+    """The schema of a file whose vectors this encoder made; unchanged where nobody knows."""
+    if encoder_digest is None:
+        return schema
+    return schema.with_metadata({**(schema.metadata or {}), ENCODER_DIGEST: encoder_digest})
+
+
+def origin(path: Path) -> str | None:
+    """The digest in a file's metadata; None where there is none, as in every file that is not Parquet."""
+    if not path.name.lower().endswith(".parquet"):
+        return None
+    try:
+        digest = (pq.read_schema(path).metadata or {}).get(ENCODER_DIGEST.encode())
+    except (pa.ArrowException, OSError):
+        return None  # whoever reads its rows says what is wrong with it
+    return None if digest is None else digest.decode(errors="replace")
+
+
+def origin_of(batch: pd.DataFrame) -> str | None:
+    """The digest that a batch was read with."""
+    digest: str | None = batch.attrs.get(ENCODER_DIGEST)
+    return digest

@@ -1,0 +1,52 @@
+"""What each step's run records of the configuration: the options that the step uses, and no others.
+
+A run that measures a model records what the model was made with, and of the caller's options those that were used.
+"""
+
+from __future__ import annotations
+
+from pcc_pipeline.config import Params
+
+_ALWAYS = ("tracking", "logging", "output.unlogged_dir")
+_READING = ("data.label_column", "data.schema", "data.max_rejected_fraction")
+_ENCODING = ("preprocessing.backend", "preprocessing.batch_size", "preprocessing.cache_dir")
+_MODEL = ("data", "preprocessing", "model", "search")
+_PUBLISHING = ("registry.model_name", "registry.publish", "output.model_dir")
+
+# Step -> keys of options, or of sections for all that is in them.
+USED: dict[str, tuple[str, ...]] = {
+    "embed": (
+        *("data.path", "data.test_path", "data.group_column", *_READING),
+        *("preprocessing.embedding_model", *_ENCODING, "output.embedded_dir", "output.rejected"),
+    ),
+    "train": (*_MODEL, "registry.model_name", "output.studies_dir"),
+    "evaluate": (
+        *("registry.model_name", *_ENCODING),
+        *("output.predictions", "output.metrics", "output.monitoring_log"),
+    ),
+    "promote": (*_ENCODING, *_PUBLISHING, "registry.gates"),
+    "roll_back": _PUBLISHING,
+    "publish": _PUBLISHING,
+    "score": (
+        *("data.path", "data.schema", "data.max_rejected_fraction", "preprocessing.embedding_model", *_ENCODING),
+        *("registry.model_name", "output.scores", "output.rejected", "output.monitoring_log"),
+    ),
+}
+
+
+def used(params: Params, *steps: str) -> dict[str, str]:
+    """Dotted key -> text of the options that these steps use."""
+    return params.flat(*_ALWAYS, *(key for step in steps for key in USED[step]))
+
+
+def used_on_model(params: Params, step: str, learned: Params, data: str | None = None) -> dict[str, str]:
+    """The same of a step that measures a model: with the settings of its training in place of the caller's.
+
+    Args:
+        learned: the configuration of the model's training.
+        data: where its training file lies now, if not where its training found it.
+    """
+    found = {**learned.flat(*_MODEL), **used(params, step)}
+    if params.data.test_path is not None:
+        return {**found, **params.flat("data.test_path", *_READING)}
+    return found if data is None else {**found, "data.path": data}
