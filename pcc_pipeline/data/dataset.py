@@ -65,6 +65,21 @@ class Dataset:
         """SHA-256 of the vectors that the data brings, in order; None where it brings none."""
         return None if self.vectors is None else sha256(np.ascontiguousarray(self.vectors).data).hexdigest()
 
+    @property
+    def rows_digest(self) -> str:
+        """SHA-256 of the good rows' case ids, texts and labels, in whatever order they stand."""
+        fingerprint = Fingerprint(self.contract.label_column)
+        fingerprint.update(self.frame.sort_values(CASE_ID))
+        return fingerprint.hexdigest()
+
+    @property
+    def rejection_line(self) -> tuple[str, ...]:
+        """How many rows were rejected and why, as one line; none where all were good."""
+        if not len(self.rejected):
+            return ()
+        reasons = ", ".join(rejection_reasons(self.rejected, 3))
+        return (f"{len(self.rejected):,} of {self.total_rows:,} rows rejected: {reasons}",)
+
     def take(self, rows: np.ndarray[Any, Any]) -> Dataset:
         """Some of the good rows, by positions or a mask, with their vectors; digest and counts stay the file's."""
         vectors = None if self.vectors is None else self.vectors[rows]
@@ -138,18 +153,23 @@ def join_rejected(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else empty
 
 
+def rejection_reasons(rejected: pd.DataFrame, most: int) -> list[str]:
+    """The reasons of rejected rows with their counts, the commonest first, and how many more than `most` there are."""
+    groups = sorted(rejected.groupby(["column", "reason"], sort=False), key=lambda group: -len(group[1]))
+    counted = [
+        f"{len(rows):,} x {column}: {reason} (first in row {int(rows['row'].min()):,})"
+        for (column, reason), rows in groups
+    ]
+    return counted[:most] + ([f"… and {len(counted) - most} more reasons"] if len(counted) > most else [])
+
+
 def check_rejections(rejected: pd.DataFrame, total_rows: int, source: str, max_rejected_fraction: float) -> None:
     """Raises DataError, counting each reason, where too large a fraction of rows is rejected or no good row stays."""
     n_rejected = len(rejected)
     none_left = n_rejected >= total_rows
     if not none_left and n_rejected <= max_rejected_fraction * total_rows:
         return
-    counted = [
-        f"{len(rows):,} x {column}: {reason} (first in row {int(rows['row'].min()):,})"
-        for (column, reason), rows in rejected.groupby(["column", "reason"], sort=False)
-    ]
-    counted.sort(key=lambda line: -int(line.split(" ")[0].replace(",", "")))
-    shown = counted[:12] + ([f"… and {len(counted) - 12} more reasons"] if len(counted) > 12 else [])
+    shown = rejection_reasons(rejected, 12)
     limit = "no good row stays" if none_left else f"the limit is {max_rejected_fraction:.1%}"
     raise DataError(
         f"{n_rejected:,} of {total_rows:,} rows break the data contract "

@@ -9,7 +9,7 @@ from typing import Any
 
 from pcc_pipeline.tracking.history import VersionRecord
 
-# Two models' held-out rows are the same ones if the file and these agree.
+# Where no digest of the test rows was kept: two models' held-out rows are the same if the file and these agree.
 _SPLIT = ("data.random_state", "data.test_size", "data.validation_size", "data.stratify", "data.group_column")
 
 
@@ -134,6 +134,9 @@ def _notes(first: VersionRecord, second: VersionRecord, metrics: tuple[MetricRow
 def _same_rows(first: VersionRecord, second: VersionRecord) -> bool:
     assert first.evaluated is not None
     assert second.evaluated is not None
+    digests = {each.evaluated.tags.get("pcc.test_rows_digest") for each in (first, second) if each.evaluated}
+    if None not in digests:
+        return len(digests) == 1
     a, b = first.evaluated.tags.get("pcc.test_source"), second.evaluated.tags.get("pcc.test_source")
     if a != b:
         return False

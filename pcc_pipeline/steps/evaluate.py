@@ -92,6 +92,7 @@ def run(
                     "pcc.model_uri": loaded.model_uri,
                     "pcc.training_run": loaded.run_id,
                     "pcc.test_source": held.source,
+                    "pcc.test_rows_digest": held.dataset.rows_digest,
                 }
             ),
         )

@@ -38,11 +38,9 @@ class HeldOut:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know beside the numbers."""
-        if not self.learned_rows:
-            return ()
-        return (
-            f"{self.learned_rows:,} of {self.total_rows:,} rows left out: the model learned their text or their group",
-        )
+        learned = f"{self.learned_rows:,} of {self.total_rows:,} rows left out: the model learned their text or group"
+        rejected = self.dataset.rejection_line if self.rejected_rows else ()
+        return (*rejected, *([learned] if self.learned_rows else []))
 
 
 def held_out(params: Params, training: TrainingRun, loaded: LoadedModel, data: str | None = None) -> HeldOut:

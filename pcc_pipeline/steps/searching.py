@@ -49,7 +49,7 @@ def search(
     positive: int,
     params: Params,
     recipe: Recipe,
-    digest: str,
+    digests: Mapping[str, str],
     version: str,
     run: StepRun,
 ) -> SearchOutcome:
@@ -58,7 +58,7 @@ def search(
     Args:
         rows: all rows; only those of `sides.train` are used.
         classes: the model's labels in order; `positive` is the index that binary scores are about.
-        digest: the data's fingerprint, part of what a stored study must match.
+        digests: of data, given vectors and split, by name: part of what a stored study must match.
         version: names the study where params.yaml names none.
 
     Raises:
@@ -79,7 +79,7 @@ def search(
         model.n_iter,
         params.data.random_state,
         params.search,
-        _identity(params, digest),
+        _identity(params, digests),
         studies_dir=Path(params.output.studies_dir),
         default_study_name=version,
     )
@@ -116,7 +116,7 @@ def _solver(recipe: Recipe, n_classes: int, hyperparameters: Mapping[str, Any]) 
     return solver_of(recipe.family, complete(recipe.family, hyperparameters), n_classes, recipe.exact)
 
 
-def _identity(params: Params, digest: str) -> dict[str, str]:
+def _identity(params: Params, digests: Mapping[str, str]) -> dict[str, str]:
     """What must agree between a stored study and the search that resumes it, for their scores to compare."""
     faster_only = ("preprocessing.cache_dir", "preprocessing.backend", "preprocessing.batch_size")
     split = ("data.test_size", "data.validation_size", "data.stratify", "data.random_state", "data.group_column")
@@ -126,4 +126,4 @@ def _identity(params: Params, digest: str) -> dict[str, str]:
         for key, value in params.flat().items()
         if key in split + scored or (key.startswith("preprocessing.") and key not in faster_only)
     }
-    return {"data_digest": digest, **found}
+    return {**digests, **found}

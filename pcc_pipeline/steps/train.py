@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -46,6 +46,7 @@ class TrainOutcome:
     pcc_version: str
     validation: Report
     cross_validation: dict[str, float]
+    notes: tuple[str, ...]
     warnings: tuple[str, ...]
     held_out: HeldOut
 
@@ -56,15 +57,16 @@ class TrainOutcome:
             f"alias challenger",
             f"           validation macro F1 {self.validation.scores['f1_macro']:.4f}, "
             f"accuracy {self.validation.scores['accuracy']:.4f} on {self.validation.n_rows:,} rows",
+            *(f"           {note}" for note in self.notes),
             *(f"warning    {warning}" for warning in self.warnings),
         ]
 
 
-def run(params: Params, digests: Sequence[str] = ()) -> TrainOutcome:
+def run(params: Params, embedded: Sequence[str] = ()) -> TrainOutcome:
     """Train on `data.path`; test rows are set aside and not looked at.
 
     Args:
-        digests: of `data.path` and `data.test_path` as another step of this process read them.
+        embedded: digests of `data.path` and `data.test_path` as `embed` read them in this process.
 
     Raises:
         DataError: a file cannot be read, does not keep the contract, or was replaced since that step read it.
@@ -80,7 +82,7 @@ def run(params: Params, digests: Sequence[str] = ()) -> TrainOutcome:
         )
         dataset = load_dataset(params.data.path, params)
         test_file = load_dataset(params.data.test_path, params) if params.data.test_path else None
-        _demand_unchanged(params, dataset, test_file, digests)
+        _demand_unchanged(params, dataset, test_file, embedded)
         tags = {"pcc.data_digest": dataset.digest}
         if dataset.vectors_digest is not None:
             tags["pcc.vectors_digest"] = dataset.vectors_digest
@@ -91,6 +93,9 @@ def run(params: Params, digests: Sequence[str] = ()) -> TrainOutcome:
         opened.log(payloads.Tags(tags), payloads.Table("rejected.parquet", dataset.rejected))
         quality = duplicates(dataset.texts, list(dataset.labels), list(dataset.case_ids))
         sides = assign(dataset, params, test_file)
+        digests = {"data_digest": dataset.digest, "split_digest": sides.record.digest}
+        if dataset.vectors_digest is not None:
+            digests["vectors_digest"] = dataset.vectors_digest
         opened.log(payloads.Tags({SPLIT_TAG: sides.record.digest}), payloads.Table(SPLIT_FILE, sides.record.frame()))
         _demand_its_encoder(dataset, encoder, params)
         if dataset.vectors is None:
@@ -100,7 +105,7 @@ def run(params: Params, digests: Sequence[str] = ()) -> TrainOutcome:
             test = set_aside(dataset, sides.record, params.data.path)
         else:
             test = whole_file(test_file, str(params.data.test_path))
-        return _train(params, dataset, rows_of(dataset), sides, quality, encoder, version, test, opened)
+        return _train(params, dataset, rows_of(dataset), sides, quality, encoder, version, digests, test, opened)
 
 
 def _train(
@@ -111,6 +116,7 @@ def _train(
     quality: DuplicateReport,
     encoder: SentenceEncoder,
     version: str,
+    digests: Mapping[str, str],
     test: HeldOut,
     opened: StepRun,
 ) -> TrainOutcome:
@@ -121,7 +127,7 @@ def _train(
     found: SearchOutcome | None = None
     if params.model.folds_used:
         place = classes.index(positive) if positive is not None else 1
-        found = search(rows, sides, classes, place, params, recipe, dataset.digest, version, opened)
+        found = search(rows, sides, classes, place, params, recipe, digests, version, opened)
     chosen = found.best.hyperparameters if found else params.model.hyperparameters
     hyperparameters = complete(params.model.type, chosen)
 
@@ -184,9 +190,15 @@ def _train(
         version,
         reports["val"],
         record.cross_validation,
+        _notes(dataset, sides),
         doubts,
         test,
     )
+
+
+def _notes(dataset: Dataset, sides: Sides) -> tuple[str, ...]:
+    left_out = f"{sides.overlapping:,} rows left out: their text or group also stands in the test file"
+    return (*dataset.rejection_line, *([left_out] if sides.overlapping else []))
 
 
 def _demand_unchanged(params: Params, dataset: Dataset, test_file: Dataset | None, digests: Sequence[str]) -> None:

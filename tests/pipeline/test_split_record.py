@@ -281,3 +281,22 @@ def test_a_file_that_is_replaced_before_training_stops_main_before_a_version_is_
     assert done.code == 1
     assert "the file was replaced while this run worked" in done.err
     assert not store.client.search_registered_models()
+
+
+def test_rows_without_a_group_are_told_where_the_version_is(command, store, file) -> None:
+    frame = rows_of(200)
+    frame.loc[[3, 5, 7], "customer"] = None
+    path = file(frame)
+    grouped = ("--set", "data.group_column=customer")
+    done = command("train", "--data", path, *FIXED, *grouped)
+    assert done.code == 0, done.err
+    assert "3 of 200 rows rejected: 3 x customer: missing (first in row 3)" in done.out
+    done = command("evaluate", "--test-data", path)
+    assert "3 of 200 rows rejected: 3 x customer: missing (first in row 3)" in done.out
+
+
+def test_a_column_of_different_labels_is_told_as_such(command, store, file) -> None:
+    done = command("train", "--data", file(rows_of(40).assign(ticket=range(40))), *FIXED, "--label", "ticket")
+    assert done.code == 1
+    assert "Each of the 40 rows has a label of its own" in done.err
+    assert "-P label=" in done.err
