@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -170,17 +171,22 @@ def test_nothing_left_to_measure_on_is_an_error_and_a_failed_gate(command, store
 
 
 def test_both_are_compared_on_rows_that_neither_learned(command, store, file) -> None:
-    """The champion learned half of the later file; these rows are left out of the comparison, and counted."""
+    """Some rows that the version set aside, by another seed, are rows that the champion learned."""
     trained(command, file(rows_of(200), "spring.parquet"))
     assert command("promote", *GATES).code == 0
     champion = pd.read_parquet(store.file(store.step("train"), "split.parquet"))
     later = rows_of(300, 100)
-    trained(command, file(later, "summer.parquet"))
+    trained(command, file(later, "summer.parquet"), "--set", "data.random_state=1")
     record = pd.read_parquet(store.file(store.step("train"), "split.parquet"))
     known = set(champion["text_hash"][champion["learned"]])
     test = record[record["split"] == TEST]
     shared = int(test["text_hash"].isin(known).sum())
     assert 0 < shared < len(test)
+    only = file(later[record["split"] == TEST][test["text_hash"].isin(known).to_numpy()], "only.parquet")
+    refused = command("promote", *COMPARED, "--test-data", only)
+    assert refused.code == 1
+    assert f"learned all {shared} test rows, so the two cannot be compared" in refused.err
+
     done = command("promote", *COMPARED)
     assert f"on {len(test) - shared} test rows" in done.out + done.err
     assert f"{shared} test rows that the champion learned are left out" in done.out + done.err
@@ -188,9 +194,17 @@ def test_both_are_compared_on_rows_that_neither_learned(command, store, file) ->
     assert run.data.metrics["test/champion_overlap_removed_rows"] == shared
     assert run.data.metrics["test/rows"] == len(test), "the version itself is measured on all that it set aside"
 
-    only = file(later[record["split"] == TEST][test["text_hash"].isin(known).to_numpy()], "only.parquet")
-    refused = command("promote", *COMPARED, "--model", f"models:/{NAME}/2", "--test-data", only)
-    assert f"learned all {shared} test rows, so the two cannot be compared" in refused.err
+
+def test_a_later_file_keeps_most_of_what_was_set_aside(command, store, file) -> None:
+    """So a champion and the next version, trained on a file that grew, are compared on rows that neither learned."""
+    records = []
+    for number, frame in enumerate((rows_of(200), rows_of(300))):
+        trained(command, file(frame, f"{number}.parquet"))
+        records.append(pd.read_parquet(store.file(store.step("train"), "split.parquet")))
+    before, after = (set(record["text_hash"][record["split"] == TEST]) for record in records)
+    learned = set(records[0]["text_hash"][records[0]["learned"]])
+    assert len(after & learned) < 0.1 * len(after)
+    assert len(after & before) > 0.8 * len(before)
 
 
 def test_a_run_without_a_record_says_what_to_do(command, store, file) -> None:
@@ -221,7 +235,7 @@ def test_a_run_without_a_record_says_what_to_do(command, store, file) -> None:
 
 def test_an_altered_record_is_refused(command, store, file) -> None:
     trained(command, file(rows_of(200)))
-    path = store.file(store.step("train"), "split.parquet")
+    path = Path(store.step("train").info.artifact_uri.removeprefix("file://")) / "split.parquet"
     frame = pd.read_parquet(path)
     frame.assign(split=frame["split"].cat.rename_categories({TRAIN: TEST, TEST: TRAIN})).to_parquet(path, index=False)
     done = command("evaluate")
