@@ -65,11 +65,16 @@ class MaximumGate(_BoundGate):
 
 
 class NoWorseThanChampionGate(_Gate):
-    """With this confidence (one-sided), challenger minus champion on the same test rows is `-margin` or more."""
+    """With this confidence (one-sided), challenger minus champion on the same test rows is `-margin` or more.
+
+    The default margin is one that a few hundred test rows can show: where 5 % of the rows are labelled differently, a
+    version that is just as good passes in 4 of 5 cases with 3,316 rows at a margin of 0.01, 884 at 0.02, 422 at 0.03
+    and 174 at 0.05 (`noninferiority.Difference.rows_needed`, accuracy).
+    """
 
     kind: Literal["no_worse_than_champion"] = "no_worse_than_champion"
     metric: ComparedMetric = "f1_macro"
-    margin: ShareOfOne = 0.01
+    margin: ShareOfOne = 0.03
     confidence: Annotated[Number, Field(ge=0.5, le=0.995)] = 0.95
 
 
@@ -126,7 +131,7 @@ Gates = Annotated[tuple[_TaggedGate, ...], BeforeValidator(_a_list)]
 
 DEFAULT_GATES: tuple[Gate, ...] = (
     MinimumGate(metric="test/f1_macro", threshold=0.8),
-    NoWorseThanChampionGate(metric="f1_macro", margin=0.01, confidence=0.95),
+    NoWorseThanChampionGate(metric="f1_macro", margin=0.03, confidence=0.95),
     CalibrationGate(threshold=0.15),
     DataAgeGate(days=365),
     EncoderGate(),

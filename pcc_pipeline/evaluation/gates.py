@@ -26,7 +26,7 @@ from pcc_pipeline.config.gates import (
     NoWorseThanChampionGate,
 )
 from pcc_pipeline.evaluation.naming import metric_names
-from pcc_pipeline.evaluation.noninferiority import paired_difference
+from pcc_pipeline.evaluation.noninferiority import Difference, paired_difference
 from pcc_pipeline.evaluation.verdicts import GateVerdict
 
 CALIBRATION_METRIC = "test/calibration_error"
@@ -84,22 +84,19 @@ class _Finding:
     note: str = ""
 
 
-def judge(gates: Sequence[Gate], evidence: GateEvidence, *, seed: int = 0) -> tuple[GateVerdict, ...]:
+def judge(gates: Sequence[Gate], evidence: GateEvidence) -> tuple[GateVerdict, ...]:
     """One verdict for each gate, in their order.
-
-    Args:
-        seed: of the bootstrap; the same evidence and seed give the same verdicts.
 
     Raises:
         TypeError: a gate of unknown kind.
     """
-    return tuple(_verdict(gate, evidence, seed) for gate in gates)
+    return tuple(_verdict(gate, evidence) for gate in gates)
 
 
-def _verdict(gate: Gate, evidence: GateEvidence, seed: int) -> GateVerdict:
+def _verdict(gate: Gate, evidence: GateEvidence) -> GateVerdict:
     name, wanted = _asked(gate, evidence)
     try:
-        finding = _find(gate, evidence, seed)
+        finding = _find(gate, evidence)
     except _NotComputableError as reason:
         finding = _Finding("not computed", False, str(reason))
     return GateVerdict(name, wanted, finding.found, finding.passed, finding.note)
@@ -124,14 +121,14 @@ def _asked(gate: Gate, evidence: GateEvidence) -> tuple[str, str]:
             raise TypeError(f"cannot judge a {type(gate).__name__}")
 
 
-def _find(gate: Gate, evidence: GateEvidence, seed: int) -> _Finding:
+def _find(gate: Gate, evidence: GateEvidence) -> _Finding:
     match gate:
         case MinimumGate() | MaximumGate():
             return _bounded(gate.metric, gate.threshold, evidence, least=isinstance(gate, MinimumGate))
         case CalibrationGate():
             return _bounded(CALIBRATION_METRIC, gate.threshold, evidence, least=False)
         case NoWorseThanChampionGate():
-            return _no_worse(gate, evidence, seed)
+            return _no_worse(gate, evidence)
         case DataAgeGate():
             return _young_enough(gate, evidence)
         case EncoderGate():
@@ -192,7 +189,7 @@ def _finite(name: str, value: float) -> float:
     return float(value)
 
 
-def _no_worse(gate: NoWorseThanChampionGate, evidence: GateEvidence, seed: int) -> _Finding:
+def _no_worse(gate: NoWorseThanChampionGate, evidence: GateEvidence) -> _Finding:
     if evidence.champion_version is None and evidence.champion_predicted is None:
         return _Finding("no champion", True, "there is no champion yet that the version could be worse than")
     champion = f"champion {evidence.champion_version}" if evidence.champion_version else "the champion"
@@ -207,20 +204,35 @@ def _no_worse(gate: NoWorseThanChampionGate, evidence: GateEvidence, seed: int) 
     if len(set(shapes)) != 1 or len(shapes[0]) != 1 or shapes[0][0] == 0:
         rows = ", ".join("x".join(map(str, shape)) for shape in shapes)
         raise _NotComputableError(f"labels, version and {champion} must have the same test rows, and some; got {rows}")
-    found = paired_difference(
-        labels,
-        predicted,
-        evidence.champion_predicted,
-        gate.metric,
-        confidence=gate.confidence,
-        seed=seed,
-    )
-    return _Finding(
-        f"at least {_number(found.low, -gate.margin, signed=True)} (measured {found.value:+.4f})",
-        found.low >= -gate.margin - _ROUNDING,
+    found = paired_difference(labels, predicted, evidence.champion_predicted, gate.metric, confidence=gate.confidence)
+    passed = found.low >= -gate.margin - _ROUNDING
+    notes = [
         f"{gate.metric} {found.challenger:.4f}, {champion} {found.champion:.4f}, on {found.rows:,} test rows of which "
         f"{found.differing_rows:,} are labelled differently"
-        + (f"; {evidence.champion_note}" if evidence.champion_note else ""),
+    ]
+    if found.unmeasured and gate.metric != "accuracy":
+        notes.append(f"{found.unmeasured:,} labels that were given have no test rows and are left out")
+    if evidence.champion_note:
+        notes.append(evidence.champion_note)
+    if not passed:
+        notes.append(_more_rows(found, gate.margin))
+    return _Finding(
+        f"at least {_number(found.low, -gate.margin, signed=True)} (measured {found.value:+.4f})",
+        passed,
+        "; ".join(notes),
+    )
+
+
+def _more_rows(found: Difference, margin: float) -> str:
+    """Whether these rows could have shown what the gate asks, and how many could."""
+    needed = found.rows_needed(margin)
+    if needed is None:
+        return f"no number of rows shows a version that is just as good to be within {margin:.10g}: raise the margin"
+    if needed <= found.rows:
+        return "these rows are enough to show that a version just as good is no worse: this one is not shown to be"
+    return (
+        f"too few rows to judge: about {needed:,} such test rows show a version that is just as good to be within "
+        f"{margin:.10g} in 4 of 5 cases; give more with test_data, or raise the margin"
     )
 
 

@@ -110,7 +110,7 @@ def judge_version(params: Params, model_uri: str, data: str | None = None, at_ha
         compared=compared.rows,
         champion_note=compared.note,
     )
-    verdicts = judge(params.registry.gates, evidence, seed=training.params.data.random_state)
+    verdicts = judge(params.registry.gates, evidence)
     return Judgement(
         loaded,
         training.params,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -91,11 +92,6 @@ def test_nothing_known_of_a_version_passes_nothing():
     found = judge(DEFAULT_GATES, empty)
     assert [each.passed for each in found] == [False] * 5
     assert all(each.found == "not computed" and each.note for each in found)
-
-
-def test_the_same_evidence_gives_the_same_verdicts():
-    evidence = replace(GOOD, champion_predicted=answers(seed=5)[1])
-    assert judge(DEFAULT_GATES, evidence, seed=3) == judge(DEFAULT_GATES, evidence, seed=3)
 
 
 def test_an_unknown_gate_is_named():
@@ -199,7 +195,7 @@ def test_a_much_worse_version_is_refused_and_a_better_one_is_not(metric):
     weak, gate = answers(right=0.7, seed=1)[1], NoWorseThanChampionGate(metric=metric)
     worse = verdict(gate, replace(GOOD, predicted=weak))
     assert not worse.passed
-    assert worse.wanted == "difference >= -0.01 (95% sure)"
+    assert worse.wanted == "difference >= -0.03 (95% sure)"
     assert worse.found.startswith("at least -0.")
     assert "champion v20260601_000000 0.9" in worse.note
     assert "on 300 test rows of which" in worse.note
@@ -220,8 +216,23 @@ def test_what_the_luck_of_few_rows_leaves_open_is_refused():
     ).passed
 
 
-def test_a_margin_of_nothing_passes_the_champion_itself():
-    assert verdict(NoWorseThanChampionGate(margin=0)).passed
+def test_a_margin_of_nothing_asks_for_a_better_version():
+    same = verdict(NoWorseThanChampionGate(margin=0))
+    assert not same.passed
+    assert "no number of rows shows a version that is just as good to be within 0: raise the margin" in same.note
+    weak = answers(right=0.7, seed=1)[1]
+    assert verdict(NoWorseThanChampionGate(margin=0), replace(GOOD, champion_predicted=weak)).passed
+
+
+def test_too_few_rows_to_judge_is_a_failed_gate_that_says_how_many_are_needed():
+    labels, same = answers(20)
+    few = replace(GOOD, labels=labels, predicted=same, champion_predicted=same)
+    found = verdict(NoWorseThanChampionGate(metric="accuracy", margin=0.01), few)
+    assert not found.passed
+    assert re.search(r"too few rows to judge: about 30\d such test rows .* within 0\.01 in 4 of 5 cases", found.note)
+    labels, same = answers(310)
+    enough = replace(GOOD, labels=labels, predicted=same, champion_predicted=same)
+    assert verdict(NoWorseThanChampionGate(metric="accuracy", margin=0.01), enough).passed
 
 
 def test_predictions_of_other_rows_fail():
