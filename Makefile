@@ -48,10 +48,10 @@ ui: $(VENV)/installed  ## open MLflow's UI on the local store at http://127.0.0.
 	@$(ACTIVE) mlflow ui --host 127.0.0.1 --port 5000
 
 server: $(VENV)/installed  ## start the tracking server on this machine: PostgreSQL, a bucket emulator, MLflow with accounts
-	@$(BIN)/python deploy/local_server.py start --port $(PORT) --state $(STATE)
+	@$(BIN)/python deploy/local_server.py start --port $(PORT) --state "$(STATE)"
 
 server-stop: $(VENV)/installed  ## end what `make server` started, and nothing else
-	@$(BIN)/python deploy/local_server.py stop --state $(STATE)
+	@$(BIN)/python deploy/local_server.py stop --state "$(STATE)"
 
 pins: $(VENV)/installed  ## write constraints.txt from what is installed in .venv
 	@{ head -1 constraints.txt; $(BIN)/python -m pip list --format=freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' | sed 's/+cpu//'; } > constraints.new

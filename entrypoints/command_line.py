@@ -9,6 +9,7 @@ import argparse
 import atexit
 import gc
 import importlib
+import io
 import logging
 import os
 import shlex
@@ -95,6 +96,7 @@ def run(
     Args:
         name: the module of pcc_pipeline.steps that `step` is given.
     """
+    any_text_prints()
     options = parser.parse_args(arguments)
 
     def answer() -> str:
@@ -105,15 +107,29 @@ def run(
             outcome = step(module, params, options)
         return "\n".join(["", *outcome.summary, *_where_next()])
 
-    return exit_code(answer, debug=options.debug, ended="the run is closed as KILLED and finished work is kept")
+    ended = "the run is closed as KILLED and finished work is kept"
+    return exit_code(answer, debug=options.debug, ended=ended, unprinted=0)
 
 
-def exit_code(answer: Callable[[], str], *, debug: bool, ended: str = "nothing was left half-done") -> int:
+def any_text_prints() -> None:
+    """A letter that the terminal's or file's encoding lacks is written as its number, here and in what MLflow prints.
+
+    To be called before anything is printed: a summary must not fail once the work that it tells of is done.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def exit_code(
+    answer: Callable[[], str], *, debug: bool, ended: str = "nothing was left half-done", unprinted: int = 1
+) -> int:
     """Print what `answer()` returns; a `PccError` becomes one message and 1, a signal becomes 128 and its number.
 
     Args:
         debug: show an error's traceback instead.
         ended: what to say of the work where a signal ended it.
+        unprinted: the exit code where the text cannot be printed: 0 where it only tells of work that is done.
     """
     from pcc_pipeline.errors import Interrupted, PccError
 
@@ -151,6 +167,10 @@ def exit_code(answer: Callable[[], str], *, debug: bool, ended: str = "nothing w
         print(text, flush=True)
     except BrokenPipeError:  # who reads it, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # such as a full disk; what stays in the buffer would fail again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"\nthe answer cannot be written: {error.strerror}{text if not unprinted else ''}", file=sys.stderr)
+        return unprinted
     return 0
 
 

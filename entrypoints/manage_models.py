@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from command_line import exit_code, imports
+from command_line import any_text_prints, exit_code, imports
 
 DESCRIPTION = "Look up, compare and export past runs and versions in MLflow; promote, roll back and publish versions."
 EPILOG = """\
@@ -151,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    any_text_prints()
     options = parser().parse_args(arguments)
 
     def answer() -> str:

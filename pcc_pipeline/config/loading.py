@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pcc_pipeline.config.older import translate
+from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.config.schema import Params
 from pcc_pipeline.errors import ConfigError
 
@@ -37,16 +38,65 @@ class Fault:
         return f"{self.key}: {self.problem}" if self.key else self.problem
 
 
+# A file of more is none of ours, such as a data file or a device that was named by mistake.
+_MOST_BYTES = 4_000_000
+_MOST_VALUES = 100_000
+_LONGEST_NUMBER_BITS = 256
+_DEEPEST_KEY = 10
+
 SectionCheck = Callable[[Any], list[Fault]]
 
 
 class _Yaml(yaml.SafeLoader):
     """YAML 1.1 as PyYAML reads it, but 1e-3 is a number: without the dot it would be text."""
 
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        # PyYAML hands on what Python says of 2026-02-31, of a number of 5,000 digits or of `!!bool maybe`.
+        try:
+            found = super().construct_object(node, deep)
+        except (ValueError, OverflowError, LookupError, AttributeError, TypeError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise _impossible(f"this is no {kind} that there can be", node) from error
+        if isinstance(found, int) and found.bit_length() > _LONGEST_NUMBER_BITS:
+            raise _impossible("a number of so many digits is none of an option", node)
+        return found
+
 
 _Yaml.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
+
+
+def _impossible(problem: str, node: Any) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
+
+def _loaded(text: str) -> Any:
+    """A YAML text's value.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or one that grows without bounds, such as lists of aliases of lists of aliases.
+    """
+    try:
+        found = yaml.load(text, _Yaml)
+        size = _size(found, {}, ())
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply for a configuration") from error
+    if size > _MOST_VALUES:
+        raise yaml.YAMLError(f"its aliases stand for more than {_MOST_VALUES:,} values")
+    return found
+
+
+def _size(value: Any, known: dict[int, int], around: tuple[int, ...]) -> int:
+    """How many values it is with every alias written out; each is looked at once."""
+    if not isinstance(value, dict | list | tuple | set):
+        return 1
+    if id(value) in around:
+        raise yaml.YAMLError("an alias stands within what it is an alias of")
+    if id(value) not in known:
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(each, known, (*around, id(value))) for each in inner)
+    return known[id(value)]
 
 
 def load_params(
@@ -72,7 +122,7 @@ def load_params(
     Raises:
         ConfigError: with every fault found, each with its dotted key, the value and the choices there are.
     """
-    older = translate(_read(Path(path)) if path is not None else {})
+    older = translate(_read(local_path(path)) if path is not None else {})
     document = older.document
     faults: list[Fault] = []
     for source in (_from_environment(environment or {}), *(_from_setting(text) for text in settings)):
@@ -116,13 +166,29 @@ def load_params(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError("no such parameter file", where=str(path), fix="give params_file an existing path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the parameter file cannot be read: {error}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"the parameter file cannot be read: it is not UTF-8 at byte {error.start}",
+            where=str(path),
+            fix="save it as UTF-8 text",
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"the parameter file cannot be read: {error.strerror or error}", where=str(path), fix="name a readable file"
+        ) from error
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(
+            f"the parameter file cannot be read: it has more than {_MOST_BYTES:,} bytes",
+            where=str(path),
+            fix="name a file such as params.yaml",
+        )
     try:
-        document = yaml.load(text, _Yaml)
+        document = _loaded(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"not valid YAML: {error}", where=str(path), fix="mend the line named above") from error
     if document is None:
@@ -158,9 +224,10 @@ def _from_setting(text: str) -> dict[str, Any]:
 
 def _value(key: str, text: str) -> Any:
     try:
-        value = yaml.load(text, _Yaml)
-    except yaml.YAMLError:
-        return Fault(key, f"{text!r} is not a YAML value")
+        value = _loaded(text)
+    except yaml.YAMLError as error:
+        why = f": {error.problem}" if isinstance(error, yaml.constructor.ConstructorError) else ""
+        return Fault(key, f"{_shown(text)} is not a YAML value{why}")
     # YAML reads a label such as yes, no or 1 as something else; to an option that takes text it is text.
     return text if isinstance(value, bool | int | float) and _takes_text(key) else value
 
@@ -178,6 +245,9 @@ def _place(document: dict[str, Any], key: str, value: Any, faults: list[Fault]) 
     if not parents:
         hint = _closest(key, [f"{section}.{option}" for section, option in _all_options()])
         faults.append(Fault(key, f"an option is named by its dotted key, such as model.cv_folds{hint}"))
+        return
+    if len(parents) > _DEEPEST_KEY:
+        faults.append(Fault(f"{'.'.join(parents[:3])}.…", "no such option: no option lies so deep"))
         return
     place: Any = document
     for parent in parents:
@@ -206,10 +276,17 @@ def _explain(error: Any) -> Fault:
     if kind == "value_error":
         return Fault(key, str(context["error"]))
     if kind == "string_type":
-        return Fault(key, f"{value!r} is not text; in YAML, yes, no, true, false and numbers must stand in quotes")
+        return Fault(
+            key, f"{_shown(value)} is not text; in YAML, yes, no, true, false and numbers must stand in quotes"
+        )
     if kind == "literal_error":
-        return Fault(key, f"{value!r} is not one of {context['expected']}")
-    return Fault(key, f"{value!r}: {error['msg'][0].lower()}{error['msg'][1:]}")
+        return Fault(key, f"{_shown(value)} is not one of {context['expected']}")
+    return Fault(key, f"{_shown(value)}: {error['msg'][0].lower()}{error['msg'][1:]}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:100]}… ({len(text):,} characters)"
 
 
 def _choices_near(location: list[str]) -> str:

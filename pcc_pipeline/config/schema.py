@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from pcc_pipeline.config.gates import DEFAULT_GATES, Gates
+from pcc_pipeline.config.paths import HomePath
 from pcc_pipeline.config.section import Fraction, NonEmpty, Section
 
 ContractColumn = Literal[
@@ -27,8 +28,8 @@ Scoring = Literal["f1", "f1_weighted", "f1_macro", "accuracy", "roc_auc", "pr_au
 
 
 class DataParams(Section):
-    path: NonEmpty = "sample"
-    test_path: NonEmpty | None = None
+    path: HomePath = "sample"
+    test_path: HomePath | None = None
     label_column: NonEmpty = "intent"
     group_column: NonEmpty | None = None
     positive_label: str | None = None
@@ -115,7 +116,7 @@ class SearchParams(Section):
 
 
 class PublishParams(Section):
-    target: NonEmpty | None = None
+    target: HomePath | None = None
 
     @field_validator("target")
     @classmethod
@@ -138,15 +139,15 @@ class TrackingParams(Section):
 
 
 class OutputParams(Section):
-    embedded_dir: NonEmpty = "outputs/embedded"
-    predictions: NonEmpty = "outputs/predictions.parquet"
-    metrics: NonEmpty = "outputs/metrics.json"
-    rejected: NonEmpty = "outputs/rejected.parquet"
-    studies_dir: NonEmpty = "outputs/studies"
-    monitoring_log: NonEmpty = "outputs/monitoring_log.jsonl"
-    scores: NonEmpty = "outputs/scores.parquet"
-    unlogged_dir: NonEmpty = "outputs/unlogged"
-    model_dir: NonEmpty | None = "outputs/models"
+    embedded_dir: HomePath = "outputs/embedded"
+    predictions: HomePath = "outputs/predictions.parquet"
+    metrics: HomePath = "outputs/metrics.json"
+    rejected: HomePath = "outputs/rejected.parquet"
+    studies_dir: HomePath = "outputs/studies"
+    monitoring_log: HomePath = "outputs/monitoring_log.jsonl"
+    scores: HomePath = "outputs/scores.parquet"
+    unlogged_dir: HomePath = "outputs/unlogged"
+    model_dir: HomePath | None = "outputs/models"
 
 
 class LoggingParams(Section):

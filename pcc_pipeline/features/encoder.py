@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import FeatureError
 from pcc_pipeline.features.backends import REFERENCE, Backend, BackendChoice, choose
 
@@ -89,7 +90,7 @@ class SentenceEncoder:
     def _located(self) -> Path:
         if self._model == BUNDLED_ENCODER:
             return bundled_folder()
-        folder = Path(self._model).expanduser()
+        folder = local_path(self._model)
         if not (folder / "modules.json").is_file():
             raise FeatureError(
                 "the embedding model is neither the bundled one nor a folder with a sentence-transformers model",

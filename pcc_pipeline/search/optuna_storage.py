@@ -23,6 +23,7 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import URL, Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import SearchError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class StudyPlace:
                 # The address may hold a password: it is not repeated.
                 raise _unusable("is not a database's URL", "search.storage") from error
         if storage.endswith(".log"):
-            return cls(study_name, Path(storage).expanduser(), None)
+            return cls(study_name, local_path(storage), None)
         raise _unusable("is neither a database's URL nor a path that ends in .log", f"search.storage {storage}")
 
     def __str__(self) -> str:

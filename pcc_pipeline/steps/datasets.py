@@ -13,6 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import Dataset, load
 from pcc_pipeline.data.readers import read_batches
@@ -67,7 +68,7 @@ def cache_of(params: Params, encoder: SentenceEncoder) -> AbstractContextManager
 
 def _cache_dir(params: Params) -> Path | None:
     folder = params.preprocessing.cache_dir
-    return None if folder is None else Path(folder).expanduser()
+    return None if folder is None else local_path(folder)
 
 
 def progress_bar(total: int | None, what: str) -> tqdm[Any]:

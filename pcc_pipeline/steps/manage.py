@@ -6,10 +6,10 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pcc_pipeline.config import Params, load_params
+from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, DataError, PccError
 from pcc_pipeline.steps.comparing import Score, compared, score
 from pcc_pipeline.steps.tables import csv_text, shown, table
@@ -51,7 +51,7 @@ def params_of(params_file: str | None, environment: Mapping[str, str], *, demand
     Raises:
         ConfigError: there is no such file, or it is wrong.
     """
-    path = Path(params_file or "params.yaml")
+    path = local_path(params_file or "params.yaml")
     absent = params_file is None and not demanded and not path.is_file()
     return load_params(None if absent else path, environment=environment)
 
@@ -140,7 +140,7 @@ def export(asked: Question, *, form: str = "csv", output: str | None = None, lim
     text = json_text(documents) if form == "json" or asked.as_json else csv_text([_flat(one) for one in documents])
     if output is None:
         return text
-    with replacing(Path(output)) as partial:
+    with replacing(local_path(output)) as partial:
         partial.write_text(text, encoding="utf-8")
     return f"wrote {len(documents):,} runs to {output}"
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import TEXT, CheckedBatch, Contract, ContractChecker
 from pcc_pipeline.data.dataset import check_rejections, join_rejected
 from pcc_pipeline.data.vector_origin import origin_of
@@ -142,7 +143,7 @@ def _metrics(outcome: ScoreOutcome) -> dict[str, float]:
 
 
 def _target(name: str, params: Params) -> Path:
-    where, target = f"output.scores: {name}", Path(name).expanduser()
+    where, target = f"output.scores: {name}", local_path(name)
     if name.startswith(BUCKET_SCHEME):
         raise ConfigError("scores are written to this machine", where=where, fix="name a local file and copy it")
     if not target.name.lower().endswith(SUFFIXES):
@@ -152,7 +153,7 @@ def _target(name: str, params: Params) -> Path:
             fix=f"give a path that ends in {' or '.join(SUFFIXES)}",
         )
     for taken in (params.data.path, params.output.rejected):
-        if Path(taken).expanduser().resolve() == target.resolve():
+        if local_path(taken).resolve() == target.resolve():
             raise ConfigError(f"the scores would replace {taken}", where=where, fix="name another file")
     return target
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import StorageError
 
 BUCKET_SCHEME = "gs://"
@@ -215,7 +216,7 @@ def _inside(name: str, address: str) -> str:
 def open_store(address: str) -> ObjectStore:
     """The store at a local folder or a `gs://bucket/prefix`."""
     if not address.startswith(BUCKET_SCHEME):
-        return FolderStore(Path(address).expanduser())
+        return FolderStore(local_path(address))
     bucket, _, prefix = address.removeprefix(BUCKET_SCHEME).partition("/")
     if not (bucket[:1] + bucket[-1:]).isalnum():  # the client's own rule, which it breaks off with a ValueError
         raise StorageError("the address names no bucket", where=address, fix="write gs://bucket/path")
@@ -230,7 +231,7 @@ def local_copy(address: str) -> Iterator[Path]:
         StorageError: the bucket cannot be read or has no such object.
     """
     if not address.startswith(BUCKET_SCHEME):
-        yield Path(address).expanduser()
+        yield local_path(address)
         return
     parent, _, name = address.rpartition("/")
     if not name or not parent.startswith(BUCKET_SCHEME):

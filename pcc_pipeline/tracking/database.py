@@ -100,12 +100,17 @@ def _file_of(url: URL) -> Path | None:
 
 def _is_missing(url: URL) -> bool:
     path = _file_of(url)
-    return path is not None and (not path.exists() or (path.is_file() and path.stat().st_size == 0))
+    try:
+        return path is not None and (not path.exists() or (path.is_file() and path.stat().st_size == 0))
+    except OSError:
+        return False  # a folder that may not be entered: opening it says so
 
 
 def _is_being_made(url: URL, revision: str | None) -> bool:
     path = _file_of(url)
-    young = path is not None and path.is_file() and time.time() - path.stat().st_mtime < _BEING_MADE_SECONDS
+    if path is None or not path.is_file():
+        return False
+    young = time.time() - path.stat().st_mtime < _BEING_MADE_SECONDS
     return young and (revision is None or not _is_newest(revision))
 
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import shlex
 import subprocess
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pcc_pipeline import __version__
 
+logger = logging.getLogger(__name__)
+_FOLDER = Path(__file__).parents[1]
+_SECONDS = 20
+
 
 @dataclass(frozen=True)
 class CodeVersion:
-    """`commit` is 40 hex digits, or the package's version where the code is not in a git checkout."""
+    """`commit` is 40 hex digits; the package's version where the code is in no git checkout; `unknown` where git fails.
+
+    `dirty` is None where that is not known.
+    """
 
     commit: str
     dirty: bool | None
@@ -22,20 +33,78 @@ class CodeVersion:
         return {"pcc.git_commit": self.commit, "pcc.git_dirty": state, "pcc.package": __version__}
 
 
-def code_version() -> CodeVersion:
-    """The commit of the checkout that holds this package."""
-    commit = _git("rev-parse", "HEAD")
-    if commit is None:
+def code_version(folder: Path = _FOLDER) -> CodeVersion:
+    """The commit of the checkout that holds this package; a warning in the log says why it cannot be told.
+
+    Args:
+        folder: where the code lies.
+    """
+    checkout = _checkout(folder)
+    if checkout is None:
         return CodeVersion(f"package {__version__}", None)
-    changes = _git("status", "--porcelain", "--untracked-files=no")
+    commit, failure = _git(folder, "rev-parse", "--verify", "HEAD^{commit}")
+    if commit is None and "dubious ownership" in failure:
+        # git runs what a repository's settings name, and so does nothing in one of another user. This only reads.
+        commit, failure = _git(folder, *_reading(checkout), "rev-parse", "--verify", "HEAD^{commit}")
+        if commit is not None:
+            _warn(
+                f"git does not look for changes in {checkout}, which another user owns, so pcc.git_dirty is unknown; "
+                f"if you trust it: git config --global --add safe.directory {shlex.quote(str(checkout))}"
+            )
+            return CodeVersion(commit, None) if _is_tracked(folder, checkout) else CodeVersion("unknown", None)
+    if commit is None:
+        _warn(f"the commit of the code in {checkout} is not known: {failure}")
+        return CodeVersion("unknown", None)
+    if not _is_tracked(folder, checkout):
+        return CodeVersion(f"package {__version__}", None)  # such as a .venv in the checkout of something else
+    changes, failure = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    if changes is None:
+        _warn(f"whether the code in {checkout} has changes is not known: {failure}")
     return CodeVersion(commit, None if changes is None else bool(changes))
 
 
-def _git(*arguments: str) -> str | None:
+@cache
+def _warn(message: str) -> None:
+    """Once in a process, which asks several times."""
+    logger.warning(message)
+
+
+def _checkout(folder: Path) -> Path | None:
+    """The folder around the code that holds `.git`, a folder or, in a worktree or submodule, a file."""
+    return next((parent for parent in (folder, *folder.parents) if os.access(parent / ".git", os.F_OK)), None)
+
+
+def _reading(checkout: Path) -> tuple[str, ...]:
+    return "-c", f"safe.directory={checkout}", "-c", "core.fsmonitor=false"
+
+
+def _is_tracked(folder: Path, checkout: Path) -> bool:
+    files, _ = _git(folder, *_reading(checkout), "ls-files", "--", ".")
+    return bool(files)
+
+
+def _git(folder: Path, *arguments: str) -> tuple[str | None, str]:
+    """(what git says, ""), or (None, why it says nothing)."""
+    # Its messages are looked at, so they must be in English.
+    environment = {**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=20
+            ["git", *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            stdin=subprocess.DEVNULL,
         )
-    except (OSError, subprocess.SubprocessError):
-        return None  # no git, or not a checkout: provenance then says so
-    return done.stdout.strip()
+    except subprocess.TimeoutExpired:
+        return None, f"git gave no answer within {_SECONDS} s"
+    except OSError as error:
+        return None, f"git cannot be started: {error.strerror or error}"
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or [
+            f"git ended with code {done.returncode}"
+        ]
+        return None, lines[0].strip()
+    return done.stdout.strip(), ""

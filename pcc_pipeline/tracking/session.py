@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import time
@@ -54,6 +55,7 @@ def session(params: Params | None) -> Iterator[tuple[Session, bool]]:
         yield around, False
         return
     options = params or Params()
+    _name_user()
     preflight.demand_server()
     if options.tracking.preflight:
         preflight.demand_account()
@@ -67,6 +69,17 @@ def session(params: Params | None) -> Iterator[tuple[Session, bool]]:
     finally:
         _current.reset(token)
         writer.close()
+
+
+def _name_user() -> None:
+    """See that `getpass.getuser` answers, which MLflow asks for each run, and `promote` for its record.
+
+    It raises KeyError for a user id that the system has no entry of, as in many containers.
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
 
 
 def _unreachable() -> Session:

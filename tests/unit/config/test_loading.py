@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -444,3 +446,79 @@ def test_powers_of_ten_are_numbers_with_or_without_a_dot(tmp_path: Path, text: s
     assert resolve(path).model.hyperparameters == {"C": number}
     # Digits with letters stay text.
     assert load_params(None, {}, ["data.path=1e3a"]).data.path == "1e3a"
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("2026-02-31", "no timestamp that there can be"),
+        ("9" * 5000, "no int that there can be"),
+        ("0x" + "f" * 5000, "a number of so many digits"),
+        ("!!bool maybe", "no bool that there can be"),
+        ("!!int ''", "no int that there can be"),
+        ("!!timestamp soon", "no timestamp that there can be"),
+        ("[" * 5000, "is not a YAML value"),
+        ("&a [*a]", "is not a YAML value"),
+    ],
+)
+def test_a_value_that_cannot_be_is_a_fault_of_its_option(tmp_path: Path, value: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(None, {}, [f"model.hyperparameters.C={shlex.quote(value)}"])
+    (fault,) = faults_of(caught.value)
+    assert fault.startswith("model.hyperparameters.C: ")
+    assert problem in fault
+    assert len(fault) < 400
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        resolve(written(tmp_path, f"model: {{hyperparameters: {{C: {value}}}}}"))
+    with pytest.raises(ConfigError, match=r"model\.hyperparameters\.C"):
+        resolve(None, environment={"PCC_MODEL__HYPERPARAMETERS__C": value})
+
+
+def test_a_file_that_grows_without_bounds_is_refused(tmp_path: Path) -> None:
+    lists = "\n".join(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in pairwise("abcdefghij"))
+    path = written(tmp_path, f"a: &a [x, x, x, x, x, x, x, x, x]\n{lists}\n")
+    with pytest.raises(ConfigError, match="aliases stand for more than 100,000 values"):
+        load_params(path)
+    # Aliases as such are no fault.
+    path = written(tmp_path, "data: {test_size: &share 0.3, validation_size: *share}")
+    assert load_params(path).data.validation_size == 0.3
+
+
+def test_a_file_that_is_much_too_large_or_without_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="more than 4,000,000 bytes"):
+        load_params("/dev/zero")
+    (tmp_path / "latin.yaml").write_bytes(b"data: \xe9")
+    with pytest.raises(ConfigError, match="not UTF-8 at byte 6"):
+        load_params(tmp_path / "latin.yaml")
+
+
+def test_a_key_without_end_is_a_fault() -> None:
+    with pytest.raises(ConfigError, match=r"model\.hyperparameters\.x\.…: no such option"):
+        load_params(None, {}, ["model.hyperparameters" + ".x" * 5000 + "=1"])
+
+
+def test_a_number_without_end_in_a_named_option_is_a_fault() -> None:
+    with pytest.raises(ConfigError, match=r"model\.n_iter: '999.*\(5,002 characters\): unable to parse"):
+        resolve(None, {"n_iter": "9" * 5000})
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written(tmp_path, "model: {n_iter: 3}")
+    names = [name for name in Params().flat() if name.startswith("output.")]
+    assert len(names) == 9
+    keys = [*names, "data.path", "data.test_path", "registry.publish.target"]
+    params = load_params("~/params.yaml", {key: f"~/{key}" for key in keys})
+    assert params.model.n_iter == 3
+    flat = params.flat()
+    assert {key: flat[key] for key in keys} == {key: f"{tmp_path}/{key}" for key in keys}
+    # The cache is that of the machine that reads the record of a run.
+    assert params.preprocessing.cache_dir == "~/.cache/pcc_pipeline"
+    assert load_params(None, {"data.path": "gs://b/~x.csv"}).data.path == "gs://b/~x.csv"
+
+
+def test_a_home_folder_that_is_not_known_is_a_fault() -> None:
+    with pytest.raises(ConfigError, match=r"output\.metrics: .*~nobody-by-that-name.*is not known; set HOME"):
+        load_params(None, {"output.metrics": "~nobody-by-that-name/m.json"})
+    with pytest.raises(ConfigError, match=r"(?s)the home folder that ~ stands for is not known.*set HOME"):
+        load_params("~nobody-by-that-name/params.yaml")

@@ -19,8 +19,7 @@ from mlflow.entities import Run
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import DataError, Interrupted, PccError, SearchError, TrackingError
 from pcc_pipeline.search.trials import Trial
-from pcc_pipeline.tracking import payloads, provenance
-from pcc_pipeline.tracking.provenance import CodeVersion, code_version
+from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import describe, read_training_run, step_run
 from pcc_pipeline.tracking.trials import TrialRuns
 
@@ -295,43 +294,3 @@ def test_a_resumed_trial_gets_no_second_run() -> None:
     with step_run("train") as parent, TrialRuns(parent, "f1_macro", lambda values: "scikit-learn") as logged:
         logged.log(trial(0, resumed=True))
     assert [run.info.run_name for run in runs()] == ["train"]
-
-
-def in_git(folder: Path, *arguments: str) -> None:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, timeout=30)
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A git checkout that seems to hold the package."""
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    in_git(folder, "init")
-    (folder / "module.py").write_text("a = 1\n")
-    in_git(folder, "add", ".")
-    in_git(folder, "commit", "-m", "first")
-    monkeypatch.setattr(provenance, "__file__", str(folder / "module.py"))
-    return folder
-
-
-def test_the_code_is_known_by_its_commit(checkout: Path) -> None:
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True)
-    assert code_version() == CodeVersion(head.stdout.strip(), False)
-    assert code_version().tags()["pcc.git_dirty"] == "false"
-    (checkout / "outputs.txt").write_text("untracked files are no change of the code")
-    assert code_version().dirty is False
-
-
-def test_changed_code_is_dirty(checkout: Path) -> None:
-    (checkout / "module.py").write_text("a = 2\n")
-    assert code_version().dirty is True
-    assert code_version().tags()["pcc.git_dirty"] == "true"
-
-
-def test_without_a_checkout_the_package_version_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "module.py"))
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    tags = code_version().tags()
-    assert tags["pcc.git_commit"].startswith("package ")
-    assert tags["pcc.git_dirty"] == "unknown"

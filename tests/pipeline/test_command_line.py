@@ -1,0 +1,118 @@
+"""What stands around a step: the options that `mlflow run` hands on, the terminal's letters, the user's name."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from mlflow.projects.utils import load_project
+
+REPOSITORY = Path(__file__).parents[2]
+ENTRIES = ("main", "embed", "train", "evaluate", "score", "promote")
+PRINTS = "import sys, command_line as c; c.any_text_prints(); sys.exit(c.exit_code(lambda: 'é… done', debug=False, {}))"
+
+
+def in_python(code: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY / "entrypoints",
+        env={**os.environ, **environment},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_a_value_that_begins_with_a_dash_is_a_value(entrypoints: None, entry: str) -> None:
+    project = load_project(str(REPOSITORY)).get_entry_point(entry)
+    values = {name: f"-{name} of 'Anna'" for name in project.parameters}
+    program, script, *arguments = shlex.split(project.compute_command(dict(values), None))
+    assert (program, script) == ("python", f"entrypoints/{entry}.py")
+    module = importlib.import_module(entry)
+    parser = module.parser() if hasattr(module, "parser") else module.parser_of("")
+    options = vars(parser.parse_args(arguments))
+    assert {name: options[name] for name in values} == {**values, "set": [values["set"]]}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_summary_prints_in_any_encoding(encoding: str) -> None:
+    done = in_python(PRINTS.format("unprinted=0"), PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (b"\\xe9" if encoding == "ascii" else b"\xe9") + b"\\u2026 done\n"
+
+
+@pytest.mark.parametrize("script", [*ENTRIES, "manage_models"])
+def test_help_prints_in_any_encoding(script: str) -> None:
+    done = in_python(f"import {script}; {script}.main(['--help'])", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"usage: ")
+
+
+@pytest.mark.parametrize("unprinted", [0, 1])
+def test_a_text_that_cannot_be_written_is_told_and_a_summary_fails_no_work(unprinted: int) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        done = in_python(PRINTS.format(f"unprinted={unprinted}"), full, PYTHONIOENCODING="utf-8")
+    finally:
+        os.close(full)
+    assert done.returncode == unprinted
+    told = done.stderr.decode()
+    assert "the answer cannot be written: No space left on device" in told
+    assert ("é… done" in told) is (unprinted == 0)
+    assert "Traceback" not in told
+
+
+STRANGER = """
+import mlflow
+from pcc_pipeline.steps.promote import _who
+from pcc_pipeline.tracking.runs import step_run
+with step_run("promote") as opened:
+    print(_who(), mlflow.get_run(opened.run_id).data.tags["mlflow.user"])
+"""
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None,
+    reason="only root may become a user that the system does not know, by setpriv",
+)
+def test_a_user_id_without_an_entry_makes_runs_and_promotes() -> None:
+    # It still reads the files of root, where Python may lie.
+    stranger = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
+    stranger += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    names = ("LOGNAME", "USER", "LNAME", "USERNAME")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # pytest's own folders are root's alone
+        Path(folder).chmod(0o777)
+        store = {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "TMPDIR": folder}
+        done = subprocess.run(
+            [*stranger, sys.executable, "-c", STRANGER],
+            cwd=folder,
+            env={**environment, **store, "PYTHONPATH": str(REPOSITORY)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "uid-54321 uid-54321"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user that may not enter a folder")
+def test_a_store_in_a_folder_that_may_not_be_entered_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    code = (
+        "import os, manage_models; from pcc_pipeline.steps import manage; os.setgid(54321); os.setuid(54321); "
+        "raise SystemExit(manage_models.main(['list']))"
+    )
+    done = in_python(code, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
+    assert done.returncode == 1
+    assert b"MLflow's database cannot be opened: unable to open database file" in done.stderr
