@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import EMBEDDINGS, CheckedBatch, Contract, ContractChecker
 from pcc_pipeline.data.dataset import Fingerprint, check_rejections, join_rejected
+from pcc_pipeline.data.vector_origin import origin_of, signed
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.features.cache import EmbeddingCache
 from pcc_pipeline.features.embedding import EmbeddingCounts, Progress, embed
@@ -117,7 +118,7 @@ def _embed_file(
             rejected.append(checked.rejected)
             vectors, done = _vectors(checked, encoder, cache, bar.update)
             counts += done
-            writer.write(checked.good, vectors)
+            writer.write(checked.good, vectors, encoder.digest if checked.vectors is None else origin_of(batch))
         if checker is None or fingerprint is None:
             raise DataError("the data file has no rows", where=address, fix="give a file with at least one row")
         all_rejected = join_rejected(rejected)
@@ -142,7 +143,9 @@ def _vectors(
 
 
 class _Writer:
-    """Writes batches as row groups; the columns' types are those of the first batch."""
+    """Writes batches as row groups; the columns' types are those of the first batch. The file says whose vectors it
+    holds, where that is known.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -154,7 +157,7 @@ class _Writer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def write(self, good: pd.DataFrame, vectors: np.ndarray) -> None:
+    def write(self, good: pd.DataFrame, vectors: np.ndarray, encoder_digest: str | None) -> None:
         table = pa.Table.from_pandas(good, preserve_index=False)
         flat = pa.array(np.ascontiguousarray(vectors).ravel(), type=pa.float32())
         table = table.append_column(EMBEDDINGS, pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]))
@@ -162,7 +165,10 @@ class _Writer:
             # Vectors neither repeat nor shrink: a dictionary and compression would cost time for nothing.
             columns = [name for name in table.column_names if name != EMBEDDINGS]
             self._parquet = pq.ParquetWriter(
-                self._path, table.schema, use_dictionary=columns, compression=dict.fromkeys(columns, "snappy")
+                self._path,
+                signed(table.schema, encoder_digest),
+                use_dictionary=columns,
+                compression=dict.fromkeys(columns, "snappy"),
             )
         try:
             self._parquet.write_table(table.cast(self._parquet.schema))
