@@ -120,7 +120,9 @@ def search_ours(rows: Messages, setting: Setting, exact: bool = False) -> Search
     with tempfile.TemporaryDirectory() as name, WorkerPool(_WORKERS) as pool:
         scored = FoldObjective(Path(name), recipe, len(classes), partial(scores, positive=1))
         pool.run_all(
-            prepare_fold, [(encoded, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)]
+            prepare_fold,
+            [(encoded, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)],
+            "preparing the folds",
         )
         prepared = time.perf_counter()
         outcome = run_search(

@@ -93,7 +93,9 @@ def _prepared(rows: Messages) -> Iterator[tuple[Callable[[Any], None], list[int]
     with tempfile.TemporaryDirectory() as name, WorkerPool(2) as pool:
         scored = FoldObjective(Path(name), recipe, len(classes), partial(scores, positive=1))
         pool.run_all(
-            prepare_fold, [(encoded, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)]
+            prepare_fold,
+            [(encoded, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)],
+            "preparing the folds",
         )
 
         def search(on_trial: Any) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import gc
 import importlib
 import io
 import logging
 import os
 import shlex
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -107,8 +107,7 @@ def run(
             outcome = step(module, params, options)
         return "\n".join(["", *outcome.summary, *_where_next()])
 
-    ended = "the run is closed as KILLED and finished work is kept"
-    return exit_code(answer, debug=options.debug, ended=ended, unprinted=0)
+    return exit_code(answer, debug=options.debug, unprinted=0)
 
 
 def any_text_prints() -> None:
@@ -121,22 +120,17 @@ def any_text_prints() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def exit_code(
-    answer: Callable[[], str], *, debug: bool, ended: str = "nothing was left half-done", unprinted: int = 1
-) -> int:
+def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1) -> int:
     """Print what `answer()` returns; a `PccError` becomes one message and 1, a signal becomes 128 and its number.
 
     Args:
         debug: show an error's traceback instead.
-        ended: what to say of the work where a signal ended it.
         unprinted: the exit code where the text cannot be printed: 0 where it only tells of work that is done.
     """
+    from pcc_pipeline import interruption
     from pcc_pipeline.errors import Interrupted, PccError
 
-    def interrupt(number: int, frame: object) -> None:
-        raise Interrupted
-
-    signal.signal(signal.SIGTERM, interrupt)
+    interruption.install()
     # MLflow reports what it is used for unless this stands here before its import; other libraries go by the second.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -154,15 +148,22 @@ def exit_code(
     # In some containers joblib cannot tell physical from logical cores: nothing a user could mend.
     warnings.filterwarnings("ignore", message="Could not find the number of physical cores")
     try:
-        text = answer()
+        with interruption.protected() as section:
+            with section.lifted():
+                text = answer()
+            interruption.over()
     except PccError as error:
+        interruption.over()
         if debug:
             raise
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
-    except (Interrupted, KeyboardInterrupt) as error:
-        print(f"\nended from outside; {ended}", file=sys.stderr)
-        return 128 + (signal.SIGTERM if isinstance(error, Interrupted) else signal.SIGINT)
+    except Interrupted as error:
+        interruption.over()
+        became = getattr(error, "__notes__", ["no run was open, and nothing is left half done"])
+        with contextlib.suppress(OSError):  # the terminal may be gone: that is what SIGHUP says
+            print("\n  ".join([f"\nended from outside ({error.number.name})", *became]), file=sys.stderr, flush=True)
+        return 128 + error.number
     try:
         print(text, flush=True)
     except BrokenPipeError:  # who reads it, such as `head`, has seen enough
@@ -208,12 +209,18 @@ def _noted() -> Iterator[None]:
 
 
 def _params(options: argparse.Namespace) -> Any:
+    from pcc_pipeline.interruption import LogHandler
     from pcc_pipeline.steps.parameters import resolve
 
     named = {name: given(getattr(options, name)) for name in _HELP}
     settings = [text for text in options.set if text != NOT_GIVEN]
     # Before the file is read, which may have something to say.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        handlers=[LogHandler()],
+    )
     params = resolve(Path(options.params_file), named, settings, os.environ)
     logging.getLogger("pcc_pipeline").setLevel(params.logging.level)
     return params

@@ -6,6 +6,8 @@ No message may quote a customer's text: name the row and the column instead.
 
 from __future__ import annotations
 
+import signal
+
 
 class PccError(Exception):
     """A mistake or a condition that the user can mend.
@@ -37,11 +39,19 @@ def _rebuild(kind: type[PccError], what: str, where: str, fix: str) -> PccError:
     return kind(what, where=where, fix=fix)
 
 
-class Interrupted(BaseException):
-    """SIGTERM, raised where the program stands so that runs are closed and workers ended on the way out.
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the process, raised so that runs are closed and workers ended on the way out.
 
-    Not an Exception: nothing that handles failures may swallow it.
+    Not an Exception: nothing that handles failures may swallow it. It is a KeyboardInterrupt whatever the signal, since
+    libraries know what to do at that. Its notes say what became of the runs.
     """
+
+    def __init__(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.number = number
+        super().__init__(number.name)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Interrupted, (self.number,))
 
 
 class ConfigError(PccError):

@@ -20,6 +20,7 @@ ENTRYPOINTS = REPOSITORY / "entrypoints"
 # Each floor may import those before it. tracking and storage stand side by side: see SIDE_BY_SIDE.
 FLOORS = (
     "errors",
+    "interruption",
     "files",
     "config",
     "data",

@@ -14,10 +14,8 @@ from pcc_pipeline.errors import SearchError
 from pcc_pipeline.search.measuring import Measured, Objective, measure
 from pcc_pipeline.search.progress import Progress
 from pcc_pipeline.search.searchers import Searcher
-from pcc_pipeline.search.trials import Candidate, Scores, SearchOutcome, Trial, TrialState, best_of
+from pcc_pipeline.search.trials import WORKER_DIED, Candidate, Scores, SearchOutcome, Trial, TrialState, best_of
 from pcc_pipeline.search.workers import WorkerDied, WorkerPool
-
-_DIED = "the worker process died (out of memory?)"
 
 
 def run_search(
@@ -57,7 +55,14 @@ def run_search(
     best = best_of(trials)
     if best is None:
         raise _nothing_completed(trials, timeout if run.stopped_by_timeout else None)
-    return SearchOutcome(trials, best, searcher.importances(), searcher.study_name, run.stopped_by_timeout)
+    return SearchOutcome(
+        trials,
+        best,
+        searcher.importances(),
+        searcher.study_name,
+        searcher.n_trials,
+        timeout if run.stopped_by_timeout else None,
+    )
 
 
 @dataclass
@@ -148,7 +153,7 @@ class _Run:
         try:
             measured = future.result()
         except WorkerDied:
-            measured = Measured(None, _DIED, 0.0)
+            measured = Measured(None, WORKER_DIED, 0.0)
         active.measured[fold] = measured = self._checked(measured, fold)
         if measured.scores is not None and self._searcher.prunes:
             score = self._scoring_of(measured.scores)
@@ -220,6 +225,12 @@ def _nothing_completed(trials: tuple[Trial, ...], timeout: float | None) -> Sear
     if not trials:
         return SearchError("The search has no candidate to try.", where="model.search_space")
     what = f"None of {len(trials)} trials was completed; {len(failed)} failed"
+    if 2 * sum(trial.reason == WORKER_DIED for trial in failed) > len(failed):
+        return SearchError(
+            f"{what}: {counted}.",
+            where="search.n_jobs",
+            fix="Lower search.n_jobs (1 works without worker processes), or give the process more memory.",
+        )
     return SearchError(
         f"{what}: {counted}." if counted else f"{what}.",
         where="model.search_space and model.hyperparameters",

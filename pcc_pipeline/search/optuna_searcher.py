@@ -27,7 +27,7 @@ from pcc_pipeline.errors import SearchError
 from pcc_pipeline.search.optuna_storage import StudyPlace, open_storage, storage_errors
 from pcc_pipeline.search.pruning import FOLDS_FIRST, TRIALS_FIRST
 from pcc_pipeline.search.spaces import Categorical, Dimension, Interval, Space
-from pcc_pipeline.search.trials import Candidate, Trial, TrialState
+from pcc_pipeline.search.trials import WORKER_DIED, Candidate, Trial, TrialState
 
 _INTERRUPTED = "interrupted"
 _STATES: dict[OptunaState, TrialState] = {
@@ -64,7 +64,8 @@ class OptunaSearcher:
         pruning: stop a trial whose mean so far is below the median of the others' at the same fold. The first five
             trials run whole, and every trial its first two folds: one fold alone says too little.
 
-    Trials that a killed process left running are failed as "interrupted" and do not count; their values run first.
+    Trials that a killed process left running are failed as "interrupted". They do not count, nor do those that failed
+    because their worker was killed; the values of both run first.
 
     Raises:
         SearchError: the study belongs to another process or to other data or settings, or cannot be opened.
@@ -206,19 +207,22 @@ class OptunaSearcher:
         trials = self._study.get_trials(deepcopy=False)
         requeued = {trial.user_attrs.get("runs_again") for trial in trials}
         for trial in trials:
-            if trial.state != OptunaState.RUNNING:
+            running = trial.state == OptunaState.RUNNING
+            if not running and trial.user_attrs.get("reason") != WORKER_DIED:
                 continue
             values = trial.system_attrs.get("fixed_params") or trial.params
             # Killed amid the asking: nothing of it is known but that the next trial takes its place.
             if values.keys() >= self._space.keys() and trial.number not in requeued:
                 self._study.enqueue_trial(values, user_attrs={"runs_again": trial.number})
-            # Queued first, failed second: a kill in between loses nothing, and is seen above.
-            self._owned.storage.set_trial_user_attr(trial._trial_id, "reason", _INTERRUPTED)
-            self._study.tell(trial.number, state=OptunaState.FAIL)
+            if running:
+                # Queued first, failed second: a kill in between loses nothing, and is seen above.
+                self._owned.storage.set_trial_user_attr(trial._trial_id, "reason", _INTERRUPTED)
+                self._study.tell(trial.number, state=OptunaState.FAIL)
 
     def _load_finished(self) -> tuple[Trial, ...]:
         trials = self._study.get_trials(deepcopy=False, states=tuple(_STATES))
-        return tuple(self._trial_of(trial) for trial in trials if trial.user_attrs.get("reason") != _INTERRUPTED)
+        lost = (_INTERRUPTED, WORKER_DIED)
+        return tuple(self._trial_of(trial) for trial in trials if trial.user_attrs.get("reason") not in lost)
 
     def _trial_of(self, trial: FrozenTrial) -> Trial:
         attributes, complete = trial.user_attrs, trial.state == OptunaState.COMPLETE

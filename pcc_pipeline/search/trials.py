@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
 TrialState = Literal["complete", "failed", "pruned"]
+# Why a trial failed whose worker was killed: no fault of its candidate's.
+WORKER_DIED = "the worker process died (out of memory?)"
 Scores = dict[str, float]
 
 
@@ -54,13 +56,49 @@ class SearchOutcome:
 
     Attributes:
         importances: searched hyperparameter -> share of the score's variance (adds up to 1); None where not known.
+        planned: candidates that would have been tried but for the time limit.
+        timeout: the time limit in seconds, where it ended the search before all were tried; else None.
     """
 
     trials: tuple[Trial, ...]
     best: Trial
     importances: dict[str, float] | None
     study_name: str | None
-    stopped_by_timeout: bool
+    planned: int
+    timeout: float | None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """State -> how many trials ended so; each state once."""
+        return {state: sum(trial.state == state for trial in self.trials) for state in get_args(TrialState)}
+
+    @property
+    def workers_died(self) -> int:
+        """Trials that were lost with their worker process."""
+        return sum(trial.reason == WORKER_DIED for trial in self.trials)
+
+    @property
+    def summary(self) -> str:
+        """What became of the candidates, in one line."""
+        counted = ", ".join(f"{count:,} {state}" for state, count in self.counts.items() if count)
+        return f"{len(self.trials):,} candidates: {counted}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why the best is the best of fewer candidates than were to be tried, one sentence each."""
+        found = []
+        if self.workers_died:
+            found.append(
+                f"{self.workers_died:,} of {len(self.trials):,} candidates were lost as their worker processes were "
+                f"killed (out of memory?), and the best was chosen among {self.counts['complete']:,}: lower "
+                "search.n_jobs or give the process more memory, and train again"
+            )
+        if self.timeout is not None:
+            found.append(
+                f"search.timeout of {self.timeout:g} s ended the search after {len(self.trials):,} of {self.planned:,} "
+                "candidates"
+            )
+        return tuple(found)
 
     def frame(self, scoring_of: Callable[[Scores], float]) -> pd.DataFrame:
         """One row a trial, as `trials_frame`."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Any, Self
 
 import loky
 from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
+from pcc_pipeline.errors import SearchError
+from pcc_pipeline.interruption import SIGNALS
 from pcc_pipeline.search.sharing import Inline, Shared, SharedFile
 
 # Workers share the cores already: threads inside each would only get in one another's way.
@@ -22,6 +27,8 @@ _ONE_THREAD = dict.fromkeys(
 )
 # What a future raises when its worker was killed, for instance by the system for want of memory.
 WorkerDied = TerminatedWorkerError
+
+logger = logging.getLogger(__name__)
 
 
 def available_cores() -> int:
@@ -36,8 +43,9 @@ class WorkerPool:
         n_jobs: number of worker processes, started when first needed; -1 is one per available core. 1 works inline: a
             task is done when `submit` returns, and BLAS keeps its threads.
 
-    Leaving the context by an exception kills the workers at once, whatever they are doing. A worker ignores SIGINT
-    (the parent decides) and ends when the parent does, even by SIGKILL.
+    Leaving the context by an exception kills the workers at once, whatever they are doing. A worker ignores the signals
+    that end a process (the parent decides: they may go to the whole group) and ends when the parent does, even by
+    SIGKILL.
     """
 
     def __init__(self, n_jobs: int) -> None:
@@ -82,14 +90,40 @@ class WorkerPool:
                 return slot.start(task, *arguments)
         raise RuntimeError(f"all {self.n_jobs} workers are busy")
 
-    def run_all(self, task: Callable[..., Any], argument_lists: Iterable[tuple[Any, ...]]) -> list[Any]:
-        """The results of `task(*arguments)` for each list of arguments, in order; raises what a task raised."""
+    def run_all(self, task: Callable[..., Any], argument_lists: Sequence[tuple[Any, ...]], what: str) -> list[Any]:
+        """The results of `task(*arguments)` for each list of arguments, in order; raises what a task raised.
+
+        A task whose worker was killed is done once more, when all others are done and it has the memory for itself.
+
+        Args:
+            what: the work as a message names it, such as "preparing the folds".
+
+        Raises:
+            SearchError: its worker was killed again.
+        """
         futures: list[Future[Any]] = []
         for arguments in argument_lists:
             if not self.has_room:
                 wait([future for future in futures if not future.done()], return_when=FIRST_COMPLETED)
             futures.append(self.submit(task, *arguments))
-        return [future.result() for future in futures]
+        wait(futures)
+        return [
+            self._alone(task, arguments, what) if isinstance(future.exception(), WorkerDied) else future.result()
+            for future, arguments in zip(futures, argument_lists, strict=True)
+        ]
+
+    def _alone(self, task: Callable[..., Any], arguments: tuple[Any, ...], what: str) -> Any:
+        logger.warning("a worker process was killed while %s (out of memory?); doing its part again, alone", what)
+        try:
+            return self.submit(task, *arguments).result()
+        except WorkerDied as error:
+            raise SearchError(
+                f"A worker process was killed twice while {what}, the second time with no other beside it: out of "
+                "memory?",
+                where=f"search.n_jobs, {self.n_jobs} now",
+                fix="Give the process more memory, lower search.n_jobs (1 works without worker processes), or train on "
+                "fewer rows.",
+            ) from error
 
     def shutdown(self, kill: bool = False) -> None:
         """End the workers: after their task, or at once."""
@@ -117,9 +151,13 @@ class _Slot:
         if self._future is not None and isinstance(self._future.exception(), WorkerDied):
             self._executor.shutdown(wait=True, kill_workers=True)
             self._executor = None
-        if self._executor is None:
-            self._executor = ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(),), env=_ONE_THREAD)
-        future: Future[Any] = self._executor.submit(task, *arguments)
+        with _starting_deaf():
+            # Python's own tracker, which loky's workers use too, lets signals through again where it is started.
+            resource_tracker.ensure_running()
+        with _starting_deaf():
+            if self._executor is None:
+                self._executor = ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(),), env=_ONE_THREAD)
+            future: Future[Any] = self._executor.submit(task, *arguments)
         self._future = future
         return future
 
@@ -136,6 +174,19 @@ class _Slot:
             self._stopped = None
 
 
+@contextmanager
+def _starting_deaf() -> Iterator[None]:
+    """A process that is started within holds signals back from its first moment on, before it could ignore them.
+
+    A worker ignores them in `_begin`; the trackers of resources ignore two, and SIGHUP stays held back.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _done(task: Callable[..., Any], *arguments: Any) -> Future[Any]:
     future: Future[Any] = Future()
     try:
@@ -147,7 +198,9 @@ def _done(task: Callable[..., Any], *arguments: Any) -> Future[Any]:
 
 def _begin(parent: int) -> None:
     """A worker's first act."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import ConfigError, PccError
 from pcc_pipeline.evaluation.verdicts import GateVerdict, headline, passed, table, to_html, to_markdown
+from pcc_pipeline.interruption import allowed, protected
 from pcc_pipeline.steps.held_out import HeldOut
 from pcc_pipeline.steps.judging import Judgement, judge_version
-from pcc_pipeline.steps.publishing import check_targets, publish_champion, told
+from pcc_pipeline.steps.publishing import check_targets, publish_champion, targets, told
 from pcc_pipeline.steps.recorded import used, used_on_model
 from pcc_pipeline.storage.publication import Publication
 from pcc_pipeline.tracking import payloads, promotion
@@ -99,9 +101,11 @@ def run(
                 '(-P force=true -P reason="…", or manage_models.py promote --force --reason "…")',
             )
         check_targets(params, found.loaded)
-        move = promotion.promote(name, version, _signed(action, reason, opened))
-        _record_move(opened, action, move)
-        publications = _publish(params, opened, move)
+        with protected():  # a move that was made is on record
+            move = promotion.promote(name, version, _signed(action, reason, opened))
+            _record_move(opened, action, move)
+            with _moved(params, move):
+                publications = _publish(params, opened, move)
     return PromoteOutcome(opened.run_id, action, move, found.verdicts, publications, found.notes)
 
 
@@ -121,20 +125,37 @@ def roll_back(params: Params, *, reason: str = "") -> PromoteOutcome:
         )
         if (previous := find_alias(name, promotion.PREVIOUS)) is not None:
             check_targets(params, load_trained_model(previous.model_uri))
-        move = promotion.roll_back(name, _signed("rolled back", reason, opened))
-        _record_move(opened, "rolled back", move)
-        champion = load_trained_model(resolve(f"models:/{name}/{move.after}").model_uri)
-        opened.log(
-            payloads.Tags(
-                {
-                    "pcc.model_uri": champion.model_uri,
-                    "pcc.version": champion.model.model_version,
-                    "pcc.registered_version": move.after,
-                }
-            )
-        )
-        publications = _publish(params, opened, move)
+        with protected():
+            move = promotion.roll_back(name, _signed("rolled back", reason, opened))
+            _record_move(opened, "rolled back", move)
+            with _moved(params, move):
+                champion = load_trained_model(resolve(f"models:/{name}/{move.after}").model_uri)
+                opened.log(
+                    payloads.Tags(
+                        {
+                            "pcc.model_uri": champion.model_uri,
+                            "pcc.version": champion.model.model_version,
+                            "pcc.registered_version": move.after,
+                        }
+                    )
+                )
+                publications = _publish(params, opened, move)
     return PromoteOutcome(opened.run_id, "rolled back", move, (), publications)
+
+
+@contextmanager
+def _moved(params: Params, move: promotion.Move) -> Iterator[None]:
+    """What follows a move. A signal that came while it was made ends the step here: it publishes nothing any more."""
+    try:
+        with allowed():
+            yield
+    except KeyboardInterrupt as ended:
+        if targets(params):
+            ended.add_note(
+                f"version {move.after} of {params.registry.model_name} is the champion now, and may not be published; "
+                "for that: python entrypoints/manage_models.py publish"
+            )
+        raise
 
 
 def _publish(params: Params, opened: StepRun, move: promotion.Move) -> tuple[Publication, ...]:

@@ -75,6 +75,11 @@ def _one(folder: Path, done: _Done) -> None:
 
 def _told(operation: Operation, registered: Registered) -> str:
     assert operation.kind == "model", "no other operation registers anything"
+    if not registered.version:
+        return (
+            f"logged {registered.model_uri} ({operation.tags.get('pcc.version', '')}); not registered, since its run "
+            f"{operation.run_id} was ended from outside: train again, or register it in the MLflow UI"
+        )
     version = f"registered {operation.name} version {registered.version} ({operation.tags.get('pcc.version', '')})"
     if registered.alias_moved:
         return f"{version}, alias {operation.alias}"

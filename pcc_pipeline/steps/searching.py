@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
@@ -16,6 +15,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.quality import class_counts
 from pcc_pipeline.data.splits import cross_validation_folds
 from pcc_pipeline.evaluation.metrics import objective, scores
+from pcc_pipeline.interruption import temporary_folder
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fast_logistic import solver_of
 from pcc_pipeline.model.fitting import Recipe, Rows
@@ -85,12 +85,12 @@ def search(
     )
     with (
         closing(searcher),
-        tempfile.TemporaryDirectory(prefix="pcc-folds-") as name,
+        temporary_folder("pcc-folds-") as folder,
         WorkerPool(params.search.n_jobs) as pool,
         TrialRuns(run, model.scoring, partial(_solver, recipe, len(classes))) as trial_runs,
     ):
         scorer = partial(scores, positive=positive)
-        scored = FoldObjective(Path(name), recipe, len(classes), scorer)
+        scored = FoldObjective(folder, recipe, len(classes), scorer)
         logger.info("preparing %d folds of %s rows", len(folds), f"{len(train.texts):,}")
         pool.run_all(
             prepare_fold,
@@ -98,6 +98,7 @@ def search(
                 (encoded, fit_rows, held, recipe, scored.fold_folder(number))
                 for number, (fit_rows, held) in enumerate(folds)
             ],
+            "preparing the folds",
         )
         return run_search(
             searcher,

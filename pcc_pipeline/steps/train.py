@@ -49,10 +49,13 @@ class TrainOutcome:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     held_out: HeldOut
+    search: SearchOutcome | None
 
     @property
     def summary(self) -> list[str]:
+        searched = [] if self.search is None or self.search.planned < 2 else [f"searched   {self.search.summary}"]
         return [
+            *searched,
             f"trained    {self.registered_name} version {self.registered_version} ({self.pcc_version}), "
             f"alias challenger",
             f"           validation macro F1 {self.validation.scores['f1_macro']:.4f}, "
@@ -139,6 +142,7 @@ def _train(
     }
     final = _refit(rows, sides, hyperparameters, recipe) if params.model.refit else fitted
     doubts = (
+        *(found.warnings if found else ()),
         *dict.fromkeys((*fitted.warnings, *final.warnings)),
         *cautions(
             reports["train"],
@@ -193,6 +197,7 @@ def _train(
         _notes(dataset, sides),
         doubts,
         test,
+        found,
     )
 
 

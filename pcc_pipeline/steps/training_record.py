@@ -98,6 +98,9 @@ def metadata_document(record: TrainingRecord, embedding_model: str, dimensions: 
             "scoring": model.scoring,
             "folds": model.folds_used,
             "trials": len(record.search.trials) if record.search else 0,
+            "trials_by_state": record.search.counts if record.search else {},
+            "workers_died": record.search.workers_died if record.search else 0,
+            "stopped_by_timeout": record.search is not None and record.search.timeout is not None,
             "best_trial": best.number if best else None,
             "best_score": best.score if best else None,
             "study_name": record.search.study_name if record.search else None,
@@ -131,6 +134,16 @@ def metrics_document(record: TrainingRecord) -> dict[str, Any]:
     }
 
 
+def _search_tags(search: SearchOutcome) -> dict[str, str]:
+    """By which runs are found whose best candidate is the best of fewer than were to be tried."""
+    tags = {"pcc.search_trials": search.summary}
+    if search.workers_died:
+        tags["pcc.search_workers_died"] = str(search.workers_died)
+    if search.timeout is not None:
+        tags["pcc.search_stopped_by"] = "search.timeout"
+    return tags
+
+
 def training_payloads(record: TrainingRecord, metadata: dict[str, Any]) -> list[payloads.Payload]:
     """All that a training run logs with its model."""
     found: list[payloads.Payload] = [
@@ -145,6 +158,7 @@ def training_payloads(record: TrainingRecord, metadata: dict[str, Any]) -> list[
     drawings = {"class_distribution": class_distribution(record.class_counts)}
     search = record.search
     if search is not None:
+        found.append(payloads.Tags(_search_tags(search)))
         found.append(
             payloads.Table("trials.parquet", search.frame(partial(objective, scoring=record.params.model.scoring)))
         )

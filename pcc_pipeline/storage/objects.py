@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import StorageError
+from pcc_pipeline.interruption import protected, temporary_folder
 
 BUCKET_SCHEME = "gs://"
 # A bucket that does not answer must not hold a run for minutes (the client's own retries wait 120 s and more).
@@ -237,8 +238,8 @@ def local_copy(address: str) -> Iterator[Path]:
     if not name or not parent.startswith(BUCKET_SCHEME):
         raise StorageError("the address names no file", where=address, fix="write gs://bucket/path/file.csv")
     store = open_store(parent)
-    with tempfile.TemporaryDirectory(prefix="pcc-") as folder:
-        copy = Path(folder) / name
+    with temporary_folder("pcc-") as folder:
+        copy = folder / name
         store.download(name, copy)
         yield copy
 
@@ -246,23 +247,25 @@ def local_copy(address: str) -> Iterator[Path]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to, which takes the name `path` only when the block ends well: nothing half-written stays."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise _failure("write", str(path), error) from error
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        # mkstemp makes private files; a result is as readable as any file the user makes.
-        partial.chmod(0o666 & ~_umask())
+    with protected() as section:  # but for the writing itself
         try:
-            partial.replace(path)
-        except OSError as error:  # such as a folder of that name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
+        except OSError as error:
             raise _failure("write", str(path), error) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        os.close(handle)
+        partial = Path(name)
+        try:
+            with section.lifted():
+                yield partial
+            # mkstemp makes private files; a result is as readable as any file the user makes.
+            partial.chmod(0o666 & ~_umask())
+            try:
+                partial.replace(path)
+            except OSError as error:  # such as a folder of that name
+                raise _failure("write", str(path), error) from error
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -26,6 +26,7 @@ from typing import Any, Protocol
 
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.features.encoder import file_sha256
+from pcc_pipeline.interruption import protected
 from pcc_pipeline.storage.objects import ContentionError, ObjectStore
 from pcc_pipeline.storage.plain_models import check_classifier, write_plain
 from pcc_pipeline.storage.published import (
@@ -167,12 +168,15 @@ def _settled(
 
 def _place(store: ObjectStore, version: str, folder: Path, order: list[str]) -> None:
     staging = f"{_staging_prefix(version)}{uuid.uuid4().hex[:12]}"
-    try:
-        for name in order:
-            store.upload(folder / name, f"{staging}/{name}")
-        store.place_folder(staging, version, order)
-    finally:
-        _remove(store, staging)
+    # A signal may come between two uploads, and neither amid the placing nor the clearing up.
+    with protected() as section:
+        try:
+            with section.lifted():
+                for name in order:
+                    store.upload(folder / name, f"{staging}/{name}")
+            store.place_folder(staging, version, order)
+        finally:
+            _remove(store, staging)
 
 
 def _reported_as_unfinished(found: Found, metadata: Mapping[str, Any]) -> bool:

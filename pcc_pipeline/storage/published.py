@@ -17,6 +17,7 @@ from typing import Any
 
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.features.encoder import file_sha256
+from pcc_pipeline.interruption import temporary_folder
 from pcc_pipeline.storage.objects import ObjectStore
 
 logger = logging.getLogger(__name__)
@@ -163,8 +164,8 @@ def check_version(version: str) -> None:
 def scratch() -> Iterator[Path]:
     """A temporary folder; what goes wrong with it is told as a StorageError."""
     try:
-        with tempfile.TemporaryDirectory(prefix="pcc-") as folder:
-            yield Path(folder)
+        with temporary_folder("pcc-") as folder:
+            yield folder
     except OSError as error:
         raise StorageError(
             f"cannot write temporary files: {error.strerror or error}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from mlflow.types.schema import Array, ColSpec, DataType, Schema
 from pcc_pipeline.errors import ModelError, TrackingError
 from pcc_pipeline.evaluation.predictions import COLUMNS
 from pcc_pipeline.features.vectors import FULL_WIDTH
+from pcc_pipeline.interruption import allowed, protected, temporary_folder
 from pcc_pipeline.tracking import served_model
 from pcc_pipeline.tracking.bundle import TrainedModel, open_bundle, write_bundle
 from pcc_pipeline.tracking.registry import Resolved, asking, resolve
@@ -142,8 +142,8 @@ def log_trained_model(
     run = mlflow.active_run()
     if run is None:
         raise TrackingError("a model can only be logged in a run", fix="open one with mlflow.start_run() first")
-    with tempfile.TemporaryDirectory(prefix="pcc-") as name:
-        folder = Path(name) / _BUNDLE
+    with temporary_folder("pcc-") as name:
+        folder = name / _BUNDLE
         facts = write_model(model, encoder_folder, extra_metadata, folder)
         with asking(f"model of run {run.info.run_id}"):
             return log_bundle(run.info.run_id, run.info.experiment_id, folder, facts, again=False)
@@ -164,11 +164,13 @@ def _within_run(run_id: str) -> Iterator[None]:
         return
     status = MlflowClient().get_run(run_id).info.status
     ended = "FINISHED" if status in ("RUNNING", "SCHEDULED") else status
-    mlflow.start_run(run_id, nested=active is not None)
-    try:
-        yield
-    finally:
-        mlflow.end_run(ended)
+    with protected() as section:
+        mlflow.start_run(run_id, nested=active is not None)
+        try:
+            with section.lifted():
+                yield
+        finally:
+            mlflow.end_run(ended)
 
 
 def load_trained_model(uri: str) -> LoadedModel:
@@ -190,10 +192,12 @@ def load_trained_model(uri: str) -> LoadedModel:
             where=where,
             fix="name a model that the train entry point logged",
         )
-    with tempfile.TemporaryDirectory(prefix="pcc-") as folder, asking(where):
+    with temporary_folder("pcc-") as folder, asking(where):
         try:
             address = f"{logged.artifact_location}/artifacts/{_BUNDLE}"
-            found = mlflow.artifacts.download_artifacts(address, dst_path=folder)
+            # An address of files: no transaction of a database, and it may take long.
+            with allowed():
+                found = mlflow.artifacts.download_artifacts(address, dst_path=str(folder))
         except (MlflowException, OSError) as error:
             raise ModelError(
                 "the model's files are not where MLflow says, or its artifact store does not answer",
@@ -213,10 +217,10 @@ def bundled_encoder_files(loaded: LoadedModel) -> Iterator[Path]:
     where = f"{loaded.model_uri} (run {loaded.run_id})"
     with asking(where):
         logged = MlflowClient().get_logged_model(loaded.source.model_id)
-    with tempfile.TemporaryDirectory(prefix="pcc-") as folder:
+    with temporary_folder("pcc-") as folder:
         address = f"{logged.artifact_location}/artifacts/{_BUNDLE}/{served_model.ENCODER}"
         try:
-            found = mlflow.artifacts.download_artifacts(address, dst_path=folder)
+            found = mlflow.artifacts.download_artifacts(address, dst_path=str(folder))
         except (MlflowException, OSError) as error:
             raise ModelError(
                 "the copy of its encoder that the model carries cannot be had",

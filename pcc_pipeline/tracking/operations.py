@@ -15,6 +15,7 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from pcc_pipeline import interruption
 from pcc_pipeline.tracking import registry
 from pcc_pipeline.tracking.heartbeat import ERROR_TAG, SWEPT
 from pcc_pipeline.tracking.models import BundleFacts, log_bundle
@@ -55,7 +56,12 @@ class Nested(_Document):
 
 
 class Model(_Document):
-    """A model in the folder `bundle`, what is logged with it, and its place in the registry."""
+    """A model in the folder `bundle`, what is logged with it, and its place in the registry.
+
+    Attributes:
+        ended: its run was ended from outside before the model was registered. The model is logged, so that the work is
+            not lost, but such a run moves nothing any more: no version, no alias.
+    """
 
     kind: Literal["model"] = "model"
     run_id: str
@@ -65,6 +71,7 @@ class Model(_Document):
     name: str
     alias: str
     tags: Mapping[str, str]
+    ended: bool = False
 
 
 class End(_Document):
@@ -85,6 +92,7 @@ class Registered:
     """A model that stands in MLflow.
 
     Attributes:
+        version: empty where the model was logged only.
         alias_moved: False where the alias already stood at a version that was trained later.
     """
 
@@ -151,13 +159,23 @@ def _nested(client: MlflowClient, operation: Nested, folder: Path, *, again: boo
 def _model(client: MlflowClient, operation: Model, folder: Path, *, again: bool) -> Registered:
     logged = log_bundle(operation.run_id, operation.experiment_id, folder / BUNDLE, operation.facts, again=again)
     write(client, operation.run_id, operation.batch, folder / FILES, model_id=logged.model_id)
-    number = registry.register(logged.model_uri, operation.name, operation.run_id, operation.tags)
+    if operation.ended:
+        return Registered(logged.model_uri, "", False)
+    interruption.check()
+    with interruption.protected():
+        return _placed(client, operation, logged.model_uri)
+
+
+def _placed(client: MlflowClient, operation: Model, model_uri: str) -> Registered:
+    """Register a logged model. A signal that comes before the last step, the alias, still prevents that one."""
+    number = registry.register(model_uri, operation.name, operation.run_id, operation.tags)
     # What was kept on disk may come after a training that began later: its alias stays where it is.
     standing = registry.find_alias(operation.name, operation.alias)
     moved = standing is None or standing.version == number or _is_newer(client, operation, standing.version)
+    interruption.check()
     if moved:
         registry.set_alias(operation.name, operation.alias, number)
-    return Registered(logged.model_uri, number, moved)
+    return Registered(model_uri, number, moved)
 
 
 def _is_newer(client: MlflowClient, operation: Model, standing: str | None) -> bool:

@@ -17,6 +17,7 @@ from mlflow.utils.rest_utils import http_request
 from sqlalchemy.exc import SQLAlchemyError
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.interruption import allowed
 
 T = TypeVar("T")
 ACCOUNT_FIX = (
@@ -46,7 +47,8 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
     thread = Thread(target=work, daemon=True, name="pcc-within")
     thread.start()
-    thread.join(seconds)
+    with allowed():
+        thread.join(seconds)
     if raised:
         raise raised[0]
     if not found:

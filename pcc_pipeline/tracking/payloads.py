@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+
+from pcc_pipeline.interruption import temporary_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -157,8 +158,8 @@ def log(client: MlflowClient, run_id: str, payloads: Iterable[Payload]) -> None:
     Raises:
         TypeError: a payload of unknown type.
     """
-    with tempfile.TemporaryDirectory(prefix="pcc-") as name:
-        write(client, run_id, rendered(payloads, Path(name)), Path(name))
+    with temporary_folder("pcc-") as folder:
+        write(client, run_id, rendered(payloads, folder), folder)
 
 
 def json_text(document: Any) -> str:

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
+from pcc_pipeline import interruption
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.registry import Resolved, asking, find_alias, resolve, set_alias
 
@@ -101,15 +102,22 @@ def _number(found: Resolved) -> str:
 
 @contextmanager
 def _only_promotion(name: str) -> Iterator[None]:
+    """From a signal's point of view all that is done here is one act: it comes before, or after it."""
     lock, holder = f"{name}.promoting", uuid.uuid4().hex
     client = MlflowClient()
-    _acquire(client, lock, holder)
-    try:
-        yield
-    finally:
-        with asking(f"lock {lock}"):
-            if _holder(client, lock) == holder:
-                client.delete_registered_model(lock)
+    with interruption.protected():
+        _acquire(client, lock, holder)
+        try:
+            interruption.check()
+            yield
+        finally:
+            _release(client, lock, holder)
+
+
+def _release(client: MlflowClient, lock: str, holder: str) -> None:
+    with asking(f"lock {lock}"):
+        if _holder(client, lock) == holder:
+            client.delete_registered_model(lock)
 
 
 def _acquire(client: MlflowClient, lock: str, holder: str) -> None:
@@ -131,7 +139,7 @@ def _acquire(client: MlflowClient, lock: str, holder: str) -> None:
                 where=f"registered model {lock}",
                 fix="wait for it; if its process is gone, delete that registered model in the MLflow UI",
             )
-        time.sleep(_POLL_SECONDS)
+        interruption.sleep(_POLL_SECONDS)
 
 
 def _remove_if_stale(client: MlflowClient, lock: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +16,16 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.errors import PccError, TrackingError
-from pcc_pipeline.tracking.outages import ACCOUNT_FIX, is_account, is_outage, reason_of, status_of, without_account
+from pcc_pipeline.interruption import allowed, protected
+from pcc_pipeline.tracking.outages import (
+    ACCOUNT_FIX,
+    is_account,
+    is_outage,
+    is_server,
+    reason_of,
+    status_of,
+    without_account,
+)
 
 VERSION_TAG = "pcc.version"
 _FORMS = "models:/<name>@<alias>, models:/<name>/<version number>, models:/m-<model id> or runs:/<run id>/model"
@@ -45,11 +54,15 @@ class Resolved:
 def asking(where: str) -> Iterator[None]:
     """Turns MLflow's errors into a TrackingError that says what was asked for.
 
+    Where MLflow is a database, signals wait: one that raised within its transaction would leave the database locked by
+    this process. A request to a server may be cut off at any place.
+
     Raises:
         TrackingError: the server does not answer, or it refused.
     """
     try:
-        yield
+        with nullcontext() if is_server(mlflow.get_tracking_uri()) else protected():
+            yield
     except Exception as error:  # an artifact store's client raises its own; `status_of` tells what is about MLflow
         if isinstance(error, PccError) or status_of(error) is None:
             raise
@@ -58,6 +71,11 @@ def asking(where: str) -> Iterator[None]:
         verb = "refused or did not answer" if isinstance(error, MlflowException) else "cannot be reached"
         fix = ACCOUNT_FIX if is_account(error) else _server_fix()
         raise TrackingError(f"MLflow {verb}: {reason_of(error)}", where=where, fix=fix) from error
+
+
+def asked_over_a_network() -> AbstractContextManager[object]:
+    """Lets signals through where MLflow is a server, though the section is protected: its answers may take long."""
+    return allowed() if is_server(mlflow.get_tracking_uri()) else nullcontext()
 
 
 def _server_fix() -> str:

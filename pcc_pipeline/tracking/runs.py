@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import tempfile
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -24,12 +23,13 @@ from mlflow import MlflowClient
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
+from pcc_pipeline import interruption
 from pcc_pipeline.config import Params as Configuration
 from pcc_pipeline.data.split_record import SplitRecord
 from pcc_pipeline.errors import Interrupted, PccError, TrackingError
+from pcc_pipeline.interruption import temporary_folder
 from pcc_pipeline.tracking.models import TrainedModel, write_model
 from pcc_pipeline.tracking.operations import BUNDLE, FILES, End, Log, Model, Registered
-from pcc_pipeline.tracking.outages import is_outage
 from pcc_pipeline.tracking.payloads import Payload, rendered
 from pcc_pipeline.tracking.registry import asking
 from pcc_pipeline.tracking.session import alive, session, start
@@ -125,7 +125,7 @@ def step_run(step: str, params: Configuration | None = None) -> Iterator[StepRun
         TrackingError: the tracking server cannot be reached or refuses.
         KeptError: it went away and stayed away; what it misses is kept on disk.
     """
-    with session(params) as (at_hand, outermost):
+    with interruption.handled(), session(params) as (at_hand, outermost), interruption.protected() as section:
         with asking("this run"):
             run = start(step, at_hand, outermost=outermost)
         opened = StepRun(run.info.run_id, run.info.experiment_id, at_hand.writer)
@@ -133,51 +133,74 @@ def step_run(step: str, params: Configuration | None = None) -> Iterator[StepRun
             if _RANDOM_NAME.fullmatch(run.info.run_name or ""):
                 with asking("this run"):
                     MlflowClient().update_run(opened.run_id, name=step)
-            with alive(run, at_hand) if outermost else nullcontext():
+            with alive(run, at_hand) if outermost else nullcontext(), section.lifted():
                 yield opened
         except BaseException as error:  # whatever leaves a step early closes its run; raised again below
-            _close_failed(opened, error)
+            _close_failed(opened, step, error)
             raise
-        _close(opened, wait=outermost)
+        _close(opened, step, wait=outermost)
 
 
-def _close(opened: StepRun, *, wait: bool) -> None:
+def _close(opened: StepRun, step: str, *, wait: bool) -> None:
     try:
         with asking("this run"):
             opened.writer.write(End(run_id=opened.run_id, status="FINISHED"))
             if wait:
                 opened.writer.settle()
+        interruption.check()
+    except KeyboardInterrupt as ended:
+        _note_end(ended, opened, step, "FINISHED")
+        raise
     finally:
         _leave("FINISHED")
 
 
-def _close_failed(opened: StepRun, error: BaseException) -> None:
+def _close_failed(opened: StepRun, step: str, error: BaseException) -> None:
     """A server that is gone must not replace the error that ended the step."""
-    # All that this run was for is kept and can be logged later.
-    complete = isinstance(error, KeptError) and error.run_id == opened.run_id
+    # All that this run was for is kept and can be logged later, or is registered and was done before the signal.
+    complete = (isinstance(error, KeptError) and error.run_id == opened.run_id) or (
+        isinstance(error, KeyboardInterrupt) and opened.writer.complete == opened.run_id
+    )
     status = "FINISHED" if complete else RunStatus.to_string(_status(error))
     why = "" if complete else describe(error)[:_TAG_LENGTH]
     try:
         with asking("this run"):
             opened.writer.try_once()
             opened.writer.write(End(run_id=opened.run_id, status=status, error=why))
-            _leave(status)
     except TrackingError as unreachable:
-        error.add_note(f"the run {opened.run_id} could not be closed: {unreachable}")
-    if opened.writer.kept is not None and not isinstance(error, KeptError):
-        where = f"the run {opened.run_id} could not be closed; {opened.writer.kept} holds what MLflow misses"
-        logger.warning("%s; once it is back: %s", where, RESUME)
-        error.add_note(where)
+        error.add_note(f"the run {opened.run_id} ({step}) could not be closed: {unreachable}")
+    else:
+        if isinstance(error, KeyboardInterrupt):
+            _note_end(error, opened, step, status)
+        elif opened.writer.kept is not None and not isinstance(error, KeptError):
+            where = f"the run {opened.run_id} could not be closed; {opened.writer.kept} holds what MLflow misses"
+            logger.warning("%s; once it is back: %s", where, RESUME)
+            error.add_note(where)
+    finally:
+        # Whatever became of that: MLflow ends as FINISHED what is left active when the process exits.
+        _leave(status)
+
+
+def _note_end(error: KeyboardInterrupt, opened: StepRun, step: str, status: str) -> None:
+    """What the person who sent the signal reads of a run, once it is so."""
+    if opened.writer.kept is not None:
+        error.add_note(
+            f"the run {opened.run_id} ({step}) is {status}, which MLflow could not be told: {opened.writer.kept} holds "
+            f"what it misses; once it is back: {RESUME}"
+        )
+    elif status == "KILLED":
+        error.add_note(f"the run {opened.run_id} ({step}) is closed as KILLED")
+    else:
+        error.add_note(f"the run {opened.run_id} ({step}) had done its work and is {status}")
 
 
 def _leave(status: str) -> None:
-    """Step out of MLflow's active run; that it has ended is written or kept already."""
+    """Step out of MLflow's active run; that it has ended is written, kept or told already."""
     try:
-        with brief_requests():
+        with interruption.protected(), brief_requests():
             mlflow.end_run(status)
-    except Exception as error:  # of any store; what is no outage goes its way
-        if not is_outage(error):
-            raise
+    except Exception as error:  # of any store; a refusal has been told by the operation that came before
+        logger.debug("stepping out of a run: %s", type(error).__name__)
 
 
 def describe(error: BaseException) -> str:
@@ -187,8 +210,8 @@ def describe(error: BaseException) -> str:
     """
     if isinstance(error, PccError):
         return f"{type(error).__name__}: {error}"
-    if isinstance(error, Interrupted | KeyboardInterrupt):
-        return "ended from outside (SIGTERM)" if isinstance(error, Interrupted) else "ended from outside (SIGINT)"
+    if isinstance(error, KeyboardInterrupt):
+        return f"ended from outside ({error.number.name if isinstance(error, Interrupted) else 'SIGINT'})"
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119 # a frame's file name need not be a path
     return f"{type(error).__name__}{place}"
@@ -198,15 +221,15 @@ def note_failure(error: BaseException) -> None:
     """Set `pcc.error` of the run that `mlflow run` made, where the error came before any step took it over."""
     run_id = os.environ.get("MLFLOW_RUN_ID")
     if run_id:
-        with suppress(MlflowException):  # the error itself is what the user must see
+        with interruption.protected(), suppress(MlflowException):  # the error itself is what the user must see
             MlflowClient().set_tag(run_id, "pcc.error", describe(error)[:_TAG_LENGTH])
 
 
 @contextmanager
 def _folder() -> Iterator[Path]:
     """A path for an operation's folder, which may be moved away."""
-    with tempfile.TemporaryDirectory(prefix="pcc-") as name:
-        yield Path(name) / "operation"
+    with temporary_folder("pcc-") as folder:
+        yield folder / "operation"
 
 
 def _made(folder: Path) -> Path:
@@ -220,12 +243,12 @@ def read_training_run(run_id: str) -> TrainingRun:
     Raises:
         TrackingError: there is no such run, or it holds no training record.
     """
-    with asking(f"run {run_id}"), tempfile.TemporaryDirectory(prefix="pcc-") as folder:
+    with asking(f"run {run_id}"), temporary_folder("pcc-") as folder:
         client = MlflowClient()
         tags = dict(client.get_run(run_id).data.tags)
         documents = {}
         for name in ("params.yaml", "metrics.json", "metadata.json"):
-            documents[name] = Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+            documents[name] = Path(client.download_artifacts(run_id, name, str(folder))).read_text(encoding="utf-8")
         params = Configuration.model_validate(yaml.safe_load(documents["params.yaml"]))
         return TrainingRun(
             run_id, params, tags, json.loads(documents["metrics.json"]), json.loads(documents["metadata.json"])
@@ -243,12 +266,12 @@ def read_split(training: TrainingRun) -> SplitRecord | None:
     if digest is None:
         return None
     where = f"{SPLIT_FILE} of run {training.run_id}"
-    with asking(where), tempfile.TemporaryDirectory(prefix="pcc-") as folder:
+    with asking(where), temporary_folder("pcc-") as folder:
         return SplitRecord.read(
-            Path(MlflowClient().download_artifacts(training.run_id, SPLIT_FILE, folder)), digest, where
+            Path(MlflowClient().download_artifacts(training.run_id, SPLIT_FILE, str(folder))), digest, where
         )
 
 
 def _status(error: BaseException) -> int:
-    outside = isinstance(error, Interrupted | KeyboardInterrupt)
+    outside = isinstance(error, KeyboardInterrupt)
     return int(RunStatus.KILLED if outside else RunStatus.FAILED)

@@ -26,7 +26,7 @@ from pcc_pipeline.tracking.journal import Journal, left_behind
 from pcc_pipeline.tracking.locations import mended_location
 from pcc_pipeline.tracking.operations import KEY_TAG, run_of_key
 from pcc_pipeline.tracking.outages import is_outage
-from pcc_pipeline.tracking.registry import asking
+from pcc_pipeline.tracking.registry import asked_over_a_network, asking
 from pcc_pipeline.tracking.writer import RESUME, Writer, brief_requests
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def alive(run: Any, opened: Session) -> Iterator[None]:
     if opened.checks:
         preflight.demand_artifacts(location)
     try:
-        with asking("runs that their process left open"):
+        with asking("runs that their process left open"), asked_over_a_network():
             heartbeat.sweep(run.info.experiment_id, opened.now)
     except TrackingError as error:
         # Such as an account that may not close others' runs: no reason to stop.

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from pcc_pipeline.errors import Interrupted, TrackingError
+from pcc_pipeline import interruption
+from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.journal import Journal
 from pcc_pipeline.tracking.operations import Model, Operation, Registered, carry_out
 from pcc_pipeline.tracking.outages import ACCOUNT_FIX, is_account, is_outage, reason_of, server_answers
@@ -51,6 +52,8 @@ class Writer:
         self._answered = time.monotonic()
         self._wait, self._next_try = _FIRST_WAIT, 0.0
         self._error: BaseException | None = None
+        # The run whose model was registered last: its work is done, however the process goes on.
+        self.complete = ""
 
     def write(self, operation: Operation, files: Path | None = None) -> None:
         """Carry an operation out, or keep it for later if MLflow is away. Never waits for long.
@@ -70,8 +73,7 @@ class Writer:
                 return
             except Exception as error:  # `_note` raises what is no outage
                 self._note(error)
-        self._journal.keep(operation, files)
-        self._pending += 1
+        self._keep(operation, files)
         if tried:
             logger.warning(
                 "MLflow is away (%s); work goes on, and what it misses is kept in %s",
@@ -84,6 +86,8 @@ class Writer:
 
         Raises:
             KeptError: it stayed away; the operation is kept.
+            Interrupted: before the last step, so nothing is registered, now or later. If MLflow was away the model is
+                kept.
         """
         tried = False
 
@@ -91,17 +95,21 @@ class Writer:
             nonlocal tried
             again, tried = tried, True
             found = self._carry_out(operation, files, again=again)
-            assert found is not None, "only the operation that registers a model is demanded"
+            assert found is not None, "only an operation that registers a model is demanded"
             return found
 
         try:
-            return self.patiently(attempt)
-        except (KeptError, Interrupted, KeyboardInterrupt) as error:
-            self._journal.keep(operation, files)
-            self._pending += 1
-            if isinstance(error, KeptError):
-                error.run_id = operation.run_id
+            registered = self.patiently(attempt)
+        except KeptError as error:
+            self._keep(operation, files)
+            error.run_id = operation.run_id
             raise
+        except KeyboardInterrupt:
+            if self._error is not None:
+                self._keep(operation.model_copy(update={"ended": True}), files)
+            raise
+        self.complete = operation.run_id
+        return registered
 
     def settle(self) -> None:
         """Write all that is kept, waiting for MLflow as long as `patience`.
@@ -132,7 +140,7 @@ class Writer:
             if not told:
                 told = True
                 logger.warning("MLflow is away (%s): waiting up to %.0f s for it", self._reason, left)
-            time.sleep(min(self._wait, left))
+            interruption.sleep(min(self._wait, left))
 
     def try_once(self) -> None:
         """Write what is kept if MLflow answers now; for a process that has failed and will not wait."""
@@ -145,6 +153,11 @@ class Writer:
     def kept(self) -> Path | None:
         """Where something is kept; None if MLflow was told everything."""
         return self._journal.folder if self._pending else None
+
+    def _keep(self, operation: Operation, files: Path | None) -> None:
+        with interruption.protected():
+            self._journal.keep(operation, files)
+            self._pending += 1
 
     def _is_due(self) -> bool:
         return not self._pending or time.monotonic() >= self._next_try

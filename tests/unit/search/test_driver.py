@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -114,14 +116,38 @@ def test_an_interrupt_is_no_trials_failure(n_jobs: int) -> None:
 
 def test_after_the_timeout_what_has_begun_is_finished_and_nothing_else_starts() -> None:
     outcome = run(plain, [1, 2, 3], timeout=1e-9 + 3600)
-    assert not outcome.stopped_by_timeout
+    assert outcome.timeout is None
 
     clock = iter(range(0, 1000, 10))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pcc_pipeline.search.driver.time.monotonic", lambda: next(clock))
         outcome = run(plain, [1, 2, 3], timeout=25)
-    assert outcome.stopped_by_timeout
+    assert outcome.timeout is not None
     assert [trial.state for trial in outcome.trials] == ["complete", "complete"]
+
+
+def test_a_search_that_ended_by_its_timeout_or_lost_workers_says_so_and_what_to_do() -> None:
+    def objective(hyperparameters: dict[str, Any], fold: int) -> dict[str, float]:
+        if hyperparameters["v"] > 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return {"f1": 0.5}
+
+    outcome = run(objective, [1, 2, 3, 4], n_jobs=2)
+    assert outcome.summary == "4 candidates: 1 complete, 3 failed"
+    assert outcome.workers_died == 3
+    (warning,) = outcome.warnings
+    assert warning.startswith("3 of 4 candidates were lost")
+    assert "search.n_jobs" in warning
+    with pytest.raises(SearchError, match="2 x the worker process died") as caught:
+        run(objective, [2, 3], n_jobs=2)
+    assert caught.value.where == "search.n_jobs"
+
+    clock = iter(range(0, 1000, 10))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pcc_pipeline.search.driver.time.monotonic", lambda: next(clock))
+        outcome = run(plain, [1, 2, 3], timeout=25)
+    assert outcome.warnings == ("search.timeout of 25 s ended the search after 2 of 3 candidates",)
+    assert run(plain, [1, 2, 3]).warnings == ()
 
 
 def test_a_timeout_before_the_first_trial_says_so() -> None:

@@ -12,6 +12,7 @@ from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.optuna_searcher import OptunaSearcher
 from pcc_pipeline.search.optuna_storage import StudyPlace
 from pcc_pipeline.search.spaces import Categorical, Interval
+from pcc_pipeline.search.trials import WORKER_DIED, Trial
 from pcc_pipeline.search.workers import WorkerPool
 
 SPACE = {"x": Interval(0.1, 10.0, log=True), "kind": Categorical(("a", "b"))}
@@ -64,6 +65,25 @@ def test_a_study_resumes_from_every_kind_of_storage(storage: str | None, tmp_pat
     assert cut_off is not None
     assert [t.number for t in after.trials] == [0, 1, 2, 3, 4, 6, 7]
     assert after.trials[5].hyperparameters == cut_off.hyperparameters
+
+
+def test_a_candidate_that_was_lost_with_its_worker_is_tried_again_when_the_study_is_resumed(tmp_path: Path) -> None:
+    first = searcher(place(None, tmp_path))
+    lost = first.ask()
+    assert lost is not None
+    first.tell(Trial(lost.number, lost.hyperparameters, "failed", (), None, None, 0.0, WORKER_DIED, 0.0))
+    first.close()
+    for _ in range(2):  # queued once, however often the study is opened
+        second = searcher(place(None, tmp_path))
+        assert second.finished() == ()
+        second.close()
+    second = searcher(place(None, tmp_path))
+    again, other = second.ask(), second.ask()
+    second.close()
+    assert again is not None
+    assert other is not None
+    assert again.hyperparameters == lost.hyperparameters
+    assert other.hyperparameters != lost.hyperparameters
 
 
 def test_two_studies_share_a_database(tmp_path: Path) -> None:

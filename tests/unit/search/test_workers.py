@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import cloudpickle
 import numpy as np
 import pytest
 
+from pcc_pipeline.errors import SearchError
+from pcc_pipeline.interruption import SIGNALS
 from pcc_pipeline.search.workers import WorkerDied, WorkerPool, available_cores
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -54,14 +57,16 @@ def test_an_inline_task_may_raise_into_its_future_and_an_interrupt_passes_on() -
         pool.submit(fail, KeyboardInterrupt)
 
 
-def test_workers_have_one_blas_thread_ignore_interrupts_and_share_arrays_they_may_write() -> None:
+def test_workers_have_one_blas_thread_ignore_signals_that_end_and_share_arrays_they_may_write() -> None:
     def look(shared: Any) -> tuple[Any, ...]:
         rows = shared.get()["rows"]
         once = shared.get()["rows"] is rows
         total = float(rows.sum())
         rows[0] = -1
         threads = os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]
-        return total, once, rows.flags["OWNDATA"], threads, signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        ignored = {signal.getsignal(number) for number in SIGNALS} == {signal.SIG_IGN}
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        return total, once, rows.flags["OWNDATA"], threads, ignored and not blocked
 
     rows = np.ones((1000, 50), dtype=np.float32)
     with WorkerPool(2) as pool:
@@ -87,6 +92,47 @@ def test_a_killed_worker_takes_nobody_with_it_and_is_replaced() -> None:
         assert pool.submit(os.getpid).result() not in (other_pid, os.getpid())
         pool.shutdown(kill=True)
     assert not alive(other_pid)
+
+
+def test_a_task_whose_worker_is_killed_is_done_once_more_and_then_told_with_advice(tmp_path: Path) -> None:
+    def square(number: int, deaths: int) -> int:
+        for death in range(deaths):
+            with suppress(FileExistsError):
+                (tmp_path / f"{number}-{death}").touch(exist_ok=False)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return number * number
+
+    with WorkerPool(2) as pool:
+        assert pool.run_all(square, [(1, 0), (2, 1), (3, 0), (4, 1)], "squaring") == [1, 4, 9, 16]
+    message = "(?s)killed twice while squaring.*out of memory.*lower search.n_jobs"
+    with pytest.raises(SearchError, match=message), WorkerPool(2) as pool:
+        pool.run_all(square, [(5, 0), (6, 2)], "squaring")
+
+
+def test_a_signal_to_the_whole_group_ends_no_worker_though_it_has_just_begun(tmp_path: Path) -> None:
+    """The parent decides what becomes of its workers; one that is still importing cannot ignore a signal yet."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, signal, sys, threading, time\n"
+        "from pcc_pipeline.search.workers import WorkerPool\n"
+        "for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n"
+        "    signal.signal(number, lambda *_: None)\n"
+        "def send():\n"
+        "    while not done.wait(0.02):\n"
+        "        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n"
+        "            os.killpg(0, number)\n"
+        "done = threading.Event()\n"
+        "sender = threading.Thread(target=send)\n"
+        "sender.start()\n"
+        "with WorkerPool(2) as pool:\n"
+        "    futures = [pool.submit(os.getpid), pool.submit(os.getpid)]\n"
+        "    print([future.exception() for future in futures])\n"
+        "done.set()\n"
+        "sender.join()\n"
+    )
+    command = [sys.executable, "-W", "ignore", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, start_new_session=True)
+    assert (done.returncode, done.stdout) == (0, "[None, None]\n"), done.stderr
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, Stop, ValueError])
