@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types.schema import Array, ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 from pcc_pipeline.errors import ModelError, TrackingError
 from pcc_pipeline.evaluation.predictions import COLUMNS
@@ -239,15 +239,16 @@ def requirements(model: TrainedModel, *, own_encoder: bool) -> list[str]:
 
 
 def _signature(vector_width: int) -> ModelSignature:
-    if vector_width == FULL_WIDTH:
-        given = ColSpec(Array(DataType.double), "embeddings")
-    else:
-        given = ColSpec(DataType.string, "text")
+    """Columns of any type: MLflow would refuse a whole table for one cell of another type, and ids that are numbers;
+    the model refuses single rows and says why.
+    """
+    column = "embeddings" if vector_width == FULL_WIDTH else "text"
+    anything = AnyType()  # type: ignore[no-untyped-call] # mlflow's
     types = dict.fromkeys(("inference_timestamp", "ingestion_time"), DataType.datetime) | {
         "confidence": DataType.double
     }
     return ModelSignature(
-        inputs=Schema([given, ColSpec(DataType.string, "case_id", required=False)]),
+        inputs=Schema([ColSpec(anything, column), ColSpec(anything, "case_id", required=False)]),
         outputs=Schema(
             [ColSpec(types.get(name, DataType.string), name, required=name in _ALWAYS_THERE) for name in COLUMNS]
         ),

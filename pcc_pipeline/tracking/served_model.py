@@ -8,17 +8,20 @@ tests.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import importlib.util
+import io
 import json
+import math
 import os
-import re
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,14 @@ TRUSTED_TYPES = (
 _TIME = "datetime64[us, UTC]"
 ENCODER_FILES = {".json", ".safetensors", ".txt", ".bin", ".model"}
 _FORMS = 'Send JSON {"dataframe_split": {"columns": ["text"], "data": [["…"]]}} or {"inputs": [{"text": "…"}]}, or CSV.'
+_ROW_FORMS = ("dataframe_records", "inputs", "instances")
+
+
+class RequestError(MlflowException):
+    """A request that is no table as a whole; the message repeats nothing of it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, error_code=BAD_REQUEST)
 
 
 class BundleError(Exception):
@@ -181,7 +192,10 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         self._lock = threading.Lock()
         if self._takes_texts:
             self._encoder = _load_encoder(bundle)
-        _keep_requests_out_of_error_replies("text (string)" if self._takes_texts else "embeddings (584 numbers)")
+        # MLflow's errors quote the table that its schema does not fit; whoever wants them can say so.
+        os.environ.setdefault("MLFLOW_DISABLE_SCHEMA_DETAILS", "true")
+        column, kind = ("text", "string") if self._takes_texts else ("embeddings", f"{FULL_WIDTH} numbers")
+        _serve_requests_as_sent(column, f"{column} ({kind})")
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """One row per row of `model_input`, in its order.
@@ -190,12 +204,16 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         """
         column, fault_of = ("text", text_fault) if self._takes_texts else ("embeddings", vector_fault)
         values = list(model_input[column])
-        faults = [fault_of(value) for value in values]
+        given = list(model_input["case_id"]) if "case_id" in model_input else [None] * len(values)
+        ids = [id_text(case) for case in given]
+        faults = [
+            f"{column} {fault}" if (fault := fault_of(value)) else "case_id neither text nor a number" * (case is None)
+            for value, case in zip(values, ids, strict=True)
+        ]
         good = [value for value, fault in zip(values, faults, strict=True) if not fault]
         vectors = self._vectors(good) if self._takes_texts else np.reshape(good, (-1, FULL_WIDTH)).astype(np.float64)
         found = class_probabilities(self._bundle.classifier, self._bundle.manifest["classes"], vectors)
-        given = list(model_input["case_id"]) if "case_id" in model_input else [None] * len(values)
-        frame = self._frame(_case_ids(given, values, faults), faults, found, column)
+        frame = self._frame([case or _made_id(value) for case, value in zip(ids, values, strict=True)], faults, found)
         if os.environ.get("_MLFLOW_IS_IN_SERVING_ENVIRONMENT") == "true":
             # The server would write a missing value as NaN, which is not JSON; None becomes null.
             return frame.astype(object).where(frame.notna(), None)
@@ -213,7 +231,7 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         table = np.hstack([encoded, lexical.transform(list(place))]).astype(np.float32)
         return table[[place[text] for text in texts]]
 
-    def _frame(self, case_ids: list[str], faults: list[str], found: np.ndarray, column: str) -> pd.DataFrame:
+    def _frame(self, case_ids: list[str], faults: list[str], found: np.ndarray) -> pd.DataFrame:
         manifest, rows, good = self._bundle.manifest, len(faults), np.array([not fault for fault in faults], dtype=bool)
         labels, confidence = np.full(rows, None, dtype=object), np.full(rows, np.nan)
         labels[good] = np.array(manifest["classes"], dtype=object)[found.argmax(axis=1)]
@@ -226,19 +244,32 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
             "model_version": [manifest["model_version"]] * rows,
             "embedding_model": [manifest["embedding_model"]] * rows,
             "inference_timestamp": [datetime.now(UTC)] * rows,
-            "prediction_notes": [f"not predicted: {column} {fault}" if fault else None for fault in faults],
+            "prediction_notes": [f"not predicted: {fault}" if fault else None for fault in faults],
         }
         columns["ingestion_time"] = columns["inference_timestamp"]
         kinds = {"confidence": "float64"} | dict.fromkeys(("inference_timestamp", "ingestion_time"), _TIME)
         return pd.DataFrame({name: pd.Series(cells, dtype=kinds.get(name, "str")) for name, cells in columns.items()})
 
 
-def _case_ids(given: Sequence[object], values: Sequence[Any], faults: Sequence[str]) -> list[str]:
-    def made(value: Any, fault: str) -> str:
-        return made_case_id(value if isinstance(value, str) else "" if fault else str(np.asarray(value).tolist()))
+def id_text(case: Any) -> str | None:
+    """A case id as text, as in the training data: whole numbers without a decimal point; "" where there is none.
 
-    rows = zip(given, values, faults, strict=True)
-    return [str(case) if text_fault(case) not in ("missing", "blank") else made(*row) for case, *row in rows]
+    None for what no id is, such as a list.
+    """
+    if text_fault(case) in ("missing", "blank"):
+        return ""
+    if isinstance(case, float | np.floating | Decimal) and math.isfinite(case) and case == int(case):
+        case = int(case)
+    return (
+        str(case) if isinstance(case, str | int | float | np.number | Decimal) and not text_fault(str(case)) else None
+    )
+
+
+def _made_id(value: Any) -> str:
+    """Of the text, or the numbers of a whole vector; all that is neither has one id."""
+    return made_case_id(
+        value if isinstance(value, str) else "" if vector_fault(value) else str(np.asarray(value).tolist())
+    )
 
 
 def _load_encoder(bundle: Bundle) -> Any:
@@ -259,43 +290,118 @@ def _load_encoder(bundle: Bundle) -> Any:
     return SentenceTransformer(str(folder), local_files_only=True)
 
 
-def _keep_requests_out_of_error_replies(column: str) -> None:
-    """In MLflow's scoring server, make error replies and warnings repeat nothing of the request.
+def table_of_json(request: Mapping[str, Any], column: str) -> pd.DataFrame:
+    """The table of a JSON request in any of MLflow's forms, its cells as they were sent.
 
-    MLflow 3.17 quotes whole requests in replies to those that it cannot read, and unknown columns, which in a CSV
-    without a head are a customer's words, in its log. No setting stops it, so the server's one function is wrapped.
+    Args:
+        request: the form's name and its content.
+        column: the one that the model needs; it and `case_id` are kept, cells that a row leaves out are None.
+
+    Raises:
+        RequestError: it is not one table.
+    """
+    if len(request) != 1:
+        raise RequestError("The body must hold exactly one of dataframe_split, dataframe_records, inputs, instances.")
+    ((form, content),) = request.items()
+    cells: dict[str, list[Any]] = {}
+    if form in _ROW_FORMS and isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
+        names = dict.fromkeys(name for row in content for name in row)
+        cells = {name: [row.get(name) for row in content] for name in names}
+    elif form in ("inputs", "instances") and isinstance(content, dict):
+        cells = {name: values if isinstance(values, list) else [values] for name, values in content.items()}
+    elif form == "dataframe_split" and isinstance(content, dict):
+        head, rows = content.get("columns"), content.get("data")
+        if not isinstance(head, list) or not all(isinstance(name, str) for name in head) or len(set(head)) < len(head):
+            raise _no_table()
+        if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == len(head) for row in rows):
+            raise _no_table()
+        cells = {name: [row[place] for row in rows] for place, name in enumerate(head)}
+    else:
+        raise _no_table()
+    return _table(cells, column)
+
+
+def table_of_csv(text: str, column: str) -> pd.DataFrame:
+    """The table of a CSV request. A cell is a text, or a vector written as a JSON list; an empty line of a file of one
+    column is a row without a text. Otherwise as `table_of_json`.
+    """
+    csv.field_size_limit(sys.maxsize)  # a long text refuses its row, not the request
+    try:
+        head, *rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    except (ValueError, csv.Error):
+        raise _no_table() from None
+    rows = [row or [""] * (len(head) == 1) for row in rows]
+    if len(set(head)) < len(head) or any(len(row) != len(head) for row in rows):
+        raise _no_table()
+    cells: dict[str, list[Any]] = {name: [row[place] for row in rows] for place, name in enumerate(head)}
+    if column == "embeddings" and column in cells:
+        cells[column] = [_vector_of(cell) for cell in cells[column]]
+    return _table(cells, column)
+
+
+def _vector_of(cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except ValueError:
+        return cell
+
+
+def _table(cells: Mapping[str, list[Any]], column: str) -> pd.DataFrame:
+    if column not in cells:
+        raise RequestError("A required column is missing.")
+    kept = {name: cells[name] for name in (column, "case_id") if name in cells}
+    if len({len(values) for values in kept.values()}) > 1:
+        raise _no_table()
+    # Any other type of column would change cells: a null beside whole numbers would make them fractions.
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in kept.items()})
+
+
+def _no_table() -> RequestError:
+    return RequestError("The body is not a table that this model can read.")
+
+
+def _serve_requests_as_sent(column: str, needed: str) -> None:
+    """In MLflow's scoring server, read tables without changing a cell, and repeat nothing of a request in replies.
+
+    MLflow 3.17 reads each form in another way: `inputs` and `instances` through numpy, which makes texts of null and of
+    numbers and shifts rows that leave a column out, and CSV with words such as "None" taken for null. And it quotes
+    whole requests in replies to those that it cannot read, and unknown columns, which in a CSV without a head are a
+    customer's words, in its log. No setting stops either, so the server's functions are replaced.
     """
     server = sys.modules.get("mlflow.pyfunc.scoring_server")
     if server is None or "__pyfunc_model_path__" not in os.environ:
         return
     mlflow.models.utils._logger.setLevel("ERROR")
+    server.infer_and_parse_data = lambda data, schema=None: table_of_json(data, column)  # type: ignore[attr-defined]
+    server.parse_csv_input = lambda csv_input, schema=None: table_of_csv(  # type: ignore[attr-defined]
+        csv_input.getvalue(), column
+    )
     answer: Callable[..., Any] = server.invocations
 
     def quiet(*args: Any, **kwargs: Any) -> Any:
         try:
             return answer(*args, **kwargs)
         except Exception as error:  # any may quote the request
-            refusal = _refusal(error, column)
+            refusal = _refusal(error, needed)
         # Outside the handler, so that the first error, which quotes the request, is not chained to this one.
         raise refusal
 
     server.invocations = quiet  # type: ignore[attr-defined] # `server` is mlflow's module
 
 
-def _refusal(error: Exception, column: str) -> MlflowException:
-    message, usage = str(error), f"{_FORMS} Columns: {column} required, case_id (string) optional."
-    if "unexpected error while evaluating" in message or not isinstance(error, MlflowException):
+def _refusal(error: Exception, needed: str) -> MlflowException:
+    usage = f"{_FORMS} Columns: {needed} required, case_id (text or number) optional."
+    if isinstance(error, RequestError):
+        return MlflowException(f"{error.message} {usage}", BAD_REQUEST)
+    if isinstance(error, ValueError | RecursionError):  # of numbers of thousands of digits, of a deep nest
+        return MlflowException(f"The body is not valid JSON or not UTF-8. {usage}", BAD_REQUEST)
+    if "unexpected error while evaluating" in str(error) or not isinstance(error, MlflowException):
         cause = error.__context__ or error
         # Frames without values: enough to find a defect, and nothing of a request.
         sys.stderr.write(f"{type(cause).__name__}\n" + "".join(traceback.format_tb(cause.__traceback__)))
         return MlflowException(f"The model failed ({type(cause).__name__}); the server's log has more.", INTERNAL_ERROR)
-    wrong = re.search(r"(?:Incompatible input types for|Failed to convert) column (text|case_id|embeddings)\b", message)
     if isinstance(error.__cause__, (json.JSONDecodeError, UnicodeDecodeError)):
         reason = "The body is not valid JSON or not UTF-8."
-    elif "Model is missing inputs" in message:
-        reason = "A required column is missing."
-    elif wrong:
-        reason = f"Column {wrong[1]} has values of the wrong type."
     else:
         reason = "The body is not a table that this model can read."
     return MlflowException(f"{reason} {usage}", BAD_REQUEST)

@@ -143,7 +143,7 @@ def _end(group: int) -> None:
         return  # all had ended at SIGTERM
 
 
-def test_three_formats_give_the_same_answer(served: Served) -> None:
+def test_the_forms_give_the_same_answer(served: Served) -> None:
     texts = ["erase my profile", "stop the phone calls", "send me my data"]
     wanted = ["data_deletion", "opt_out", "privacy_request"]
     requests = {
@@ -151,6 +151,8 @@ def test_three_formats_give_the_same_answer(served: Served) -> None:
         "records": ({"dataframe_records": [{"text": text} for text in texts]}, JSON),
         "inputs, rows": ({"inputs": [{"text": text} for text in texts]}, JSON),
         "inputs, columns": ({"inputs": {"text": texts}}, JSON),
+        "instances, rows": ({"instances": [{"text": text} for text in texts]}, JSON),
+        "instances, columns": ({"instances": {"text": texts}}, JSON),
         "csv": (("text\n" + "\n".join(texts)).encode(), CSV),
     }
     for name, (body, kind) in requests.items():
@@ -182,6 +184,35 @@ def test_rows_without_a_usable_text_are_marked_and_the_others_answered(served: S
     assert [row["case_id"] for row in rows][:2] == ["a", "b"]
 
 
+def test_no_form_makes_a_text_or_an_id_of_what_is_none(served: Served) -> None:
+    cells: dict[str, list[Any]] = {
+        "case_id": [12345678901234567, None, "x", 3.0, ["z"], True],
+        "text": [None, "erase my profile", 7, True, "stop the calls", ["a"]],
+    }
+    records = [dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True)]
+    made = served_model.made_case_id("erase my profile")
+    requests = [
+        {"dataframe_split": {"columns": list(cells), "data": [list(row.values()) for row in records]}},
+        {"dataframe_records": records},
+        *({form: table} for form in ("inputs", "instances") for table in (records, cells)),
+    ]
+    for request in requests:
+        rows = served.predict(request)
+        made_other = served_model.made_case_id("stop the calls")
+        assert [row["case_id"] for row in rows] == ["12345678901234567", made, "x", "3", made_other, "True"], request
+        assert [row["predicted_label"] for row in rows] == [None, "data_deletion", None, None, None, None], request
+        assert [row["prediction_notes"] for row in rows] == [
+            "not predicted: text missing",
+            None,
+            "not predicted: text not a string",
+            "not predicted: text not a string",
+            "not predicted: case_id neither text nor a number",
+            "not predicted: text not a string",
+        ], request
+    (row,) = served.predict(b"text,case_id\nNone,007\n", CSV)
+    assert (row["case_id"], row["prediction_notes"]) == ("007", None)
+
+
 def test_a_column_of_numbers_is_not_taken_for_texts(served: Served) -> None:
     rows = served.predict({"dataframe_split": {"columns": ["text"], "data": [[1], [2]]}})
     assert [row["prediction_notes"] for row in rows] == ["not predicted: text not a string"] * 2
@@ -207,10 +238,15 @@ BAD = {
     "a bare list": ([MARK], JSON, "not a table"),
     "a bare text": (MARK, JSON, ""),
     "unknown form": ({"rows": [{"text": MARK}]}, JSON, ""),
-    "two forms": ({"inputs": [MARK], "instances": [MARK]}, JSON, "not a table"),
+    "two forms": ({"inputs": [MARK], "instances": [MARK]}, JSON, "exactly one"),
     "an empty list": ({"inputs": []}, JSON, ""),
     "CSV without header": (f"{MARK} says delete\n{MARK} says stop".encode(), CSV, "required column"),
     "CSV with ragged rows": (f"text\na\n{MARK},{MARK},c".encode(), CSV, "not a table"),
+    "CSV with an unquoted comma": (f"text\n{MARK},please\n".encode(), CSV, "not a table"),
+    "a deep nest": (b'{"inputs": ' + b"[" * 100_000 + MARK.encode(), JSON, "not valid JSON"),
+    "a number of 5,000 digits": (b'{"inputs": [{"text": ' + b"1" * 5000 + b"}]}", JSON, "not valid JSON"),
+    "columns of unlike length": ({"inputs": {"text": [MARK], "case_id": [1, 2]}}, JSON, "not a table"),
+    "a row that is none": ({"inputs": [{"text": MARK}, MARK]}, JSON, "not a table"),
     "CSV not UTF-8": (b"text\n\xff\xfe" + MARK.encode(), CSV, ""),
     "parquet that is none": (MARK.encode(), "application/x-parquet", ""),
     "another type": (MARK.encode(), "text/html", ""),

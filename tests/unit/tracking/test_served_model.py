@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 from inspect import getsource
 from pathlib import Path
@@ -12,6 +13,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 from pcc_pipeline.data.case_ids import CaseIds
 from pcc_pipeline.data.columns import text_rule
@@ -107,9 +109,11 @@ def test_error_replies_repeat_nothing_of_the_request(
     with pytest.raises(mlflow.MlflowException, match=mark):
         scoring_server.invocations(*request)
     monkeypatch.setenv("__pyfunc_model_path__", "anything")
+    for reader in ("infer_and_parse_data", "parse_csv_input"):
+        monkeypatch.setattr(scoring_server, reader, getattr(scoring_server, reader))
     for answer, status, said in ((scoring_server.invocations, 400, "not valid JSON"), (broken, 500, "ValueError")):
         monkeypatch.setattr(scoring_server, "invocations", answer)
-        served_model._keep_requests_out_of_error_replies("text (string)")
+        served_model._serve_requests_as_sent("text", "text (string)")
         with pytest.raises(mlflow.MlflowException, match=said) as refusal:
             scoring_server.invocations(*request)
         assert refusal.value.get_http_status_code() == status
@@ -118,3 +122,79 @@ def test_error_replies_repeat_nothing_of_the_request(
     printed = capsys.readouterr()
     assert "in broken" in printed.err
     assert mark not in printed.out + printed.err
+
+
+def test_mlflows_own_readers_still_change_cells() -> None:
+    """Once they no longer do, `table_of_json` and `table_of_csv` can go."""
+    from mlflow.pyfunc import scoring_server
+
+    typed = Schema([ColSpec(DataType.string, "text")])
+    assert str(scoring_server.infer_and_parse_data({"inputs": [{"text": None}]}, typed)[0]["text"]) == "None"
+    untyped = Schema([ColSpec(AnyType(), "text"), ColSpec(AnyType(), "case_id", required=False)])
+    rows = [{"text": "a", "case_id": 1}, {"text": 5}]
+    table = scoring_server.infer_and_parse_data({"instances": rows}, untyped)
+    assert (table["text"].tolist(), len(table["case_id"])) == (["a", "5"], 1)
+    assert scoring_server.parse_csv_input(io.StringIO("text\nNone\n"), typed)["text"].isna().all()
+
+
+CELLS = {
+    "text": ["a", None, 7, True, ["b"], {"c": 1}, ""],
+    "case_id": [12345678901234567, None, "x", 2.0, None, "y", ""],
+}
+RECORDS = [{"text": text, "case_id": case} for text, case in zip(CELLS["text"], CELLS["case_id"], strict=True)]
+REQUESTS: dict[str, dict[str, Any]] = {
+    "split": {"dataframe_split": {"columns": ["text", "case_id"], "data": [list(row.values()) for row in RECORDS]}},
+    "records": {"dataframe_records": RECORDS},
+    "inputs, rows": {"inputs": RECORDS},
+    "inputs, columns": {"inputs": CELLS},
+    "instances, rows": {"instances": RECORDS},
+    "instances, columns": {"instances": CELLS},
+    "rows that leave cells out": {"inputs": [{k: v for k, v in row.items() if v is not None} for row in RECORDS]},
+}
+
+
+@pytest.mark.parametrize("form", REQUESTS)
+def test_every_form_of_a_request_keeps_every_cell(form: str) -> None:
+    table = served_model.table_of_json(REQUESTS[form], "text")
+    assert {name: list(table[name]) for name in table} == CELLS
+    assert [type(cell) for cell in table["case_id"]] == [type(cell) for cell in CELLS["case_id"]]
+
+
+def test_a_csv_request_keeps_every_cell() -> None:
+    table = served_model.table_of_csv('\ufefftext,case_id\nNone,007\n"a, b",1e5\n"",NA\n', "text")
+    assert list(table["text"]) == ["None", "a, b", ""]
+    assert list(table["case_id"]) == ["007", "1e5", "NA"]
+    assert list(served_model.table_of_csv("text\na\n\nb\n", "text")["text"]) == ["a", "", "b"]
+    assert list(served_model.table_of_csv('embeddings\n"[1, 2.5]"\nx\n', "embeddings")["embeddings"]) == [[1, 2.5], "x"]
+    assert served_model.table_of_csv("text\n", "text").empty
+
+
+@pytest.mark.parametrize(
+    "text", ["", "text\nPlease delete, now\n", "text,text\na,b\n", "text,case_id\na\n", 'text\n"a\n', "message\na\n"]
+)
+def test_a_csv_that_is_no_table_is_refused_whole(text: str) -> None:
+    with pytest.raises(served_model.RequestError):
+        served_model.table_of_csv(text, "text")
+
+
+@pytest.mark.usefixtures("store")
+def test_ids_that_are_numbers_are_texts_and_a_row_with_an_odd_id_is_refused_alone(
+    trained: TrainedModel, monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_DISABLE_SCHEMA_DETAILS", raising=False)
+    with mlflow.start_run():
+        logged = log_trained_model(trained, None, {})
+    served = mlflow.pyfunc.load_model(logged.model_uri)
+    answer = served.predict(pd.DataFrame({"text": ["delete my data"] * 3, "case_id": [1, 2, 2**60]}))
+    assert answer["case_id"].tolist() == ["1", "2", str(2**60)]
+    odd = pd.Series([1.0, None, ["a"], "x"], dtype=object)
+    answer = served.predict(pd.DataFrame({"text": ["delete my data"] * 4, "case_id": odd}))
+    made = served_model.made_case_id("delete my data")
+    assert answer["case_id"].tolist() == ["1", made, made, "x"]
+    assert answer["predicted_label"].isna().tolist() == [False, False, True, False]
+    assert answer["prediction_notes"][2] == "not predicted: case_id neither text nor a number"
+    numbers = served.predict(pd.DataFrame({"text": [1, 2]}))
+    assert numbers["prediction_notes"].tolist() == ["not predicted: text not a string"] * 2
+    with pytest.raises(mlflow.MlflowException) as refusal:
+        served.predict(pd.DataFrame({mark: [mark]}))
+    assert mark not in str(refusal.value)
