@@ -8,6 +8,8 @@ from pcc_pipeline.evaluation.report import Report
 
 TOO_GOOD = 0.995
 WIDEST_GAP = 0.1
+# A smaller share of near-duplicates moves no score by as much as its own interval.
+MOST_REPEATED = 0.01
 _MOST_NAMED = 10
 
 
@@ -17,6 +19,8 @@ def warnings(
     *,
     duplicates: int = 0,
     conflicts: int = 0,
+    repeated: int = 0,
+    compared: int = 0,
     too_good: float = TOO_GOOD,
     widest_gap: float = WIDEST_GAP,
 ) -> tuple[str, ...]:
@@ -27,6 +31,7 @@ def warnings(
         held_out: validation or test.
         duplicates: rows of the data whose text stands in an earlier row too.
         conflicts: texts that stand in the data with more than one label.
+        repeated, compared: held-out rows that a training row repeats but for a detail, and those looked at.
         too_good: a held-out accuracy or F1 above this is doubted.
         widest_gap: a training macro F1 further above the held-out one is doubted.
     """
@@ -72,6 +77,12 @@ def warnings(
         found.append(
             f"{conflicts:,} texts stand in the data with more than one label, so no model can get them all right. "
             "Look at how they were labelled."
+        )
+    if repeated > MOST_REPEATED * compared:
+        found.append(
+            f"{repeated:,} of {compared:,} held-out rows repeat a training row but for accents, the order of words or "
+            "one word more or less, so their scores show what was remembered. Name a data.group_column that keeps "
+            "such messages together, or leave the copies out."
         )
     return tuple(found)
 

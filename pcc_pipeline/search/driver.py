@@ -185,7 +185,7 @@ class _Run:
             state = "pruned"
         else:
             by_fold = [self._scoring_of(scores) for scores in fold_scores]
-            score, std = statistics.fmean(by_fold), statistics.pstdev(by_fold) if len(by_fold) > 1 else None
+            score, std = statistics.fmean(by_fold), statistics.stdev(by_fold) if len(by_fold) > 1 else None
         return Trial(
             number=active.candidate.number,
             hyperparameters=active.candidate.hyperparameters,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 
 TrialState = Literal["complete", "failed", "pruned"]
@@ -31,7 +32,8 @@ class Trial:
         number: the candidate's; ascending, and stable over a study's resumption. Gaps are trials that a kill cut off.
         fold_scores: every score of each fold that was measured, in fold order; fewer than all unless complete.
         score: mean over the folds of the chosen scoring, None unless complete.
-        std: population standard deviation over the folds, None unless complete and over two folds or more.
+        std: standard deviation over the folds as a sample (divided by folds - 1), None unless complete and over two
+            folds or more.
         seconds: work of all folds added up, whether they ran side by side or not.
         reason: why it failed or was pruned, one line without customers' text; empty where complete.
         resumed: whether an earlier process did it.
@@ -99,6 +101,22 @@ class SearchOutcome:
                 "candidates"
             )
         return tuple(found)
+
+    def corrected_score(self, scoring_of: Callable[[Scores], float]) -> float | None:
+        """What the winner's score is worth: each fold scored by the candidate that was best on the other folds.
+
+        The best of many candidates' scores is too high, since chance helped it to win: on labels of chance it lies
+        above chance. Here no fold's score takes part in the choice that it judges (Varma and Simon, "Bias in error
+        estimation when using cross-validation for model selection", BMC Bioinformatics 7:91, 2006, over the folds that
+        there are). None where nothing was chosen: one complete trial, or one fold.
+        """
+        folds = len(self.best.fold_scores)
+        whole = [trial for trial in self.trials if trial.state == "complete" and len(trial.fold_scores) == folds]
+        table = np.array([[scoring_of(fold) for fold in trial.fold_scores] for trial in whole])
+        if len(whole) < 2 or folds < 2:
+            return None
+        others = table.sum(axis=1, keepdims=True) - table
+        return float(table[others.argmax(axis=0), np.arange(folds)].mean())
 
     def frame(self, scoring_of: Callable[[Scores], float]) -> pd.DataFrame:
         """One row a trial, as `trials_frame`."""

@@ -6,15 +6,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import yaml
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.data.near_duplicates import near_duplicates
 from pcc_pipeline.data.quality import DuplicateReport, duplicates
 from pcc_pipeline.errors import ConfigError, DataError, FeatureError
 from pcc_pipeline.evaluation.cautions import warnings as cautions
+from pcc_pipeline.evaluation.metrics import objective
 from pcc_pipeline.evaluation.report import Report, cv_metrics, report
 from pcc_pipeline.features.encoder import BUNDLED_ENCODER, SentenceEncoder
 from pcc_pipeline.features.vectors import FULL_WIDTH
@@ -108,7 +111,9 @@ def run(params: Params, embedded: Sequence[str] = ()) -> TrainOutcome:
             test = set_aside(dataset, sides.record, params.data.path)
         else:
             test = whole_file(test_file, str(params.data.test_path))
-        return _train(params, dataset, rows_of(dataset), sides, quality, encoder, version, digests, test, opened)
+        rows = rows_of(dataset)
+        test_texts = [rows.texts[place] for place in sides.test] if test_file is None else test_file.texts
+        return _train(params, dataset, rows, sides, quality, encoder, version, digests, test, test_texts, opened)
 
 
 def _train(
@@ -121,6 +126,7 @@ def _train(
     version: str,
     digests: Mapping[str, str],
     test: HeldOut,
+    test_texts: Sequence[str],
     opened: StepRun,
 ) -> TrainOutcome:
     train, validation = rows.take(sides.train), rows.take(sides.validation)
@@ -141,6 +147,7 @@ def _train(
         for side, side_rows in (("train", train), ("val", validation))
     }
     final = _refit(rows, sides, hyperparameters, recipe) if params.model.refit else fitted
+    near = near_duplicates(train.texts, [*validation.texts, *test_texts])
     doubts = (
         *(found.warnings if found else ()),
         *dict.fromkeys((*fitted.warnings, *final.warnings)),
@@ -149,8 +156,14 @@ def _train(
             reports["val"],
             duplicates=quality.duplicate_rows,
             conflicts=quality.conflicting_texts,
+            repeated=near.repeated,
+            compared=near.looked_at,
         ),
     )
+    cross_validation = cv_metrics(found.best.fold_scores) if found else {}
+    corrected = found.corrected_score(partial(objective, scoring=params.model.scoring)) if found else None
+    if corrected is not None:
+        cross_validation[f"cv/{params.model.scoring}_corrected"] = corrected
 
     record = TrainingRecord(
         params=params,
@@ -161,7 +174,8 @@ def _train(
         labels=dataset.labels,
         quality=quality,
         reports=reports,
-        cross_validation=cv_metrics(found.best.fold_scores) if found else {},
+        cross_validation=cross_validation,
+        near=near,
         search=found,
         warnings=doubts,
         rejected=len(dataset.rejected),
@@ -194,10 +208,23 @@ def _train(
         version,
         reports["val"],
         record.cross_validation,
-        _notes(dataset, sides),
+        (*_cv_line(record), *_notes(dataset, sides)),
         doubts,
         test,
         found,
+    )
+
+
+def _cv_line(record: TrainingRecord) -> tuple[str, ...]:
+    """The search's score, never without a word on how it was come by."""
+    scoring, scores = record.params.model.scoring, record.cross_validation
+    corrected = scores.get(f"cv/{scoring}_corrected")
+    if record.search is None or corrected is None:
+        return ()
+    tried = sum(trial.state == "complete" for trial in record.search.trials)
+    return (
+        f"cross-validation {scoring} {corrected:.4f} once corrected for choosing the best of {tried} candidates, "
+        f"which scored {scores[f'cv/{scoring}_mean']:.4f}",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.data.near_duplicates import NearDuplicates
 from pcc_pipeline.data.quality import DuplicateReport
 from pcc_pipeline.evaluation.charts import class_distribution, optimisation_history, parameter_importances
 from pcc_pipeline.evaluation.metrics import objective
@@ -37,15 +38,17 @@ class TrainingRecord:
     warnings: tuple[str, ...]
     rejected: int
     solver: str
+    near: NearDuplicates
 
     @property
     def headline(self) -> dict[str, float]:
         """The few numbers that stand beside a version in the registry."""
         validation = self.reports["val"].scores
         found = {f"val/{name}": validation[name] for name in ("accuracy", "f1_macro", "roc_auc")}
-        scoring = f"cv/{self.params.model.scoring}_mean"
-        if scoring in self.cross_validation:
-            found[scoring] = self.cross_validation[scoring]
+        for kind in ("mean", "corrected"):
+            name = f"cv/{self.params.model.scoring}_{kind}"
+            if name in self.cross_validation:
+                found[name] = self.cross_validation[name]
         return {name: value for name, value in found.items() if np.isfinite(value)}
 
     @property
@@ -58,6 +61,7 @@ class TrainingRecord:
             "data/conflicting_texts": self.quality.conflicting_texts,
             "data/rows_in_conflict": self.quality.rows_in_conflict,
             "data/overlap_removed_rows": self.sides.overlapping,
+            "data/near_duplicate_rows": self.near.repeated,
         }
         return {
             **counts,
@@ -103,6 +107,7 @@ def metadata_document(record: TrainingRecord, embedding_model: str, dimensions: 
             "stopped_by_timeout": record.search is not None and record.search.timeout is not None,
             "best_trial": best.number if best else None,
             "best_score": best.score if best else None,
+            "best_score_corrected": record.cross_validation.get(f"cv/{model.scoring}_corrected"),
             "study_name": record.search.study_name if record.search else None,
         },
         "training_samples": sum(trained.values()),
@@ -128,6 +133,7 @@ def metrics_document(record: TrainingRecord) -> dict[str, Any]:
             "conflicting_texts": record.quality.conflicting_texts,
             "conflicting_case_ids": list(record.quality.conflicting_case_ids),
             "overlap_removed_rows": record.sides.overlapping,
+            "near_duplicate_rows": record.near.repeated,
             "class_counts": record.class_counts,
         },
         "warnings": list(record.warnings),

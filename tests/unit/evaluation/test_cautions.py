@@ -54,3 +54,9 @@ def test_long_lists_of_labels_are_cut():
     (said, *_) = warnings(None, report("test", labels, np.eye(3)[[0] * 15], CLASSES))
     assert "label_09 and 5 more" in said
     assert "label_10" not in said
+
+
+def test_near_duplicates_across_the_sides_are_doubted_and_counted():
+    assert warnings(None, made("val", 9), repeated=1, compared=200) == ()
+    (said,) = warnings(None, made("val", 9), repeated=42, compared=60)
+    assert "42 of 60 held-out rows repeat a training row but for accents" in said

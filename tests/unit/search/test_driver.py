@@ -11,10 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
+import numpy as np
 import pandas as pd
 import pytest
 
 from pcc_pipeline.errors import SearchError
+from pcc_pipeline.evaluation.report import cv_metrics
 from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.searchers import ListSearcher
 from pcc_pipeline.search.trials import SearchOutcome
@@ -45,8 +47,32 @@ def plain(hyperparameters: dict[str, Any], fold: int) -> dict[str, float]:
 
 def test_a_score_is_the_mean_over_folds_with_its_spread() -> None:
     best = run(plain, [1, 3]).best
-    assert (best.number, best.score, best.std) == (1, 3.5, 0.5)
+    assert (best.number, best.score, best.std) == (1, 3.5, pytest.approx(0.5**0.5))
     assert best.fold_scores == ({"f1": 3, "accuracy": 0.5}, {"f1": 4, "accuracy": 0.5})
+
+
+def test_the_spread_of_a_trial_and_of_the_training_is_one_number() -> None:
+    best = run(lambda values, fold: {"f1": [0.2, 0.5, 0.9][fold]}, [1], n_folds=3).best
+    expected = np.std([0.2, 0.5, 0.9], ddof=1)
+    assert best.std == pytest.approx(expected)
+    assert cv_metrics(best.fold_scores)["cv/f1_std"] == pytest.approx(expected)
+
+
+def test_the_best_score_on_chance_is_above_chance_and_the_corrected_one_is_not() -> None:
+    """40 candidates whose scores are chance about 0.5."""
+    best, corrected = [], []
+    for seed in range(30):
+        table = np.random.default_rng(seed).normal(0.5, 0.08, size=(40, 5))
+        outcome = run(lambda values, fold, table=table: {"f1": table[values["v"], fold]}, range(40), n_folds=5)
+        best.append(outcome.best.score)
+        corrected.append(outcome.corrected_score(lambda scores: scores["f1"]))
+    assert np.mean(best) > 0.56
+    assert np.mean(corrected) == pytest.approx(0.5, abs=0.02)
+
+
+def test_where_nothing_was_chosen_nothing_is_corrected() -> None:
+    assert run(plain, [1]).corrected_score(lambda scores: scores["f1"]) is None
+    assert run(plain, [1, 2], n_folds=1).corrected_score(lambda scores: scores["f1"]) is None
 
 
 def test_one_fold_has_no_spread() -> None:
@@ -173,7 +199,7 @@ def test_a_log_has_a_line_for_each_trial(caplog: pytest.LogCaptureFixture) -> No
     caplog.set_level(logging.INFO, logger="pcc_pipeline.search")
     run(plain, [1, math.nan])
     assert [record.message.rsplit(" in ", 1)[0] for record in caplog.records] == [
-        "trial 0 (1 of 2): f1 1.5000 ± 0.5000",
+        "trial 0 (1 of 2): f1 1.5000 ± 0.7071",
         "trial 1 (2 of 2): failed: score is not a number: f1 cannot be measured on fold 0",
     ]
 
