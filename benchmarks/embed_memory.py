@@ -40,7 +40,8 @@ def main() -> int:
         _write(folder / f"rows.{options.kind}", options.rows)
         encoder, _ = _peak(_ENCODER, folder, [])
         whole, seconds = _peak(_EMBED, folder, ["--data", str(folder / f"rows.{options.kind}")])
-        written = pq.read_metadata(folder / "embedded" / "rows.parquet").num_rows
+        (embedded,) = (folder / "embedded").glob("rows-*.parquet")
+        written = pq.read_metadata(embedded).num_rows
     print(f"encoder alone        {encoder:>7,} MB")
     print(f"embed, {written:,} rows {whole:>7,} MB, {whole - encoder:,} MB above it, {seconds:,.0f} s")
     return 0 if written == options.rows else 1

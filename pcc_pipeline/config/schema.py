@@ -33,6 +33,7 @@ class DataParams(Section):
     label_column: NonEmpty = "intent"
     group_column: NonEmpty | None = None
     positive_label: str | None = None
+    normalise_labels: bool = False
     # `schema` is the file's word; the attribute differs because pydantic's models own that name.
     required_columns: tuple[ContractColumn, ...] = Field(default=(), alias="schema")
     stratify: bool = True

@@ -34,11 +34,13 @@ class Contract:
     label_column: the labels' column; None where labels are not needed (scoring).
     required: optional columns that must be there and filled in every row.
     group_column: rows that share its value never stand on two sides of a split.
+    normalise_labels: labels that differ only by blanks, case or Unicode form are one.
     """
 
     label_column: str | None
     required: tuple[str, ...] = ()
     group_column: str | None = None
+    normalise_labels: bool = False
 
     def __post_init__(self) -> None:
         reserved = (TEXT, CASE_ID, EMBEDDINGS, *OPTIONAL_RULES)

@@ -24,23 +24,24 @@ class CsvRows(Protocol):
     def __iter__(self) -> Self: ...
 
 
-def csv_rows(lines: Iterator[str]) -> CsvRows:
+def csv_rows(lines: Iterator[str], separator: str = ",") -> CsvRows:
     """The rows of `lines`, which keep their line ends. Raises csv.Error as the csv module does."""
     # The header and the first row, where both are one line each.
     start = list(islice(lines, 2))
     wide = any(len(line) >= _LONG_LINE for line in start)
     lines = chain(start, lines)
-    return _WideRows(lines) if wide else csv.reader(lines, strict=True)
+    return _WideRows(lines, separator) if wide else csv.reader(lines, delimiter=separator, strict=True)
 
 
 class _WideRows:
     """Each line apart by itself where that is plain, by the csv module where it is not."""
 
-    def __init__(self, lines: Iterator[str]) -> None:
+    def __init__(self, lines: Iterator[str], separator: str) -> None:
         self.line_num = 0
         self._lines = lines
+        self._separator = separator
         self._held: str | None = None
-        self._reader = csv.reader(self._rest(), strict=True)
+        self._reader = csv.reader(self._rest(), delimiter=separator, strict=True)
 
     def __iter__(self) -> Self:
         return self
@@ -48,7 +49,7 @@ class _WideRows:
     def __next__(self) -> list[str]:
         line = next(self._lines)
         self.line_num += 1
-        row = plain_fields(line)
+        row = plain_fields(line, self._separator)
         if row is None:
             self._held = line
             row = next(self._reader)
@@ -67,10 +68,10 @@ class _WideRows:
                 return
 
 
-def plain_fields(line: str) -> list[str] | None:
+def plain_fields(line: str, separator: str = ",") -> list[str] | None:
     """The fields of a row that is one line without doubled quotes; None where the csv module must look at it.
 
-    Split at its quotes, such a line is outside, inside, outside, …; the pieces outside hold whole fields and commas.
+    Split at its quotes, such a line is outside, inside, outside, …; those outside hold whole fields and separators.
     """
     body = line.removesuffix("\n").removesuffix("\r")
     if not body or len(body) > MAX_FIELD_CHARACTERS or "\r" in body:
@@ -86,14 +87,14 @@ def plain_fields(line: str) -> list[str] | None:
             continue
         start, stop = 0, len(piece)
         if place > 0 and (piece or place < last):
-            if not piece.startswith(","):
+            if not piece.startswith(separator):
                 return None
             start = 1
         if place < last and (piece or place > 0):
-            if not piece.endswith(","):
+            if not piece.endswith(separator):
                 return None
             stop -= 1
-        # A lone comma between two quoted fields holds no field; neither does nothing before or after them.
-        if start <= stop and (piece or last == 0) and not (piece == "," and 0 < place < last):
-            fields.extend(piece[start:stop].split(","))
+        # A lone separator between two quoted fields holds no field; neither does nothing before or after them.
+        if start <= stop and (piece or last == 0) and not (piece == separator and 0 < place < last):
+            fields.extend(piece[start:stop].split(separator))
     return fields

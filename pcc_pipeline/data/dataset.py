@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pcc_pipeline.data.bounds import Room
+from pcc_pipeline.data.columns import OPTIONAL_RULES
 from pcc_pipeline.data.contract import CASE_ID, REJECTED_COLUMNS, TEXT, Contract, ContractChecker
+from pcc_pipeline.data.labels import near_equal, near_equal_line, spellings
+from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import origin_of
 from pcc_pipeline.data.vectors import Vectors
 from pcc_pipeline.errors import DataError
@@ -50,6 +54,7 @@ class Dataset:
     frame: the good rows, index 0..n-1. vectors: float32 (n, 384 or 584) or None. rejected: see CheckedBatch.
     digest: the Fingerprint. total_rows: good and rejected. contract: what was asked of the file.
     encoder_digest: of the encoder that made the vectors; None where there are none, or where nobody said.
+    notes: what to know about the file that its good rows do not show.
     """
 
     frame: pd.DataFrame
@@ -59,6 +64,7 @@ class Dataset:
     total_rows: int
     contract: Contract
     encoder_digest: str | None = None
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def vectors_digest(self) -> str | None:
@@ -110,13 +116,26 @@ class Dataset:
         )
 
 
-def load(batches: Iterable[pd.DataFrame], contract: Contract, source: str, max_rejected_fraction: float) -> Dataset:
-    """Checks all batches of a file and joins them.
+def load(
+    batches: Iterable[pd.DataFrame],
+    contract: Contract,
+    source: str,
+    max_rejected_fraction: float,
+    *,
+    notes: ReadNotes | None = None,
+    known_labels: Sequence[str] = (),
+) -> Dataset:
+    """Checks all batches of a file and joins them; the fingerprint is that of the labels as they stand in the file.
+
+    notes: those of the batches' reader. known_labels: a model's, whose spelling wins where labels are normalised.
 
     Raises DataError where columns are missing, too many rows are rejected, or no good row stays.
     """
     checker = ContractChecker(contract, source=source)
     fingerprint = Fingerprint(contract.label_column, contract.group_column)
+    room = Room(source)
+    # Other columns are not held: only `embed` passes them on.
+    kept = {CASE_ID, *contract.demanded, *OPTIONAL_RULES}
     good: list[pd.DataFrame] = []
     vectors: list[Vectors] = []
     rejected: list[pd.DataFrame] = []
@@ -127,22 +146,39 @@ def load(batches: Iterable[pd.DataFrame], contract: Contract, source: str, max_r
         rejected.append(checked.rejected)
         if len(checked.good):
             fingerprint.update(checked.good)
-            good.append(checked.good)
+            good.append(checked.good[[name for name in checked.good if name in kept]])
+            room.take(int(good[-1].memory_usage().sum()) + (0 if checked.vectors is None else checked.vectors.nbytes))
             if checked.vectors is not None:
                 vectors.append(checked.vectors)
     if not rejected:
         raise DataError("The data file has no rows.", where=source, fix="give a file with at least one row")
     all_rejected = join_rejected(rejected)
     check_rejections(all_rejected, checker.rows, source, max_rejected_fraction)
+    notes = ReadNotes() if notes is None else notes
     return Dataset(
-        frame=pd.concat(good, ignore_index=True),
+        frame=_spelled(pd.concat(good, ignore_index=True), contract, known_labels, notes),
         vectors=np.concatenate(vectors) if vectors else None,
         rejected=all_rejected,
         digest=fingerprint.hexdigest(),
         total_rows=checker.rows,
         contract=contract,
         encoder_digest=encoder_digest if vectors else None,
+        notes=notes.lines,
     )
+
+
+def _spelled(frame: pd.DataFrame, contract: Contract, known: Sequence[str], notes: ReadNotes) -> pd.DataFrame:
+    """The rows with near-equal labels told, or made one where the contract says so."""
+    column = contract.label_column
+    if column is None:
+        return frame
+    counts = {str(label): int(count) for label, count in frame[column].value_counts().items()}
+    groups = near_equal(counts)
+    if groups:
+        known_first = [sorted(group, key=lambda label: label not in known) for group in groups]
+        notes.add(near_equal_line(known_first, contract.normalise_labels))
+    changed = spellings(frame[column], known) if contract.normalise_labels else {}
+    return frame.assign(**{column: frame[column].replace(changed)}) if changed else frame
 
 
 def join_rejected(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:

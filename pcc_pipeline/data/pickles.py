@@ -19,7 +19,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pandas.core.indexes import base
 
+from pcc_pipeline.data.bounds import Budget
+from pcc_pipeline.data.columns import MAX_COLUMNS
 from pcc_pipeline.errors import DataError
 
 _FIX = "write the file as parquet; a .pkl may hold one DataFrame of strings, numbers, booleans, times and lists"
@@ -94,7 +97,14 @@ def _arrow_array(*parts: Any) -> pa.Array:
     return array
 
 
-_BUILTINS: dict[str, Any] = {"bytearray": _bytearray, "bytes": _bytes, "getattr": _getattr, "slice": slice}
+def _slice(*parts: Any) -> slice:
+    # Where a block's columns stand.
+    if not all(part is None or (isinstance(part, int) and abs(part) <= MAX_COLUMNS) for part in parts):
+        raise pickle.UnpicklingError("a slice over too many columns")
+    return slice(*parts)
+
+
+_BUILTINS: dict[str, Any] = {"bytearray": _bytearray, "bytes": _bytes, "getattr": _getattr, "slice": _slice}
 _REPLACED: dict[tuple[str, str], Any] = {
     **{(module, name): value for module in ("builtins", "__builtin__") for name, value in _BUILTINS.items()},
     ("_codecs", "encode"): _encode,
@@ -105,6 +115,8 @@ _REPLACED: dict[tuple[str, str], Any] = {
     # pandas 2 with pytz: the same zones without that package.
     ("pytz", "_UTC"): lambda: ZoneInfo("UTC"),
     ("pytz", "_p"): lambda zone, *_: ZoneInfo(zone),
+    # The indexes of pandas 1, such as that of a filtered frame.
+    **{("pandas.core.indexes.numeric", f"{name}Index"): pd.Index for name in ("Int64", "UInt64", "Float64")},
     # Renamed in pandas 3.
     ("pandas._libs.tslibs.nattype", "__nat_unpickle"): lambda *_: pd.NaT,
 }
@@ -116,15 +128,14 @@ for _numpy in ("numpy._core", "numpy.core"):
 _MASKED = "Int8Dtype Int16Dtype Int32Dtype Int64Dtype UInt8Dtype UInt16Dtype UInt32Dtype UInt64Dtype"
 _ALLOWED: dict[str, str] = {
     "datetime": "date datetime time timedelta timezone",
+    "decimal": "Decimal",
     # pandas 3 writes public names.
-    "pandas": "DataFrame Index RangeIndex DatetimeIndex CategoricalIndex MultiIndex Categorical CategoricalDtype "
+    "pandas": "Index DatetimeIndex CategoricalIndex MultiIndex Categorical CategoricalDtype "
     f"StringDtype BooleanDtype DatetimeTZDtype Float32Dtype Float64Dtype {_MASKED} ArrowDtype NA NaT Timestamp",
     "pandas.arrays": "ArrowExtensionArray ArrowStringArray StringArray BooleanArray FloatingArray IntegerArray "
     "DatetimeArray TimedeltaArray",
     # pandas 2 writes where the class lives; pandas 3 still has these modules.
-    "pandas.core.frame": "DataFrame",
-    "pandas.core.indexes.base": "Index _new_Index",
-    "pandas.core.indexes.range": "RangeIndex",
+    "pandas.core.indexes.base": "Index",
     "pandas.core.indexes.multi": "MultiIndex",
     "pandas.core.indexes.category": "CategoricalIndex",
     "pandas.core.indexes.datetimes": "DatetimeIndex _new_DatetimeIndex",
@@ -153,11 +164,14 @@ _ADMITTED = frozenset((module, name) for module, names in _ALLOWED.items() for n
 class _FrameUnpickler(pickle.Unpickler):
     """Resolves only the names above; remembers the classes it handed out, to see whether the pickle altered one."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, max_rows: int) -> None:
         super().__init__(file)
         self.before: dict[type, MappingProxyType[str, Any]] = {}
+        self._bounded = _bounded(max_rows)
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in self._bounded:
+            return self._bounded[module, name]
         if (module, name) in _REPLACED:
             return _REPLACED[module, name]
         if (module, name) not in _ADMITTED:
@@ -183,6 +197,42 @@ class _FrameUnpickler(pickle.Unpickler):
         return altered
 
 
+def _bounded(max_rows: int) -> dict[tuple[str, str], Any]:
+    """What could be called to make rows that the pickle does not hold; anew for each, as it may alter them."""
+
+    class Frame:
+        """A frame to fill; called with data, pandas' own would spread a scalar over an index."""
+
+        def __new__(cls) -> Any:
+            return object.__new__(pd.DataFrame)
+
+    class Range:
+        """Names pandas.RangeIndex, and cannot be called."""
+
+        def __new__(cls) -> Any:
+            raise pickle.UnpicklingError("a range outside an index")
+
+    def new_index(kind: Any, parts: Any) -> pd.Index:
+        if kind is not Range:
+            index: pd.Index = base._new_Index(kind, parts)  # type: ignore[attr-defined] # private, and what pickles name
+            return index
+        if not 0 <= len(range(parts["start"], parts["stop"], parts["step"])) <= max_rows:
+            raise _TooManyRowsError
+        return pd.RangeIndex(parts["start"], parts["stop"], parts["step"], name=parts.get("name"))
+
+    return {
+        ("pandas", "DataFrame"): Frame,
+        ("pandas.core.frame", "DataFrame"): Frame,
+        ("pandas", "RangeIndex"): Range,
+        ("pandas.core.indexes.range", "RangeIndex"): Range,
+        ("pandas.core.indexes.base", "_new_Index"): new_index,
+    }
+
+
+class _TooManyRowsError(pickle.UnpicklingError):
+    """Each row takes a byte of the file at least; an index of more rows is made up."""
+
+
 class _Refused(pickle.UnpicklingError):
     """A name outside the list."""
 
@@ -197,12 +247,16 @@ def load_frame(path: Path) -> pd.DataFrame:
 
     Raises DataError, before any of it runs, where the pickle names anything that a DataFrame is not made of.
     """
+    size = path.stat().st_size
+    too_many = DataError(f"The pickle of {size:,} bytes announces more rows than that.", where=str(path), fix=_FIX)
     with path.open("rb") as file:
-        unpickler = _FrameUnpickler(file)
+        unpickler = _FrameUnpickler(file, size)
         try:
             found = unpickler.load()
         except _Refused as error:
             raise DataError(f"The pickle was refused: it asks for {error}.", where=str(path), fix=_FIX) from None
+        except _TooManyRowsError:
+            raise too_many from None
         except Exception:  # a damaged or forged pickle can raise anything, and its messages may quote values
             raise DataError(
                 "The pickle cannot be read: it is damaged or holds more than a DataFrame.", where=str(path), fix=_FIX
@@ -214,6 +268,52 @@ def load_frame(path: Path) -> pd.DataFrame:
     if type(found) is not pd.DataFrame:
         raise DataError(f"The pickle holds a {type(found).__name__}, not a DataFrame.", where=str(path), fix=_FIX)
     try:
+        if len(found) > size or found.shape[1] > MAX_COLUMNS:
+            raise too_many
+        if any(name is not None for name in found.index.names):
+            Budget(path).take(_index_bytes(found.index))
+            found = found.reset_index()
         return found.copy()
+    except DataError:
+        raise
     except Exception:  # a forged frame can fail anywhere inside pandas
         raise DataError("The pickle's DataFrame is damaged.", where=str(path), fix=_FIX) from None
+
+
+def expanded_sizes(frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Bytes that each row takes, (n,), once every row has values of its own: a pickle holds a repeated one once."""
+    sizes = np.zeros(len(frame), dtype=np.int64)
+    known: dict[int, int] = {}
+    for _, column in frame.items():
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            categories = np.array([*(_size(value, known) for value in column.cat.categories), 0], dtype=np.int64)
+            sizes += categories[column.cat.codes]
+        elif column.dtype == object:
+            sizes += np.fromiter((_size(cell, known) for cell in column), dtype=np.int64, count=len(column))
+    return sizes
+
+
+def _size(value: object, known: dict[int, int]) -> int:
+    """`known`: the sizes of containers by identity, so that nested repetition is counted and not walked through."""
+    if isinstance(value, (str, bytes, bytearray)):
+        return len(value)
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return value.nbytes
+    if not isinstance(value, (list, tuple, dict, np.ndarray)):
+        return 8
+    if id(value) not in known:
+        known[id(value)] = 0  # one that holds itself ends here
+        parts = [*value, *value.values()] if isinstance(value, dict) else list(value)
+        plain = set(map(type, parts)) <= {int, float, bool, type(None)}
+        known[id(value)] = 8 * len(parts) + (0 if plain else sum(_size(part, known) for part in parts))
+    return known[id(value)]
+
+
+def _index_bytes(index: pd.Index) -> int:
+    if not isinstance(index, pd.MultiIndex):
+        return 0
+    known: dict[int, int] = {}
+    return sum(
+        int(np.array([*(_size(value, known) for value in level), 0], dtype=np.int64)[np.asarray(codes)].sum())
+        for level, codes in zip(index.levels, index.codes, strict=True)
+    )

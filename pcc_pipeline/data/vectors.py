@@ -7,6 +7,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pcc_pipeline.data.columns import Reasons, no_faults
+from pcc_pipeline.data.columns import Reasons, no_faults, plain
 
 Vectors = np.ndarray[Any, np.dtype[np.float32]]
 
 WIDTHS = (384, 584)
 _NOT_FINITE = "holds a number that is not finite"
 _NOT_NUMBERS = "not a list of numbers"
+_NUMBERS = (int, float, Decimal, np.integer, np.floating)
 # Arrow's cast fails as a whole: a block bounds what one bad row makes slow, and stays within the processor's cache.
 _BLOCK_ROWS = 128
 # Arrow's offsets are of 32 bits where that does, for half the memory to go through.
@@ -48,8 +50,9 @@ def parse_vectors(column: pd.Series, expected_width: int | None = None) -> Parse
 
     expected_width: the width that earlier batches settled; without it the first good row decides between 384 and 584.
     """
-    if isinstance(column.dtype, (pd.CategoricalDtype, pd.ArrowDtype)):
-        column = column.astype(object)
+    if isinstance(column.dtype, pd.ArrowDtype) and _is_list_of_numbers(column.dtype.pyarrow_dtype):
+        return _from_lists(pa.array(column), expected_width)
+    column = plain(column)
     width = expected_width if expected_width is not None else _first_width(column)
     reasons = no_faults(len(column))
     values: Vectors = np.zeros((len(column), width or 0), dtype=np.float32)
@@ -74,6 +77,56 @@ def parse_vectors(column: pd.Series, expected_width: int | None = None) -> Parse
     reasons[broken] = _NOT_FINITE
     values[broken] = 0.0
     return ParsedVectors(values, reasons, width)
+
+
+def _is_list_of_numbers(kind: pa.DataType) -> bool:
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    numbers = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal)
+    return any(test(kind) for test in lists) and any(test(kind.value_type) for test in numbers)
+
+
+def _from_lists(lists: pa.Array | pa.ChunkedArray, expected_width: int | None) -> ParsedVectors:
+    """Arrow lists as one matrix: nothing is made a Python object."""
+    if isinstance(lists, pa.ChunkedArray):
+        lists = lists.combine_chunks()
+    reasons = no_faults(len(lists))
+    lengths = pc.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    parts: dict[int, tuple[np.ndarray[Any, Any], Vectors]] = {}
+    for width in WIDTHS if expected_width is None else (expected_width,):
+        positions = np.flatnonzero(lengths == width)
+        numbers = lists.take(pa.array(positions)).flatten()
+        if pa.types.is_decimal(numbers.type):
+            numbers = numbers.cast(pa.float64())
+        with np.errstate(over="ignore", invalid="ignore"):
+            # A gap within a list becomes NaN.
+            matrix = numbers.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, width)
+        parts[width] = positions, matrix
+    # Without an expected width the first row that is good by either settles it.
+    firsts = {
+        width: positions[finite[0]]
+        for width, (positions, matrix) in parts.items()
+        if len(finite := np.flatnonzero(np.isfinite(matrix).all(axis=1)))
+    }
+    chosen = (
+        expected_width if expected_width is not None else min(firsts, key=lambda width: firsts[width], default=None)
+    )
+    values: Vectors = np.zeros((len(lists), chosen or 0), dtype=np.float32)
+    for position in np.flatnonzero(lengths != chosen):
+        length = int(lengths[position])
+        reasons[position] = "missing" if length < 0 else _wrong_width(length, chosen)
+    if chosen is not None:
+        positions, matrix = parts[chosen]
+        broken = np.logical_not(np.isfinite(matrix).all(axis=1))
+        matrix = np.where(broken[:, None], np.float32(0), matrix)
+        values[positions] = matrix
+        reasons[positions[broken]] = _NOT_FINITE
+    return ParsedVectors(values, reasons, chosen)
+
+
+def _wrong_width(length: int, width: int | None) -> str:
+    if width is not None:
+        return f"wrong width: {length} numbers instead of {width}"
+    return _NOT_FINITE if length in WIDTHS else f"wrong width: {length} numbers instead of 384 or 584"
 
 
 def _first_width(column: pd.Series) -> int | None:
@@ -154,11 +207,8 @@ def _put(values: Vectors, reasons: Reasons, position: int, cell: object, width: 
     row = _row(cell)
     if isinstance(row, str):
         reasons[position] = row
-    elif width is None:
-        allowed = len(row) in WIDTHS
-        reasons[position] = _NOT_FINITE if allowed else f"wrong width: {len(row)} numbers instead of 384 or 584"
     elif len(row) != width:
-        reasons[position] = f"wrong width: {len(row)} numbers instead of {width}"
+        reasons[position] = _wrong_width(len(row), width)
     else:
         values[position] = row
 
@@ -172,14 +222,18 @@ def _row(cell: object) -> Vectors | str:
     if isinstance(cell, np.ndarray):
         if cell.ndim != 1:
             return "nested lists"
+        if len(cell) > _MAX_LITERAL_CHARACTERS:
+            return f"wrong width: more than {_MAX_LITERAL_CHARACTERS:,} numbers"
         return _narrow(cell) if cell.dtype.kind in "fiu" else _NOT_NUMBERS
     if not isinstance(cell, (list, tuple)):
-        missing = cell is None or cell is pd.NA or (isinstance(cell, float) and cell != cell)
+        missing = cell is None or cell is pd.NA or (isinstance(cell, (float, np.floating)) and cell != cell)
         return "missing" if missing else _NOT_NUMBERS
+    if len(cell) > _MAX_LITERAL_CHARACTERS:
+        return f"wrong width: more than {_MAX_LITERAL_CHARACTERS:,} numbers"
     kinds = set(map(type, cell))
     if kinds & {list, tuple, np.ndarray}:
         return "nested lists"
-    if not all(issubclass(kind, (int, float, np.integer, np.floating)) and kind is not bool for kind in kinds):
+    if not all(issubclass(kind, _NUMBERS) and kind is not bool for kind in kinds):
         return _NOT_NUMBERS
     return _narrow(cell)
 

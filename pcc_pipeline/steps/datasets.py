@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import Dataset, load
+from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.data.sample import sample
 from pcc_pipeline.data.vector_origin import ENCODER_DIGEST, origin
@@ -29,14 +30,17 @@ from pcc_pipeline.storage.objects import local_copy
 SAMPLE = "sample"
 
 
-def read(address: str) -> Iterator[pd.DataFrame]:
-    """The raw rows at a local path, a gs:// address or `sample`, in batches that know who made their vectors."""
+def read(address: str, notes: ReadNotes | None = None) -> Iterator[pd.DataFrame]:
+    """The raw rows at a local path, a gs:// address or `sample`, in batches that know who made their vectors.
+
+    `notes` takes what the rows do not show.
+    """
     if address == SAMPLE:
         yield sample()
         return
     with local_copy(address) as path:
         digest = origin(path)
-        for batch in read_batches(path):
+        for batch in read_batches(path, notes=notes):
             batch.attrs[ENCODER_DIGEST] = digest
             yield batch
 
@@ -44,12 +48,19 @@ def read(address: str) -> Iterator[pd.DataFrame]:
 def contract_of(params: Params, *, labelled: bool = True) -> Contract:
     """What `params.data` asks of a file."""
     data = params.data
-    return Contract(data.label_column if labelled else None, data.required_columns, data.group_column)
+    return Contract(
+        data.label_column if labelled else None, data.required_columns, data.group_column, data.normalise_labels
+    )
 
 
-def load_dataset(address: str, params: Params) -> Dataset:
-    """The labelled rows at `address` that keep the contract, and the rejected ones with their reasons."""
-    return load(read(address), contract_of(params), address, params.data.max_rejected_fraction)
+def load_dataset(address: str, params: Params, known_labels: Sequence[str] = ()) -> Dataset:
+    """The labelled rows at `address` that keep the contract, and the rejected ones with their reasons.
+
+    Args:
+        known_labels: a model's labels, whose spelling wins where `data.normalise_labels` makes labels one.
+    """
+    notes, limit = ReadNotes(), params.data.max_rejected_fraction
+    return load(read(address, notes), contract_of(params), address, limit, notes=notes, known_labels=known_labels)
 
 
 def encoder_of(params: Params, model: str | None = None) -> SentenceEncoder:

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.data.contract import EMBEDDINGS, CheckedBatch, Contract, ContractChecker
+from pcc_pipeline.data.contract import CheckedBatch, Contract, ContractChecker
 from pcc_pipeline.data.dataset import Fingerprint, check_rejections, join_rejected
-from pcc_pipeline.data.vector_origin import origin_of, signed
+from pcc_pipeline.data.notes import ReadNotes
+from pcc_pipeline.data.vector_origin import origin_of
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.features.cache import EmbeddingCache
 from pcc_pipeline.features.embedding import EmbeddingCounts, Progress, embed
 from pcc_pipeline.features.encoder import SentenceEncoder
 from pcc_pipeline.steps.datasets import cache_of, encoder_of, progress_bar, read
+from pcc_pipeline.steps.embedded_file import EmbeddedFileWriter, embedded_path
+from pcc_pipeline.steps.own_files import demand_own_files
 from pcc_pipeline.steps.recorded import used
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
@@ -38,6 +39,7 @@ class EmbeddedFile:
     counts: EmbeddingCounts
     total_rows: int
     rejected: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
     @property
     def summary(self) -> list[str]:
@@ -46,6 +48,7 @@ class EmbeddedFile:
             f"embedded   {self.output}",
             f"           {found.rows:,} rows, {found.unique:,} different texts, {found.hits:,} from the cache, "
             f"{found.encoded:,} encoded at {found.texts_per_second:,.0f} texts/s, {len(self.rejected):,} rows rejected",
+            *(f"warning    {note}" for note in self.notes),
         ]
 
 
@@ -78,13 +81,27 @@ def run(params: Params, *, labels_required: bool = False) -> EmbedOutcome:
     """
     addresses = [address for address in (params.data.path, params.data.test_path) if address is not None]
     with step_run("embed", params) as opened:
+        # A file that is given twice is embedded once.
+        places: dict[Path, str] = {}
+        for address in addresses:
+            places.setdefault(embedded_path(address, params.output.embedded_dir), address)
+        demand_own_files(
+            {"data.path": params.data.path, "data.test_path": params.data.test_path},
+            {
+                "output.rejected": params.output.rejected,
+                **{f"output.embedded_dir, for {address}": output for output, address in places.items()},
+            },
+        )
         encoder = encoder_of(params)
         opened.log(
             payloads.Params(used(params, "embed")),
             payloads.Tags({"pcc.encoder_digest": encoder.digest, "pcc.encoder_backend": encoder.backend}),
         )
         with cache_of(params, encoder) as cache:
-            files = [_embed_file(address, params, encoder, cache, labels_required) for address in addresses]
+            files = [
+                _embed_file(address, output, params, encoder, cache, labels_required)
+                for output, address in places.items()
+            ]
         outcome = EmbedOutcome(tuple(files))
         for side, file in zip(("data", "test_data"), outcome.files, strict=False):
             logger.info("embedded %s: %s", file.source, file.summary[1].strip())
@@ -98,17 +115,24 @@ def run(params: Params, *, labels_required: bool = False) -> EmbedOutcome:
 
 
 def _embed_file(
-    address: str, params: Params, encoder: SentenceEncoder, cache: EmbeddingCache | None, labels_required: bool
+    address: str,
+    output: Path,
+    params: Params,
+    encoder: SentenceEncoder,
+    cache: EmbeddingCache | None,
+    labels_required: bool,
 ) -> EmbeddedFile:
-    output = Path(params.output.embedded_dir) / f"{address.rstrip('/').rpartition('/')[2].partition('.')[0]}.parquet"
-    if Path(address).resolve() == output.resolve():
-        raise DataError("the output would replace its own input", where=address, fix="set output.embedded_dir")
+    notes = ReadNotes()
     counts = EmbeddingCounts()
     rejected: list[pd.DataFrame] = []
     checker: ContractChecker | None = None
     fingerprint: Fingerprint | None = None
-    with replacing(output) as partial, _Writer(partial) as writer, progress_bar(None, f"embed {address}") as bar:
-        for batch in read(address):
+    with (
+        replacing(output) as partial,
+        EmbeddedFileWriter(partial) as writer,
+        progress_bar(None, f"embed {address}") as bar,
+    ):
+        for batch in read(address, notes):
             if checker is None or fingerprint is None:
                 contract = _contract(params, batch, labels_required)
                 checker = ContractChecker(contract, source=address)
@@ -124,7 +148,7 @@ def _embed_file(
         all_rejected = join_rejected(rejected)
         check_rejections(all_rejected, checker.rows, address, params.data.max_rejected_fraction)
         writer.close()
-    return EmbeddedFile(address, output, fingerprint.hexdigest(), counts, checker.rows, all_rejected)
+    return EmbeddedFile(address, output, fingerprint.hexdigest(), counts, checker.rows, all_rejected, notes.lines)
 
 
 def _contract(params: Params, first: pd.DataFrame, labels_required: bool) -> Contract:
@@ -140,49 +164,6 @@ def _vectors(
     if checked.vectors is not None:
         return checked.vectors, EmbeddingCounts(rows=len(checked.vectors))
     return embed([str(text) for text in checked.good["text"]], encoder, cache, progress)
-
-
-class _Writer:
-    """Writes batches as row groups; the columns' types are those of the first batch. The file says whose vectors it
-    holds, where that is known.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._parquet: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def write(self, good: pd.DataFrame, vectors: np.ndarray, encoder_digest: str | None) -> None:
-        table = pa.Table.from_pandas(good, preserve_index=False)
-        flat = pa.array(np.ascontiguousarray(vectors).ravel(), type=pa.float32())
-        table = table.append_column(EMBEDDINGS, pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]))
-        if self._parquet is None:
-            # Vectors neither repeat nor shrink: a dictionary and compression would cost time for nothing.
-            columns = [name for name in table.column_names if name != EMBEDDINGS]
-            self._parquet = pq.ParquetWriter(
-                self._path,
-                signed(table.schema, encoder_digest),
-                use_dictionary=columns,
-                compression=dict.fromkeys(columns, "snappy"),
-            )
-        try:
-            self._parquet.write_table(table.cast(self._parquet.schema))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
-            raise DataError(
-                "a column changes its type in the middle of the file",
-                where=str(self._path),
-                fix="give each column one type, or drop the columns that are not in the data contract",
-            ) from error
-
-    def close(self) -> None:
-        if self._parquet is not None:
-            self._parquet.close()
-            self._parquet = None
 
 
 def _metrics(prefix: str, outcome: EmbeddedFile) -> dict[str, float]:

@@ -17,6 +17,7 @@ from pcc_pipeline.evaluation.report import Report, report
 from pcc_pipeline.steps.held_out import HeldOut, held_out
 from pcc_pipeline.steps.model_vectors import rows_for
 from pcc_pipeline.steps.monitoring import monitored
+from pcc_pipeline.steps.own_files import demand_own_files
 from pcc_pipeline.steps.recorded import used_on_model
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
@@ -77,6 +78,10 @@ def run(
         step_run("evaluate", params) as opened,
         monitored(Path(params.output.monitoring_log), opened.run_id) as monitor,
     ):
+        demand_own_files(
+            {"data.path": data or params.data.path, "data.test_path": params.data.test_path},
+            {f"output.{name}": getattr(params.output, name) for name in ("predictions", "metrics", "monitoring_log")},
+        )
         loaded = load_trained_model(model_uri or f"models:/{params.registry.model_name}@challenger")
         monitor.model_version, monitor.embedding_model = loaded.model.model_version, loaded.model.embedding_model
         training = read_training_run(loaded.run_id)

@@ -8,6 +8,7 @@ from itertools import chain
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import Dataset, load
+from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.split_record import TEST, SplitRecord
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError
@@ -57,10 +58,10 @@ def held_out(params: Params, training: TrainingRun, loaded: LoadedModel, data: s
     """
     learned = training.params
     if params.data.test_path is not None:
-        return _unlearned(_test_file(params, learned), training, loaded, params.data.test_path)
+        return _unlearned(_test_file(params, learned, loaded), training, loaded, params.data.test_path)
     if learned.data.test_path is not None:
         # Its texts and groups were left out of the training rows.
-        test = load_dataset(learned.data.test_path, learned)
+        test = load_dataset(learned.data.test_path, learned, loaded.model.classes)
         _demand_digest(test, training.tags.get("pcc.test_digest"), learned.data.test_path, loaded, "test_data")
         return whole_file(test, learned.data.test_path)
     address = data or learned.data.path
@@ -88,14 +89,24 @@ def set_aside(dataset: Dataset, record: SplitRecord, address: str) -> HeldOut:
     return HeldOut(dataset.take(positions), f"held-out rows of {address}", len(positions), 0)
 
 
-def _test_file(params: Params, learned: Params) -> Dataset:
-    """The given test file, with the groups that the training split by, where it has them."""
+def _test_file(params: Params, learned: Params, loaded: LoadedModel) -> Dataset:
+    """The given test file, with the groups that the training split by, where it has them, and its way with labels."""
     data, group, address = params.data, learned.data.group_column, str(params.data.test_path)
-    batches = read(address)
+    notes = ReadNotes()
+    batches = read(address, notes)
     first = next(batches)
     known = group is not None and group in first.columns
-    contract = Contract(data.label_column, data.required_columns, group if known else None)
-    return load(chain([first], batches), contract, address, data.max_rejected_fraction)
+    contract = Contract(
+        data.label_column, data.required_columns, group if known else None, learned.data.normalise_labels
+    )
+    return load(
+        chain([first], batches),
+        contract,
+        address,
+        data.max_rejected_fraction,
+        notes=notes,
+        known_labels=loaded.model.classes,
+    )
 
 
 def _unlearned(test: Dataset, training: TrainingRun, loaded: LoadedModel, address: str) -> HeldOut:

@@ -18,6 +18,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import TEXT, CheckedBatch, Contract, ContractChecker
 from pcc_pipeline.data.dataset import check_rejections, join_rejected
+from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import origin_of
 from pcc_pipeline.errors import ConfigError, TrackingError
 from pcc_pipeline.evaluation.naming import metric_names
@@ -28,6 +29,7 @@ from pcc_pipeline.features.encoder import Encoder
 from pcc_pipeline.steps.datasets import cache_of, encoder_of, progress_bar, read
 from pcc_pipeline.steps.model_vectors import OF_THE_DATA, demand_encoder, refuse_texts
 from pcc_pipeline.steps.monitoring import Monitor, monitored
+from pcc_pipeline.steps.own_files import demand_own_files
 from pcc_pipeline.steps.prediction_file import SUFFIXES, writing
 from pcc_pipeline.steps.recorded import used
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, replacing
@@ -57,6 +59,7 @@ class ScoreOutcome:
     rejected_rows: int
     seconds: float
     label_counts: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     @property
     def rows_per_second(self) -> float:
@@ -73,6 +76,7 @@ class ScoreOutcome:
             f"           {', '.join([*shown, *more])}",
             f"           predictions in {self.output}",
             *([rejected] if self.rejected_rows else []),
+            *(f"warning    {note}" for note in self.notes),
         ]
 
 
@@ -114,7 +118,8 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         )
         logger.info("scoring %s with %s", address, model.model_version)
         began = time.perf_counter()
-        counts = _score_file(params, model, target, monitor)
+        notes = ReadNotes()
+        counts = _score_file(params, model, target, monitor, notes)
         outcome = ScoreOutcome(
             run_id=opened.run_id,
             model_uri=loaded.model_uri,
@@ -126,6 +131,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
             rejected_rows=monitor.dropped_cases,
             seconds=time.perf_counter() - began,
             label_counts={label: counts[label] for label in model.classes},
+            notes=notes.lines,
         )
         # Counts and no predictions: a million rows a day are the downstream system's to keep, not MLflow's.
         opened.log(payloads.Metrics(_metrics(outcome)))
@@ -152,9 +158,14 @@ def _target(name: str, params: Params) -> Path:
             where=where,
             fix=f"give a path that ends in {' or '.join(SUFFIXES)}",
         )
-    for taken in (params.data.path, params.output.rejected):
-        if local_path(taken).resolve() == target.resolve():
-            raise ConfigError(f"the scores would replace {taken}", where=where, fix="name another file")
+    demand_own_files(
+        {"data.path": params.data.path},
+        {
+            "output.rejected": params.output.rejected,
+            "output.monitoring_log": params.output.monitoring_log,
+            "output.scores": target,
+        },
+    )
     return target
 
 
@@ -171,7 +182,7 @@ def _load(params: Params, uri: str | None) -> LoadedModel:
     return load_trained_model(uri or champion)
 
 
-def _score_file(params: Params, model: TrainedModel, target: Path, monitor: Monitor) -> Counter[str]:
+def _score_file(params: Params, model: TrainedModel, target: Path, monitor: Monitor, notes: ReadNotes) -> Counter[str]:
     """Writes the predictions and the rejected rows; returns label -> rows. `monitor` counts rows on the way."""
     address, started = params.data.path, datetime.now(UTC)
     # Groups serve the split of training rows alone, so a file to score need not have them.
@@ -184,7 +195,7 @@ def _score_file(params: Params, model: TrainedModel, target: Path, monitor: Moni
         bar = stack.enter_context(progress_bar(None, f"score {address}"))
         scorer = stack.enter_context(_Scorer(params, model))
         with writing(partial, target) as write:
-            for batch in read(address):
+            for batch in read(address, notes):
                 checked = checker.check(batch)
                 if len(checked.rejected):
                     rejected.append(checked.rejected)

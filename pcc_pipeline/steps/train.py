@@ -12,7 +12,9 @@ from typing import Any
 import yaml
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.data.labels import spellings
 from pcc_pipeline.data.near_duplicates import near_duplicates
 from pcc_pipeline.data.quality import DuplicateReport, duplicates
 from pcc_pipeline.errors import ConfigError, DataError, FeatureError
@@ -87,7 +89,9 @@ def run(params: Params, embedded: Sequence[str] = ()) -> TrainOutcome:
             payloads.Tags({"pcc.encoder_digest": encoder.digest, **code_version().tags()}),
         )
         dataset = load_dataset(params.data.path, params)
-        test_file = load_dataset(params.data.test_path, params) if params.data.test_path else None
+        test_file = (
+            load_dataset(params.data.test_path, params, sorted(set(dataset.labels))) if params.data.test_path else None
+        )
         _demand_unchanged(params, dataset, test_file, embedded)
         tags = {"pcc.data_digest": dataset.digest}
         if dataset.vectors_digest is not None:
@@ -149,6 +153,7 @@ def _train(
     final = _refit(rows, sides, hyperparameters, recipe) if params.model.refit else fitted
     near = near_duplicates(train.texts, [*validation.texts, *test_texts])
     doubts = (
+        *dataset.notes,
         *(found.warnings if found else ()),
         *dict.fromkeys((*fitted.warnings, *final.warnings)),
         *cautions(
@@ -258,6 +263,10 @@ def _positive_label(params: Params, classes: list[str]) -> str | None:
     wanted = params.data.positive_label
     if len(classes) != 2:
         return None
+    if wanted is not None:
+        # Named as it stands in the file, such as True.
+        spelling = spellings([label_text(wanted)], classes) if params.data.normalise_labels else {}
+        wanted = spelling.get(label_text(wanted), label_text(wanted))
     if wanted is not None and wanted not in classes:
         raise ConfigError(
             f"data.positive_label {wanted!r} is not one of the labels",

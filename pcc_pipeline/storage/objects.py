@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -232,7 +233,16 @@ def local_copy(address: str) -> Iterator[Path]:
         StorageError: the bucket cannot be read or has no such object.
     """
     if not address.startswith(BUCKET_SCHEME):
-        yield local_path(address)
+        path = local_path(address)
+        # Two letters before the colon at least: C: is a drive.
+        if re.match(r"[A-Za-z][\w+.-]+:/", address) and not path.exists():
+            raise StorageError(
+                f"addresses that begin with {address.partition(':')[0]}: are not read",
+                # A signed address is a secret, and so is a password in it.
+                where=re.sub(r"//[^/@]*@", "//", address.partition("?")[0]),
+                fix="download the file and give its path, or write gs://bucket/path/file.csv",
+            )
+        yield path
         return
     parent, _, name = address.rpartition("/")
     if not name or not parent.startswith(BUCKET_SCHEME):

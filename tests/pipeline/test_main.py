@@ -224,8 +224,14 @@ def test_no_word_of_a_customer_is_in_mlflow_or_the_log(first, tree) -> None:
     assert word not in first.said.lower().encode()
 
 
+def _embedded(store, stem: str) -> Path:
+    """The one file that was made of `<stem>.…`."""
+    (path,) = (store.folder / "outputs/embedded").glob(f"{stem}-????????.parquet")
+    return path
+
+
 def test_the_embedded_file_keeps_rows_and_digest(store, tree) -> None:
-    table = pq.read_table(store.folder / "outputs/embedded/cases.parquet")
+    table = pq.read_table(_embedded(store, "cases"))
     assert table.schema.field("embeddings").type == pa.list_(pa.float32(), 384)
     assert table.num_rows == 399
     assert tree["embed"].data.tags["pcc.data_digest"] == tree["train"].data.tags["pcc.data_digest"]
@@ -237,7 +243,7 @@ def test_the_embedded_file_keeps_rows_and_digest(store, tree) -> None:
 def test_training_on_the_embedded_file_gives_the_same_scores(command, store, tree) -> None:
     demanded = "case_id,confidence,timestamp,text_length,word_count,has_personal_info,formality_score,urgency_score"
     schema = f"data.schema=[{demanded},embeddings]"
-    done = command("train", "--data", "outputs/embedded/cases.parquet", *RANDOM, "--set", schema)
+    done = command("train", "--data", str(_embedded(store, "cases")), *RANDOM, "--set", schema)
     assert done.code == 0, done.err
     run = store.step("train")
     assert run.data.tags["pcc.data_digest"] == tree["train"].data.tags["pcc.data_digest"]
@@ -327,7 +333,7 @@ def test_a_test_file_replaces_the_test_rows(command, store) -> None:
     trained, evaluated = store.step("train"), store.step("evaluate")
     assert trained.data.metrics["data/overlap_removed_rows"] >= 60
     assert evaluated.data.metrics["test/rows"] == 60
-    assert (store.folder / "outputs/embedded/held.parquet").is_file()
+    assert _embedded(store, "held").is_file()
     assert command("evaluate").code == 0
     assert store.step("evaluate").data.metrics == evaluated.data.metrics
 
@@ -336,7 +342,7 @@ def test_embed_takes_a_file_without_labels(command, store) -> None:
     sample(60).drop(columns="intent").to_csv(store.folder / "unlabelled.csv", index=False)
     done = command("embed", "--data", "unlabelled.csv")
     assert done.code == 0, done.err
-    assert pq.read_table(store.folder / "outputs/embedded/unlabelled.parquet").num_rows == 60
+    assert pq.read_table(_embedded(store, "unlabelled")).num_rows == 60
     assert store.step("embed").info.run_name == "embed"
 
 

@@ -105,7 +105,7 @@ def test_the_first_fault_in_the_contracts_order_is_reported(cases: pd.DataFrame)
         (np.array([0.0, 1.0, 1.0, 0.0]), ["0", "1", "1", "0"]),
         (pd.Categorical(["x", "y", "x", "y"]), ["x", "y", "x", "y"]),
         ([" x ", "y", "X", "é"], [" x ", "y", "X", "é"]),
-        ([True, False, True, False], ["True", "False", "True", "False"]),
+        ([True, False, True, False], ["1", "0", "1", "0"]),
     ],
 )
 def test_labels_are_kept_to_the_letter_as_strings(cases: pd.DataFrame, cells: Any, expected: list[str]) -> None:

@@ -107,7 +107,7 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "NUL byte": ("a.csv", GOOD + b"a\0b,other\n", r"NUL byte at byte 37, line 3"),
     "line too long": ("a.csv", GOOD + b"a,b,c\n", "line 3 has 3 fields and its header 2"),
     "line too short": ("a.csv", GOOD + b"a\n", "line 3 has 1 fields and its header 2"),
-    "semicolons": ("a.csv", b"text;intent\na, b;other\n", "line 2 has 2 fields and its header 1"),
+    "semicolons, line too long": ("a.csv", b"text;intent\na;b;other\n", "line 2 has 3 fields and its header 2"),
     "open quote": ("a.csv", GOOD + b'"never closed,other\n', "row that starts at line 3: unexpected end of data"),
     "text after a quote": ("a.csv", GOOD + b'"a"b,other\n', "row that starts at line 3: ',' expected"),
     "twice the same column": ("a.csv", b"text,text\na,b\n", r"Column names are repeated: text\."),

@@ -1,0 +1,37 @@
+"""What a step writes replaces nothing that it reads, and nothing else that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.storage.objects import BUCKET_SCHEME
+
+
+def demand_own_files(inputs: Mapping[str, str | None], outputs: Mapping[str, str | Path]) -> None:
+    """Compares files by their real paths, links followed.
+
+    Args:
+        inputs: the option that names a file -> its address; None, an object of a bucket, or `sample` is no file here.
+        outputs: the option -> the file.
+
+    Raises:
+        ConfigError: two options lead to one file.
+    """
+    taken: dict[Path, str] = {}
+    for option, address in inputs.items():
+        if address is not None and not address.startswith(BUCKET_SCHEME):
+            taken.setdefault(_real(address), option)
+    for option, output in outputs.items():
+        if (other := taken.setdefault(_real(output), option)) != option:
+            raise ConfigError(
+                f"{option} would replace the file of {other}",
+                where=str(output),
+                fix=f"set {option} to a file of its own",
+            )
+
+
+def _real(name: str | Path) -> Path:
+    return local_path(name).resolve()
