@@ -23,6 +23,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.tracking import fluent
 
+from pcc_pipeline import interruption
 from pcc_pipeline.data.sample import sample
 
 REPOSITORY = Path(__file__).parents[2]
@@ -93,7 +94,7 @@ def _inside(folder: Path) -> Iterator[Store]:
     before = {name: os.environ.pop(name) for name in names if name != "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"}
     uri, experiment, place = mlflow.get_tracking_uri(), fluent._active_experiment_id, Path.cwd()
     logger = logging.getLogger("pcc_pipeline")
-    handler, level = signal.getsignal(signal.SIGTERM), logger.level
+    handlers, level = {number: signal.getsignal(number) for number in interruption.SIGNALS}, logger.level
     fluent._active_experiment_id = None
     os.chdir(folder)
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
@@ -107,7 +108,9 @@ def _inside(folder: Path) -> Iterator[Store]:
         os.chdir(place)
         fluent._active_experiment_id = experiment
         mlflow.set_tracking_uri(uri)
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        interruption._state = interruption._State()
         logger.setLevel(level)
 
 

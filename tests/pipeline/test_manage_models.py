@@ -21,6 +21,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
+from pcc_pipeline import interruption
+
 pytestmark = pytest.mark.pipeline
 MARK = "Zanzibarkowski"
 START = 1_767_268_800_000  # 2026-01-01 12:00 UTC
@@ -64,7 +66,8 @@ def fill(client: MlflowClient, artifacts: str, count: int = 4) -> None:
 def call(entrypoints: None, mlflow_store: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Call]:
     """`call("list", "--json")` in this process over this test's store: exit code, output, messages."""
     names = [name for name in os.environ if name.startswith(("MLFLOW_", "PCC_"))]
-    before, handler = {name: os.environ[name] for name in names}, signal.getsignal(signal.SIGTERM)
+    before = {name: os.environ[name] for name in names}
+    handlers = {number: signal.getsignal(number) for number in interruption.SIGNALS}
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -76,7 +79,9 @@ def call(entrypoints: None, mlflow_store: Path, capfd: pytest.CaptureFixture[str
     for name in [name for name in os.environ if name.startswith(("MLFLOW_", "PCC_"))]:
         del os.environ[name]
     os.environ.update(before)
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    interruption._state = interruption._State()
 
 
 @pytest.fixture
