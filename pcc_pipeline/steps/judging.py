@@ -10,7 +10,7 @@ import numpy as np
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.splits import RowKeys
-from pcc_pipeline.errors import DataError, FeatureError, ModelError, StorageError, TrackingError
+from pcc_pipeline.errors import DataError, FeatureError, ModelError, PccError, StorageError, TrackingError
 from pcc_pipeline.evaluation.gates import GateEvidence, judge
 from pcc_pipeline.evaluation.report import Report, report
 from pcc_pipeline.evaluation.verdicts import GateVerdict
@@ -142,8 +142,7 @@ def _held_out(
             return None, None, f"there are no test rows that it has surely not learned: {held.unchecked}"
         return held, rows_for(loaded, held.dataset, params, training.params, "test vectors"), ""
     except (DataError, FeatureError, StorageError, TrackingError) as error:
-        where = f" ({error.where})" if error.where else ""
-        return None, None, f"there are no test rows: {error.what}{where}; {error.fix}"
+        return None, None, f"there are no test rows: {_line(error)}"
 
 
 def _compared(params: Params, champion: LoadedModel, test: Dataset, made_by: str) -> _Compared:
@@ -174,8 +173,12 @@ def _compared(params: Params, champion: LoadedModel, test: Dataset, made_by: str
         its = rows_for_champion(champion, test, params, training.params, made_by, "test vectors of the champion")
         return _Compared(_labels(champion, champion.model.probabilities(its.vectors, its.texts)), rows, note=note)
     except (DataError, FeatureError, ModelError, StorageError, TrackingError) as error:
-        where = f" ({error.where})" if error.where else ""
-        return _Compared(fault=f"the champion {version} cannot be measured on these rows: {error.what}{where}")
+        return _Compared(fault=f"the champion {version} cannot be measured on these rows: {_line(error)}")
+
+
+def _line(error: PccError) -> str:
+    where = f" ({error.where})" if error.where else ""
+    return f"{error.what}{where}" + (f"; {error.fix}" if error.fix else "")
 
 
 def _serving(params: Params, standing: Resolved | None, champion: LoadedModel | None) -> str:
