@@ -18,8 +18,9 @@ from pcc_pipeline.errors import DataError
 from pcc_pipeline.features.cache import EmbeddingCache
 from pcc_pipeline.features.embedding import EmbeddingCounts, Progress, embed
 from pcc_pipeline.features.encoder import SentenceEncoder
-from pcc_pipeline.steps.datasets import cache_of, encoder_of, progress_bar, read
+from pcc_pipeline.steps.datasets import cache_of, contract_of, encoder_of, progress_bar, read
 from pcc_pipeline.steps.embedded_file import EmbeddedFileWriter, embedded_path
+from pcc_pipeline.steps.inputs import demand_input
 from pcc_pipeline.steps.own_files import demand_own_files
 from pcc_pipeline.steps.recorded import used
 from pcc_pipeline.storage.objects import replacing
@@ -92,6 +93,8 @@ def run(params: Params, *, labels_required: bool = False) -> EmbedOutcome:
                 **{f"output.embedded_dir, for {address}": output for output, address in places.items()},
             },
         )
+        for address in addresses:
+            demand_input(address, _contract(params, labels_required))
         encoder = encoder_of(params)
         opened.log(
             payloads.Params(used(params, "embed")),
@@ -134,7 +137,7 @@ def _embed_file(
     ):
         for batch in read(address, notes):
             if checker is None or fingerprint is None:
-                contract = _contract(params, batch, labels_required)
+                contract = _contract(params, labels_required or params.data.label_column in batch.columns)
                 checker = ContractChecker(contract, source=address)
                 fingerprint = Fingerprint(contract.label_column, contract.group_column)
             checked = checker.check(batch)
@@ -151,11 +154,9 @@ def _embed_file(
     return EmbeddedFile(address, output, fingerprint.hexdigest(), counts, checker.rows, all_rejected, notes.lines)
 
 
-def _contract(params: Params, first: pd.DataFrame, labels_required: bool) -> Contract:
+def _contract(params: Params, labelled: bool) -> Contract:
     # A file may be embedded to be scored, so labels are checked where they are there.
-    label = params.data.label_column
-    known = labels_required or label in first.columns
-    return Contract(label if known else None, params.data.required_columns, params.data.group_column)
+    return contract_of(params, labelled=labelled)
 
 
 def _vectors(

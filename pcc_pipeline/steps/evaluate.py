@@ -15,6 +15,7 @@ from pcc_pipeline.evaluation.metrics import label_indices
 from pcc_pipeline.evaluation.predictions import prediction_frame
 from pcc_pipeline.evaluation.report import Report, report
 from pcc_pipeline.steps.held_out import HeldOut, held_out
+from pcc_pipeline.steps.inputs import demand_input
 from pcc_pipeline.steps.model_vectors import rows_for
 from pcc_pipeline.steps.monitoring import monitored
 from pcc_pipeline.steps.own_files import demand_own_files
@@ -82,6 +83,8 @@ def run(
             {"data.path": data or params.data.path, "data.test_path": params.data.test_path},
             {f"output.{name}": getattr(params.output, name) for name in ("predictions", "metrics", "monitoring_log")},
         )
+        if at_hand is None:
+            demand_input(params.data.test_path or data)
         loaded = load_trained_model(model_uri or f"models:/{params.registry.model_name}@challenger")
         monitor.model_version, monitor.embedding_model = loaded.model.model_version, loaded.model.embedding_model
         training = read_training_run(loaded.run_id)

@@ -16,6 +16,7 @@ from pcc_pipeline.errors import ConfigError, PccError
 from pcc_pipeline.evaluation.verdicts import GateVerdict, headline, passed, table, to_html, to_markdown
 from pcc_pipeline.interruption import allowed, protected
 from pcc_pipeline.steps.held_out import HeldOut
+from pcc_pipeline.steps.inputs import demand_input
 from pcc_pipeline.steps.judging import Judgement, judge_version
 from pcc_pipeline.steps.publishing import check_targets, publish_champion, targets, told
 from pcc_pipeline.steps.recorded import used, used_on_model
@@ -87,6 +88,8 @@ def run(
         )
     name = params.registry.model_name
     with step_run("promote", params) as opened:
+        if at_hand is None:
+            demand_input(params.data.test_path or data)
         version = _version_of(model_uri or f"models:/{name}@{promotion.CHALLENGER}", name)
         found = judge_version(params, f"models:/{name}/{version}", data, at_hand)
         opened.log(payloads.Params(used_on_model(params, "promote", found.learned, data)))

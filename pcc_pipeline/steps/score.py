@@ -27,6 +27,7 @@ from pcc_pipeline.features.cache import EmbeddingCache
 from pcc_pipeline.features.embedding import Progress, embed
 from pcc_pipeline.features.encoder import Encoder
 from pcc_pipeline.steps.datasets import cache_of, encoder_of, progress_bar, read
+from pcc_pipeline.steps.inputs import demand_input
 from pcc_pipeline.steps.model_vectors import OF_THE_DATA, demand_encoder, refuse_texts
 from pcc_pipeline.steps.monitoring import Monitor, monitored
 from pcc_pipeline.steps.own_files import demand_own_files
@@ -103,6 +104,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
             payloads.Tags({"pcc.scored_source": address}),
         )
         target = _target(name, params)
+        demand_input(address, Contract(None, params.data.required_columns))
         loaded = _load(params, model_uri)
         model = loaded.model
         monitor.model_version, monitor.embedding_model = model.model_version, model.embedding_model

@@ -26,8 +26,9 @@ from pcc_pipeline.features.vectors import FULL_WIDTH
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.steps.datasets import encoded, encoder_of, load_dataset, newest_timestamp, rows_of
+from pcc_pipeline.steps.datasets import contract_of, encoded, encoder_of, load_dataset, newest_timestamp, rows_of
 from pcc_pipeline.steps.held_out import HeldOut, set_aside, whole_file
+from pcc_pipeline.steps.inputs import demand_input
 from pcc_pipeline.steps.recorded import used
 from pcc_pipeline.steps.searching import recipe_of, search
 from pcc_pipeline.steps.sides import Sides, assign
@@ -81,6 +82,8 @@ def run(params: Params, embedded: Sequence[str] = ()) -> TrainOutcome:
         ConfigError, FeatureError, ModelError, SearchError, TrackingError.
     """
     with step_run("train", params) as opened:
+        for address in (params.data.path, params.data.test_path):
+            demand_input(address, contract_of(params))
         encoder = encoder_of(params)
         version = registry.claim_pcc_version(params.registry.model_name, datetime.now(UTC), opened.run_id)
         opened.log(
