@@ -29,6 +29,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@touch $@
 
 run: $(VENV)/installed  ## train on the sample (or ARGS="-P data=cases.csv"): embed, train, evaluate, register
+	@test -n "$$MLFLOW_TRACKING_URI" -o -e mlflow.db || $(ACTIVE) python entrypoints/manage_models.py init
 	@$(ACTIVE) mlflow run . --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)
 	@echo "browse:    make ui"
 

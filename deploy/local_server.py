@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -112,7 +112,8 @@ class LocalServer:
         said = subprocess.run([programs()["postgres"], "--version"], capture_output=True, text=True, check=True).stdout
         if number(said.split()[2].partition(".")[0]) < OLDEST:
             raise ServerError(f"PostgreSQL {OLDEST} or newer is needed; here is {said.strip()}")
-        self.state.mkdir(parents=True, exist_ok=True)
+        # For our login alone; but where PostgreSQL runs as another user, that one must pass through to its own folder.
+        self.state.mkdir(mode=0o711 if postgres_user() else 0o700, parents=True, exist_ok=True)
         with self._alone():
             running = self.running()
             if running == set(PARTS):
@@ -165,7 +166,7 @@ class LocalServer:
         command, environment, user = getattr(self, f"_{part}")()
         record = self._record()
         environment = {**environment, MARK: f"{record['mark']}-{part}"}
-        with self.log(part).open("ab") as log:
+        with _private(self.log(part), "ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.state, env=environment,
                 start_new_session=True, **user,
@@ -255,7 +256,7 @@ class LocalServer:
         return subprocess.run(command, env=plain(self.environment), capture_output=True).returncode == 0
 
     def _emulator(self) -> tuple[list[str], dict[str, str], dict[str, Any]]:
-        self.bucket_folder.mkdir(exist_ok=True)
+        self.bucket_folder.mkdir(mode=0o700, exist_ok=True)
         program = str(Path(sys.executable).with_name("gcp-storage-emulator"))
         if not Path(program).exists():
             raise ServerError("gcp-storage-emulator is not installed beside this Python; pip install -e '.[dev]'")
@@ -369,7 +370,7 @@ class LocalServer:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        with (self.state / "lock").open("w") as lock:
+        with _private(self.state / "lock", "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -384,8 +385,14 @@ class LocalServer:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         path = self.state / "state.json"
-        path.with_suffix(".new").write_text(json.dumps(record, indent=2))
+        with _private(path.with_suffix(".new"), "w") as new:
+            new.write(json.dumps(record, indent=2))
         path.with_suffix(".new").replace(path)
+
+
+def _private(path: Path, mode: str) -> IO[Any]:
+    """A file to write to that, if it is made, is for our login alone."""
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))  # Path takes no opener
 
 
 def main(arguments: list[str] | None = None) -> int:

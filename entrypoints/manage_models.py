@@ -68,6 +68,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 COMMANDS = (
+    Command("init", "make the local store, if there is none", lambda steps, asked, given: steps.init(asked)),
     Command(
         "list",
         "recent runs, failed ones too, with their reason",

@@ -21,6 +21,7 @@ ENTRYPOINTS = REPOSITORY / "entrypoints"
 FLOORS = (
     "errors",
     "interruption",
+    "processes",
     "files",
     "config",
     "data",

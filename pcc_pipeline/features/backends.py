@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -42,7 +42,7 @@ def choose(wanted: BackendChoice, folder: Path, digest: str, batch_size: int, ca
     """Load the backend for the encoder in `folder`.
 
     A backend other than the reference must reach a cosine of `probe.LOWEST_COSINE` to it on every text of the probe;
-    one that does not is replaced by the reference, with a warning.
+    one that does not is replaced by the reference, with a warning. Where one fails, whatever of, the next is tried.
 
     Args:
         wanted: auto takes float16 on a GPU, else OpenVINO where it is installed and knows the encoder's kind, else
@@ -50,45 +50,90 @@ def choose(wanted: BackendChoice, folder: Path, digest: str, batch_size: int, ca
         cache_dir: where the probe's vectors of an encoder other than the bundled one are kept; None computes them anew.
 
     Raises:
-        FeatureError: `wanted` is openvino, and it is not installed or does not know the encoder's kind.
+        FeatureError: `wanted` is openvino, and it is not installed, does not know the encoder's kind, or fails; or no
+            backend runs here.
     """
-    from pcc_pipeline.features.torch_backend import HalfBackend, TorchBackend
-
-    candidate: Backend
     if wanted == "torch":
-        return TorchBackend(folder, batch_size)
-    if wanted == "auto" and _gpu_is_there():
-        candidate = HalfBackend(folder, batch_size, "cuda")
-    elif (obstacle := _openvino_obstacle(folder)) is None:
-        from pcc_pipeline.features.openvino_backend import OpenVinoBackend
-
-        candidate = OpenVinoBackend(folder, batch_size)
-    elif wanted == "openvino":
-        raise FeatureError(
-            f"OpenVINO cannot run this encoder: {obstacle}",
-            where="preprocessing.backend: openvino",
-            fix="set preprocessing.backend to auto or torch, or mend what is said above",
+        return _reference(folder, batch_size)
+    for name, load in _candidates(wanted, folder, batch_size):
+        try:
+            candidate = load()
+            vectors = candidate.encode(probe.TEXTS)
+        except Exception as error:  # a library, a driver, a locale or a limit: each raises its own
+            if wanted == "openvino":
+                raise _refused(reason_of(error)) from error
+            logger.warning("%s fails here (%s); the next backend is tried", name, reason_of(error))
+            continue
+        expected = probe.reference(digest, cache_dir, lambda texts: _reference(folder, batch_size).encode(texts))
+        cosine = probe.lowest_cosine(vectors, expected)
+        if cosine >= probe.LOWEST_COSINE:
+            logger.info("encoder runs by %s; cosine to float32 on the probe at least %.5f", candidate.name, cosine)
+            return candidate
+        logger.warning(
+            "%s is not exact enough on this machine (cosine to float32 on the probe %.5f, at least %s is needed); "
+            "encoder runs by %s",
+            candidate.name,
+            cosine,
+            probe.LOWEST_COSINE,
+            REFERENCE,
         )
+        return _reference(folder, batch_size)
+    logger.info("encoder runs by %s", REFERENCE)
+    return _reference(folder, batch_size)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why, in one line: for errors of libraries that are not about a customer's text."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines)}"[:300] if lines else type(error).__name__
+
+
+def _candidates(wanted: BackendChoice, folder: Path, batch_size: int) -> Iterator[tuple[str, Callable[[], Backend]]]:
+    """Each backend that could be there, the fastest first, but for the reference."""
+    if wanted == "auto" and _gpu_is_there():
+        yield "torch on the GPU", lambda: _half(folder, batch_size, "cuda")
+    if (obstacle := _openvino_obstacle(folder)) is None:
+        yield "OpenVINO", lambda: _openvino(folder, batch_size)
+    elif wanted == "openvino":
+        raise _refused(obstacle)
     else:
         logger.info("OpenVINO would run the encoder faster, but %s", obstacle)
-        if not _processor_has_bfloat16():
-            logger.info("encoder runs by %s", REFERENCE)
-            return TorchBackend(folder, batch_size)
-        candidate = HalfBackend(folder, batch_size, "cpu")
-    expected = probe.reference(digest, cache_dir, lambda texts: TorchBackend(folder, batch_size).encode(texts))
-    cosine = probe.lowest_cosine(candidate.encode(probe.TEXTS), expected)
-    if cosine >= probe.LOWEST_COSINE:
-        logger.info("encoder runs by %s; cosine to float32 on the probe at least %.5f", candidate.name, cosine)
-        return candidate
-    logger.warning(
-        "%s is not exact enough on this machine (cosine to float32 on the probe %.5f, at least %s is needed); "
-        "encoder runs by %s",
-        candidate.name,
-        cosine,
-        probe.LOWEST_COSINE,
-        REFERENCE,
+    if _processor_has_bfloat16():
+        yield "torch in bfloat16", lambda: _half(folder, batch_size, "cpu")
+
+
+def _half(folder: Path, batch_size: int, device: str) -> Backend:
+    from pcc_pipeline.features.torch_backend import HalfBackend
+
+    return HalfBackend(folder, batch_size, device)
+
+
+def _openvino(folder: Path, batch_size: int) -> Backend:
+    from pcc_pipeline.features.openvino_backend import OpenVinoBackend
+
+    return OpenVinoBackend(folder, batch_size)
+
+
+def _reference(folder: Path, batch_size: int) -> Backend:
+    try:
+        from pcc_pipeline.features.torch_backend import TorchBackend
+
+        return TorchBackend(folder, batch_size)
+    except (ImportError, MemoryError, OSError, RuntimeError) as error:
+        raise FeatureError(
+            f"the encoder cannot be loaded by {REFERENCE}: {reason_of(error)}",
+            where=str(folder),
+            fix="give the process more memory (ulimit -v, the container's limit), or see that torch and "
+            "sentence-transformers are installed whole and the encoder's files are sound",
+        ) from error
+
+
+def _refused(reason: str) -> FeatureError:
+    return FeatureError(
+        f"OpenVINO cannot run this encoder: {reason}",
+        where="preprocessing.backend: openvino",
+        fix="set preprocessing.backend to auto or torch, or mend what is said above",
     )
-    return TorchBackend(folder, batch_size)
 
 
 def _openvino_obstacle(folder: Path) -> str | None:
@@ -109,6 +154,9 @@ def _processor_has_bfloat16() -> bool:
 def _gpu_is_there() -> bool:
     if not any(Path(file).exists() for file in _GPU_FILES):
         return False
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        logger.warning("torch cannot be asked for the GPU: %s", reason_of(error))
+        return False
     return torch.cuda.is_available()

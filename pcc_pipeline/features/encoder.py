@@ -124,7 +124,17 @@ class SentenceEncoder:
             return np.zeros((0, SENTENCE_WIDTH), dtype=np.float32)
         # A fast tokenizer fails if two threads use it at once, and each backend uses all cores by itself.
         with self._lock:
-            vectors = self._load().encode(texts)
+            backend = self._load()
+            try:
+                vectors = backend.encode(texts)
+            except (MemoryError, RuntimeError) as error:
+                # Another backend would make other vectors under this one's name. A library's words may be a customer's.
+                raise FeatureError(
+                    f"{backend.name} failed on {len(texts)} texts ({type(error).__name__})",
+                    where=f"preprocessing.backend: {self._wanted}",
+                    fix="give the process more memory or set preprocessing.batch_size lower; or set "
+                    "preprocessing.backend to torch",
+                ) from error
         if vectors.shape != (len(texts), SENTENCE_WIDTH):
             raise FeatureError(
                 f"expected vectors of shape ({len(texts)}, {SENTENCE_WIDTH}), the encoder gave {vectors.shape}",

@@ -6,8 +6,10 @@ of one token count go through together. So nothing is padded, and a text's vecto
 
 from __future__ import annotations
 
+import locale
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +45,12 @@ class OpenVinoBackend:
         self._tokenizer = Tokenizer.from_file(str(parts.tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(parts.max_tokens)
-        self._model = openvino.Core().compile_model(_graph(parts), "CPU", _OPTIONS)
-        self._queue = openvino.AsyncInferQueue(self._model)
+        with _plain_letters():
+            self._model = openvino.Core().compile_model(_graph(parts), "CPU", _OPTIONS)
+            self._queue = openvino.AsyncInferQueue(self._model)
+            # The plugin's own choice: bfloat16 where the processor has it, half precision on ARM, else float32.
+            precision = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()
         self._budget = batch_size * _TOKENS_PER_TEXT
-        # The plugin's own choice: bfloat16 where the processor has it, half precision on ARM, else float32.
-        precision = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()
         self.name = f"openvino-{_PRECISIONS.get(precision, precision)}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -64,6 +67,20 @@ class OpenVinoBackend:
             self._queue.start_async({0: ids}, positions)
         self._queue.wait_all()
         return vectors
+
+
+@contextmanager
+def _plain_letters() -> Iterator[None]:
+    """The C library's upper and lower case as in English meanwhile, in the whole process.
+
+    OpenVINO 2026.4 compares names by it (`EnumNames::as_enum`), and in Turkish "INSIDE" has another "i" than "inside".
+    """
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    try:
+        yield
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
 
 
 def _graph(parts: BertFolder) -> Any:

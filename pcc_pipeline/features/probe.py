@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from pcc_pipeline.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +74,9 @@ def _read(file: Path) -> np.ndarray | None:
 
 
 def _write(file: Path, vectors: np.ndarray) -> None:
-    partial = file.with_name(f".partial-{os.getpid()}-{file.name}")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as opened:
+        with replacing(file) as partial, partial.open("wb") as opened:
             np.save(opened, vectors)
-        partial.replace(file)
     except OSError as error:
         # They are only computed again next time; a folder that cannot be written is told by the cache itself.
         logger.warning("the probe's vectors cannot be kept in %s: %s", file.parent, error)

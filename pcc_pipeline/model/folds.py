@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.vectors import full_vectors
 from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.probabilities import class_probabilities
@@ -24,13 +25,24 @@ _PARTS = ("train_vectors", "train_labels", "held_vectors", "held_labels")
 
 
 def prepare_fold(rows: Rows, train: np.ndarray, held: np.ndarray, recipe: Recipe, folder: Path) -> None:
-    """Prepare one fold into `folder`; `rows.labels` are class indices."""
+    """Prepare one fold into `folder`; `rows.labels` are class indices.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
     prepared = prepare(rows.take(train), recipe)
     other = rows.take(held)
     vectors = full_vectors(other.vectors, prepared.lexical, other.texts)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, values in zip(_PARTS, (prepared.vectors, prepared.labels, vectors, other.labels), strict=True):
-        np.save(folder / f"{name}.npy", values)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, values in zip(_PARTS, (prepared.vectors, prepared.labels, vectors, other.labels), strict=True):
+            np.save(folder / f"{name}.npy", values)
+    except OSError as error:  # numpy's says how much it could not write, and neither where nor why
+        raise ModelError(
+            f"the folds of the search cannot be written: {error.strerror or error}",
+            where=str(folder.parent.parent),
+            fix="make room there, or point TMPDIR to a folder on another disk",
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from pcc_pipeline.errors import SearchError
-from pcc_pipeline.search.optuna_storage import StudyPlace, open_storage, storage_errors
+from pcc_pipeline.search.optuna_storage import StudyPlace, damaged, open_storage, storage_errors
 from pcc_pipeline.search.pruning import FOLDS_FIRST, TRIALS_FIRST
 from pcc_pipeline.search.spaces import Categorical, Dimension, Interval, Space
 from pcc_pipeline.search.trials import WORKER_DIED, Candidate, Trial, TrialState
@@ -103,8 +103,11 @@ class OptunaSearcher:
                 self._identify(dict(identity))
                 self._requeue_interrupted()
                 self._finished = self._load_finished()
-        except BaseException:  # whatever ends it, an interruption too, the study must not stay owned
+        except BaseException as error:  # whatever ends it, an interruption too, the study must not stay owned
             self._owned.release()
+            # What was stored is taken as it is, by Optuna too; where it is damaged, any of these comes of it.
+            if isinstance(error, AssertionError | AttributeError | LookupError | TypeError | ValueError | RuntimeError):
+                raise damaged(place) from error
             raise
         self.n_trials = max(n_iter, len(self._finished))
         self._asked = 0

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import SearchError
+from pcc_pipeline.files import private_folder
 
 if TYPE_CHECKING:
     from typing import IO
@@ -111,12 +112,26 @@ def storage_errors(place: StudyPlace) -> Iterator[None]:
 def _journal(place: StudyPlace, held: contextlib.ExitStack) -> BaseStorage:
     assert place.journal is not None
     path = place.journal
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     held.enter_context(_owned_file(path.with_name(path.name + ".owner"), place))
     # What a killed owner leaves: Optuna's lock, which would hold us up for 30 s, and half a line, which it cannot read.
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
     _drop_half_line(path)
-    return JournalStorage(JournalFileBackend(str(path)))
+    try:
+        return JournalStorage(JournalFileBackend(str(path)))
+    except (StorageInternalError, OSError):
+        raise
+    except Exception as error:  # Optuna plays the lines back unchecked, and ends in whatever a wrong one leads to
+        raise damaged(place) from error
+
+
+def damaged(place: StudyPlace) -> SearchError:
+    """What to say of a study that cannot be read back."""
+    return SearchError(
+        "The study is damaged: what is stored cannot be read back.",
+        where=str(place),
+        fix="Restore it from a backup; or move it away, or give another search.study_name, to start anew.",
+    )
 
 
 def _drop_half_line(path: Path) -> None:

@@ -14,10 +14,11 @@ from pcc_pipeline.errors import ConfigError, DataError, PccError
 from pcc_pipeline.steps.comparing import Score, compared, score
 from pcc_pipeline.steps.tables import csv_text, shown, table
 from pcc_pipeline.storage.objects import local_copy, replacing
-from pcc_pipeline.tracking import history
+from pcc_pipeline.tracking import history, local_store
 from pcc_pipeline.tracking.history import RecordedRun, RegisteredVersion, VersionRecord
 from pcc_pipeline.tracking.legacy import import_runs
 from pcc_pipeline.tracking.payloads import json_text
+from pcc_pipeline.tracking.registry import shown_address
 
 SUMMARY_METRICS = ("test/f1_macro", "test/accuracy")
 _HEADLINES = ("test/f1_macro", "val/f1_macro", "legacy/f1_macro", "legacy/f1_weighted", "legacy/f1", "legacy/accuracy")
@@ -54,6 +55,17 @@ def params_of(params_file: str | None, environment: Mapping[str, str], *, demand
     path = local_path(params_file or "params.yaml")
     absent = params_file is None and not demanded and not path.is_file()
     return load_params(None if absent else path, environment=environment)
+
+
+def init(asked: Question) -> str:
+    """Make MLflow's local store, for its owner alone, where there is none; several may at once.
+
+    Raises:
+        TrackingError: it cannot be made or written.
+    """
+    local_store.prepare()
+    address = shown_address()
+    return json_text({"store": address}) if asked.as_json else f"the store is there: {address}"
 
 
 def list_runs(asked: Question, *, limit: int | None = None, step: str | None = None, failed: bool = False) -> str:
@@ -140,7 +152,7 @@ def export(asked: Question, *, form: str = "csv", output: str | None = None, lim
     text = json_text(documents) if form == "json" or asked.as_json else csv_text([_flat(one) for one in documents])
     if output is None:
         return text
-    with replacing(local_path(output)) as partial:
+    with replacing(local_path(output), shared=True) as partial:
         partial.write_text(text, encoding="utf-8")
     return f"wrote {len(documents):,} runs to {output}"
 

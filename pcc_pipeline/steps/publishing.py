@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.files import private_folder
 from pcc_pipeline.steps.recorded import used
-from pcc_pipeline.storage.objects import open_store
+from pcc_pipeline.storage.objects import FolderStore, ObjectStore, open_store
 from pcc_pipeline.storage.plain_models import check_classifier
 from pcc_pipeline.storage.publication import Publication
 from pcc_pipeline.storage.succession import check_writable, publish_newest
@@ -45,6 +48,15 @@ def targets(params: Params) -> list[str]:
     return [target for target in (params.registry.publish.target, params.output.model_dir) if target]
 
 
+def _opened(params: Params, target: str) -> ObjectStore:
+    """The store at a target. This machine's copy is for its owner alone; what others read is as they need it."""
+    store = open_store(target)
+    if isinstance(store, FolderStore) and target == params.output.model_dir:
+        with suppress(OSError):  # told by whoever writes there
+            private_folder(Path(store.address))
+    return store
+
+
 def told(publications: tuple[Publication, ...]) -> list[str]:
     """A line for each publication."""
     return [f"published  {each.address}{' (was there)' if each.already_there else ''}" for each in publications]
@@ -59,7 +71,7 @@ def check_targets(params: Params, model: LoadedModel) -> None:
     """
     for target in targets(params):
         check_classifier(model.model.classifier)
-        check_writable(open_store(target), model.model.model_version)
+        check_writable(_opened(params, target), model.model.model_version)
 
 
 def check_room(params: Params) -> None:
@@ -69,7 +81,7 @@ def check_room(params: Params) -> None:
         StorageError: a target cannot be written.
     """
     for target in targets(params):
-        check_writable(open_store(target), f"v{datetime.now(UTC):%Y%m%d_%H%M%S}")
+        check_writable(_opened(params, target), f"v{datetime.now(UTC):%Y%m%d_%H%M%S}")
 
 
 def publish_champion(params: Params, run: StepRun) -> tuple[Publication, ...]:
@@ -145,6 +157,6 @@ def _publish(params: Params, name: str, champion: Resolved) -> tuple[Publication
     now = datetime.now(UTC)  # one name at all targets
     for target in targets(params):
         logger.info("publishing %s to %s", model.model_version, target)
-        found.append(publish_newest(open_store(target), model.classifier, model.lexical, metadata, records, now))
+        found.append(publish_newest(_opened(params, target), model.classifier, model.lexical, metadata, records, now))
     tag_version(name, str(champion.version), {"pcc.published": " ".join(each.address for each in found)})
     return tuple(found)

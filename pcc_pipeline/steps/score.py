@@ -193,7 +193,7 @@ def _score_file(params: Params, model: TrainedModel, target: Path, monitor: Moni
     counts: Counter[str] = Counter()
     rejected: list[pd.DataFrame] = []
     with ExitStack() as stack:
-        partial = stack.enter_context(replacing(target))
+        partial = stack.enter_context(replacing(target, shared=True))
         bar = stack.enter_context(progress_bar(None, f"score {address}"))
         scorer = stack.enter_context(_Scorer(params, model))
         with writing(partial, target) as write:

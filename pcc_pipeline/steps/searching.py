@@ -15,7 +15,6 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.quality import class_counts
 from pcc_pipeline.data.splits import cross_validation_folds
 from pcc_pipeline.evaluation.metrics import objective, scores
-from pcc_pipeline.interruption import temporary_folder
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fast_logistic import solver_of
 from pcc_pipeline.model.fitting import Recipe, Rows
@@ -25,6 +24,7 @@ from pcc_pipeline.search.searchers import make_searcher
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.search.workers import WorkerPool
 from pcc_pipeline.steps.sides import Sides
+from pcc_pipeline.storage.objects import scratch
 from pcc_pipeline.tracking.runs import StepRun
 from pcc_pipeline.tracking.trials import TrialRuns
 
@@ -85,7 +85,7 @@ def search(
     )
     with (
         closing(searcher),
-        temporary_folder("pcc-folds-") as folder,
+        scratch() as folder,
         WorkerPool(params.search.n_jobs) as pool,
         TrialRuns(run, model.scoring, partial(_solver, recipe, len(classes))) as trial_runs,
     ):

@@ -13,13 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from pcc_pipeline import files
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import StorageError
-from pcc_pipeline.interruption import protected, temporary_folder
 
 BUCKET_SCHEME = "gs://"
 # A bucket that does not answer must not hold a run for minutes (the client's own retries wait 120 s and more).
 _TIMEOUT_SECONDS = 30.0
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class ContentionError(StorageError):
@@ -77,8 +78,8 @@ class FolderStore:
     def names(self, prefix: str = "") -> list[str]:
         found = []
         # Unlike rglob, walk minds no folder that goes away meanwhile, as other publishers' staging folders do.
-        for parent, _, files in os.walk(self._folder):
-            found += [(Path(parent) / name).relative_to(self._folder).as_posix() for name in files]
+        for parent, _, inside in os.walk(self._folder):
+            found += [(Path(parent) / name).relative_to(self._folder).as_posix() for name in inside]
         return sorted(name for name in found if name.startswith(prefix) and "/.partial-" not in f"/{name}")
 
     def folders(self, prefix: str = "") -> dict[str, str]:
@@ -106,7 +107,7 @@ class FolderStore:
         path = self._path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as partial:
+            with replacing(path, shared=True) as partial:
                 partial.write_bytes(source.read_bytes())
         except OSError as error:
             raise _failure("write", str(path), error) from error
@@ -248,40 +249,44 @@ def local_copy(address: str) -> Iterator[Path]:
     if not name or not parent.startswith(BUCKET_SCHEME):
         raise StorageError("the address names no file", where=address, fix="write gs://bucket/path/file.csv")
     store = open_store(parent)
-    with temporary_folder("pcc-") as folder:
+    with scratch() as folder:
         copy = folder / name
         store.download(name, copy)
         yield copy
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to, which takes the name `path` only when the block ends well: nothing half-written stays."""
-    with protected() as section:  # but for the writing itself
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".partial-", suffix=path.suffix, dir=path.parent)
-        except OSError as error:
-            raise _failure("write", str(path), error) from error
-        os.close(handle)
-        partial = Path(name)
-        try:
-            with section.lifted():
-                yield partial
-            # mkstemp makes private files; a result is as readable as any file the user makes.
-            partial.chmod(0o666 & ~_umask())
-            try:
-                partial.replace(path)
-            except OSError as error:  # such as a folder of that name
-                raise _failure("write", str(path), error) from error
-        finally:
-            partial.unlink(missing_ok=True)
+def scratch() -> Iterator[Path]:
+    """A temporary folder; that it cannot be made, or that there is no room in it, is told as a StorageError."""
+    within = False
+    try:
+        with files.scratch_folder() as folder:
+            within = True
+            yield folder
+            within = False
+    except OSError as error:
+        if within and error.errno not in _NO_ROOM:
+            raise
+        raise StorageError(
+            f"cannot write temporary files: {error.strerror or error}",
+            where=tempfile.gettempdir(),
+            fix="make space there, or point TMPDIR elsewhere",
+        ) from error
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+@contextmanager
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """`files.replacing`, whose failures, and a full disk within the block, are told as a StorageError."""
+    within = False
+    try:
+        with files.replacing(path, shared=shared) as partial:
+            within = True
+            yield partial
+            within = False
+    except OSError as error:
+        if within and error.errno not in _NO_ROOM:
+            raise
+        raise _failure("write", str(path), error) from error
 
 
 def _client(address: str) -> Any:

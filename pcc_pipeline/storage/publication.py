@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,13 +25,15 @@ from typing import Any, Protocol
 
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.features.encoder import file_sha256
+from pcc_pipeline.files import is_left, marked
 from pcc_pipeline.interruption import protected
-from pcc_pipeline.storage.objects import ContentionError, ObjectStore
+from pcc_pipeline.storage.objects import ContentionError, ObjectStore, scratch
 from pcc_pipeline.storage.plain_models import check_classifier, write_plain
 from pcc_pipeline.storage.published import (
     FEATURES,
     METADATA,
     MODEL,
+    STAGING,
     Found,
     check_version,
     fetch_published,
@@ -40,7 +41,6 @@ from pcc_pipeline.storage.published import (
     greatest_version,
     metadata_of,
     published_versions,
-    scratch,
 )
 
 __all__ = [
@@ -167,7 +167,7 @@ def _settled(
 
 
 def _place(store: ObjectStore, version: str, folder: Path, order: list[str]) -> None:
-    staging = f"{_staging_prefix(version)}{uuid.uuid4().hex[:12]}"
+    staging = marked(_staging_prefix(version))
     # A signal may come between two uploads, and neither amid the placing nor the clearing up.
     with protected() as section:
         try:
@@ -216,13 +216,15 @@ def _there_now(store: ObjectStore, version: str) -> bool:
 
 
 def _staging_prefix(version: str) -> str:
-    return f".staging-{version}-"
+    return f"{STAGING}{version}-"
 
 
 def _clear_leftovers(store: ObjectStore, version: str) -> None:
-    for folder in sorted({name.partition("/")[0] for name in store.names(_staging_prefix(version))}):
-        logger.warning("%s/%s, left by an unfinished publication, is removed", store.address, folder)
-        _remove(store, folder)
+    """Remove what unfinished publications left: those of this version, and those of a process that is no more."""
+    for folder in sorted(store.folders(STAGING)):
+        if folder.startswith(_staging_prefix(version)) or is_left(folder):
+            logger.warning("%s/%s, left by an unfinished publication, is removed", store.address, folder)
+            _remove(store, folder)
 
 
 def _remove(store: ObjectStore, folder: str) -> None:

@@ -8,21 +8,19 @@ from __future__ import annotations
 import json
 import logging
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.features.encoder import file_sha256
-from pcc_pipeline.interruption import temporary_folder
-from pcc_pipeline.storage.objects import ObjectStore
+from pcc_pipeline.storage.objects import ObjectStore, scratch
 
 logger = logging.getLogger(__name__)
 
 MODEL, FEATURES, METADATA = "model.joblib", "features.joblib", "metadata.json"
+# What is not placed yet stands under names that begin so, which no reader looks at.
+STAGING = ".staging-"
 _VERSION = re.compile(r"v[0-9]{8}_[0-9]{6}")
 
 
@@ -158,17 +156,3 @@ def check_version(version: str) -> None:
     """StorageError if `version` is no version's name."""
     if not _VERSION.fullmatch(version):
         raise StorageError(f"{version!r} is no version name", fix="write it as in v20260131_235959")
-
-
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A temporary folder; what goes wrong with it is told as a StorageError."""
-    try:
-        with temporary_folder("pcc-") as folder:
-            yield folder
-    except OSError as error:
-        raise StorageError(
-            f"cannot write temporary files: {error.strerror or error}",
-            where=tempfile.gettempdir(),
-            fix="make space there, or point TMPDIR elsewhere",
-        ) from error

@@ -8,15 +8,15 @@ the model, so that predictions can be traced to it; `published_as` tells the fol
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pcc_pipeline.errors import StorageError
-from pcc_pipeline.storage.objects import ObjectStore
+from pcc_pipeline.files import marked
+from pcc_pipeline.storage.objects import ObjectStore, scratch
 from pcc_pipeline.storage.publication import Publication, Records, publish
-from pcc_pipeline.storage.published import check_version, find, greatest_name, scratch
+from pcc_pipeline.storage.published import STAGING, check_version, find, greatest_name
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def check_writable(store: ObjectStore, version: str) -> None:
         StorageError: the store cannot be listed or written, or no name can be the greatest there.
     """
     _name_for(store, version, datetime.now(UTC))
-    probe = f".staging-probe-{uuid.uuid4().hex[:12]}"
+    probe = marked(f"{STAGING}probe-")
     with scratch() as folder:
         (folder / "probe").write_bytes(b"")
         store.upload(folder / "probe", f"{probe}/probe")

@@ -98,6 +98,16 @@ def _file_of(url: URL) -> Path | None:
     return None if not name or name == ":memory:" or name.startswith("file:") else Path(name)
 
 
+def database_file(address: str) -> Path | None:
+    """The file of MLflow's address, where that is a SQLite database on disk."""
+    if is_server(address) or is_local_uri(address):  # type: ignore[no-untyped-call] # mlflow leaves it untyped
+        return None
+    try:
+        return _file_of(make_url(address))
+    except (SQLAlchemyError, ValueError):
+        return None
+
+
 def _is_missing(url: URL) -> bool:
     path = _file_of(url)
     try:

@@ -20,6 +20,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.files import private_folder
 from pcc_pipeline.tracking.operations import DOCUMENTS, Operation, Registered, carry_out
 
 _DOCUMENT, _OWNER, _DONE, _PARTIAL = "operation.json", "owner", ".done-", ".partial-"
@@ -109,7 +110,7 @@ class Journal:
     def _own(self) -> None:
         if self._lock is not None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder)
         lock = (self.folder / _OWNER).open("ab")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

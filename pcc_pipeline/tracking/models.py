@@ -12,15 +12,16 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelStatus
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 from pcc_pipeline.errors import ModelError, TrackingError
 from pcc_pipeline.evaluation.predictions import COLUMNS
 from pcc_pipeline.features.vectors import FULL_WIDTH
-from pcc_pipeline.interruption import allowed, protected, temporary_folder
+from pcc_pipeline.files import scratch_folder
+from pcc_pipeline.interruption import allowed, protected
 from pcc_pipeline.tracking import served_model
 from pcc_pipeline.tracking.bundle import TrainedModel, open_bundle, write_bundle
 from pcc_pipeline.tracking.registry import Resolved, asking, resolve
@@ -110,24 +111,55 @@ def log_bundle(run_id: str, experiment_id: str, bundle: Path, facts: BundleFacts
     """
     client = MlflowClient()
     known = _logged(client, run_id, experiment_id, facts.digest) if again else None
-    if known is None or known.status != LoggedModelStatus.READY:
+    if known is not None and known.status != LoggedModelStatus.READY:
+        _complete(client, known, run_id, bundle, facts)
+        model_id = known.model_id
+    elif known is None:
         with _within_run(run_id), warnings.catch_warnings():
             # It asks for an input example, and an example from the data would put a customer's text into MLflow.
             warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
             model_id = mlflow.pyfunc.log_model(
                 name=MODEL_NAME,
-                python_model=served_model.__file__,
-                artifacts={_BUNDLE: str(bundle)},
-                pip_requirements=list(facts.requirements),
-                signature=_signature(facts.vector_width),
+                **_flavour(bundle, facts),
                 metadata=dict(facts.metadata),
                 tags={DIGEST_TAG: facts.digest},
-                model_id=known.model_id if known else None,
             ).model_id
     else:
         model_id = known.model_id
     client.set_tag(run_id, DIGEST_TAG, facts.digest)
     return LoggedModel(f"models:/{model_id}", model_id, facts.digest)
+
+
+def _flavour(bundle: Path, facts: BundleFacts) -> dict[str, Any]:
+    return {
+        "python_model": served_model.__file__,
+        "artifacts": {_BUNDLE: str(bundle)},
+        "pip_requirements": list(facts.requirements),
+        "signature": _signature(facts.vector_width),
+    }
+
+
+def _complete(client: MlflowClient, begun: Any, run_id: str, bundle: Path, facts: BundleFacts) -> None:
+    """Write the files of a model that an earlier try began, and call it ready.
+
+    MLflow 3.17's `log_model`, given the id of a model that is linked to its run already, links it once more, which its
+    store refuses: "UNIQUE constraint failed: inputs…".
+    """
+    linked = client.get_run(run_id).outputs
+    if begun.model_id not in [output.model_id for output in (linked.model_outputs if linked else [])]:
+        client.log_outputs(run_id, [LoggedModelOutput(begun.model_id, step=0)])
+    described = Model(
+        artifact_path=begun.artifact_location,
+        model_uuid=begun.model_id,
+        run_id=run_id,
+        metadata=dict(facts.metadata),
+        model_id=begun.model_id,
+    )
+    with scratch_folder() as scratch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
+        mlflow.pyfunc.save_model(scratch / "model", mlflow_model=described, **_flavour(bundle, facts))
+        client.log_model_artifacts(begun.model_id, str(scratch / "model"))
+    client.finalize_logged_model(begun.model_id, LoggedModelStatus.READY)
 
 
 def log_trained_model(
@@ -142,8 +174,8 @@ def log_trained_model(
     run = mlflow.active_run()
     if run is None:
         raise TrackingError("a model can only be logged in a run", fix="open one with mlflow.start_run() first")
-    with temporary_folder("pcc-") as name:
-        folder = name / _BUNDLE
+    with scratch_folder() as scratch:
+        folder = scratch / _BUNDLE
         facts = write_model(model, encoder_folder, extra_metadata, folder)
         with asking(f"model of run {run.info.run_id}"):
             return log_bundle(run.info.run_id, run.info.experiment_id, folder, facts, again=False)
@@ -192,7 +224,7 @@ def load_trained_model(uri: str) -> LoadedModel:
             where=where,
             fix="name a model that the train entry point logged",
         )
-    with temporary_folder("pcc-") as folder, asking(where):
+    with scratch_folder() as folder, asking(where):
         try:
             address = f"{logged.artifact_location}/artifacts/{_BUNDLE}"
             # An address of files: no transaction of a database, and it may take long.
@@ -217,7 +249,7 @@ def bundled_encoder_files(loaded: LoadedModel) -> Iterator[Path]:
     where = f"{loaded.model_uri} (run {loaded.run_id})"
     with asking(where):
         logged = MlflowClient().get_logged_model(loaded.source.model_id)
-    with temporary_folder("pcc-") as folder:
+    with scratch_folder() as folder:
         address = f"{logged.artifact_location}/artifacts/{_BUNDLE}/{served_model.ENCODER}"
         try:
             found = mlflow.artifacts.download_artifacts(address, dst_path=str(folder))

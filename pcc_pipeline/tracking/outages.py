@@ -5,7 +5,10 @@ Only an outage is worth another try; a refused request would be refused again.
 
 from __future__ import annotations
 
+import errno
 import re
+import shutil
+import tempfile
 from collections.abc import Callable
 from threading import Thread
 from typing import Any, TypeVar
@@ -28,6 +31,9 @@ _CODE_IN_TEXT = re.compile(r"failed with error code (\d{3})|too many (\d{3}) err
 _UNREACHED = ("failed with exception", "failed with timeout exception")
 _BUSY = (408, 425, 429)
 _ACCOUNT = (401, 403)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# A bundle is larger; a disk that takes this may be said to have room.
+_PROBE_BYTES = 1 << 20
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
@@ -105,8 +111,35 @@ def without_account(message: str) -> str:
     return re.sub(r"//[^/\s]*@", "//", message)
 
 
+def no_temporary_room(error: BaseException) -> str:
+    """The folder of temporary files, where that is full and the error came of it; else empty.
+
+    MLflow writes a model there before it goes anywhere, and the error does not say which disk is full.
+    """
+    chain: BaseException | None = error
+    while chain is not None:
+        # What copies folders has a list of reasons instead of a number.
+        if getattr(chain, "errno", None) in _NO_ROOM or (
+            isinstance(chain, shutil.Error) and "[Errno 28]" in str(chain)
+        ):
+            return _full_temporary_folder()
+        chain = chain.__cause__ or chain.__context__
+    return ""
+
+
+def _full_temporary_folder() -> str:
+    try:
+        with tempfile.TemporaryFile() as probe:
+            probe.write(bytes(_PROBE_BYTES))
+    except OSError:
+        return tempfile.gettempdir()
+    return ""
+
+
 def is_outage(error: BaseException) -> bool:
-    """Whether the same call may succeed later: no answer, 5xx, 429, or an account that is refused now."""
+    """Whether the same call may succeed later: no answer, 5xx, 429, an account that is refused now, a full disk."""
+    if no_temporary_room(error):  # MLflow may call it a bad parameter
+        return True
     status = status_of(error)
     return status is not None and (status >= 500 or status in _BUSY or status in _ACCOUNT)
 

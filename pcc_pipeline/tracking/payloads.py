@@ -13,7 +13,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from pcc_pipeline.interruption import temporary_folder
+from pcc_pipeline.files import scratch_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -158,7 +158,7 @@ def log(client: MlflowClient, run_id: str, payloads: Iterable[Payload]) -> None:
     Raises:
         TypeError: a payload of unknown type.
     """
-    with temporary_folder("pcc-") as folder:
+    with scratch_folder() as folder:
         write(client, run_id, rendered(payloads, folder), folder)
 
 

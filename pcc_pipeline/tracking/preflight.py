@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import uuid
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -14,9 +12,19 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.files import scratch_folder
 from pcc_pipeline.tracking.database import demand_database
 from pcc_pipeline.tracking.locations import delete_artifacts
-from pcc_pipeline.tracking.outages import ACCOUNT_FIX, ask, is_account, is_server, reason_of, within, without_account
+from pcc_pipeline.tracking.outages import (
+    ACCOUNT_FIX,
+    ask,
+    is_account,
+    is_server,
+    no_temporary_room,
+    reason_of,
+    within,
+    without_account,
+)
 from pcc_pipeline.tracking.registry import shown_address
 
 # For each question. What hangs is told in under ten seconds; a busy server gets the time it needs.
@@ -105,6 +113,10 @@ def demand_artifacts(location: str) -> None:
             fix=_store_fix(location),
         ) from error
     except Exception as error:  # as wide as MLflow's kinds of stores, all of which are asked here
+        if full := no_temporary_room(error):
+            raise TrackingError(
+                "there is no room for temporary files", where=full, fix="make room there, or point TMPDIR elsewhere"
+            ) from error
         raise TrackingError(
             f"MLflow's artifact store takes no file: {reason_of(error)}",
             where=shown,
@@ -120,8 +132,8 @@ def _probe(location: str) -> None:
     repository = get_artifact_repository(location)
     if _is_anonymous(getattr(repository, "client", None)):
         raise _NoCredentialsError
-    with tempfile.TemporaryDirectory(prefix="pcc-") as folder:
-        path = Path(folder) / _PROBE
+    with scratch_folder() as folder:
+        path = folder / _PROBE
         path.write_text(uuid.uuid4().hex, encoding="utf-8")
         repository.log_artifact(str(path))  # type: ignore[no-untyped-call] # mlflow leaves it untyped
     try:

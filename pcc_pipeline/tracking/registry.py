@@ -22,6 +22,7 @@ from pcc_pipeline.tracking.outages import (
     is_account,
     is_outage,
     is_server,
+    no_temporary_room,
     reason_of,
     status_of,
     without_account,
@@ -66,6 +67,10 @@ def asking(where: str) -> Iterator[None]:
     except Exception as error:  # an artifact store's client raises its own; `status_of` tells what is about MLflow
         if isinstance(error, PccError) or status_of(error) is None:
             raise
+        if full := no_temporary_room(error):
+            raise TrackingError(
+                "there is no room for temporary files", where=full, fix="make room there, or point TMPDIR elsewhere"
+            ) from error
         if not is_outage(error):
             raise TrackingError(f"MLflow refused: {reason_of(error)}", where=where, fix=_REFUSED_FIX) from error
         verb = "refused or did not answer" if isinstance(error, MlflowException) else "cannot be reached"

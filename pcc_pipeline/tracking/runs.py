@@ -27,7 +27,7 @@ from pcc_pipeline import interruption
 from pcc_pipeline.config import Params as Configuration
 from pcc_pipeline.data.split_record import SplitRecord
 from pcc_pipeline.errors import Interrupted, PccError, TrackingError
-from pcc_pipeline.interruption import temporary_folder
+from pcc_pipeline.files import scratch_folder
 from pcc_pipeline.tracking.models import TrainedModel, write_model
 from pcc_pipeline.tracking.operations import BUNDLE, FILES, End, Log, Model, Registered
 from pcc_pipeline.tracking.payloads import Payload, rendered
@@ -228,7 +228,7 @@ def note_failure(error: BaseException) -> None:
 @contextmanager
 def _folder() -> Iterator[Path]:
     """A path for an operation's folder, which may be moved away."""
-    with temporary_folder("pcc-") as folder:
+    with scratch_folder() as folder:
         yield folder / "operation"
 
 
@@ -243,7 +243,7 @@ def read_training_run(run_id: str) -> TrainingRun:
     Raises:
         TrackingError: there is no such run, or it holds no training record.
     """
-    with asking(f"run {run_id}"), temporary_folder("pcc-") as folder:
+    with asking(f"run {run_id}"), scratch_folder() as folder:
         client = MlflowClient()
         tags = dict(client.get_run(run_id).data.tags)
         documents = {}
@@ -266,7 +266,7 @@ def read_split(training: TrainingRun) -> SplitRecord | None:
     if digest is None:
         return None
     where = f"{SPLIT_FILE} of run {training.run_id}"
-    with asking(where), temporary_folder("pcc-") as folder:
+    with asking(where), scratch_folder() as folder:
         return SplitRecord.read(
             Path(MlflowClient().download_artifacts(training.run_id, SPLIT_FILE, str(folder))), digest, where
         )

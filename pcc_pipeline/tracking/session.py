@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import TrackingError
-from pcc_pipeline.tracking import heartbeat, preflight
+from pcc_pipeline.tracking import heartbeat, local_store, preflight
 from pcc_pipeline.tracking.experiments import DEFAULT_EXPERIMENT, demand_active
 from pcc_pipeline.tracking.heartbeat import Heartbeat
 from pcc_pipeline.tracking.journal import Journal, left_behind
@@ -56,6 +56,7 @@ def session(params: Params | None) -> Iterator[tuple[Session, bool]]:
         return
     options = params or Params()
     _name_user()
+    local_store.prepare()
     preflight.demand_server()
     if options.tracking.preflight:
         preflight.demand_account()
@@ -139,6 +140,7 @@ def alive(run: Any, opened: Session) -> Iterator[None]:
         TrackingError: the artifact store takes no file.
     """
     location = mended_location(run)
+    local_store.keep_artifacts_private(location)
     if opened.checks:
         preflight.demand_artifacts(location)
     try:

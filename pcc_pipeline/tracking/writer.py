@@ -14,7 +14,14 @@ from pcc_pipeline import interruption
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.journal import Journal
 from pcc_pipeline.tracking.operations import Model, Operation, Registered, carry_out
-from pcc_pipeline.tracking.outages import ACCOUNT_FIX, is_account, is_outage, reason_of, server_answers
+from pcc_pipeline.tracking.outages import (
+    ACCOUNT_FIX,
+    is_account,
+    is_outage,
+    no_temporary_room,
+    reason_of,
+    server_answers,
+)
 from pcc_pipeline.tracking.registry import shown_address
 
 T = TypeVar("T")
@@ -30,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class KeptError(TrackingError):
-    """MLflow stayed away; what it should have been told is on disk.
+    """MLflow stayed away; what it should have been told, if there was anything yet, is on disk.
 
     Attributes:
         run_id: the run whose work is complete but for that; empty if there is none.
@@ -76,9 +83,7 @@ class Writer:
         self._keep(operation, files)
         if tried:
             logger.warning(
-                "MLflow is away (%s); work goes on, and what it misses is kept in %s",
-                self._reason,
-                self._journal.folder,
+                "%s; work goes on, and what MLflow misses is kept in %s", self._trouble, self._journal.folder
             )
 
     def demand(self, operation: Model, files: Path) -> Registered:
@@ -102,8 +107,9 @@ class Writer:
             registered = self.patiently(attempt)
         except KeptError as error:
             self._keep(operation, files)
-            error.run_id = operation.run_id
-            raise
+            kept = self._stayed_away()
+            kept.run_id = operation.run_id
+            raise kept from error
         except KeyboardInterrupt:
             if self._error is not None:
                 self._keep(operation.model_copy(update={"ended": True}), files)
@@ -136,10 +142,10 @@ class Writer:
                     self._note(error)
             left = deadline - time.monotonic()
             if left <= 0 or (self._error is not None and is_account(self._error)):
-                raise self._kept()
+                raise self._stayed_away()
             if not told:
                 told = True
-                logger.warning("MLflow is away (%s): waiting up to %.0f s for it", self._reason, left)
+                logger.warning("%s: waiting up to %.0f s", self._trouble, left)
             interruption.sleep(min(self._wait, left))
 
     def try_once(self) -> None:
@@ -212,20 +218,27 @@ class Writer:
     def _reason(self) -> str:
         return "" if self._error is None else reason_of(self._error)
 
-    def _kept(self) -> KeptError:
+    @property
+    def _trouble(self) -> str:
         assert self._error is not None, "it is away for a reason"
-        if is_account(self._error):
-            return KeptError(
-                f"MLflow does not take this account any more: {self._reason}\n"
-                "  Nothing is lost: what it misses is kept on disk",
-                where=f"{self._journal.folder}, for {shown_address()}",
-                fix=f"{ACCOUNT_FIX}; then: {RESUME}",
-            )
+        full = no_temporary_room(self._error)
+        return f"there is no room for temporary files in {full}" if full else f"MLflow is away ({self._reason})"
+
+    def _stayed_away(self) -> KeptError:
+        assert self._error is not None, "it is away for a reason"
+        if full := no_temporary_room(self._error):
+            what = f"there was no room for temporary files in {full} for {self._patience:g} s"
+            fix = "make room there, or point TMPDIR elsewhere"
+        elif is_account(self._error):
+            what, fix = f"MLflow does not take this account any more: {self._reason}", ACCOUNT_FIX
+        else:
+            what, fix = f"MLflow stayed away for {self._patience:g} s: {self._reason}", "see that MLflow is back"
+        if not self._pending:
+            return KeptError(what, where=shown_address(), fix=f"{fix}; then run this again")
         return KeptError(
-            f"MLflow stayed away for {self._patience:g} s: {self._reason}\n"
-            "  Nothing is lost: what it misses is kept on disk",
+            f"{what}\n  Nothing is lost: what it misses is kept on disk",
             where=f"{self._journal.folder}, for {shown_address()}",
-            fix=f"once MLflow is back: {RESUME}",
+            fix=f"{fix}; then: {RESUME}",
         )
 
 

@@ -243,8 +243,8 @@ def test_replacing_leaves_nothing_on_error_where_nothing_was(tmp_path: Path) -> 
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_replacing_keeps_the_ending_and_makes_a_file_as_readable_as_any(tmp_path: Path) -> None:
-    with replacing(tmp_path / "result.parquet") as partial:
+def test_replacing_keeps_the_ending_and_makes_a_shared_file_as_readable_as_any(tmp_path: Path) -> None:
+    with replacing(tmp_path / "result.parquet", shared=True) as partial:
         assert partial.suffix == ".parquet"
         partial.write_bytes(b"whole")
     usual = file_of(tmp_path, b"", "usual")

@@ -148,6 +148,15 @@ def test_no_secret_stands_in_a_command_line_a_log_or_a_file(client: MlflowClient
     assert (server.local.postgres_folder.stat().st_mode & 0o077) == 0
 
 
+def test_no_other_login_may_read_what_the_server_keeps(client: MlflowClient, server: Any) -> None:
+    """Logs, the record, PostgreSQL's folder and the bucket; the state folder itself may at most be passed through."""
+    state = server.local.state
+    assert (state.stat().st_mode & 0o077) in (0, 0o011)
+    assert {
+        path.name: oct(path.stat().st_mode & 0o077) for path in state.iterdir() if path.stat().st_mode & 0o077
+    } == {}
+
+
 def test_everything_listens_on_this_machine_alone(server: Any) -> None:
     ports = set(server.local.ports.values())
     found = [link for link in psutil.net_connections("inet") if link.status == "LISTEN" and link.laddr.port in ports]

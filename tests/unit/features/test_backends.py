@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,6 +90,83 @@ def test_a_backend_that_is_not_exact_enough_is_replaced_with_a_warning(
     np.save(tmp_path / probe.file_name(digest), kept)
     assert choose("auto", folder, digest, 32, tmp_path).name == REFERENCE
     assert "is not exact enough on this machine (cosine to float32 on the probe 0." in caplog.text
+
+
+@with_openvino
+def test_where_openvino_fails_the_next_backend_runs_and_a_line_says_why(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it fails of: here it refuses an option of ours, in its own words."""
+    from pcc_pipeline.features import openvino_backend
+
+    monkeypatch.setattr(openvino_backend, "_OPTIONS", {"NO_SUCH_OPTION": "1"})
+    monkeypatch.setattr(backends, "_PROCESSOR_FILE", tmp_path / "cpuinfo")
+    digest = SentenceEncoder().digest
+    assert choose("auto", folder, digest, 32, None).name == REFERENCE
+    (said,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert re.match(r"OpenVINO fails here \(.*NO_SUCH_OPTION.*\); the next backend is tried", said)
+    assert "\n" not in said
+    with pytest.raises(
+        FeatureError, match=r"(?s)OpenVINO cannot run this encoder: .*NO_SUCH_OPTION.*backend: openvino"
+    ):
+        choose("openvino", folder, digest, 32, None)
+
+
+@pytest.fixture(scope="module")
+def turkish(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process in Turkish, whose lower-case I is another letter."""
+    place = tmp_path_factory.mktemp("locales")
+    if not shutil.which("localedef"):
+        pytest.skip("localedef is not here, to make a Turkish locale")
+    made = subprocess.run(
+        ["localedef", "-i", "tr_TR", "-f", "UTF-8", str(place / "tr_TR.UTF-8")], capture_output=True, text=True
+    )
+    if not (place / "tr_TR.UTF-8").is_dir():
+        pytest.skip(f"no Turkish locale can be made here: {made.stderr.strip()}")
+    return os.environ | {"LOCPATH": str(place), "LC_ALL": "tr_TR.UTF-8"}
+
+
+def _in_a_process(backend: str, environment: dict[str, str], before: str = "") -> subprocess.CompletedProcess[str]:
+    code = (
+        "import logging\nfrom pcc_pipeline.features.encoder import SentenceEncoder\n"
+        f"logging.basicConfig(level='INFO')\n{before}\n"
+        f"encoder = SentenceEncoder(backend='{backend}')\nprint(encoder.backend, encoder.encode(['a text']).shape)\n"
+    )
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+
+
+@with_openvino
+def test_openvino_runs_in_turkish(turkish: dict[str, str]) -> None:
+    done = _in_a_process("openvino", turkish)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("openvino-")
+
+
+@with_openvino
+def test_openvino_itself_still_fails_in_turkish(turkish: dict[str, str]) -> None:
+    """OpenVINO 2026.4 compares names by the locale's letters. Once it does not, `_plain_letters` is not needed."""
+    without = (
+        "import contextlib\nfrom pcc_pipeline.features import openvino_backend\n"
+        "openvino_backend._plain_letters = contextlib.nullcontext"
+    )
+    done = _in_a_process("auto", turkish, without)
+    assert done.returncode == 0, done.stderr
+    assert "is not a member of enum" in done.stderr
+    assert done.stdout.startswith("torch-")
+
+
+@with_openvino
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not hold a process to RLIMIT_AS")
+def test_under_a_limit_of_memory_a_backend_runs_or_one_message_says_what_to_do() -> None:
+    """From limits that nothing can work under to those that all can, for each choice."""
+    ended = set()
+    for megabytes in (600, 800, 1000, 1400):
+        limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({megabytes << 20}, {megabytes << 20}))"
+        done = _in_a_process("auto", dict(os.environ), limit)
+        last = done.stderr.strip().splitlines()[-3:]
+        ended.add(done.returncode)
+        assert done.returncode == 0 or any("FeatureError" in line for line in last), (megabytes, done.stderr)
+    assert 0 in ended
 
 
 @with_openvino

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -46,6 +48,53 @@ def test_a_study_has_one_owner_at_a_time(storage: str | None, tmp_path: Path) ->
     assert "another search.study_name" in error.value.fix
     first.close()
     searcher(place(storage, tmp_path)).close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: [b"no JSON\n", *lines],
+        lambda lines: [*lines[:2], b'{"a": 1}\n', *lines[2:]],
+        lambda lines: [b"[1]\n", *lines],
+        lambda lines: [b"\xff\xfe\n", *lines],
+        lambda lines: [b'{"op_code": 99}\n', *lines],
+        lambda lines: [line.replace(b'"identity"', b'"idendity"') for line in lines],
+        lambda lines: [line.replace(b"fold_scores", b"fold_scares") for line in lines][:-3],
+    ],
+    ids=["a strange line", "a foreign object", "a list", "no text", "an unknown operation", "a name", "its end"],
+)
+def test_a_damaged_journal_is_one_message_that_says_what_to_do(tmp_path: Path, change: Any) -> None:
+    """Or it is read, as far as it goes; never a traceback of Optuna's, and the study is free afterwards."""
+    first = searcher(place(None, tmp_path))
+    run(first)
+    first.close()
+    (journal,) = (tmp_path / "studies").glob("*.log")
+    journal.write_bytes(b"".join(change(journal.read_bytes().splitlines(keepends=True))))
+    said = []
+    for _ in range(2):
+        try:
+            searcher(place(None, tmp_path)).close()
+        except SearchError as error:
+            said.append(str(error))
+    assert all(re.search(r"(?s)damaged.*move it away|made with other data", text) for text in said), said
+
+
+def test_whatever_bits_flip_in_a_journal_the_study_opens_or_one_message_is_told(tmp_path: Path) -> None:
+    first = searcher(place(None, tmp_path))
+    run(first)
+    first.close()
+    (journal,) = (tmp_path / "studies").glob("*.log")
+    whole, random, refused = journal.read_bytes(), Random(5), 0
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(3):
+            content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+        journal.write_bytes(content)
+        try:
+            searcher(place(None, tmp_path)).close()
+        except SearchError:
+            refused += 1
+    assert refused > 50
 
 
 @pytest.mark.parametrize("storage", STORAGES)

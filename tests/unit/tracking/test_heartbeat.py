@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from pcc_pipeline.processes import process_lives, process_mark
 from pcc_pipeline.tracking.heartbeat import (
     BEAT_TAG,
     ERROR_TAG,
@@ -19,8 +20,6 @@ from pcc_pipeline.tracking.heartbeat import (
     STALE_SECONDS,
     SWEPT,
     Heartbeat,
-    process_lives,
-    process_mark,
     revive,
     sweep,
 )
@@ -45,7 +44,7 @@ def status(run_id: str) -> str:
 
 def test_a_process_knows_itself_and_one_that_ended() -> None:
     assert process_lives(process_mark()) is True
-    command = [sys.executable, "-c", "from pcc_pipeline.tracking.heartbeat import process_mark; print(process_mark())"]
+    command = [sys.executable, "-c", "from pcc_pipeline.processes import process_mark; print(process_mark())"]
     mark = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.strip()
     assert mark.count("/") == 3
     assert process_lives(mark) is False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import skops.io
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.errors import FeatureError, ModelError, TrackingError
 from pcc_pipeline.features import encoder as encoders
@@ -20,7 +23,7 @@ from pcc_pipeline.features.encoder import SentenceEncoder
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import FAMILIES, build_classifier
 from pcc_pipeline.model.probabilities import decided
-from pcc_pipeline.tracking import served_model
+from pcc_pipeline.tracking import models, outages, registry, served_model
 from pcc_pipeline.tracking.bundle import open_bundle, write_bundle
 from pcc_pipeline.tracking.models import TrainedModel, load_trained_model, log_trained_model
 
@@ -223,3 +226,48 @@ def test_classes_set_the_order_and_an_unseen_one_has_no_chance(trained: TrainedM
         table[:, order.index("opt_out")], trained.classifier.predict_proba(np.eye(5, 584))[:, place]
     )
     assert model.probabilities(np.zeros((0, 584)), []).shape == (0, 4)
+
+
+def _small_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> Path:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True, timeout=20).returncode:
+        pytest.skip("no small disk can be mounted here")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.usefixtures("store")
+def test_a_model_that_found_no_room_for_temporary_files_is_logged_by_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: TrainedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is told is the full disk, and not that MLflow is away; the model that was begun is completed."""
+    bundle = tmp_path / "bundle"
+    facts = models.write_model(whole, None, {}, bundle)
+    with mlflow.start_run() as run:
+        pass
+    small = _small_temporary_folder(tmp_path, monkeypatch, "256k")
+    try:
+        filling = small / "filling"
+        filling.write_bytes(bytes(250 << 10))
+        with pytest.raises((OSError, MlflowException)) as raised:
+            models.log_bundle(run.info.run_id, run.info.experiment_id, bundle, facts, again=False)
+        assert outages.no_temporary_room(raised.value) == str(small)
+        assert outages.is_outage(raised.value), "it is waited for, and kept on disk in the end"
+        with pytest.raises(TrackingError, match="no room for temporary files") as told, registry.asking("this run"):
+            raise raised.value
+        assert str(small) in str(told.value)
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        assert outages.no_temporary_room(raised.value) == "", "another disk was full"
+    finally:
+        subprocess.run(["umount", str(small)], check=True, timeout=20)
+    logged = models.log_bundle(run.info.run_id, run.info.experiment_id, bundle, facts, again=True)
+    again = models.log_bundle(run.info.run_id, run.info.experiment_id, bundle, facts, again=True)
+    assert logged == again
+    client = mlflow.MlflowClient()
+    assert [output.model_id for output in client.get_run(run.info.run_id).outputs.model_outputs] == [logged.model_id]
+    loaded = models.load_trained_model(logged.model_uri)
+    vectors = np.random.default_rng(0).normal(size=(3, 584))
+    np.testing.assert_array_equal(loaded.model.probabilities(vectors, [""] * 3), whole.probabilities(vectors, [""] * 3))
+    assert mlflow.pyfunc.load_model(logged.model_uri).metadata.metadata["model_version"] == whole.model_version
