@@ -4,8 +4,9 @@ Loading such a file runs what it holds, and whoever can write to a target could 
 is known again by its bytes alone.
 
 The bytes are made to depend on the model and not on the process that writes it: equal strings are written once
-(pickle goes by identity, which differs with what was imported before), and the padding inside the records of a
-tree's nodes, which is uninitialised memory, is zeroed. What is left to chance is the unused random state of an MLP.
+(pickle goes by identity, which differs with what was imported before), the padding inside the records of a tree's
+nodes, which is uninitialised memory, is zeroed, and a random state loses the entropy that it was first made from, which
+its own state has replaced.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class _StablePickler(NumpyPickler):  # type: ignore[misc] # joblib is untyped
     def __init__(self, file: Any) -> None:
         super().__init__(file)
         self._strings: dict[str, str] = {}
+        self._random_states: dict[int, np.random.RandomState] = {}
 
     def save(self, obj: Any) -> Any:
         if type(obj) is str:
@@ -100,4 +102,12 @@ class _StablePickler(NumpyPickler):  # type: ignore[misc] # joblib is untyped
             for name in obj.dtype.names:
                 records[name] = obj[name]
             obj = records
+        elif type(obj) is np.random.RandomState:
+            obj = self._random_states.setdefault(id(obj), _with_state(obj))
         return super().save(obj)
+
+
+def _with_state(state: np.random.RandomState) -> np.random.RandomState:
+    other = np.random.RandomState(0)
+    other.set_state(state.get_state())
+    return other

@@ -8,6 +8,7 @@ store, so that no file there can be changed unseen. `served_model` reads it.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 import zipfile
@@ -137,8 +138,7 @@ def _import_skops() -> Any:
 
 def _dump(part: Any, path: Path) -> None:
     skops_io = _import_skops()
-    # Uncompressed, a forest takes several times the room; the highest levels take twice the time for a sixth less.
-    skops_io.dump(part, path, compression=zipfile.ZIP_DEFLATED, compresslevel=1)
+    path.write_bytes(_same_bytes(skops_io.dumps(part)))
     # Found now, at training, and not by whoever wants to serve the model.
     if unknown := set(skops_io.get_untrusted_types(file=path)) - set(served_model.TRUSTED_TYPES):
         raise ModelError(
@@ -146,6 +146,51 @@ def _dump(part: Any, path: Path) -> None:
             where=path.name,
             fix="use a model type of pcc_pipeline, or add reviewed types to TRUSTED_TYPES in tracking/served_model.py",
         )
+
+
+def _same_bytes(written: bytes) -> bytes:
+    """The same skops file with nothing in it of the process that wrote it.
+
+    skops 0.16 names objects and files by their addresses in memory, and a zip file dates its members: here both count
+    from 1 in the schema's order. What a number, text or truth is shared with says nothing of the model, so these get no
+    name. The padding inside records (a tree's nodes) is memory that nobody wrote, and becomes zeros.
+    """
+    names: dict[str, str] = {}
+    content = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(written)) as old, zipfile.ZipFile(content, "w") as new:
+        schema = json.loads(old.read("schema.json"))
+        _renumber(schema, {}, names)
+        parts = {name: _without_padding(old.read(was)) for was, name in names.items()}
+        for name, data in {"schema.json": json.dumps(schema, indent=2).encode(), **parts}.items():
+            # Uncompressed, a forest takes several times the room; the highest levels take twice the time for a sixth.
+            new.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED, compresslevel=1)
+    return content.getvalue()
+
+
+def _renumber(node: Any, ids: dict[int, int], names: dict[str, str]) -> None:
+    """Give the schema's objects and files new names, in place; `names` are filled with old and new of the files."""
+    if isinstance(node, dict):
+        if node.get("__loader__") == "JsonNode":
+            node.pop("__id__", None)
+        elif "__id__" in node:
+            node["__id__"] = ids.setdefault(node["__id__"], len(ids) + 1)
+        if "__loader__" in node and isinstance(node.get("file"), str):
+            node["file"] = names.setdefault(node["file"], f"{len(names) + 1}{Path(node['file']).suffix}")
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _renumber(inner, ids, names)
+
+
+def _without_padding(data: bytes) -> bytes:
+    if not data.startswith(b"\x93NUMPY"):
+        return data
+    values = np.load(io.BytesIO(data), allow_pickle=False)
+    if not values.dtype.names:
+        return data
+    clean, written = np.zeros(values.shape, dtype=values.dtype), io.BytesIO()
+    for name in values.dtype.names:
+        clean[name] = values[name]
+    np.save(written, clean, allow_pickle=False)
+    return written.getvalue()
 
 
 def _copy_encoder(model: TrainedModel, encoder_folder: Path | None, target: Path) -> None:
