@@ -16,7 +16,7 @@ _PUBLISHING = ("registry.model_name", "registry.publish", "output.model_dir")
 # Step -> keys of options, or of sections for all that is in them.
 USED: dict[str, tuple[str, ...]] = {
     "embed": (
-        *("data.path", "data.test_path", "data.group_column", *_READING),
+        *("data.path", "data.test_path", "data.group_column", "data.normalise_labels", *_READING),
         *("preprocessing.embedding_model", *_ENCODING, "output.embedded_dir", "output.rejected"),
     ),
     "train": (*_MODEL, "registry.model_name", "output.studies_dir"),
