@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pcc_pipeline.tracking.history import VersionRecord
+from pcc_pipeline.tracking.history import RecordedRun, VersionRecord
 
 # Where no digest of the test rows was kept: two models' held-out rows are the same if the file and these agree.
 _SPLIT = ("data.random_state", "data.test_size", "data.validation_size", "data.stratify", "data.group_column")
+NOT_EVALUATED = "not evaluated"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,32 @@ def score(metrics: Mapping[str, float], name: str) -> Score | None:
     return None if found is None else Score.of(metrics, found)
 
 
+def rows_measured(version: VersionRecord, metric: str) -> str | None:
+    """What tells the rows of a metric from other rows; None where that is not known. Only equal ones compare.
+
+    Test rows: their digest, whichever file and order they came in. Rows of the training's own split: the file's digest
+    and the split's. The older system left no record of either.
+    """
+    part, trained = metric.partition("/")[0], version.trained
+    if part == "test":
+        if version.evaluated is None:
+            return None
+        tags = version.evaluated.tags
+        if digest := tags.get("pcc.test_rows_digest"):
+            return digest
+        source = tags.get("pcc.test_source")
+        if source is None or not source.startswith("held-out rows of"):
+            return source
+        return f"{source} {_split(trained)}"
+    return None if part == "legacy" or "pcc.data_digest" not in trained.tags else _split(trained)
+
+
+def _split(trained: RecordedRun) -> str:
+    parts = (trained.tags.get("pcc.data_digest"), trained.tags.get("pcc.split_digest"))
+    settings = () if parts[1] else (trained.params.get(name) for name in _SPLIT)
+    return " ".join(map(str, (*parts, *settings)))
+
+
 def compared(first: VersionRecord, second: VersionRecord) -> Comparison:
     """Lay two versions side by side."""
     names = sorted({*Score.names(first.metrics), *Score.names(second.metrics)}, key=lambda name: (_rank(name), name))
@@ -119,32 +146,17 @@ def _rank(name: str) -> int:
 
 def _notes(first: VersionRecord, second: VersionRecord, metrics: tuple[MetricRow, ...]) -> list[str]:
     notes = [
-        f"{side} is not evaluated: it has no test scores"
+        f"{side} is {NOT_EVALUATED}: it has no test scores"
         for side, version in (("A", first), ("B", second))
         if version.evaluated is None
     ]
-    if first.evaluated is not None and second.evaluated is not None and not _same_rows(first, second):
+    rows = [rows_measured(version, "test/f1_macro") for version in (first, second)]
+    if first.evaluated is not None and second.evaluated is not None and (rows[0] is None or rows[0] != rows[1]):
         notes.append("The two were tested on different rows: the difference of their test scores says little.")
     for row in metrics:
         if row.name == "test/f1_macro" and row.a and row.b and _overlap(row.a, row.b):
             notes.append("The intervals of test/f1_macro overlap: on these rows neither is clearly the better one.")
     return notes
-
-
-def _same_rows(first: VersionRecord, second: VersionRecord) -> bool:
-    assert first.evaluated is not None
-    assert second.evaluated is not None
-    digests = {each.evaluated.tags.get("pcc.test_rows_digest") for each in (first, second) if each.evaluated}
-    if None not in digests:
-        return len(digests) == 1
-    a, b = first.evaluated.tags.get("pcc.test_source"), second.evaluated.tags.get("pcc.test_source")
-    if a != b:
-        return False
-    if not str(a).startswith("held-out rows of"):
-        return True
-    one, other = first.trained, second.trained
-    same_file = one.tags.get("pcc.data_digest") == other.tags.get("pcc.data_digest")
-    return same_file and all(one.params.get(name) == other.params.get(name) for name in _SPLIT)
 
 
 def _overlap(a: Score, b: Score) -> bool:

@@ -13,10 +13,10 @@ from pcc_pipeline.evaluation.cautions import warnings as cautions
 from pcc_pipeline.evaluation.figures import figures
 from pcc_pipeline.evaluation.metrics import label_indices
 from pcc_pipeline.evaluation.predictions import prediction_frame
-from pcc_pipeline.evaluation.report import Report, report
+from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.steps.held_out import HeldOut, held_out
 from pcc_pipeline.steps.inputs import demand_input
-from pcc_pipeline.steps.model_vectors import rows_for
+from pcc_pipeline.steps.measuring import measure
 from pcc_pipeline.steps.monitoring import monitored
 from pcc_pipeline.steps.own_files import demand_own_files
 from pcc_pipeline.steps.recorded import used_on_model
@@ -93,23 +93,13 @@ def run(
         monitor.dropped_cases = held.total_rows - monitor.passed_validation
         opened.log(
             payloads.Params(used_on_model(params, "evaluate", training.params, data)),
-            payloads.Tags(
-                {
-                    "pcc.version": loaded.model.model_version,
-                    "pcc.encoder_digest": loaded.model.encoder_digest,
-                    "pcc.model_uri": loaded.model_uri,
-                    "pcc.training_run": loaded.run_id,
-                    "pcc.test_source": held.source,
-                    "pcc.test_rows_digest": held.dataset.rows_digest,
-                }
-            ),
+            payloads.Tags({"pcc.version": loaded.model.model_version, "pcc.model_uri": loaded.model_uri}),
         )
         logger.info("evaluating %s on %s rows", loaded.model.model_version, f"{len(held.dataset.frame):,}")
-        rows = rows_for(loaded, held.dataset, params, training.params, "test vectors")
         started = datetime.now(UTC)
-        probabilities = loaded.model.probabilities(rows.vectors, rows.texts)
+        measured = measure(loaded, held, params, training.params)
+        found, probabilities = measured.report, measured.probabilities
         classes, positive = list(loaded.model.classes), loaded.model.positive_label
-        found = report("test", rows.labels, probabilities, classes, positive)
         unchecked = (f"Rows that the model learned may be among them: {held.unchecked}.",) if held.unchecked else ()
         doubts = (*unchecked, *cautions(None, found))
         predictions = prediction_frame(
@@ -123,10 +113,9 @@ def run(
         test = {**found.to_json(), "source": held.source, "overlap_removed_rows": held.learned_rows}
         document = {**training.metrics, "test": test, "test_warnings": list(doubts)}
         place = classes.index(positive) if positive is not None else 1
-        drawings = figures(label_indices(rows.labels, classes), probabilities, classes, positive=place)
+        drawings = figures(label_indices(measured.rows.labels, classes), probabilities, classes, positive=place)
         opened.log(
-            payloads.Metrics(found.metrics(), model_id=loaded.source.model_id),
-            payloads.Metrics({"test/overlap_removed_rows": held.learned_rows}),
+            *measured.record,
             payloads.Json("metrics.json", document),
             payloads.Table("predictions.parquet", predictions),
             payloads.Figures(drawings),

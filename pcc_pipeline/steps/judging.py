@@ -12,12 +12,11 @@ from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError, FeatureError, ModelError, PccError, StorageError, TrackingError
 from pcc_pipeline.evaluation.gates import GateEvidence, judge
-from pcc_pipeline.evaluation.report import Report, report
 from pcc_pipeline.evaluation.verdicts import GateVerdict
-from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.datasets import encoder_of
 from pcc_pipeline.steps.held_out import HeldOut, held_out
-from pcc_pipeline.steps.model_vectors import rows_for, rows_for_champion
+from pcc_pipeline.steps.measuring import Measurement, measure
+from pcc_pipeline.steps.model_vectors import rows_for_champion
 from pcc_pipeline.tracking.models import LoadedModel, load_trained_model
 from pcc_pipeline.tracking.promotion import CHAMPION
 from pcc_pipeline.tracking.registry import Resolved, find_alias
@@ -30,19 +29,22 @@ class Judgement:
 
     Attributes:
         learned: the configuration of its training.
-        test: its scores on the test rows; None where these cannot be found.
+        test: its measurement on the test rows; None where these cannot be found.
         champion: the registered version that is champion now; None while there is none.
-        learned_rows: test rows left out because the version learned them; of those that are left, `champion_learned`
-            are left out of the comparison because the champion learned them.
+        champion_learned: test rows left out of the comparison because the champion learned them.
     """
 
     loaded: LoadedModel
     learned: Params
-    test: Report | None
+    test: Measurement | None
     verdicts: tuple[GateVerdict, ...]
     champion: str | None
-    learned_rows: int = 0
     champion_learned: int = 0
+
+    @property
+    def learned_rows(self) -> int:
+        """Test rows left out because the version learned them."""
+        return 0 if self.test is None else self.test.held.learned_rows
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -86,18 +88,15 @@ def judge_version(params: Params, model_uri: str, data: str | None = None, at_ha
     training = read_training_run(loaded.run_id)
     standing = find_alias(params.registry.model_name, CHAMPION)
     champion, champion_fault = _champion(standing)
-    held, rows, test_fault = _held_out(params, training, loaded, data, at_hand)
-    found, predicted, compared = None, np.empty(0, dtype=object), _Compared(fault=champion_fault)
-    if held is not None and rows is not None:
-        model = loaded.model
-        probabilities = model.probabilities(rows.vectors, rows.texts)
-        found = report("test", rows.labels, probabilities, list(model.classes), model.positive_label)
-        predicted = _labels(loaded, probabilities)
+    test, test_fault = _measured(params, training, loaded, data, at_hand)
+    predicted, compared = np.empty(0, dtype=object), _Compared(fault=champion_fault)
+    if test is not None:
+        predicted = _labels(loaded, test.probabilities)
         if champion is not None:
-            compared = _compared(params, champion, held.dataset, loaded.model.encoder_digest)
+            compared = _compared(params, champion, test.held.dataset, loaded.model.encoder_digest)
     evidence = GateEvidence(
-        metrics={} if found is None else found.metrics(),
-        labels=np.empty(0, dtype=object) if rows is None else rows.labels,
+        metrics={} if test is None else test.report.metrics(),
+        labels=np.empty(0, dtype=object) if test is None else test.rows.labels,
         predicted=predicted,
         champion_predicted=compared.predicted,
         data_time=_data_time(training),
@@ -114,10 +113,9 @@ def judge_version(params: Params, model_uri: str, data: str | None = None, at_ha
     return Judgement(
         loaded,
         training.params,
-        found,
+        test,
         verdicts,
         None if standing is None else standing.version,
-        0 if held is None else held.learned_rows,
         compared.learned,
     )
 
@@ -132,17 +130,17 @@ def _champion(standing: Resolved | None) -> tuple[LoadedModel | None, str]:
         return None, f"the champion, version {standing.version}, cannot be loaded: {error.what} ({error.where})"
 
 
-def _held_out(
+def _measured(
     params: Params, training: TrainingRun, loaded: LoadedModel, data: str | None, at_hand: HeldOut | None
-) -> tuple[HeldOut | None, Rows | None, str]:
-    """The version's test rows with its vectors, or why there are none that prove anything."""
+) -> tuple[Measurement | None, str]:
+    """The version on its test rows, or why there are none that prove anything."""
     try:
         held = at_hand or held_out(params, training, loaded, data)
         if held.unchecked:
-            return None, None, f"there are no test rows that it has surely not learned: {held.unchecked}"
-        return held, rows_for(loaded, held.dataset, params, training.params, "test vectors"), ""
+            return None, f"there are no test rows that it has surely not learned: {held.unchecked}"
+        return measure(loaded, held, params, training.params), ""
     except (DataError, FeatureError, StorageError, TrackingError) as error:
-        return None, None, f"there are no test rows: {_line(error)}"
+        return None, f"there are no test rows: {_line(error)}"
 
 
 def _compared(params: Params, champion: LoadedModel, test: Dataset, made_by: str) -> _Compared:

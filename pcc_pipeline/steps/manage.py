@@ -11,7 +11,7 @@ from typing import Any
 from pcc_pipeline.config import Params, load_params
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, DataError, PccError
-from pcc_pipeline.steps.comparing import Score, compared, score
+from pcc_pipeline.steps.comparing import NOT_EVALUATED, Score, compared, rows_measured, score
 from pcc_pipeline.steps.tables import csv_text, shown, table
 from pcc_pipeline.storage.objects import local_copy, replacing
 from pcc_pipeline.tracking import history, local_store
@@ -108,10 +108,14 @@ def get(asked: Question, reference: str) -> str:
 
 
 def summary(asked: Question, *, limit: int | None = None, metrics: Sequence[str] | None = None) -> str:
-    """How versions performed over time, oldest first, and how each differs from the one before it."""
+    """How versions performed over time, oldest first. Only scores on the same rows are compared."""
     metrics, number = metrics or SUMMARY_METRICS, _limit(limit, 20)
     versions = history.recent_versions(history.open_experiment(asked.experiment), asked.model_name, number)[::-1]
     scores = [[score(version.metrics, name) for name in metrics] for version in versions]
+    measured_on = [
+        None if row[0] is None else rows_measured(version, row[0].name)
+        for version, row in zip(versions, scores, strict=True)
+    ]
     if asked.as_json:
         documents = [
             {
@@ -120,28 +124,60 @@ def summary(asked: Question, *, limit: int | None = None, metrics: Sequence[str]
                 "status": version.trained.status,
                 "number": version.registered.number if version.registered else None,
                 "scores": {name: found.document() if found else None for name, found in zip(metrics, row, strict=True)},
+                "evaluated_by": version.evaluated.run_id if version.evaluated else None,
+                "measured_on": rows,
             }
-            for version, row in zip(versions, scores, strict=True)
+            for version, row, rows in zip(versions, scores, measured_on, strict=True)
         ]
         return json_text(documents)
     if not versions:
         return "no version yet"
-    rows, before = [], None
-    for version, row in zip(versions, scores, strict=True):
-        first = row[0]
-        change = f"{first.value - before.value:+.4f}" if first and before and first.name == before.name else ""
-        before = first or before
-        cells = [found.text(metrics[place]) if found else "" for place, found in enumerate(row)]
+    names = {rows: _row_set(place) for place, rows in enumerate(dict.fromkeys(filter(None, measured_on)))}
+    last: dict[str, Score] = {}
+    lines = []
+    for version, row, on in zip(versions, scores, measured_on, strict=True):
+        first, change = row[0], ""
+        if first and on:
+            change = f"{first.value - last[on].value:+.4f}" if on in last else "other rows" if last else ""
+            last[on] = first
+        cells = [
+            one.text(metrics[place]) if one else _unmeasured(metrics[place], version) for place, one in enumerate(row)
+        ]
         name = _version(version.pcc_version, version.registered)
-        rows.append((f"{version.trained.started:%Y-%m-%d %H:%M}", name, version.trained.status, *cells, change))
-    head = ("trained (UTC)", "version", "status", *(f"{name} [95%]" for name in metrics), "change")
-    measured = [(row[0], version) for version, row in zip(versions, scores, strict=True) if row[0]]
-    lines = [table(head, rows), "", _tally(versions)]
-    if measured:
-        best, of = max(measured, key=lambda pair: pair[0].value if pair[0] else -math.inf)
-        lines.append(f"highest {metrics[0]}: {best.text(metrics[0]) if best else ''} by {shown(of.pcc_version)}")
-        lines.append("Scores on different test rows, or with intervals that overlap widely, tell no versions apart.")
-    return "\n".join(lines)
+        rows = names.get(on or "", "not known" if first else "")
+        lines.append((f"{version.trained.started:%Y-%m-%d %H:%M}", name, version.trained.status, *cells, rows, change))
+    head = ("trained (UTC)", "version", "status", *(f"{name} [95%]" for name in metrics), "rows", "change")
+    measured = [
+        (row[0], version, on)
+        for version, row, on in zip(versions, scores, measured_on, strict=True)
+        if row[0] is not None
+    ]
+    return "\n".join([table(head, lines), "", _tally(versions), *_highest(measured, names, metrics[0])])
+
+
+def _row_set(place: int) -> str:
+    """A name for the rows that some versions were measured on: A, B, …, Z, A1, …"""
+    return chr(ord("A") + place % 26) + (str(place // 26) if place >= 26 else "")
+
+
+def _unmeasured(metric: str, version: VersionRecord) -> str:
+    return NOT_EVALUATED if metric.startswith("test/") and version.evaluated is None else ""
+
+
+def _highest(
+    measured: Sequence[tuple[Score, VersionRecord, str | None]], names: Mapping[str, str], metric: str
+) -> list[str]:
+    """The best of the versions that were measured on the rows of the newest one, and how many cannot be compared."""
+    known = [on for _, _, on in measured if on is not None]
+    if not known:
+        return ["It is not known on which rows these scores were measured: they are not compared."] if measured else []
+    alike = [(one, version) for one, version, on in measured if on == known[-1]]
+    best, of = max(alike, key=lambda pair: pair[0].value)
+    whom = f"{shown(of.pcc_version)}, of {len(alike):,} version{'s' if len(alike) != 1 else ''} measured on them"
+    lines = [f"highest {metric} on rows {names[known[-1]]}: {best.text(metric)} by {whom}"]
+    if others := len(measured) - len(alike):
+        lines.append(f"{others:,} measured on other rows: scores on different rows tell no versions apart.")
+    return [*lines, "Scores with intervals that overlap widely tell no versions apart either."]
 
 
 def export(asked: Question, *, form: str = "csv", output: str | None = None, limit: int | None = None) -> str:

@@ -174,12 +174,8 @@ def _publish(params: Params, opened: StepRun, move: promotion.Move) -> tuple[Pub
 
 
 def _record(opened: StepRun, action: str, reason: str, found: Judgement, version: str) -> None:
-    metrics = {
-        **({} if found.test is None else found.test.metrics(by_class=False)),
-        "test/overlap_removed_rows": found.learned_rows,
-        "test/champion_overlap_removed_rows": found.champion_learned,
-    }
     opened.log(
+        *(() if found.test is None else found.test.record),
         payloads.Tags(
             {
                 "pcc.action": action,
@@ -194,7 +190,7 @@ def _record(opened: StepRun, action: str, reason: str, found: Judgement, version
                 "mlflow.note.content": to_markdown(found.verdicts),
             }
         ),
-        payloads.Metrics(metrics),
+        payloads.Metrics({"test/champion_overlap_removed_rows": found.champion_learned}),
         payloads.Text("gates.html", to_html(found.verdicts, f"Gates of version {version}: {action}")),
         payloads.Json("gates.json", [verdict.__dict__ for verdict in found.verdicts]),
     )

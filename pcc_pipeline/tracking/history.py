@@ -73,7 +73,11 @@ class RegisteredVersion:
 
 @dataclass(frozen=True)
 class VersionRecord:
-    """A version: the run that trained it, its newest finished evaluation, its place in the registry."""
+    """A version: the run that trained it, its newest measurement on test rows, its place in the registry.
+
+    Attributes:
+        evaluated: a finished evaluation, or the judgement of a promotion, which stands where that was refused too.
+    """
 
     trained: RecordedRun
     evaluated: RecordedRun | None
@@ -146,9 +150,8 @@ def recent_versions(
     if not trained:
         return []
     since = int(trained[-1].started.timestamp() * 1000)
-    conditions = ["tags.`pcc.step` = 'evaluate'", f"attributes.start_time >= {since}", *ended]
     evaluated: dict[str, RecordedRun] = {}
-    for run in _search(ids, conditions, None):
+    for run in _measurements(ids, [f"attributes.start_time >= {since}"]):
         evaluated.setdefault(run.tags.get("pcc.training_run", ""), run)
     registered = {version.run_id: version for version in registered_versions(model_name)}
     return [VersionRecord(run, evaluated.get(run.run_id), registered.get(run.run_id)) for run in trained]
@@ -180,11 +183,8 @@ def find_version(reference: str, model_name: str, experiment: Experiment) -> Ver
             fix=f"name {_FORMS}",
         )
     trained = found[0]
-    about = _search(
-        sorted({trained.experiment_id, experiment.experiment_id}),
-        ["tags.`pcc.step` = 'evaluate'", f"tags.`pcc.training_run` = '{trained.run_id}'", "status = 'FINISHED'"],
-        1,
-    )
+    places = sorted({trained.experiment_id, experiment.experiment_id})
+    about = _measurements(places, [f"tags.`pcc.training_run` = '{trained.run_id}'"])
     registered = registered or next((version for version in known if version.run_id == trained.run_id), None)
     return VersionRecord(trained, about[0] if about else None, registered)
 
@@ -226,6 +226,16 @@ def _is_meant(version: RegisteredVersion, wanted: str) -> bool:
 def _trainings(experiments: Sequence[str], pcc_version: str) -> list[RecordedRun]:
     about = _search(experiments, [f"tags.`{VERSION_TAG}` = '{pcc_version}'"], None)
     return [run for run in about if run.step in _TRAINING]
+
+
+def _measurements(experiments: Sequence[str], conditions: Sequence[str]) -> list[RecordedRun]:
+    """Runs that measured a version on test rows, newest first."""
+    evaluations = _search(experiments, ["tags.`pcc.step` = 'evaluate'", "status = 'FINISHED'", *conditions], None)
+    # A refusal ends its run as failed, and the scores that it was refused for stand. Without them nothing was measured.
+    judgements = _search(
+        experiments, ["tags.`pcc.step` = 'promote'", "metrics.`test/accuracy` >= 0", *conditions], None
+    )
+    return sorted([*evaluations, *judgements], key=lambda run: run.started, reverse=True)
 
 
 def _every_experiment() -> list[str]:

@@ -133,9 +133,43 @@ def test_summary_tells_performance_over_time(call: Call, filled: None) -> None:
     assert out[0].split()[-1] == "change"
     assert "0.7100 [0.6600, 0.7600]" in out[2]
     assert out[3].endswith("+0.0200")
-    assert any(line.startswith("highest test/f1_macro: 0.7900") for line in out)
+    assert any(line.startswith("highest test/f1_macro on rows A: 0.7900") for line in out)
     assert [row["version"] for row in answer(call, "summary")][:2] == [A, B]
     assert answer(call, "summary", "--metric", "val/rows")[0]["scores"]["val/rows"]["value"] == 200
+
+
+def test_summary_compares_scores_on_the_same_test_rows_alone(call: Call, mlflow_store: Path) -> None:
+    """Rows are told by their digest: another file's rows with a higher score, and no evaluation, are named as such."""
+    client = MlflowClient()
+    fill(client, str(mlflow_store / "artifacts"), 7)
+    runs = client.search_runs(["1"], order_by=["attributes.start_time ASC"])
+    evaluations = [run.info.run_id for run in runs if run.data.tags["pcc.step"] == "evaluate"]
+    for run_id, digest in zip(evaluations, ("aaaa", "bbbb", "aaaa"), strict=True):
+        client.set_tag(run_id, "pcc.test_rows_digest", digest)
+    # The highest score of all, on other rows.
+    client.log_metric(evaluations[1], "test/f1_macro", 0.99)
+    # A refused promotion that measured the version; one of rows that could not be found measured nothing.
+    for score, started in ((0.85, START + 500_000), (None, START + 600_000)):
+        judged = client.create_run("1", started, run_name="promote").info.run_id
+        tags = {"pcc.step": "promote", "pcc.training_run": runs[0].info.run_id, "pcc.test_rows_digest": "aaaa"}
+        for name, value in tags.items():
+            client.set_tag(judged, name, value)
+        if score is not None:
+            client.log_batch(judged, [Metric(f"test/{name}", score, started, 0) for name in ("f1_macro", "accuracy")])
+        client.set_terminated(judged, "FAILED", started + 1000)
+    out = call("summary")[1].splitlines()
+    head, first, second, third, fourth = (out[place] for place in (0, 2, 3, 4, 5))
+    assert head.split()[-2:] == ["rows", "change"]
+    assert first.split()[-1] == "A"
+    assert "0.8500" in first
+    assert second.split()[-3:] == ["B", "other", "rows"]
+    assert third.split()[-2:] == ["A", "-0.1000"]
+    assert fourth.count("not evaluated") == 2
+    assert "4 trainings, 0 failed, 3 evaluated" in out
+    assert f"highest test/f1_macro on rows A: 0.8500 by {A}, of 2 versions measured on them" in out
+    assert "1 measured on other rows: scores on different rows tell no versions apart." in out
+    assert "tested on different rows" in call("compare", "1", "2")[1]
+    assert [one["measured_on"] for one in answer(call, "summary")] == ["aaaa", "bbbb", "aaaa", None]
 
 
 def test_compare_lays_scores_with_intervals_and_differing_parameters_side_by_side(call: Call, filled: None) -> None:

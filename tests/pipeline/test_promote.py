@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+REPOSITORY = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.pipeline
 
@@ -53,6 +57,47 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(command: Any, 
     tags = client.get_model_version(name, "2").tags
     assert (tags["pcc.state"], tags["pcc.move_reason"]) == ("previous", "drill over")
     assert tags["pcc.move_run"] == history[3].info.run_id
+
+
+def test_the_measurement_of_a_judgement_is_an_evaluation_of_the_version(
+    command: Any, store: Any, small_file: Path, outside: Any
+) -> None:
+    """A version that is trained and promoted, and one that is refused, have their test scores wherever one looks."""
+    for strength, gate in (
+        ("1", "{kind: encoder}"),
+        ("0.0001", "{kind: minimum, metric: test/f1_macro, threshold: 1}"),
+    ):
+        weak = ("--set", f"model.hyperparameters.C={strength}")
+        trained = command("train", "--data", str(small_file), "--search-method", "none", *weak)
+        assert trained.code == 0, trained.err
+        command("promote", "--set", f"'registry.gates=[{gate}]'")
+    first, second = (run for run in store.runs() if run.data.tags["pcc.step"] == "promote")
+    assert [run.data.tags["pcc.action"] for run in (first, second)] == ["promoted", "refused"]
+    evaluated = command("evaluate", "--model", "models:/pcc-intent-classifier/2")
+    assert evaluated.code == 0, evaluated.err
+    run = store.step("evaluate")
+    known = ("pcc.training_run", "pcc.test_source", "pcc.test_rows_digest", "pcc.encoder_digest", "pcc.model_uri")
+    assert [run.data.tags[name] for name in known] == [second.data.tags[name] for name in known]
+    scores = {name: value for name, value in run.data.metrics.items() if name.startswith("test/")}
+    assert scores.items() <= second.data.metrics.items()
+    model = store.client.get_logged_model(first.data.tags["pcc.model_uri"].removeprefix("models:/"))
+    assert {"test/f1_macro", "test/f1_macro_low"} <= {metric.key for metric in model.metrics}
+    # Before anything but the judgement measured them: the evaluation is taken away.
+    store.client.delete_run(run.info.run_id)
+
+    def asked(*arguments: str) -> str:
+        process = outside(store.folder, sys.executable, str(REPOSITORY / "entrypoints/manage_models.py"), *arguments)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        return str(out)
+
+    found = json.loads(asked("summary", "--json"))
+    assert [one["evaluated_by"] for one in found] == [first.info.run_id, second.info.run_id]
+    assert [one["scores"]["test/f1_macro"]["value"] for one in found] == [
+        run.data.metrics["test/f1_macro"] for run in (first, second)
+    ]
+    assert found[0]["measured_on"] == found[1]["measured_on"] == first.data.tags["pcc.test_rows_digest"]
+    assert "not evaluated" not in asked("compare", "1", "2")
 
 
 def test_only_what_was_judged_becomes_champion(command: Any, store: Any) -> None:

@@ -40,7 +40,7 @@ def sample(rows: int, n_classes: int, right: float, seed: int):
 def test_the_95_percent_interval_covers_95_percent(n_labels, rows, accuracy, prevalence):
     """Of 400 simulations 93 % at least; the benchmark of the same name goes through all sizes."""
     measured = coverage(n_labels, rows, accuracy, prevalence, simulations=400)
-    assert measured.accuracy >= 0.93
+    assert measured.accuracy >= 0.95
     assert measured.f1_macro >= 0.93
 
 
