@@ -70,7 +70,8 @@ def test_the_measurement_of_a_judgement_is_an_evaluation_of_the_version(
         weak = ("--set", f"model.hyperparameters.C={strength}")
         trained = command("train", "--data", str(small_file), "--search-method", "none", *weak)
         assert trained.code == 0, trained.err
-        command("promote", "--set", f"'registry.gates=[{gate}]'")
+        judged = command("promote", "--set", f"'registry.gates=[{gate}]'")
+        assert "version" in judged.out + judged.err, judged.err
     first, second = (run for run in store.runs() if run.data.tags["pcc.step"] == "promote")
     assert [run.data.tags["pcc.action"] for run in (first, second)] == ["promoted", "refused"]
     evaluated = command("evaluate", "--model", "models:/pcc-intent-classifier/2")
