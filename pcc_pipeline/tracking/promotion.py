@@ -1,31 +1,18 @@
-"""Moving `champion`: one promotion at a time over all machines that share a tracking server.
-
-The registry has no transaction over two aliases, but it refuses a second registered model of one name. Creating the
-model `<name>.promoting` is therefore the lock: whoever creates it moves the aliases and removes it again. A lock whose
-holder died is taken over after `STALE_SECONDS`, far longer than a promotion holds it.
-"""
+"""Moving `champion`: one promotion at a time over all machines that share a tracking server (see `turns`)."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from pcc_pipeline import interruption
 from pcc_pipeline.errors import TrackingError
-from pcc_pipeline.tracking.registry import Resolved, asking, find_alias, resolve, set_alias
+from pcc_pipeline.tracking.registry import Resolved, asking, find_alias, resolve
+from pcc_pipeline.tracking.turns import Turn, turn
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
-COUNT_TAG = "pcc.promotions"
-STALE_SECONDS = 60.0
-_WAIT_SECONDS = 300.0
-_POLL_SECONDS = 0.2
+COUNT_TAG, WHO_TAG = "pcc.promotions", "pcc.moved_by"
 
 
 @dataclass(frozen=True)
@@ -52,12 +39,12 @@ def promote(name: str, version: str, tags: Mapping[str, str]) -> Move:
         TrackingError: there is no such version, MLflow refuses, or another promotion holds the registry for minutes.
     """
     resolve(f"models:/{name}/{version}")
-    with _only_promotion(name):
+    with turn(name, tags.get(WHO_TAG, "")) as own:
         champion = find_alias(name, CHAMPION)
         if champion is not None and champion.version != version:
             # First `previous`: a crash between the two leaves a champion and loses no way back.
-            set_alias(name, PREVIOUS, _number(champion))
-        return _make_champion(name, version, champion, tags)
+            _point(own, name, PREVIOUS, _number(champion))
+        return _make_champion(own, name, version, champion, tags)
 
 
 def roll_back(name: str, tags: Mapping[str, str]) -> Move:
@@ -66,23 +53,35 @@ def roll_back(name: str, tags: Mapping[str, str]) -> Move:
     Raises:
         TrackingError: there is nothing to go back to.
     """
-    with _only_promotion(name):
+    if find_alias(name, PREVIOUS) is None:  # nor may there be a model of this name
+        raise _nothing_before(name)
+    with turn(name, tags.get(WHO_TAG, "")) as own:
         champion, previous = find_alias(name, CHAMPION), find_alias(name, PREVIOUS)
         if previous is None or (champion is not None and previous.version == champion.version):
-            raise TrackingError(
-                "there is no previous champion to go back to",
-                where=f"registered model {name}",
-                fix="promote a version by its number instead",
-            )
+            raise _nothing_before(name)
         # The new champion first: a crash between the two leaves the right champion.
-        move = _make_champion(name, _number(previous), champion, tags)
+        move = _make_champion(own, name, _number(previous), champion, tags)
         if champion is not None:
-            set_alias(name, PREVIOUS, _number(champion))
+            _point(own, name, PREVIOUS, _number(champion))
         return move
 
 
-def _make_champion(name: str, version: str, champion: Resolved | None, tags: Mapping[str, str]) -> Move:
-    set_alias(name, CHAMPION, version)
+def _nothing_before(name: str) -> TrackingError:
+    return TrackingError(
+        "there is no previous champion to go back to",
+        where=f"registered model {name}",
+        fix="promote a version by its number instead",
+    )
+
+
+def _point(own: Turn, name: str, alias: str, version: str) -> None:
+    own.check()
+    with asking(f"alias {alias} of {name}"):
+        MlflowClient().set_registered_model_alias(name, alias, version)
+
+
+def _make_champion(own: Turn, name: str, version: str, champion: Resolved | None, tags: Mapping[str, str]) -> Move:
+    _point(own, name, CHAMPION, version)
     before = None if champion is None else _number(champion)
     client = MlflowClient()
     with asking(f"registered model {name}"):
@@ -98,69 +97,3 @@ def _make_champion(name: str, version: str, champion: Resolved | None, tags: Map
 def _number(found: Resolved) -> str:
     assert found.version is not None, "an alias always points at a version"
     return found.version
-
-
-@contextmanager
-def _only_promotion(name: str) -> Iterator[None]:
-    """From a signal's point of view all that is done here is one act: it comes before, or after it."""
-    lock, holder = f"{name}.promoting", uuid.uuid4().hex
-    client = MlflowClient()
-    with interruption.protected():
-        _acquire(client, lock, holder)
-        try:
-            interruption.check()
-            yield
-        finally:
-            _release(client, lock, holder)
-
-
-def _release(client: MlflowClient, lock: str, holder: str) -> None:
-    with asking(f"lock {lock}"):
-        if _holder(client, lock) == holder:
-            client.delete_registered_model(lock)
-
-
-def _acquire(client: MlflowClient, lock: str, holder: str) -> None:
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        try:
-            client.create_registered_model(lock, tags={"pcc.lock": "true"}, description=holder)
-            return
-        except MlflowException as error:
-            # MLflow says "not found" where the lock went away while it was writing that it exists.
-            held = (ErrorCode.Name(RESOURCE_ALREADY_EXISTS), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))
-            if error.error_code not in held:
-                with asking(f"lock {lock}"):
-                    raise
-        _remove_if_stale(client, lock)
-        if time.monotonic() > deadline:
-            raise TrackingError(
-                "another promotion has held the registry for minutes",
-                where=f"registered model {lock}",
-                fix="wait for it; if its process is gone, delete that registered model in the MLflow UI",
-            )
-        interruption.sleep(_POLL_SECONDS)
-
-
-def _remove_if_stale(client: MlflowClient, lock: str) -> None:
-    """Move a dead holder's lock out of the way. Renaming is atomic: of two that try, one succeeds."""
-    try:
-        found = client.get_registered_model(lock)
-        if time.time() - float(found.creation_timestamp or 0) / 1000 < STALE_SECONDS:
-            return
-        aside = f"{lock}.stale-{uuid.uuid4().hex}"
-        client.rename_registered_model(lock, aside)
-        client.delete_registered_model(aside)
-    except MlflowException as error:
-        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-            with asking(f"lock {lock}"):
-                raise
-
-
-def _holder(client: MlflowClient, lock: str) -> str | None:
-    try:
-        return str(client.get_registered_model(lock).description)
-    except MlflowException as error:
-        if error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
-            return None
-        raise
