@@ -87,7 +87,7 @@ def command_of(environment: Mapping[str, str]) -> list[str]:
     if environment.get("PCC_SERVER_ORIGIN"):
         command += ["--cors-allowed-origins", environment["PCC_SERVER_ORIGIN"]]
     # A request that hangs does not hold up the end of the server for ever.
-    return [*command, "--uvicorn-opts", "--timeout-graceful-shutdown 10 --http pcc_connections:Undelayed"]
+    return [*command, "--uvicorn-opts", "--timeout-graceful-shutdown 10 --http pcc_connections:Bounded"]
 
 
 def main() -> None:

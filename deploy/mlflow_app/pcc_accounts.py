@@ -1,97 +1,138 @@
-"""MLflow's basic-auth app behind one more door: no request but /health passes without an account.
+"""MLflow's basic-auth app behind one more door: no request but /health passes without an account that may make it.
 
-MLflow 3.17's own app leaves open whatever starts with /static, /favicon.ico or /health, and server-info. A path that
-could lead out of its folder is refused here too, before MLflow and the bucket see it. The folder
-pcc_accounts-1.dist-info beside this file names `create_app` to MLflow (`mlflow server --app-name pcc-accounts`); for
-that this folder must be on PYTHONPATH, which tracking_server.py sees to.
+MLflow 3.17's own app leaves open whatever starts with /static, /favicon.ico or /health, and server-info; it admits
+pages of every address on the browser's own machine, and reads a body of any size. A path that could lead out of its
+folder is refused here too, before MLflow and the bucket see it. The folder pcc_accounts-1.dist-info beside this file
+names `create_app` to MLflow (`mlflow server --app-name pcc-accounts`); for that this folder must be on PYTHONPATH,
+which tracking_server.py sees to.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
-import hashlib
-import hmac
+import json
 import os
 import re
-import secrets
-import time
 import urllib.parse
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from pcc_logins import BusyError, Logins
+from pcc_rights import TRAINER_ROLE, Tier, current, fault_of_request, needed
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
-App = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_PATH = "/health"
-# Parts of MLflow that this project has no use for, and that act on the server's machine or call out of it: the
-# assistant may run commands there for a browser on the same machine, the gateway passes requests on to others.
-SWITCHED_OFF = ("/ajax-api/3.0/mlflow/assistant", "/gateway/", "/ajax-api/2.0/mlflow/gateway-proxy")
-# Pages of the UI read these, which do nothing here, and show an error where they are refused. The proxy answers with an
-# empty list for want of the address that create_app takes away.
-READ_BY_PAGES = (
-    "/ajax-api/3.0/mlflow/assistant/config",
-    "/ajax-api/3.0/mlflow/assistant/providers",
-    "/ajax-api/2.0/mlflow/gateway-proxy",
-)
+# The gateway's proxy, which pages read, answers with an empty list for want of the address that create_app takes away.
 PROXY_ADDRESS = "MLFLOW_DEPLOYMENTS_TARGET"
-# A good name and password are not hashed again for this many seconds. Whoever is locked out in between reaches what
-# MLflow leaves open (static files) for so long, and nothing else: MLflow checks every other request itself.
-REMEMBERED_S, REMEMBERED = 60.0, 1000
 # A step upwards, a backslash, a control character, or such a thing encoded once more than the web server decodes.
 LEADS_OUT = re.compile(r"(?:^|/)\.\.(?:/|;|$)|\\|[\x00-\x1f]|%(?:2e|2f|5c|25|00|c0)", re.IGNORECASE)
+# MLflow's largest message, a batch of 1,000 metrics with long keys, has 1 MB; an artifact goes to disk as it comes.
+LARGEST_MESSAGE, LARGEST_ARTIFACT = 20 * 2**20, 64 * 2**30
+ARTIFACTS = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts/")
+WHY = {
+    Tier.TRAINER: "An account that may only read cannot do this.",
+    Tier.ADMIN: "This is the admin's to do.",
+    Tier.NOBODY: "This part of MLflow is switched off on this server.",
+}
 
 
 class Door:
-    """ASGI app that answers 401 unless `known(name, password)`, only /health passes without."""
+    """ASGI app that lets a request through if its account may make it; only /health needs none.
 
-    def __init__(self, app: App, known: Callable[[str, str], bool]) -> None:
+    Args:
+        logins: tells the account.
+        origins: addresses under which browsers know this server.
+    """
+
+    def __init__(self, app: App, logins: Logins, origins: frozenset[str]) -> None:
         self.app = app
-        self.known = known
-        self.key = secrets.token_bytes(32)  # of this process, so that no digest means anything elsewhere
-        self.seen: dict[bytes, float] = {}
+        self.logins = logins
+        self.origins = origins
 
-    async def __call__(
-        self, scope: Scope, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Awaitable[None]]
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or self._is_open(scope):
             await self.app(scope, receive, send)
-        elif not await self._has_account(scope):
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008})
-            else:
-                await _answer(send, 401, "Log in with your account.", (b"www-authenticate", b'Basic realm="mlflow"'))
+            return
+        if is_of_another_page(scope, self.origins):
+            await _refuse(scope, send, 403, "Pages of other addresses may not use this server.")
+            return
+        try:
+            tier = await self.logins.tier(_header(scope, b"authorization", alone=True))
+        except BusyError:
+            again = (b"retry-after", b"1")
+            await _refuse(scope, send, 429, "Too many logins are being checked; try again in a second.", again)
+            return
+        if tier is None:
+            await _refuse(scope, send, 401, "Log in with your account.", (b"www-authenticate", b'Basic realm="mlflow"'))
+        elif scope["type"] == "websocket":
+            await _refuse(scope, send, 403, "")
         elif leads_out(scope):
-            await _answer(send, 400, "This path is not allowed.")
-        elif scope["path"].startswith(SWITCHED_OFF) and not (
-            scope.get("method") == "GET" and scope["path"] in READ_BY_PAGES
-        ):
-            await _answer(send, 403, "This part of MLflow is switched off on this server.")
+            await _refuse(scope, send, 400, "This path is not allowed.")
+        elif (least := needed(scope["method"], scope["path"])) > tier:
+            await _refuse(scope, send, 403, WHY[least])
+        elif (largest := _largest(scope)) < _announced(scope):
+            await _refuse(scope, send, 413, f"A request of this kind has at most {largest:,} bytes.", CLOSE)
         else:
-            await self.app(scope, receive, send)
+            token = current.set(tier)
+            try:
+                await self._bounded(scope, receive, send, largest)
+            finally:
+                current.reset(token)
+
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send, largest: int) -> None:
+        """Let a request through that does not say how long it is; from `largest` bytes on it is cut off."""
+        size, answered, cut = 0, False, False
+
+        async def counted() -> Message:
+            nonlocal size, cut
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > largest:
+                if not answered:
+                    await _refuse(scope, send, 413, f"A request of this kind has at most {largest:,} bytes.", CLOSE)
+                cut = True
+                raise _TooLargeError
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            if not cut:  # else it is what the app makes of the error
+                await send(message)
+
+        try:
+            await self.app(scope, counted, noted)
+        except* _TooLargeError:
+            pass
 
     @staticmethod
     def _is_open(scope: Scope) -> bool:
         return scope["type"] == "http" and scope["path"] == OPEN_PATH and scope["method"] in ("GET", "HEAD")
 
-    async def _has_account(self, scope: Scope) -> bool:
-        header = next((value for name, value in scope["headers"] if name == b"authorization"), None)
-        given = _name_and_password(header)
-        if header is None or given is None:
-            return False
-        digest = hmac.new(self.key, header, hashlib.sha256).digest()
-        if self.seen.get(digest, 0.0) > time.monotonic():
-            return True
-        self.seen.pop(digest, None)
-        # Hashing a password takes tens of milliseconds; in a thread, other requests go on.
-        if not await asyncio.to_thread(self.known, *given):
-            return False
-        if len(self.seen) >= REMEMBERED:
-            self.seen.clear()
-        self.seen[digest] = time.monotonic() + REMEMBERED_S
-        return True
+
+CLOSE = (b"connection", b"close")
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+def is_of_another_page(scope: Scope, origins: frozenset[str]) -> bool:
+    """Whether a browser makes the request for a page of another address; it would send the user's account along.
+
+    A link to this server may be followed from anywhere. Programs send neither of the two headers.
+    """
+    origin = _header(scope, b"origin")
+    if origin is not None:
+        return origin.decode("latin-1") not in origins
+    if _header(scope, b"sec-fetch-site") in (None, b"same-origin", b"none"):
+        return False
+    followed = (_header(scope, b"sec-fetch-mode"), _header(scope, b"sec-fetch-dest")) == (b"navigate", b"document")
+    return not (followed and scope.get("method") in ("GET", "HEAD"))
 
 
 def leads_out(scope: Scope) -> bool:
@@ -100,28 +141,65 @@ def leads_out(scope: Scope) -> bool:
     return any(LEADS_OUT.search(path) for path in [scope["path"], *(value for name, value in query if name == "path")])
 
 
-async def _answer(
-    send: Callable[[Message], Awaitable[None]], status: int, text: str, *headers: tuple[bytes, bytes]
-) -> None:
-    start = {"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain"), *headers]}
-    await send(start)
-    await send({"type": "http.response.body", "body": f"{text}\n".encode()})
+def _largest(scope: Scope) -> int:
+    to_disk = scope["method"] == "PUT" and ARTIFACTS.match(scope["path"])
+    return LARGEST_ARTIFACT if to_disk else LARGEST_MESSAGE
 
 
-def _name_and_password(header: bytes | None) -> tuple[str, str] | None:
-    scheme, _, credentials = (header or b"").partition(b" ")
-    if scheme.lower() != b"basic":
-        return None
-    try:
-        name, colon, password = base64.b64decode(credentials, validate=True).decode("utf-8").partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return None
-    return (name, password) if colon else None
+def _announced(scope: Scope) -> int:
+    length = _header(scope, b"content-length") or b"0"
+    return int(length) if length.isdigit() else 0  # what is no number, the web server has refused
+
+
+def _header(scope: Scope, wanted: bytes, *, alone: bool = False) -> bytes | None:
+    """The first header of a name; None where there is none, or where it should stand alone and does not."""
+    found = [value for name, value in scope["headers"] if name == wanted]
+    return found[0] if len(found) == 1 or (found and not alone) else None
+
+
+async def _refuse(scope: Scope, send: Send, status: int, text: str, *headers: tuple[bytes, bytes]) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    kind, body = b"text/plain", f"{text}\n"
+    if status == 403 and "api/" in scope["path"]:  # as MLflow's own refusals, which its clients show
+        kind, body = b"application/json", json.dumps({"error_code": "PERMISSION_DENIED", "message": text})
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", kind), *headers]})
+    await send({"type": "http.response.body", "body": body.encode()})
+
+
+def own_origins(hosts: str, origin: str) -> frozenset[str]:
+    """The addresses under which browsers know the server: the one of its proxy, else its hosts by plain http."""
+    return frozenset([origin] if origin else [f"http://{host.strip()}" for host in hosts.split(",") if host.strip()])
 
 
 def create_app() -> Door:
     """What MLflow starts in each worker."""
     os.environ.pop(PROXY_ADDRESS, None)
+    import flask
+    from mlflow.exceptions import MlflowException
+    from mlflow.server import app as pages
     from mlflow.server import auth
 
-    return Door(auth.create_app(), auth.store.authenticate_user)
+    def check_content() -> flask.Response | None:
+        try:
+            fault = fault_of_request(flask.request)
+        except MlflowException as error:
+            return flask.Response(error.serialize_as_json(), error.get_http_status_code(), mimetype="application/json")
+        if not fault:
+            return None
+        text = json.dumps({"error_code": "PERMISSION_DENIED", "message": fault})
+        return flask.Response(text, 403, mimetype="application/json")
+
+    def tier_of(name: str, password: str) -> Tier | None:
+        if not auth.store.authenticate_user(name, password):
+            return None
+        user = auth.store.get_user(name)
+        if user.is_admin:
+            return Tier.ADMIN
+        trains = any(role.name == TRAINER_ROLE for role in auth.store.list_user_roles(user.id))
+        return Tier.TRAINER if trains else Tier.READER
+
+    pages.before_request(check_content)
+    origins = own_origins(os.environ.get("PCC_SERVER_ALLOWED_HOSTS", ""), os.environ.get("PCC_SERVER_ORIGIN", ""))
+    return Door(auth.create_app(), Logins(tier_of), origins)

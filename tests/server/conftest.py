@@ -6,10 +6,14 @@ again before it ends (`server.whole()` does that, as a context).
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import http.client
+import json
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -160,6 +164,86 @@ def server_environment(server: Server) -> dict[str, str]:
         "PGPORT": str(server.local.ports["postgres"]),
     }
     return environment_of(given)
+
+
+@pytest.fixture(scope="session")
+def listed_routes(server: Server, server_environment: dict[str, str]) -> list[tuple[str, list[str]]]:
+    """Every route of the server's app, Flask's and FastAPI's: its path with <parameters>, and its methods."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("list_routes.py"))],
+        env=server_environment | {"_MLFLOW_SGI_NAME": "uvicorn"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return [(path, methods) for path, methods in json.loads(done.stdout.splitlines()[-1])]
+
+
+@pytest.fixture(scope="session")
+def accounts(server: Server) -> dict[str, tuple[str, str]]:
+    """Name and password of an account of each role: admin, trainer, reader."""
+    made = {"admin": (server.user, server.password)}
+    for role, options in (("trainer", []), ("reader", ["--reader"])):
+        made[role] = (f"a-{role}", f"password of a {role}")
+        command = [sys.executable, str(REPOSITORY / "deploy" / "accounts.py"), "add", made[role][0], *options]
+        given = {**server.environment, "PCC_ACCOUNT_PASSWORD": made[role][1]}
+        done = subprocess.run(command, env=given, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stderr) == (0, "")
+    return made
+
+
+@dataclass
+class Raw:
+    """Requests with nothing of their path, headers or body changed on the way."""
+
+    port: int
+    connection: http.client.HTTPConnection | None = None
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        account: tuple[str, str] | None = None,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers with small letters, and content of the answer; a `body` that is no bytes goes as JSON."""
+        sent = dict(headers or {})
+        if account is not None:
+            sent["Authorization"] = basic(*account)
+        if body is not None and not isinstance(body, bytes):
+            body, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
+        for again in (True, False):
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+            try:
+                self.connection.request(method, path, body, sent)
+                answer = self.connection.getresponse()
+                content = answer.read()
+                return answer.status, {name.lower(): value for name, value in answer.getheaders()}, content
+            except (http.client.RemoteDisconnected, ConnectionError):
+                self.close()  # it was idle for too long
+                if not again:
+                    raise
+        raise AssertionError("the second try returns or raises")
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+        self.connection = None
+
+
+def basic(name: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{name}:{password}'.encode()).decode()}"
+
+
+@pytest.fixture
+def raw(server: Server) -> Iterator[Raw]:
+    """`raw(method, path, account, body, headers)`."""
+    asking = Raw(server.local.ports["mlflow"])
+    yield asking
+    asking.close()
 
 
 @pytest.fixture(scope="session")
