@@ -6,7 +6,8 @@ is known again by its bytes alone.
 The bytes are made to depend on the model and not on the process that writes it: equal strings are written once
 (pickle goes by identity, which differs with what was imported before), the padding inside the records of a tree's
 nodes, which is uninitialised memory, is zeroed, and a random state loses the entropy that it was first made from, which
-its own state has replaced.
+its own state has replaced. The number of threads is left, which is the machine's: a gradient boosting holds it, and the
+weights that lbfgs finds are rounded by it.
 """
 
 from __future__ import annotations
