@@ -29,6 +29,7 @@ MAX_TEXT_CHARACTERS = 10_000
 MAX_COLUMNS = 10_000
 _TRUE, _FALSE = ("true", "1", "1.0", "yes", "t", "y"), ("false", "0", "0.0", "no", "f", "n")
 _MAX_DIGITS = 400
+_TOO_LARGE = 10**_MAX_DIGITS
 _NOT_UNICODE = "not valid Unicode (a lone surrogate)"
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+\s*")
 # White space, control and format characters, and the letters and marks that show nothing: a text of these alone is
@@ -108,8 +109,14 @@ def no_faults(n_rows: int) -> Reasons:
 
 def mark(reasons: Reasons, rows: pd.Series | np.ndarray[Any, Any], reason: str) -> None:
     """Writes a reason where `rows` holds and none stands yet."""
-    where = np.asarray(rows, dtype=bool) & (reasons == "")
-    reasons[where] = reason
+    where = np.asarray(rows, dtype=bool)
+    if where.any():
+        reasons[where & (reasons == "")] = reason
+
+
+def as_list(column: pd.Series) -> list[Any]:
+    """The column's values as Python objects; iterating a column of Arrow strings takes many times as long."""
+    return column.to_numpy(dtype=object).tolist()
 
 
 def plain(column: pd.Series) -> pd.Series:
@@ -207,11 +214,20 @@ def word_count_rule(column: pd.Series, texts: pd.Series) -> tuple[pd.Series, Rea
 def boolean_rule(column: pd.Series, _: pd.Series) -> tuple[pd.Series, Reasons]:
     """true/false, yes/no, t/f, y/n or 1/0 in any case, or missing."""
     column = plain(column)
-    words = column.astype(object).map(_word)
+    words = _by_value(column, _word)
     true, false, missing = words.isin(_TRUE), words.isin(_FALSE), words.isna()
     reasons = no_faults(len(column))
     mark(reasons, ~(true | false | missing), "not a boolean (true/false, yes/no, 1/0)")
     return true.astype("boolean").where(true | false), reasons
+
+
+def _by_value(column: pd.Series, convert: Callable[[object], object]) -> pd.Series:
+    """`convert` of each cell, called once a value but where values may be no keys; a missing cell is None."""
+    if column.dtype == object:
+        return column.map(convert)
+    codes, values = pd.factorize(column)
+    converted = np.array([*map(convert, values), None], dtype=object)
+    return pd.Series(converted[codes], index=column.index, dtype=object)
 
 
 def _word(cell: object) -> str | None:
@@ -276,12 +292,18 @@ def _counted_times(column: pd.Series) -> tuple[pd.Series, pd.Series] | None:
 
 _ZONE_NAME = r"(?i)\s*(?:UTC|GMT|Z)$"
 _NANOSECONDS = r"(\.\d{6})\d+"
+# What Arrow finds sooner than Python's own engine replaces: a zone in other words than a Z behind the digits.
+_ZONE_NAME_SEEN = r"[A-Ya-z]$|[^0-9]Z$"
+_NANOSECONDS_SEEN = r"\.\d{7}"
 
 
 def _time_texts(column: pd.Series) -> pd.Series:
     """Texts for pandas' ISO 8601 parser, which would take "now" for a time and all of a column to nanoseconds."""
     texts = _as_strings(column, _time_text)[0].str.strip()
-    texts = texts.str.replace(_ZONE_NAME, "+00:00", regex=True).str.replace(_NANOSECONDS, r"\1", regex=True)
+    if texts.str.contains(_ZONE_NAME_SEEN, regex=True).any():
+        texts = texts.str.replace(_ZONE_NAME, "+00:00", regex=True)
+    if texts.str.contains(_NANOSECONDS_SEEN, regex=True).any():
+        texts = texts.str.replace(_NANOSECONDS, r"\1", regex=True)
     return texts.where(texts.isna() | texts.str.match(r"\d{4}"), "none")
 
 
@@ -399,7 +421,7 @@ def _scalar_string(cell: object) -> object:
 
 def _digits(number: int) -> str:
     # Python writes no more than 4,300 digits, and no double has more than 309.
-    return str(number) if abs(number) < 10**_MAX_DIGITS else _Fault("a number of too many digits")
+    return str(number) if abs(number) < _TOO_LARGE else _Fault("a number of too many digits")
 
 
 def _decoded(cell: bytes) -> str:

@@ -13,6 +13,7 @@ from pcc_pipeline.data.case_ids import CaseIds
 from pcc_pipeline.data.columns import (
     OPTIONAL_RULES,
     Reasons,
+    as_list,
     label_rule,
     mark,
     no_faults,
@@ -176,10 +177,10 @@ class ContractChecker:
     def _repeated(self, ids: pd.Series, accepted: np.ndarray[Any, Any]) -> Reasons:
         """Marks ids that an accepted row before had; a row rejected for another reason leaves its id free."""
         reasons = no_faults(len(ids))
-        candidates = ids[accepted]
-        later = candidates.duplicated().to_numpy() | np.fromiter(
-            (case_id in self._seen_ids for case_id in candidates), dtype=bool, count=len(candidates)
-        )
+        candidates = as_list(ids[accepted])
+        later = ids[accepted].duplicated().to_numpy()
+        if not self._seen_ids.isdisjoint(candidates):
+            later |= np.fromiter(map(self._seen_ids.__contains__, candidates), dtype=bool, count=len(candidates))
         marked = np.zeros(len(ids), dtype=bool)
         marked[np.flatnonzero(accepted)[later]] = True
         mark(reasons, marked, "repeated")
@@ -188,7 +189,7 @@ class ContractChecker:
 
     def _make_ids(self, good: pd.DataFrame) -> list[str]:
         label = self.contract.label_column
-        return self._made_ids.make(good[TEXT], [""] * len(good) if label is None else good[label])
+        return self._made_ids.make(as_list(good[TEXT]), [""] * len(good) if label is None else as_list(good[label]))
 
 
 class _Faults:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,8 +17,8 @@ from pcc_pipeline.data.lines import Lines, open_lines
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.errors import DataError
 
-# A batch ends at this many characters: 8,192 rows with vectors of 584 numbers would take some 400 MB on the way.
-BATCH_CHARACTERS = 8_000_000
+# A batch ends at this many bytes of the file: 8,192 rows with vectors of 584 numbers would take some 400 MB on the way.
+BATCH_BYTES = 8_000_000
 # The one column that every file has, whatever its job.
 _SURE_COLUMN = "text"
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -36,17 +36,12 @@ def read_csv(path: Path, batch_rows: int, notes: ReadNotes) -> Iterator[pd.DataF
         rows = _checked_rows(csv_rows(chain(start.lines, lines), start.separator), lines, path, start, notes)
         header = next(rows, None)
         if header is None:
-            held = "blank lines only" if start.lines or start.skipped else "0 bytes"
+            held = "blank lines only" if lines.taken else "0 bytes"
             raise DataError(f"The data file is empty ({held}).", where=str(path), fix="write or download it again")
         names = check_names(header, path)
-        for block in _blocks(rows, batch_rows):
+        for block in _blocks(rows, lines, batch_rows):
             columns = zip(*block, strict=True)
-            yield pd.DataFrame(
-                {
-                    name: pa.array([cell or None for cell in cells], type=pa.large_string()).to_pandas()
-                    for name, cells in zip(names, columns, strict=True)
-                }
-            )
+            yield pd.DataFrame({name: _column(cells) for name, cells in zip(names, columns, strict=True)})
 
 
 @dataclass(frozen=True)
@@ -94,17 +89,23 @@ def _names(header: str, separator: str) -> list[str]:
         return []
 
 
-def _blocks(rows: Iterator[list[str]], batch_rows: int) -> Iterator[list[list[str]]]:
+def _blocks(rows: Iterator[list[str]], lines: Lines, batch_rows: int) -> Iterator[list[list[str]]]:
     block: list[list[str]] = []
-    characters = 0
+    start = lines.taken
     for row in rows:
         block.append(row)
-        characters += sum(map(len, row))
-        if len(block) == batch_rows or characters >= BATCH_CHARACTERS:
+        if len(block) == batch_rows or lines.taken - start >= BATCH_BYTES:
             yield block
-            block, characters = [], 0
+            block, start = [], lines.taken
     if block:
         yield block
+
+
+def _column(cells: Sequence[str]) -> pd.Series:
+    strings: pd.Series = pa.array(
+        [cell or None for cell in cells] if "" in cells else cells, type=pa.large_string()
+    ).to_pandas()
+    return strings
 
 
 def _checked_rows(rows: CsvRows, lines: Lines, path: Path, start: _Start, notes: ReadNotes) -> Iterator[list[str]]:
@@ -114,34 +115,33 @@ def _checked_rows(rows: CsvRows, lines: Lines, path: Path, start: _Start, notes:
     """
     width = None
     blank, first_blank = 0, 0
-    while True:
-        number = rows.line_num + 1 + start.skipped
-        lines.row_begins()
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            # The csv module's own messages hold no text of the file.
-            raise DataError(
-                f"The CSV cannot be read in the row that starts at line {number}: {error}.",
-                where=str(path),
-                fix='close every quoted field, double the quotes within it (""), and end lines with \\n or \\r\\n',
-            ) from None
-        if row is None:
-            break
-        if not row and width == 1:
-            row = [""]
-        elif not row:
-            blank, first_blank = blank + 1, first_blank or number
-            continue
-        width = len(row) if width is None else width
-        if len(row) != width:
-            mark = _SEPARATORS[start.separator]
-            raise DataError(
-                f"The CSV's line {number} has {len(row)} fields and its header {width}.",
-                where=str(path),
-                fix=f"quote fields that hold a separator or a line break, and separate fields by {mark}",
-            )
-        yield row
+    last_line = start.skipped  # of the row before
+    try:
+        for row in rows:
+            lines.row_begins()
+            if not row and width == 1:
+                row = [""]
+            elif not row:
+                blank, first_blank = blank + 1, first_blank or last_line + 1
+                last_line = rows.line_num + start.skipped
+                continue
+            width = len(row) if width is None else width
+            if len(row) != width:
+                mark = _SEPARATORS[start.separator]
+                raise DataError(
+                    f"The CSV's line {last_line + 1} has {len(row)} fields and its header {width}.",
+                    where=str(path),
+                    fix=f"quote fields that hold a separator or a line break, and separate fields by {mark}",
+                )
+            yield row
+            last_line = rows.line_num + start.skipped
+    except csv.Error as error:
+        # The csv module's own messages hold no text of the file.
+        raise DataError(
+            f"The CSV cannot be read in the row that starts at line {last_line + 1}: {error}.",
+            where=str(path),
+            fix='close every quoted field, double the quotes within it (""), and end lines with \\n or \\r\\n',
+        ) from None
     if blank:
         lines_are = "1 blank line is" if blank == 1 else f"{blank:,} blank lines are"
         notes.add(f"{path}: {lines_are} no row and left out (first at line {first_blank})")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.data.bounds import Room
-from pcc_pipeline.data.columns import OPTIONAL_RULES
+from pcc_pipeline.data.columns import OPTIONAL_RULES, as_list
 from pcc_pipeline.data.contract import CASE_ID, REJECTED_COLUMNS, TEXT, Contract, ContractChecker
 from pcc_pipeline.data.labels import near_equal, near_equal_line, spellings
 from pcc_pipeline.data.notes import ReadNotes
@@ -37,9 +37,12 @@ class Fingerprint:
 
     def update(self, good: pd.DataFrame) -> None:
         """Adds the good rows of one batch."""
-        columns = [[""] * len(good) if name is None else good[name] for name in self._columns]
-        # Lengths keep neighbouring fields apart whatever they hold.
-        parts = ("".join(f"{len(value)}:{value}" for value in row) for row in zip(*columns, strict=True))
+        width = len(self._columns)
+        parts = [""] * (width * len(good))
+        for place, name in enumerate(self._columns):
+            values = [""] * len(good) if name is None else as_list(good[name])
+            # Lengths keep neighbouring fields apart whatever they hold.
+            parts[place::width] = [f"{len(value)}:{value}" for value in values]
         self._hash.update("".join(parts).encode())
 
     def hexdigest(self) -> str:
@@ -93,7 +96,7 @@ class Dataset:
 
     @property
     def texts(self) -> list[str]:
-        return [str(text) for text in self.frame[TEXT]]
+        return as_list(self.frame[TEXT])
 
     @property
     def labels(self) -> Strings:

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pcc_pipeline.data.columns import MAX_COLUMNS, check_names
-from pcc_pipeline.data.csv_files import BATCH_CHARACTERS
+from pcc_pipeline.data.csv_files import BATCH_BYTES
 from pcc_pipeline.data.lines import open_lines
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.errors import DataError
@@ -33,7 +33,7 @@ def read_jsonl(path: Path, batch_rows: int, notes: ReadNotes) -> Iterator[pd.Dat
     for row, size in _rows(path, notes):
         block.append(row)
         characters += size
-        if len(block) == batch_rows or characters >= BATCH_CHARACTERS:
+        if len(block) == batch_rows or characters >= BATCH_BYTES:
             yield _frame(block, names)
             block, characters = [], 0
     if block:

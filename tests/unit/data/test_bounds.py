@@ -144,7 +144,7 @@ BOMBS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "a line without an end": ("a.csv.gz", no_line_end, "line 2 is longer than 8,000,000 bytes"),
     "a TSV line without an end": ("a.tsv.gz", no_line_end, "line 2 is longer than 8,000,000 bytes"),
     "a JSONL line without an end": ("a.jsonl.gz", no_line_end, "line 1 is no JSON object"),
-    "a row without an end": ("a.csv.gz", open_quote, "goes on for more than 8,000,000 characters"),
+    "a row without an end": ("a.csv.gz", open_quote, "goes on for more than 8,000,000 bytes"),
     "columns in a line": ("a.csv", columns_in_a_line, "more than 10,000 columns|repeated"),
     "one text for all rows": ("a.pkl", shared_text, "expands to more than 1,000 times its size"),
     "one category for all rows": ("a.pkl", shared_category, "expands to more than 1,000 times its size"),
