@@ -26,7 +26,7 @@ with step_run("train") as run:
     print("ready", flush=True)
     sys.stdin.readline()
     began = time.perf_counter()
-    with TrialRuns(run, "f1_macro") as logged:
+    with TrialRuns(run, "f1_macro", lambda values: "scikit-learn/lbfgs") as logged:
         for number in range(trials):
             scores = tuple({"f1_macro": 0.5, "accuracy": 0.5} for _ in range(5))
             logged.log(Trial(number, {"C": number}, "complete", scores, 0.5, 0.0, 1.0, "", time.time()))

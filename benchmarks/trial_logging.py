@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,8 @@ from benchmarks.random_search import balancing, lexical_options
 from benchmarks.real_data import Messages, messages
 from pcc_pipeline.data.splits import cross_validation_folds, group_ids
 from pcc_pipeline.evaluation.metrics import objective, scores
+from pcc_pipeline.model.families import complete
+from pcc_pipeline.model.fast_logistic import solver_of
 from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
 from pcc_pipeline.search.driver import run_search
@@ -39,6 +41,7 @@ from pcc_pipeline.search.searchers import RandomSearcher
 from pcc_pipeline.search.spaces import space_of
 from pcc_pipeline.search.workers import WorkerPool
 
+_FAMILY = "LogisticRegression"
 _TRIALS, _FOLDS, _ROWS = 100, 5, 2_000
 # As the entry points set it: otherwise MLflow's client asks for each run again, to print its address.
 _QUIET = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"
@@ -62,6 +65,11 @@ def _pair(rows: Messages, store: Any) -> tuple[float, float, str]:
     from pcc_pipeline.tracking.runs import step_run
     from pcc_pipeline.tracking.trials import TrialRuns
 
+    n_classes = np.unique(rows.labels).size
+
+    def solver(values: Mapping[str, Any]) -> str:
+        return solver_of(_FAMILY, complete(_FAMILY, values), n_classes)
+
     with _prepared(rows) as (search, workers), tempfile.TemporaryDirectory() as name, store(Path(name)) as place:
         address, server = place
         mlflow.set_tracking_uri(address)
@@ -69,7 +77,7 @@ def _pair(rows: Messages, store: Any) -> tuple[float, float, str]:
         with step_run("train") as run:
             loggers, scorers = [psutil.Process(), *server], [psutil.Process(pid) for pid in workers]
             begun = _seconds(loggers), _seconds(scorers), time.perf_counter()
-            with TrialRuns(run, "f1_macro") as logged:
+            with TrialRuns(run, "f1_macro", solver) as logged:
                 search(logged.log)
             logging, scoring = _seconds(loggers) - begun[0], _seconds(scorers) - begun[1]
             wall = time.perf_counter() - begun[2]
@@ -87,7 +95,7 @@ def _prepared(rows: Messages) -> Iterator[tuple[Callable[[Any], None], list[int]
     """A search whose folds are prepared, given what to do with each trial, and its workers' process numbers."""
     classes = np.unique(rows.labels)
     encoded = Rows(rows.texts, rows.vectors, np.searchsorted(classes, rows.labels))
-    recipe = Recipe("LogisticRegression", balancing(rows), lexical_options(), 42)
+    recipe = Recipe(_FAMILY, balancing(rows), lexical_options(), 42)
     folds = cross_validation_folds(rows.labels, group_ids(rows.texts), _FOLDS, True, 42)
     before = {process.pid for process in psutil.Process().children()}
     with tempfile.TemporaryDirectory() as name, WorkerPool(2) as pool:
@@ -99,7 +107,7 @@ def _prepared(rows: Messages) -> Iterator[tuple[Callable[[Any], None], list[int]
         )
 
         def search(on_trial: Any) -> None:
-            searcher = RandomSearcher({}, space_of("LogisticRegression", None), _TRIALS, 42)
+            searcher = RandomSearcher({}, space_of(_FAMILY, None), _TRIALS, 42)
             run_search(searcher, scored, _FOLDS, partial(objective, scoring="f1_macro"), pool, None, on_trial)
 
         yield search, [process.pid for process in psutil.Process().children() if process.pid not in before]

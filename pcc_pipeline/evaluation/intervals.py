@@ -77,12 +77,10 @@ def unbiased_f1(rows: ArrayLike, errors: ArrayLike) -> FloatArray:
         errors: of these.
     """
     n, wrong = np.broadcast_arrays(np.asarray(rows, dtype=np.float64), np.asarray(errors, dtype=np.float64))
-    lost, term = np.zeros(n.shape), np.ones(n.shape)
-    for power in range(min(_TERMS, int(wrong.max(initial=0)))):
-        there = (n > power) & (wrong > power)
-        term = term * np.divide(wrong - power, n - power, out=np.zeros(n.shape), where=there) / 2
-        lost += term
-    made: FloatArray = 1 - lost - np.where(wrong == n, 0.5 ** (n + 1), 0.0)
+    powers = np.arange(min(_TERMS, int(wrong.max(initial=0)))).reshape(-1, *(1,) * n.ndim)
+    left = np.maximum(wrong - powers, 0.0)
+    terms = np.cumprod(left / np.maximum(n - powers, 1.0) / 2, axis=0)
+    made: FloatArray = 1 - terms.sum(axis=0) - np.where(wrong == n, 0.5 ** (n + 1), 0.0)
     return made
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 from scipy.special import gammainc, gammaincinv, ndtri
 
 from pcc_pipeline.evaluation.intervals import unbiased_f1
@@ -115,16 +116,23 @@ def paired_difference(
         raise ValueError(f"expected labels and both predictions of the same rows, got shapes {shapes}")
     if not 0 < confidence < 1:
         raise ValueError(f"expected a confidence within 0..1, got {confidence}")
-    rows = given[0].size
     names, places = np.unique(np.concatenate(given), return_inverse=True)
-    truth, first, second = places.reshape(3, rows)
-    observed = [label_scores(count_labels(truth, predicted, names.size), None)[metric] for predicted in (first, second)]
+    truth, first, second = places.reshape(3, -1)
+    return difference_of_places(truth, first, second, names.size, metric, confidence)
+
+
+def difference_of_places(
+    truth: IntArray, first: IntArray, second: IntArray, n_labels: int, metric: str, confidence: float = 0.95
+) -> Difference:
+    """As `paired_difference`, of label indices 0..n_labels-1."""
+    rows = truth.size
+    observed = [label_scores(count_labels(truth, predicted, n_labels), None)[metric] for predicted in (first, second)]
     differ = first != second
     if metric == "accuracy":
         better = (first == truth).astype(np.float64) - (second == truth)
         weights, heaviest, value = better[differ] / rows, 1 / rows, observed[0] - observed[1]
     else:
-        weights, heaviest, value = _f1_weights(truth, first, second, names.size, metric)
+        weights, heaviest, value = _f1_weights(truth, first, second, n_labels, metric)
     losses, gains = _Differing.of(-weights[weights < 0]), _Differing.of(weights[weights > 0])
     # What the weights, which are taken one row at a time, do not add up to.
     rest = value - (gains.total - losses.total)
@@ -135,7 +143,7 @@ def paired_difference(
         low=max(-1.0, low),
         rows=rows,
         differing_rows=int(differ.sum()),
-        unmeasured=int(names.size - np.unique(truth).size),
+        unmeasured=int(n_labels - np.unique(truth).size),
         confidence=confidence,
         losses=losses,
         gains=gains,
@@ -157,14 +165,14 @@ def _f1_weights(
         errors = np.bincount(truth[wrong], minlength=n_labels) + np.bincount(predicted[wrong], minlength=n_labels)
         hits = support - np.bincount(truth[wrong], minlength=n_labels)
         rows = np.maximum(hits + errors, 1)
-        f1 = unbiased_f1(rows, errors)
-        # By how much a label's part of the score falls if a hit becomes an error, and if an error comes in from
-        # elsewhere; by how much it rises if an error becomes a hit, and if one goes elsewhere.
-        hit_lost = share * (f1 - unbiased_f1(rows, np.minimum(errors + 1, rows)))
-        error_more = share * (f1 - unbiased_f1(rows + 1, errors + 1))
-        hit_more = share * (unbiased_f1(rows, np.maximum(errors - 1, 0)) - f1)
-        fewer = unbiased_f1(np.maximum(rows - 1, 1), np.maximum(errors - 1, 0))
-        error_less = share * (np.where(rows > 1, fewer, 1.0) - f1)
+        # As it is; a hit becomes an error; an error comes in from elsewhere; an error becomes a hit; one error less.
+        changed = unbiased_f1(
+            np.stack([rows, rows, rows + 1, rows, np.maximum(rows - 1, 1)]),
+            np.stack([errors, np.minimum(errors + 1, rows), errors + 1, *[np.maximum(errors - 1, 0)] * 2]),
+        )
+        changed[4, rows <= 1] = 1.0
+        f1 = changed[0]
+        hit_lost, error_more, hit_more, error_less = share * np.abs(changed[1:] - f1)
         its, others = predicted[differ], other[differ]
         its_right, others_right = its == label, others == label
         change = np.where(its_right, -hit_lost[label], error_less[its])
@@ -183,9 +191,8 @@ def _most_lost(losses: _Differing, gains: _Differing, heaviest: float, confidenc
         return float(gammaincinv(shape, confidence)) * scale
     gained: NDArray[np.float64] = gammaincinv(gains.total**2 / gains.squares, _POINTS) * gains.squares / gains.total
 
-    few, many = -float(gained[-1]), float(gammaincinv(shape, 1 - (1 - confidence) / 1000)) * scale
-    for _ in range(45):
-        between = (few + many) / 2
-        below = float(gammainc(shape, np.maximum(between + gained, 0.0) / scale).mean()) < confidence
-        few, many = (between, many) if below else (few, between)
-    return many
+    def too_sure(lost: float) -> float:
+        return float(gammainc(shape, np.maximum(lost + gained, 0.0) / scale).mean()) - confidence
+
+    most = float(gammaincinv(shape, 1 - (1 - confidence) / 1000)) * scale
+    return float(brentq(too_sure, -float(gained[-1]), most, xtol=1e-8))
