@@ -226,13 +226,14 @@ def _no_worse(gate: NoWorseThanChampionGate, evidence: GateEvidence) -> _Finding
 def _more_rows(found: Difference, margin: float) -> str:
     """Whether these rows could have shown what the gate asks, and how many could."""
     needed = found.rows_needed(margin)
+    otherwise = "raise the gate's margin in registry.gates, or use force with a reason"
     if needed is None:
-        return f"no number of rows shows a version that is just as good to be within {margin:.10g}: raise the margin"
+        return f"no number of rows shows a version that is just as good to be within {margin:.10g}: {otherwise}"
     if needed <= found.rows:
         return "these rows are enough to show that a version just as good is no worse: this one is not shown to be"
     return (
         f"too few rows to judge: about {needed:,} such test rows show a version that is just as good to be within "
-        f"{margin:.10g} in 4 of 5 cases; give more with test_data, or raise the margin"
+        f"{margin:.10g} in 4 of 5 cases; give more with test_data, {otherwise}"
     )
 
 

@@ -219,7 +219,7 @@ def test_what_the_luck_of_few_rows_leaves_open_is_refused():
 def test_a_margin_of_nothing_asks_for_a_better_version():
     same = verdict(NoWorseThanChampionGate(margin=0))
     assert not same.passed
-    assert "no number of rows shows a version that is just as good to be within 0: raise the margin" in same.note
+    assert "no number of rows shows a version that is just as good to be within 0: raise the gate's margin" in same.note
     weak = answers(right=0.7, seed=1)[1]
     assert verdict(NoWorseThanChampionGate(margin=0), replace(GOOD, champion_predicted=weak)).passed
 
@@ -230,6 +230,7 @@ def test_too_few_rows_to_judge_is_a_failed_gate_that_says_how_many_are_needed():
     found = verdict(NoWorseThanChampionGate(metric="accuracy", margin=0.01), few)
     assert not found.passed
     assert re.search(r"too few rows to judge: about 30\d such test rows .* within 0\.01 in 4 of 5 cases", found.note)
+    assert all(way in found.note for way in ("test_data", "margin in registry.gates", "force with a reason"))
     labels, same = answers(310)
     enough = replace(GOOD, labels=labels, predicted=same, champion_predicted=same)
     assert verdict(NoWorseThanChampionGate(metric="accuracy", margin=0.01), enough).passed
