@@ -238,8 +238,8 @@ import signal, sys, time
 from pcc_pipeline import interruption
 from pcc_pipeline.errors import Interrupted
 interruption.install()
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 except Interrupted:
     print("closing", flush=True)

@@ -162,7 +162,7 @@ def test_a_promotion_is_whole_or_not_begun(whole: TrainedModel, tmp_path: Path) 
     second = train(TrainedModel(**{**whole.__dict__, "model_version": "v20260101_000002"}))
     promotion.promote(NAME, first, {})
     client = MlflowClient()
-    with pytest.raises(Interrupted), amid("INSERT INTO registered_models", signal.SIGINT):
+    with pytest.raises(Interrupted), amid("INSERT INTO registered_model_tags", signal.SIGINT):
         promotion.promote(NAME, second, {})
     aliases = {name: str(number) for name, number in client.get_registered_model(NAME).aliases.items()}
     assert aliases == {"champion": first, "challenger": second}
@@ -173,6 +173,7 @@ def test_a_promotion_is_whole_or_not_begun(whole: TrainedModel, tmp_path: Path) 
     aliases = {name: str(number) for name, number in model.aliases.items()}
     assert aliases == {"champion": second, "challenger": second, "previous": first}
     assert model.tags["pcc.promotions"] == "2"
+    assert not [tag for tag in model.tags if tag.startswith("pcc.turn")]
     assert [one.name for one in client.search_registered_models()] == [NAME]
 
 
