@@ -180,7 +180,7 @@ class ContractChecker:
         candidates = as_list(ids[accepted])
         later = ids[accepted].duplicated().to_numpy()
         if not self._seen_ids.isdisjoint(candidates):
-            later |= np.fromiter(map(self._seen_ids.__contains__, candidates), dtype=bool, count=len(candidates))
+            later = later | np.fromiter(map(self._seen_ids.__contains__, candidates), dtype=bool, count=len(candidates))
         marked = np.zeros(len(ids), dtype=bool)
         marked[np.flatnonzero(accepted)[later]] = True
         mark(reasons, marked, "repeated")
