@@ -101,7 +101,7 @@ def run(
         found, probabilities = measured.report, measured.probabilities
         classes, positive = list(loaded.model.classes), loaded.model.positive_label
         unchecked = (f"Rows that the model learned may be among them: {held.unchecked}.",) if held.unchecked else ()
-        doubts = (*unchecked, *cautions(None, found))
+        doubts = (*unchecked, *held.file_notes, *cautions(None, found))
         predictions = prediction_frame(
             held.dataset.case_ids,
             probabilities,

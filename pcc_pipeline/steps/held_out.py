@@ -27,6 +27,7 @@ class HeldOut:
         total_rows: rows asked for, good, rejected and learned.
         learned_rows: rows left out because the model learned their text or group, or that of a row they are tied to.
         unchecked: why it is not known whether the model learned some of the rows; empty where it is.
+        file_notes: what to know about a test file that its good rows do not show.
     """
 
     dataset: Dataset
@@ -35,6 +36,7 @@ class HeldOut:
     rejected_rows: int
     learned_rows: int = 0
     unchecked: str = ""
+    file_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -80,7 +82,7 @@ def held_out(params: Params, training: TrainingRun, loaded: LoadedModel, data: s
 
 def whole_file(test: Dataset, address: str) -> HeldOut:
     """All good rows of a test file."""
-    return HeldOut(test, address, test.total_rows, len(test.rejected))
+    return HeldOut(test, address, test.total_rows, len(test.rejected), file_notes=test.notes)
 
 
 def set_aside(dataset: Dataset, record: SplitRecord, address: str) -> HeldOut:

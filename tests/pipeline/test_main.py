@@ -299,6 +299,13 @@ def test_a_file_is_evaluated_whatever_labels_its_rows_have(command, store, label
         assert f"{len(labels)} of {len(labels)} test rows have a label that the model does not know" in done.out
 
 
+def test_evaluate_says_what_was_seen_about_the_test_file(command, store) -> None:
+    sample(60, seed=98).to_csv(store.folder / "semicolons.csv", index=False, sep=";")
+    done = command("evaluate", "--test-data", "semicolons.csv")
+    assert done.code == 0, done.err
+    assert re.search("^warning .*semicolons", done.out, re.MULTILINE)
+
+
 def test_parquet_gives_what_csv_gave_and_nothing_is_encoded_twice(command, store, tree) -> None:
     """The same rows, options and seed: the same numbers to the last digit, in whichever format they come."""
     done = command("main", "--data", "cases.parquet", *RANDOM)
