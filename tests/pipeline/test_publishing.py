@@ -290,8 +290,8 @@ def test_main_that_could_not_publish_says_that_the_training_is_done(
     target = store.folder / "target"
     begin = train.run
 
-    def then_block(params: Any) -> Any:
-        found = begin(params)
+    def then_block(*arguments: Any) -> Any:
+        found = begin(*arguments)
         (target / "vendor").mkdir(parents=True)
         (target / "vendor" / "file").write_bytes(b"x")
         return found
