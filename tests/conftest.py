@@ -26,7 +26,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
 # An outer shell's MLflow, or the run that `mlflow run` made for the tests' own process, is no test's affair.
-for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"):
+MLFLOW_PLACES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI")
+for name in MLFLOW_PLACES:
     os.environ.pop(name, None)
 # A shell that starts the tests in the background has them ignore Ctrl-C, and the programs that they start as well.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -41,6 +42,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         place = item.path.relative_to(REPOSITORY / "tests")
         item.add_marker(pytest.mark.xdist_group(place.parts[0] if place.parts[0] == "server" else str(place)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    """A test that leaves MLflow set to its own experiment, here or for the programs that later tests start, fails.
+
+    What a fixture of the whole file sets ends with the file.
+    """
+    yield
+    if nextitem is not None and nextitem.path == item.path:
+        return
+    fluent = sys.modules.get("mlflow.tracking.fluent")
+    left = [name for name in MLFLOW_PLACES if os.environ.pop(name, None) is not None]
+    if fluent is not None and fluent._active_experiment_id is not None:
+        fluent._active_experiment_id = None
+        left.append("MLflow's active experiment")
+    if left:
+        pytest.fail(f"a test of {item.path.name} left {', '.join(left)}: it needs the fixture mlflow_of_its_own")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -74,24 +93,34 @@ def empty_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def mlflow_store(empty_mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def mlflow_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the test sets in MLflow (its server, experiment and run) is forgotten at its end, the environment too."""
+    import mlflow
+    from mlflow.tracking import fluent
+
+    for name in MLFLOW_PLACES:
+        monkeypatch.setenv(name, "")  # remembered, so that what MLflow writes there is undone at the end
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(fluent, "_active_experiment_id", None)
+    before = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def mlflow_store(
+    mlflow_of_its_own: None, empty_mlflow_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """An MLflow of this test's own: SQLite and artifacts under tmp_path, which is also the working folder.
 
     Returns the folder that holds both.
     """
     import mlflow
-    from mlflow.tracking import fluent
 
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"):
-        monkeypatch.setenv(name, "")  # remembered, so that what MLflow writes there is undone at the end
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(fluent, "_active_experiment_id", None)
     monkeypatch.chdir(tmp_path)
     shutil.copyfile(empty_mlflow_database, tmp_path / "mlflow.db")
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    yield tmp_path
-    mlflow.set_tracking_uri(before)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

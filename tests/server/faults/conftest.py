@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,14 +142,9 @@ def shell(server: Any, client: MlflowClient, tmp_path: Path, request: pytest.Fix
 
 
 @pytest.fixture
-def here(server: Any, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
+def here(server: Any, shell: Shell, mlflow_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """This process as a client of the server, in the test's folder."""
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", shell.experiment)
     monkeypatch.chdir(shell.folder)
-    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(server.address)
-    yield shell
-    mlflow.set_tracking_uri(before)
+    return shell

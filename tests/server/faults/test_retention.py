@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +70,9 @@ class Past:
 
 
 @pytest.fixture
-def past(shell: Any, server: Any) -> Iterator[Past]:
-    before = mlflow.get_tracking_uri()
+def past(shell: Any, server: Any, mlflow_of_its_own: None) -> Past:
     mlflow.set_tracking_uri(server.address)
-    yield Past(MlflowClient(server.address), shell.experiment, shell.folder)
-    mlflow.set_tracking_uri(before)
+    return Past(MlflowClient(server.address), shell.experiment, shell.folder)
 
 
 def in_bucket(server: Any, *names: str) -> list[str]:
