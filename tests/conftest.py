@@ -18,6 +18,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests import mlflow_state
+
 REPOSITORY = Path(__file__).parents[1]
 BUCKET = "pcc-test"
 
@@ -26,9 +28,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
 # An outer shell's MLflow, or the run that `mlflow run` made for the tests' own process, is no test's affair.
-MLFLOW_PLACES = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI")
-for name in MLFLOW_PLACES:
-    os.environ.pop(name, None)
+mlflow_state.forgotten()
 # A shell that starts the tests in the background has them ignore Ctrl-C, and the programs that they start as well.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,12 +53,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     yield
     if nextitem is not None and nextitem.path == item.path:
         return
-    fluent = sys.modules.get("mlflow.tracking.fluent")
-    left = [name for name in MLFLOW_PLACES if os.environ.pop(name, None) is not None]
-    if fluent is not None and fluent._active_experiment_id is not None:
-        fluent._active_experiment_id = None
-        left.append("MLflow's active experiment")
-    if left:
+    if left := mlflow_state.forgotten():
         pytest.fail(f"a test of {item.path.name} left {', '.join(left)}: it needs the fixture mlflow_of_its_own")
 
 
@@ -93,18 +88,10 @@ def empty_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def mlflow_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def mlflow_of_its_own() -> Iterator[None]:
     """What the test sets in MLflow (its server, experiment and run) is forgotten at its end, the environment too."""
-    import mlflow
-    from mlflow.tracking import fluent
-
-    for name in MLFLOW_PLACES:
-        monkeypatch.setenv(name, "")  # remembered, so that what MLflow writes there is undone at the end
-        monkeypatch.delenv(name)
-    monkeypatch.setattr(fluent, "_active_experiment_id", None)
-    before = mlflow.get_tracking_uri()
-    yield
-    mlflow.set_tracking_uri(before)
+    with mlflow_state.undone():
+        yield
 
 
 @pytest.fixture

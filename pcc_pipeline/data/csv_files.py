@@ -143,5 +143,4 @@ def _checked_rows(rows: CsvRows, lines: Lines, path: Path, start: _Start, notes:
             fix='close every quoted field, double the quotes within it (""), and end lines with \\n or \\r\\n',
         ) from None
     if blank:
-        lines_are = "1 blank line is" if blank == 1 else f"{blank:,} blank lines are"
-        notes.add(f"{path}: {lines_are} no row and left out (first at line {first_blank})")
+        notes.add_blank_lines(blank, first_blank, path)

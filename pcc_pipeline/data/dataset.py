@@ -57,7 +57,7 @@ class Dataset:
     frame: the good rows, index 0..n-1. vectors: float32 (n, 384 or 584) or None. rejected: see CheckedBatch.
     digest: the Fingerprint. total_rows: good and rejected. contract: what was asked of the file.
     encoder_digest: of the encoder that made the vectors; None where there are none, or where nobody said.
-    notes: what to know about the file that its good rows do not show.
+    notes: what to know about the file that its good rows do not show. blank_lines: that are no rows.
     """
 
     frame: pd.DataFrame
@@ -68,6 +68,7 @@ class Dataset:
     contract: Contract
     encoder_digest: str | None = None
     notes: tuple[str, ...] = ()
+    blank_lines: int = 0
 
     @cached_property
     def vectors_digest(self) -> str | None:
@@ -167,6 +168,7 @@ def load(
         contract=contract,
         encoder_digest=encoder_digest if vectors else None,
         notes=notes.lines,
+        blank_lines=notes.blank_lines,
     )
 
 

@@ -51,8 +51,7 @@ def _rows(path: Path, notes: ReadNotes | None = None) -> Iterator[tuple[dict[str
                 continue
             yield _object(line, number, path), len(line)
     if blank and notes is not None:
-        lines_are = "1 blank line is" if blank == 1 else f"{blank:,} blank lines are"
-        notes.add(f"{path}: {lines_are} no row and left out (first at line {first_blank})")
+        notes.add_blank_lines(blank, first_blank, path)
 
 
 def _object(line: str, number: int, path: Path) -> dict[str, Any]:

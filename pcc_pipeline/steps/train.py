@@ -187,6 +187,7 @@ def _train(
         search=found,
         warnings=doubts,
         rejected=len(dataset.rejected),
+        blank_lines=dataset.blank_lines,
         solver=final.solver,
     )
     model = TrainedModel(

@@ -37,6 +37,7 @@ class TrainingRecord:
     search: SearchOutcome | None
     warnings: tuple[str, ...]
     rejected: int
+    blank_lines: int
     solver: str
     near: NearDuplicates
 
@@ -57,6 +58,7 @@ class TrainingRecord:
         counts = {
             "data/rows": len(self.labels),
             "data/rejected_rows": self.rejected,
+            "data/blank_lines": self.blank_lines,
             "data/duplicate_rows": self.quality.duplicate_rows,
             "data/conflicting_texts": self.quality.conflicting_texts,
             "data/rows_in_conflict": self.quality.rows_in_conflict,
@@ -128,6 +130,7 @@ def metrics_document(record: TrainingRecord) -> dict[str, Any]:
         "data": {
             "rows": len(record.labels),
             "rejected_rows": record.rejected,
+            "blank_lines": record.blank_lines,
             "unique_texts": record.quality.unique_texts,
             "duplicate_rows": record.quality.duplicate_rows,
             "conflicting_texts": record.quality.conflicting_texts,

@@ -24,6 +24,7 @@ from pcc_pipeline.files import scratch_folder
 from pcc_pipeline.interruption import allowed, protected
 from pcc_pipeline.tracking import served_model
 from pcc_pipeline.tracking.bundle import TrainedModel, open_bundle, write_bundle
+from pcc_pipeline.tracking.outages import no_temporary_room
 from pcc_pipeline.tracking.registry import Resolved, asking, resolve
 
 __all__ = ["DIGEST_TAG", "LoadedModel", "LoggedModel", "TrainedModel", "load_trained_model", "log_trained_model"]
@@ -224,19 +225,9 @@ def load_trained_model(uri: str) -> LoadedModel:
             where=where,
             fix="name a model that the train entry point logged",
         )
-    with scratch_folder() as folder, asking(where):
-        try:
-            address = f"{logged.artifact_location}/artifacts/{_BUNDLE}"
-            # An address of files: no transaction of a database, and it may take long.
-            with allowed():
-                found = mlflow.artifacts.download_artifacts(address, dst_path=str(folder))
-        except (MlflowException, OSError) as error:
-            raise ModelError(
-                "the model's files are not where MLflow says, or its artifact store does not answer",
-                where=where,
-                fix="check that the artifact store is there and readable; if files were deleted, train again",
-            ) from error
-        return LoadedModel(open_bundle(Path(found), logged.tags[DIGEST_TAG], where), source)
+    with scratch_folder() as folder:
+        bundle = _download(logged, _BUNDLE, folder, where)
+        return LoadedModel(open_bundle(bundle, logged.tags[DIGEST_TAG], where), source)
 
 
 @contextmanager
@@ -250,16 +241,25 @@ def bundled_encoder_files(loaded: LoadedModel) -> Iterator[Path]:
     with asking(where):
         logged = MlflowClient().get_logged_model(loaded.source.model_id)
     with scratch_folder() as folder:
-        address = f"{logged.artifact_location}/artifacts/{_BUNDLE}/{served_model.ENCODER}"
+        yield _download(logged, f"{_BUNDLE}/{served_model.ENCODER}", folder, where)
+
+
+def _download(logged: Any, path: str, folder: Path, where: str) -> Path:
+    """Files that were logged with a model, in `folder`."""
+    address = f"{logged.artifact_location}/artifacts/{path}"
+    with asking(where):
         try:
-            found = mlflow.artifacts.download_artifacts(address, dst_path=str(folder))
+            # An address of files: no transaction of a database, and it may take long.
+            with allowed():
+                return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(folder)))
         except (MlflowException, OSError) as error:
+            if no_temporary_room(error):
+                raise
             raise ModelError(
-                "the copy of its encoder that the model carries cannot be had",
+                "the model's files are not where MLflow says, or its artifact store does not answer",
                 where=where,
-                fix="check that the artifact store is there and readable",
+                fix="check that the artifact store is there and readable; if files were deleted, train again",
             ) from error
-        yield Path(found)
 
 
 def requirements(model: TrainedModel, *, own_encoder: bool) -> list[str]:

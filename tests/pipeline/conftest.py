@@ -21,10 +21,10 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.tracking import fluent
 
 from pcc_pipeline import interruption
 from pcc_pipeline.data.sample import sample
+from tests import mlflow_state
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -92,22 +92,20 @@ def _inside(folder: Path) -> Iterator[Store]:
     """`folder` as working folder and place of the MLflow store; all that MLflow and an entry point set is undone."""
     names = [name for name in os.environ if name.startswith(("MLFLOW_", "PCC_"))]
     before = {name: os.environ.pop(name) for name in names if name != "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"}
-    uri, experiment, place = mlflow.get_tracking_uri(), fluent._active_experiment_id, Path.cwd()
+    place = Path.cwd()
     logger = logging.getLogger("pcc_pipeline")
     handlers, level = {number: signal.getsignal(number) for number in interruption.SIGNALS}, logger.level
-    fluent._active_experiment_id = None
     os.chdir(folder)
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     try:
-        yield Store(folder)
+        with mlflow_state.undone():
+            mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+            yield Store(folder)
     finally:
         for name in [name for name in os.environ if name.startswith(("MLFLOW_", "PCC_"))]:
             os.environ.pop(name)
         os.environ.update(before)
         os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
         os.chdir(place)
-        fluent._active_experiment_id = experiment
-        mlflow.set_tracking_uri(uri)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         interruption._state = interruption._State()

@@ -71,6 +71,8 @@ def first(new_store, in_process) -> First:
     frame["customer"] = [f"customer {number // 3}" for number in range(len(frame))]
     frame.loc[0, "text"] = f"{WORD} " * 1000  # quarantined
     frame.to_csv(store.folder / "cases.csv", index=False)
+    with (store.folder / "cases.csv").open("a") as file:
+        file.write("\n\n")
     frame.to_parquet(store.folder / "cases.parquet", index=False)
     said = io.StringIO()
     handler = logging.StreamHandler(said)
@@ -238,6 +240,13 @@ def test_the_embedded_file_keeps_rows_and_digest(store, tree) -> None:
     measured = tree["embed"].data.metrics
     assert (measured["embed/data/rows"], measured["embed/data/rejected_rows"]) == (400, 1)
     assert measured["embed/data/unique_texts"] == table.to_pandas()["text"].nunique()
+
+
+def test_rows_that_are_left_out_and_blank_lines_are_counted(store, tree) -> None:
+    measured = tree["train"].data.metrics
+    assert (measured["data/rejected_rows"], measured["data/blank_lines"]) == (1, 2)
+    counted = json.loads(store.file(tree["train"], "metrics.json").read_text())["data"]
+    assert (counted["rejected_rows"], counted["blank_lines"]) == (1, 2)
 
 
 def test_training_on_the_embedded_file_gives_the_same_scores(command, store, tree) -> None:

@@ -20,6 +20,7 @@ from pcc_pipeline.steps import train
 from pcc_pipeline.storage.objects import open_store
 from pcc_pipeline.storage.publication import fetch_published, greatest_version
 from pcc_pipeline.tracking.models import TrainedModel, load_trained_model
+from tests import mlflow_state
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -75,12 +76,9 @@ def downstream(bare: tuple[str, dict[str, str]], target: Path, vectors: Path) ->
 
 
 def model_at(store: Any, alias: str) -> TrainedModel:
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(store.uri)
-    try:
+    with mlflow_state.undone():
+        mlflow.set_tracking_uri(store.uri)
         return load_trained_model(f"models:/{NAME}@{alias}").model
-    finally:
-        mlflow.set_tracking_uri(before)
 
 
 def train_two(command: Any) -> None:

@@ -29,6 +29,7 @@ from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier
 from pcc_pipeline.tracking import registry, served_model
 from pcc_pipeline.tracking.models import TrainedModel, log_trained_model
+from tests import mlflow_state
 
 pytestmark = pytest.mark.pipeline
 MARK = "Zanzibarkowski"
@@ -80,21 +81,20 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("serving")
     (folder / "empty").mkdir()
     uri = f"sqlite:///{folder}/mlflow.db"
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    experiment = mlflow.create_experiment("serving", str(folder / "artifacts"))
-    texts, labels = [text for text, _ in EXAMPLES], np.array([label for _, label in EXAMPLES], dtype=object)
-    encoder, lexical = SentenceEncoder(), fit_lexical(texts)
-    classifier = build_classifier("LogisticRegression", {}, Task(3, 0))
-    classifier.fit(full_vectors(encoder.encode(texts), lexical, texts), labels)
-    model = TrainedModel(
-        classifier, lexical, tuple(PHRASES), "v20260101_000000", encoder.name, encoder.digest, 384, None
-    )
-    with mlflow.start_run(experiment_id=experiment) as run:
-        logged = log_trained_model(model, None, {})
-    number = registry.register(logged.model_uri, "served", run.info.run_id, {"pcc.version": model.model_version})
-    registry.set_alias("served", "challenger", number)
-    mlflow.set_tracking_uri(before)
+    with mlflow_state.undone():
+        mlflow.set_tracking_uri(uri)
+        experiment = mlflow.create_experiment("serving", str(folder / "artifacts"))
+        texts, labels = [text for text, _ in EXAMPLES], np.array([label for _, label in EXAMPLES], dtype=object)
+        encoder, lexical = SentenceEncoder(), fit_lexical(texts)
+        classifier = build_classifier("LogisticRegression", {}, Task(3, 0))
+        classifier.fit(full_vectors(encoder.encode(texts), lexical, texts), labels)
+        model = TrainedModel(
+            classifier, lexical, tuple(PHRASES), "v20260101_000000", encoder.name, encoder.digest, 384, None
+        )
+        with mlflow.start_run(experiment_id=experiment) as run:
+            logged = log_trained_model(model, None, {})
+        number = registry.register(logged.model_uri, "served", run.info.run_id, {"pcc.version": model.model_version})
+        registry.set_alias("served", "challenger", number)
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

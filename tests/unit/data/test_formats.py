@@ -314,6 +314,7 @@ def test_every_line_is_a_row_is_rejected_or_is_named(tmp_path: Path, name: str, 
     data = read(path)
     assert data.total_rows == 2
     assert data.notes == (f"{path}: 3 blank lines are no row and left out (first at line 1)",)
+    assert data.blank_lines == 3
 
 
 @pytest.mark.parametrize("text", ["\u200b", " \u200d\ufeff\u2060 ", "\u3164\u00ad", "\u2800", "\ufe0f"])
