@@ -19,7 +19,7 @@ PROGRAM = """
 import sys, time
 from pcc_pipeline.search.trials import Trial
 from pcc_pipeline.tracking.runs import step_run
-from pcc_pipeline.tracking.trials import TrialRuns
+from pcc_pipeline.tracking.trial_runs import TrialRuns
 
 trials = int(sys.argv[1])
 with step_run("train") as run:

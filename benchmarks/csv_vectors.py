@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmarks.comparison import Comparison
 from pcc_pipeline.data.readers import read_batches
-from pcc_pipeline.data.vectors import parse_vectors
+from pcc_pipeline.data.vector_column import parse_vectors
 
 _ROWS, _WIDTH = 10_000, 584
 

@@ -18,14 +18,15 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pcc_pipeline.data.sample import sample
+from pcc_pipeline.data.sample.messages import sample
 
 REPOSITORY = Path(__file__).parents[1]
 _TEXTS = 20_000
 # Of this program alone: `ru_maxrss` goes on from the process that started it, so beside a large parent it says nothing.
 _PEAK = "print(next(int(line.split()[1]) // 1024 for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
 _ENCODER = (
-    "from pcc_pipeline.features.encoder import SentenceEncoder; SentenceEncoder(backend='auto').encode(['a text'])\n"
+    "from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder\n"
+    "SentenceEncoder(backend='auto').encode(['a text'])\n"
 )
 _EMBED = "import sys; sys.path.insert(0, 'entrypoints'); import embed\nassert embed.main(sys.argv[1:]) == 0\n"
 

@@ -17,10 +17,10 @@ import pandas as pd
 
 from benchmarks.comparison import Comparison
 from benchmarks.real_data import FOLDER
-from pcc_pipeline.features.cache import EmbeddingCache
-from pcc_pipeline.features.embedding import embed
-from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder
-from pcc_pipeline.features.probe import lowest_cosine
+from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.embed_texts import embed
+from pcc_pipeline.encoder.probe import lowest_cosine
+from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
 
 _TEXTS, _TIMES, _NEW_SHARE = 1_500, 6, 0.01
 

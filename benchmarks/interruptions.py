@@ -57,11 +57,11 @@ _IMPORTED = (
     "pyarrow.parquet",
     "loky",
     "pcc_pipeline.steps.pipeline",
-    "pcc_pipeline.steps.manage",
-    "pcc_pipeline.steps.moves",
+    "pcc_pipeline.manage.queries",
+    "pcc_pipeline.manage.decisions",
     "pcc_pipeline.steps.score",
-    "pcc_pipeline.steps.resuming",
-    "pcc_pipeline.features.encoder",
+    "pcc_pipeline.manage.resume",
+    "pcc_pipeline.encoder.sentence_encoder",
     "main",
     "train",
     "evaluate",
@@ -95,12 +95,12 @@ PHASES = {
     "training": Phase("train", _TRAIN),
     "starting": Phase("train", _TRAIN, "pcc_pipeline.tracking.runs:start", 0.2),
     "searching": Phase("train", _SEARCH, "pcc_pipeline.search.workers:WorkerPool.run_all", 3.0),
-    "registering": Phase("train", _TRAIN, "pcc_pipeline.tracking.writer:Writer.demand", 0.8),
+    "registering": Phase("train", _TRAIN, "pcc_pipeline.tracking.delivery.writer:Writer.demand", 0.8),
     "closing": Phase("train", _TRAIN, "pcc_pipeline.tracking.runs:_close", 0.15),
     "evaluating": Phase("evaluate", ()),
-    "promoting": Phase("promote", _PROMOTE, "pcc_pipeline.tracking.promotion:promote", 0.3),
+    "promoting": Phase("promote", _PROMOTE, "pcc_pipeline.tracking.store.champion:promote", 0.3),
     "publishing": Phase("promote", _PROMOTE, "pcc_pipeline.steps.promote:publish_champion", 0.4),
-    "rolling back": Phase("promote", ("--rollback", "true"), "pcc_pipeline.tracking.promotion:roll_back", 0.5),
+    "rolling back": Phase("promote", ("--rollback", "true"), "pcc_pipeline.tracking.store.champion:roll_back", 0.5),
 }
 
 
@@ -423,7 +423,7 @@ def _call_before(place: str, call: Callable[[], None]) -> None:
 def _write_rows(path: Path) -> None:
     import numpy as np
 
-    from pcc_pipeline.data.sample import sample
+    from pcc_pipeline.data.sample.messages import sample
 
     rows = sample(160)
     random_state = np.random.default_rng(0)

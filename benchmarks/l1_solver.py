@@ -9,13 +9,13 @@ from functools import partial
 import numpy as np
 
 from benchmarks.comparison import Comparison
-from pcc_pipeline.data.sample import sample
-from pcc_pipeline.features.encoder import SentenceEncoder
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.features.lexical import fit_lexical
-from pcc_pipeline.features.vectors import full_vectors
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
-from pcc_pipeline.model.fast_logistic import fit_fast
+from pcc_pipeline.solvers.logistic import fit_fast
 
 
 def comparisons() -> Iterator[Comparison]:

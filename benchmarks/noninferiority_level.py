@@ -22,7 +22,7 @@ import numpy as np
 from scipy.stats import binom
 
 from benchmarks.interval_coverage import population
-from pcc_pipeline.evaluation.noninferiority import difference_of_places
+from pcc_pipeline.gates.noninferiority import difference_of_places
 
 LABELS, ROWS, PREVALENCES = (2, 10, 77), (20, 60, 200, 263, 1000, 3000), ("even", "1/rank")
 # Margin, and the share of rows in which the two models differ where they are equally good.

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from pcc_pipeline.features.cache import EmbeddingCache
-from pcc_pipeline.features.embedding import embed
-from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.embed_texts import embed
+from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
 _LABEL = {"pcc_bitext": "pcc_intent"}

@@ -21,12 +21,12 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from benchmarks.real_data import messages
+from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.features.lexical import fit_lexical
-from pcc_pipeline.features.vectors import full_vectors
 from pcc_pipeline.model.balance import balance
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
-from pcc_pipeline.model.fast_logistic import fit_fast
+from pcc_pipeline.solvers.logistic import fit_fast
 
 _PROBLEMS = [("liblinear", "l1"), ("liblinear", "l2"), ("saga", "l1"), ("saga", "l2"), ("saga", "elasticnet")]
 _LIMIT = 1e-4

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.comparison import Comparison
-from pcc_pipeline.data.sample import sample
-from pcc_pipeline.features.encoder import SentenceEncoder
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 
 _PROJECT = Path(__file__).resolve().parents[1]
 _ROWS = 1_000

@@ -33,13 +33,13 @@ from benchmarks.real_data import Messages, messages
 from pcc_pipeline.data.splits import cross_validation_folds, group_ids
 from pcc_pipeline.evaluation.metrics import objective, scores
 from pcc_pipeline.model.families import complete
-from pcc_pipeline.model.fast_logistic import solver_of
 from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
 from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.searchers import RandomSearcher
 from pcc_pipeline.search.spaces import space_of
 from pcc_pipeline.search.workers import WorkerPool
+from pcc_pipeline.solvers.logistic import solver_of
 
 _FAMILY = "LogisticRegression"
 _TRIALS, _FOLDS, _ROWS = 100, 5, 2_000
@@ -63,7 +63,7 @@ def _pair(rows: Messages, store: Any) -> tuple[float, float, str]:
     import mlflow
 
     from pcc_pipeline.tracking.runs import step_run
-    from pcc_pipeline.tracking.trials import TrialRuns
+    from pcc_pipeline.tracking.trial_runs import TrialRuns
 
     n_classes = np.unique(rows.labels).size
 

@@ -227,7 +227,7 @@ def _params(options: argparse.Namespace) -> Any:
 
 
 def _where_next() -> list[str]:
-    from pcc_pipeline.tracking.registry import shown_address
+    from pcc_pipeline.tracking.store.versions import shown_address
 
     address = shown_address()
     shown = address if address.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(address)}"

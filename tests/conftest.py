@@ -148,7 +148,7 @@ def bucket(emulator: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="session")
 def sample_rows() -> pd.DataFrame:
     """The generated sample set: 900 messages of four intents."""
-    from pcc_pipeline.data.sample import sample
+    from pcc_pipeline.data.sample.messages import sample
 
     return sample()
 

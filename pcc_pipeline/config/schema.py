@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pcc_pipeline.config.gates import DEFAULT_GATES, Gates
+from pcc_pipeline.config.gate_settings import DEFAULT_GATES, Gates
 from pcc_pipeline.config.paths import HomePath
 from pcc_pipeline.config.section import Fraction, NonEmpty, Section
 

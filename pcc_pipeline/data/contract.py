@@ -21,7 +21,7 @@ from pcc_pipeline.data.columns import (
     shown_columns,
     text_rule,
 )
-from pcc_pipeline.data.vectors import Vectors, parse_vectors
+from pcc_pipeline.data.vector_column import Vectors, parse_vectors
 from pcc_pipeline.errors import DataError
 
 TEXT, CASE_ID, EMBEDDINGS = "text", "case_id", "embeddings"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pcc_pipeline.data.bounds import Room
 from pcc_pipeline.data.columns import OPTIONAL_RULES, as_list
 from pcc_pipeline.data.contract import CASE_ID, REJECTED_COLUMNS, TEXT, Contract, ContractChecker
+from pcc_pipeline.data.formats.bounds import Room
 from pcc_pipeline.data.labels import near_equal, near_equal_line, spellings
 from pcc_pipeline.data.notes import ReadNotes
+from pcc_pipeline.data.vector_column import Vectors
 from pcc_pipeline.data.vector_origin import origin_of
-from pcc_pipeline.data.vectors import Vectors
 from pcc_pipeline.errors import DataError
 
 Strings = np.ndarray[Any, np.dtype[np.object_]]

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from pcc_pipeline.data.bounds import Budget, parts
 from pcc_pipeline.data.columns import check_names
-from pcc_pipeline.data.csv_files import read_csv
-from pcc_pipeline.data.json_rows import read_jsonl
+from pcc_pipeline.data.formats.bounds import Budget, parts
+from pcc_pipeline.data.formats.csv_files import read_csv
+from pcc_pipeline.data.formats.json_rows import read_jsonl
+from pcc_pipeline.data.formats.parquet_rows import read_parquet
+from pcc_pipeline.data.formats.pickles import expanded_sizes, load_frame
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.data.parquet_rows import read_parquet
-from pcc_pipeline.data.pickles import expanded_sizes, load_frame
 from pcc_pipeline.errors import DataError
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pkl", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz")

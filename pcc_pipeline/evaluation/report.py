@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from pcc_pipeline.errors import ConfigError, DataError
 from pcc_pipeline.evaluation.intervals import METHODS, Interval, class_intervals, label_intervals
+from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.metrics import (
     ClassScore,
     check_probabilities,
@@ -22,7 +23,6 @@ from pcc_pipeline.evaluation.metrics import (
     label_scores,
     probability_scores,
 )
-from pcc_pipeline.evaluation.naming import metric_names
 
 NOTHING_RANKED: dict[str, float] = {"roc_auc": math.nan, "pr_auc": math.nan, "log_loss": math.nan}
 

@@ -15,8 +15,8 @@ from sklearn.feature_selection import VarianceThreshold
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.errors import FeatureError
-from pcc_pipeline.features.unique import unique_texts
 
 LEXICAL_WIDTH = 200
 

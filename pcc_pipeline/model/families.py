@@ -27,7 +27,7 @@ from pcc_pipeline.model.builders import (
     random_forest,
     sgd,
 )
-from pcc_pipeline.model.domains import Choice, Domain, ListOf, Number
+from pcc_pipeline.model.value_ranges import Choice, Domain, ListOf, Number
 
 
 @dataclass(frozen=True)

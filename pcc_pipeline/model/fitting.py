@@ -12,13 +12,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 
 from pcc_pipeline.errors import ModelError
+from pcc_pipeline.features.full_vectors import full_vectors, needs_lexical
 from pcc_pipeline.features.lexical import fit_transform_lexical
-from pcc_pipeline.features.vectors import full_vectors, needs_lexical
 from pcc_pipeline.model.balance import balance
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
-from pcc_pipeline.model.fast_logistic import fit_fast, replaces, solver_of
 from pcc_pipeline.model.probabilities import class_probabilities, decided
+from pcc_pipeline.solvers.logistic import fit_fast, replaces, solver_of
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.errors import ModelError
-from pcc_pipeline.features.vectors import full_vectors
+from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.probabilities import class_probabilities
 

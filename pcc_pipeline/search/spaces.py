@@ -10,8 +10,8 @@ from typing import Any
 
 from pcc_pipeline.config.schema import SearchMethod
 from pcc_pipeline.errors import SearchError
-from pcc_pipeline.model.domains import Domain
 from pcc_pipeline.model.families import FAMILIES
+from pcc_pipeline.model.value_ranges import Domain
 
 _INTERVAL_KEYS = ("low", "high", "log", "grid")
 _EXAMPLE = "{low: 0.01, high: 100, log: true, grid: [0.1, 1, 10]}"

@@ -14,15 +14,15 @@ from pcc_pipeline.data.contract import CheckedBatch, Contract, ContractChecker
 from pcc_pipeline.data.dataset import Fingerprint, check_rejections, join_rejected
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import origin_of
+from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, Progress, embed
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.features.cache import EmbeddingCache
-from pcc_pipeline.features.embedding import EmbeddingCounts, Progress, embed
-from pcc_pipeline.features.encoder import SentenceEncoder
-from pcc_pipeline.steps.datasets import cache_of, contract_of, encoder_of, progress_bar, read
-from pcc_pipeline.steps.embedded_file import EmbeddedFileWriter, embedded_path
-from pcc_pipeline.steps.inputs import demand_input
-from pcc_pipeline.steps.own_files import demand_own_files
-from pcc_pipeline.steps.recorded import used
+from pcc_pipeline.steps.inputs.datasets import cache_of, contract_of, encoder_of, progress_bar, read
+from pcc_pipeline.steps.inputs.early_checks import demand_input
+from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter, embedded_path
+from pcc_pipeline.steps.inputs.own_files import demand_own_files
+from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import step_run

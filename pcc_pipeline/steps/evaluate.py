@@ -10,19 +10,19 @@ from pathlib import Path
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.evaluation.cautions import warnings as cautions
-from pcc_pipeline.evaluation.figures import figures
 from pcc_pipeline.evaluation.metrics import label_indices
+from pcc_pipeline.evaluation.plots.confusion import figures
 from pcc_pipeline.evaluation.predictions import prediction_frame
 from pcc_pipeline.evaluation.report import Report
-from pcc_pipeline.steps.held_out import HeldOut, held_out
-from pcc_pipeline.steps.inputs import demand_input
-from pcc_pipeline.steps.measuring import measure
-from pcc_pipeline.steps.monitoring import monitored
-from pcc_pipeline.steps.own_files import demand_own_files
-from pcc_pipeline.steps.recorded import used_on_model
+from pcc_pipeline.steps.inputs.early_checks import demand_input
+from pcc_pipeline.steps.inputs.own_files import demand_own_files
+from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
+from pcc_pipeline.steps.records.monitoring_log import monitored
+from pcc_pipeline.steps.records.test_scores import measure
+from pcc_pipeline.steps.records.used_options import used_on_model
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.models import load_trained_model
+from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
 from pcc_pipeline.tracking.runs import read_training_run, step_run
 
 logger = logging.getLogger(__name__)

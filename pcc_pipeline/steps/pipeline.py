@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import PccError
-from pcc_pipeline.steps import embed, evaluate, promote, publishing, train
-from pcc_pipeline.steps.held_out import HeldOut
-from pcc_pipeline.steps.recorded import used
+from pcc_pipeline.steps import embed, evaluate, promote, publish, train
+from pcc_pipeline.steps.inputs.test_rows import HeldOut
+from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import step_run
 
@@ -47,7 +47,7 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
     with step_run("pipeline", params) as opened:
         opened.log(payloads.Params(used(params, "embed", "train", "evaluate", *(["promote"] if promotion else []))))
         if promotion:
-            publishing.check_room(params)
+            publish.check_room(params)
         embedded = embed.run(params, labels_required=True)
         trained = train.run(params, embedded.digests)
         version = f"models:/{trained.registered_name}/{trained.registered_version}"

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import ConfigError, PccError
-from pcc_pipeline.evaluation.verdicts import GateVerdict, headline, passed, table, to_html, to_markdown
+from pcc_pipeline.gates.verdicts import GateVerdict, headline, passed, table, to_html, to_markdown
 from pcc_pipeline.interruption import allowed, protected
-from pcc_pipeline.steps.held_out import HeldOut
-from pcc_pipeline.steps.inputs import demand_input
-from pcc_pipeline.steps.judging import Judgement, judge_version
-from pcc_pipeline.steps.publishing import check_targets, publish_champion, targets, told
-from pcc_pipeline.steps.recorded import used, used_on_model
-from pcc_pipeline.storage.publication import Publication
-from pcc_pipeline.tracking import payloads, promotion
-from pcc_pipeline.tracking.models import load_trained_model
-from pcc_pipeline.tracking.registry import find_alias, resolve
+from pcc_pipeline.publishing.publish import Publication
+from pcc_pipeline.steps.gate_evidence import Judgement, judge_version
+from pcc_pipeline.steps.inputs.early_checks import demand_input
+from pcc_pipeline.steps.inputs.test_rows import HeldOut
+from pcc_pipeline.steps.publish import check_targets, publish_champion, targets, told
+from pcc_pipeline.steps.records.used_options import used, used_on_model
+from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
 from pcc_pipeline.tracking.runs import StepRun, step_run
+from pcc_pipeline.tracking.store import champion as promotion
+from pcc_pipeline.tracking.store.versions import find_alias, resolve
 
 
 class PromotionRefusedError(PccError):

@@ -20,24 +20,24 @@ from pcc_pipeline.data.contract import TEXT, CheckedBatch, Contract, ContractChe
 from pcc_pipeline.data.dataset import check_rejections, join_rejected
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import origin_of
+from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.embed_texts import Progress, embed
+from pcc_pipeline.encoder.sentence_encoder import Encoder
 from pcc_pipeline.errors import ConfigError, TrackingError
-from pcc_pipeline.evaluation.naming import metric_names
+from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.predictions import prediction_frame
-from pcc_pipeline.features.cache import EmbeddingCache
-from pcc_pipeline.features.embedding import Progress, embed
-from pcc_pipeline.features.encoder import Encoder
-from pcc_pipeline.steps.datasets import cache_of, encoder_of, progress_bar, read
-from pcc_pipeline.steps.inputs import demand_input
-from pcc_pipeline.steps.model_vectors import OF_THE_DATA, demand_encoder, refuse_texts
-from pcc_pipeline.steps.monitoring import Monitor, monitored
-from pcc_pipeline.steps.own_files import demand_own_files
-from pcc_pipeline.steps.prediction_file import SUFFIXES, writing
-from pcc_pipeline.steps.recorded import used
+from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of, progress_bar, read
+from pcc_pipeline.steps.inputs.early_checks import demand_input
+from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder, refuse_texts
+from pcc_pipeline.steps.inputs.own_files import demand_own_files
+from pcc_pipeline.steps.records.monitoring_log import Monitor, monitored
+from pcc_pipeline.steps.records.prediction_file import SUFFIXES, writing
+from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, replacing
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.models import LoadedModel, TrainedModel, load_trained_model
-from pcc_pipeline.tracking.registry import find_alias
+from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, TrainedModel, load_trained_model
 from pcc_pipeline.tracking.runs import step_run
+from pcc_pipeline.tracking.store.versions import find_alias
 
 logger = logging.getLogger(__name__)
 

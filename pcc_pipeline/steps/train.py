@@ -17,26 +17,27 @@ from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.labels import spellings
 from pcc_pipeline.data.near_duplicates import near_duplicates
 from pcc_pipeline.data.quality import DuplicateReport, duplicates
+from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SentenceEncoder
 from pcc_pipeline.errors import ConfigError, DataError, FeatureError
 from pcc_pipeline.evaluation.cautions import warnings as cautions
 from pcc_pipeline.evaluation.metrics import objective
 from pcc_pipeline.evaluation.report import Report, cv_metrics, report
-from pcc_pipeline.features.encoder import BUNDLED_ENCODER, SentenceEncoder
-from pcc_pipeline.features.vectors import FULL_WIDTH
+from pcc_pipeline.features.full_vectors import FULL_WIDTH
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.steps.datasets import contract_of, encoded, encoder_of, load_dataset, newest_timestamp, rows_of
-from pcc_pipeline.steps.held_out import HeldOut, set_aside, whole_file
-from pcc_pipeline.steps.inputs import demand_input
-from pcc_pipeline.steps.recorded import used
-from pcc_pipeline.steps.searching import recipe_of, search
-from pcc_pipeline.steps.sides import Sides, assign
-from pcc_pipeline.steps.training_record import TrainingRecord, metadata_document, training_payloads
-from pcc_pipeline.tracking import payloads, registry
-from pcc_pipeline.tracking.models import TrainedModel
+from pcc_pipeline.steps.inputs.datasets import contract_of, encoded, encoder_of, load_dataset, newest_timestamp, rows_of
+from pcc_pipeline.steps.inputs.early_checks import demand_input
+from pcc_pipeline.steps.inputs.split import Sides, assign
+from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
+from pcc_pipeline.steps.records.training_record import TrainingRecord, metadata_document, training_payloads
+from pcc_pipeline.steps.records.used_options import used
+from pcc_pipeline.steps.search import recipe_of, search
+from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.provenance import code_version
 from pcc_pipeline.tracking.runs import SPLIT_FILE, SPLIT_TAG, Place, StepRun, step_run
+from pcc_pipeline.tracking.store import versions
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def run(params: Params, embedded: Sequence[str] = ()) -> TrainOutcome:
         for address in (params.data.path, params.data.test_path):
             demand_input(address, contract_of(params))
         encoder = encoder_of(params)
-        version = registry.claim_pcc_version(params.registry.model_name, datetime.now(UTC), opened.run_id)
+        version = versions.claim_pcc_version(params.registry.model_name, datetime.now(UTC), opened.run_id)
         opened.log(
             payloads.Params(used(params, "train")),
             payloads.Text("params.yaml", yaml.safe_dump(params.document(), sort_keys=False, allow_unicode=True)),

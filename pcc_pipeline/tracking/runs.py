@@ -28,12 +28,12 @@ from pcc_pipeline.config import Params as Configuration
 from pcc_pipeline.data.split_record import SplitRecord
 from pcc_pipeline.errors import Interrupted, PccError, TrackingError
 from pcc_pipeline.files import scratch_folder
-from pcc_pipeline.tracking.models import TrainedModel, write_model
-from pcc_pipeline.tracking.operations import BUNDLE, FILES, End, Log, Model, Registered
+from pcc_pipeline.tracking.delivery.operations import BUNDLE, FILES, End, Log, Model, Registered
+from pcc_pipeline.tracking.delivery.session import alive, session, start
+from pcc_pipeline.tracking.delivery.writer import RESUME, KeptError, Writer, brief_requests
+from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, write_model
 from pcc_pipeline.tracking.payloads import Payload, rendered
-from pcc_pipeline.tracking.registry import asking
-from pcc_pipeline.tracking.session import alive, session, start
-from pcc_pipeline.tracking.writer import RESUME, KeptError, Writer, brief_requests
+from pcc_pipeline.tracking.store.versions import asking
 
 logger = logging.getLogger(__name__)
 SPLIT_FILE, SPLIT_TAG = "split.parquet", "pcc.split_digest"

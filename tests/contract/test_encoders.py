@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcc_pipeline.data.sample import sample
-from pcc_pipeline.features import probe
-from pcc_pipeline.features.backends import REFERENCE, Backend
-from pcc_pipeline.features.encoder import SENTENCE_WIDTH, SentenceEncoder
-from pcc_pipeline.features.torch_backend import HalfBackend, TorchBackend
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.encoder import probe
+from pcc_pipeline.encoder.choose import REFERENCE, Backend
+from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.encoder.torch_backend import HalfBackend, TorchBackend
 
 
 def _openvino(folder: Path, batch_size: int) -> Backend:
     if importlib.util.find_spec("openvino") is None:
         pytest.skip("openvino is not installed: pip install -c constraints.txt -e '.[openvino]'")
-    from pcc_pipeline.features.openvino_backend import OpenVinoBackend
+    from pcc_pipeline.encoder.openvino_backend import OpenVinoBackend
 
     return OpenVinoBackend(folder, batch_size)
 

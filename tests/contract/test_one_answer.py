@@ -15,9 +15,9 @@ import pytest
 
 from pcc_pipeline.model.fitting import FittedModel, PreparedRows, Recipe, Rows, fit
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
-from pcc_pipeline.storage.plain_models import write_plain
-from pcc_pipeline.tracking.bundle import open_bundle, write_bundle
-from pcc_pipeline.tracking.models import TrainedModel, log_trained_model
+from pcc_pipeline.publishing.joblib_files import write_plain
+from pcc_pipeline.tracking.logged_models.bundle import open_bundle, write_bundle
+from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, log_trained_model
 
 # No classifier below is given a row of `never_seen`.
 CLASSES = ("data_deletion", "never_seen", "opt_out", "privacy_request")

@@ -18,19 +18,19 @@ import joblib
 import numpy as np
 import pytest
 
+from pcc_pipeline.encoder.sentence_encoder import file_sha256
 from pcc_pipeline.errors import StorageError, TrackingError
-from pcc_pipeline.features.encoder import file_sha256
 from pcc_pipeline.features.lexical import fit_lexical
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier
-from pcc_pipeline.storage.objects import ObjectStore, open_store
-from pcc_pipeline.storage.publication import (
+from pcc_pipeline.publishing.publish import (
     Publication,
     fetch_published,
     greatest_version,
     publish,
     published_versions,
 )
+from pcc_pipeline.storage.objects import ObjectStore, open_store
 
 VERSION, OLDER = "v20260301_120000", "v20260201_120000"
 NAMES = {"model.joblib", "features.joblib", "metadata.json"}
@@ -384,7 +384,7 @@ def test_an_absent_version_is_told(store: ObjectStore, tmp_path: Path) -> None:
 PUBLISHER = """
 import os, pickle, signal, sys, traceback
 from pcc_pipeline.storage.objects import open_store
-from pcc_pipeline.storage.publication import publish
+from pcc_pipeline.publishing.publish import publish
 mode, target, version, *files = sys.argv[1:]
 models = [pickle.load(open(name, "rb")) for name in files]
 changes, reading = 0, False

@@ -20,12 +20,12 @@ if sys.argv[2] == "other":  # other imports first, other addresses, another cloc
     time.sleep(2.1)
 warnings.simplefilter("ignore")
 import numpy as np
-from pcc_pipeline.data.sample import sample
+from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.model.families import FAMILIES
 from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, prepare
-from pcc_pipeline.storage.plain_models import write_plain
-from pcc_pipeline.tracking.bundle import open_bundle, write_bundle
-from pcc_pipeline.tracking.models import TrainedModel
+from pcc_pipeline.publishing.joblib_files import write_plain
+from pcc_pipeline.tracking.logged_models.bundle import open_bundle, write_bundle
+from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 SMALL = {"LinearSVC": {"calibration_folds": 2}, "RandomForest": {"n_estimators": 3},
     "HistGradientBoosting": {"max_iter": 2}, "MLP": {"hidden_layer_sizes": [4], "max_iter": 3},
     "Voting": {"members": ["LogisticRegression", "SGD"]}, "Stacking": {"members": ["SGD", "MLP"], "cv": 2}}

@@ -15,9 +15,9 @@ import pytest
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier
+from pcc_pipeline.publishing.publish import Publication, fetch_published, greatest_version, published_versions
+from pcc_pipeline.publishing.version_names import check_writable, publish_newest
 from pcc_pipeline.storage.objects import ObjectStore, open_store
-from pcc_pipeline.storage.publication import Publication, fetch_published, greatest_version, published_versions
-from pcc_pipeline.storage.succession import check_writable, publish_newest
 
 OLD, NEW = "v20260201_120000", "v20260301_120000"
 NOON = datetime(2026, 4, 1, 12, 0, 0, tzinfo=UTC)

@@ -23,7 +23,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pcc_pipeline import interruption
-from pcc_pipeline.data.sample import sample
+from pcc_pipeline.data.sample.messages import sample
 from tests import mlflow_state
 
 REPOSITORY = Path(__file__).parents[2]

@@ -110,7 +110,7 @@ def test_a_user_id_without_an_entry_makes_runs_and_promotes() -> None:
 def test_a_store_in_a_folder_that_may_not_be_entered_is_told(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     code = (
-        "import os, manage_models; from pcc_pipeline.steps import manage; os.setgid(54321); os.setuid(54321); "
+        "import os, manage_models; from pcc_pipeline.manage import queries; os.setgid(54321); os.setuid(54321); "
         "raise SystemExit(manage_models.main(['list']))"
     )
     done = in_python(code, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pcc_pipeline.data.sample import sample
+from pcc_pipeline.data.sample.messages import sample
 
 pytestmark = pytest.mark.pipeline
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pcc_pipeline.data.sample import sample
+from pcc_pipeline.data.sample.messages import sample
 
 pytestmark = pytest.mark.pipeline
 

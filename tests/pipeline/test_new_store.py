@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pcc_pipeline.data.sample import sample
+from pcc_pipeline.data.sample.messages import sample
 
 pytestmark = pytest.mark.pipeline
 REPOSITORY = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pcc_pipeline.data.sample import sample
-from pcc_pipeline.features.encoder import SentenceEncoder
-from pcc_pipeline.steps import model_vectors
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.steps.inputs.early_checks import model_vectors
 
 pytestmark = pytest.mark.pipeline
 

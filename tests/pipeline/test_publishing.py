@@ -15,11 +15,11 @@ import mlflow
 import numpy as np
 import pytest
 
-from pcc_pipeline.features.encoder import file_sha256
+from pcc_pipeline.encoder.sentence_encoder import file_sha256
+from pcc_pipeline.publishing.publish import fetch_published, greatest_version
 from pcc_pipeline.steps import train
 from pcc_pipeline.storage.objects import open_store
-from pcc_pipeline.storage.publication import fetch_published, greatest_version
-from pcc_pipeline.tracking.models import TrainedModel, load_trained_model
+from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, load_trained_model
 from tests import mlflow_state
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.config.section import Section
 from pcc_pipeline.steps import embed, evaluate, promote, score, train
 from pcc_pipeline.steps.parameters import resolve
-from pcc_pipeline.steps.recorded import used
+from pcc_pipeline.steps.records.used_options import used
 
 pytestmark = pytest.mark.pipeline
 

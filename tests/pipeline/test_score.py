@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pcc_pipeline.data.sample import sample
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.evaluation.predictions import COLUMNS, prediction_schema
-from pcc_pipeline.features.encoder import SentenceEncoder
-from pcc_pipeline.tracking.models import load_trained_model
+from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
 
 pytestmark = pytest.mark.pipeline
 
@@ -204,7 +204,7 @@ def test_a_refusal_is_one_message_a_failed_run_and_a_line_in_the_log(name, reque
 
 # What loading the encoder takes, and a score of all the rows; each alone in its process.
 _LOADING = (
-    "import pcc_pipeline.steps.score\nfrom pcc_pipeline.features.encoder import SentenceEncoder\n"
+    "import pcc_pipeline.steps.score\nfrom pcc_pipeline.encoder.sentence_encoder import SentenceEncoder\n"
     "SentenceEncoder(backend='auto').encode(['one text'])\n"
 )
 _SCORING = "import sys; sys.path.insert(0, 'entrypoints'); import score\nassert score.main(sys.argv[1:]) == 0\n"

@@ -21,14 +21,15 @@ import mlflow
 import numpy as np
 import pytest
 
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.evaluation.predictions import COLUMNS
-from pcc_pipeline.features.encoder import SentenceEncoder
+from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.features.lexical import fit_lexical
-from pcc_pipeline.features.vectors import full_vectors
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier
-from pcc_pipeline.tracking import registry, served_model
-from pcc_pipeline.tracking.models import TrainedModel, log_trained_model
+from pcc_pipeline.tracking.logged_models import served_model
+from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, log_trained_model
+from pcc_pipeline.tracking.store import versions
 from tests import mlflow_state
 
 pytestmark = pytest.mark.pipeline
@@ -93,8 +94,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         )
         with mlflow.start_run(experiment_id=experiment) as run:
             logged = log_trained_model(model, None, {})
-        number = registry.register(logged.model_uri, "served", run.info.run_id, {"pcc.version": model.model_version})
-        registry.set_alias("served", "challenger", number)
+        number = versions.register(logged.model_uri, "served", run.info.run_id, {"pcc.version": model.model_version})
+        versions.set_alias("served", "challenger", number)
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

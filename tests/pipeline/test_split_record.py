@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from pcc_pipeline.data.split_record import LEFT_OUT, TEST, TRAIN, VALIDATION
-from pcc_pipeline.steps import embed, sides, train
+from pcc_pipeline.steps import embed, train
+from pcc_pipeline.steps.inputs import split as sides
 
 pytestmark = pytest.mark.pipeline
 

@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from pcc_pipeline.data.sample import sample
+from pcc_pipeline.data.sample.messages import sample
 
 REPOSITORY = Path(__file__).parents[3]
 TRIALS = 10

@@ -16,7 +16,7 @@ PROGRAM = """
 import sys, time
 from pcc_pipeline.search.trials import Trial
 from pcc_pipeline.tracking.runs import step_run
-from pcc_pipeline.tracking.trials import TrialRuns
+from pcc_pipeline.tracking.trial_runs import TrialRuns
 
 own, trials = int(sys.argv[1]), int(sys.argv[2])
 with step_run("train") as run, TrialRuns(run, "f1_macro", lambda values: "scikit-learn") as logged:

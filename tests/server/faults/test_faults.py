@@ -24,7 +24,7 @@ from mlflow import MlflowClient
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.preflight import demand_account, demand_artifacts, demand_server
+from pcc_pipeline.tracking.delivery.preflight import demand_account, demand_artifacts, demand_server
 from pcc_pipeline.tracking.runs import step_run
 
 pytestmark = [pytest.mark.server, pytest.mark.pipeline]

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pcc_pipeline.data.sample import sample
+from pcc_pipeline.data.sample.messages import sample
 
 pytestmark = [pytest.mark.server, pytest.mark.pipeline]
 

@@ -156,16 +156,16 @@ def test_artifacts_that_go_to_the_bucket_directly_are_removed(
     past: Past, server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the experiment's artifacts bypass the server."""
-    from pcc_pipeline.tracking import retention
+    from pcc_pipeline.tracking.store import expired
 
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.emulator_address)
     past.experiment = past.client.create_experiment(f"{past.name}-direct", f"gs://{server.bucket}/direct/{past.name}")
     old = past.run(100, "embed")
     young = past.run(10, "embed")
     assert in_bucket(server, old)
-    (tree,) = retention.plan(past.experiment, 90, time.time()).going
-    retention.remove(tree)
-    retention.remove(tree)
+    (tree,) = expired.plan(past.experiment, 90, time.time()).going
+    expired.remove(tree)
+    expired.remove(tree)
     assert not in_bucket(server, old)
     assert in_bucket(server, young)
     assert past.there() == {young}

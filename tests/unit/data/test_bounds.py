@@ -22,7 +22,7 @@ import pytest
 
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import load
-from pcc_pipeline.data.pickles import load_frame
+from pcc_pipeline.data.formats.pickles import load_frame
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.errors import DataError
 

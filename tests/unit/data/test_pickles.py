@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pcc_pipeline.data.pickles import _getattr, load_frame
+from pcc_pipeline.data.formats.pickles import _getattr, load_frame
 from pcc_pipeline.errors import DataError
 
 TIMES = pd.date_range("2025-01-06", periods=3)

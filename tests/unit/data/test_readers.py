@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pcc_pipeline.data.csv_rows import csv_rows, plain_fields
+from pcc_pipeline.data.formats.csv_rows import csv_rows, plain_fields
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.errors import DataError
 

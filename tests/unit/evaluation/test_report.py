@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pcc_pipeline.errors import ConfigError, DataError
+from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.metrics import scores
-from pcc_pipeline.evaluation.naming import metric_names
 from pcc_pipeline.evaluation.report import cv_metrics, report
 
 CLASSES = ["data_deletion", "opt_out", "other"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcc_pipeline.data.sample import sample
+from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.evaluation.metrics import scores
 from pcc_pipeline.features.lexical import lexical_vectors

@@ -8,13 +8,13 @@ import mlflow
 import numpy as np
 import pytest
 
-from pcc_pipeline.features.encoder import SentenceEncoder
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.features.lexical import fit_lexical
-from pcc_pipeline.features.vectors import full_vectors
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier
 from pcc_pipeline.model.probabilities import decided
-from pcc_pipeline.tracking.models import TrainedModel
+from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 
 MARK = "Tutanchamun"
 SENTENCES = {

@@ -14,9 +14,9 @@ import pytest
 from mlflow.store.db.utils import _get_latest_schema_revision
 
 from pcc_pipeline.errors import TrackingError
-from pcc_pipeline.tracking import history
-from pcc_pipeline.tracking.database import demand_database
 from pcc_pipeline.tracking.runs import step_run
+from pcc_pipeline.tracking.store import past_runs
+from pcc_pipeline.tracking.store.database import demand_database
 
 OLDER, UNKNOWN = "0584bdc529eb", "ffffffffffff"
 
@@ -56,10 +56,10 @@ def by_default(mlflow_store: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
 def test_the_store_is_found_in_a_folder_of_any_name(by_default: Callable[[str], Path], name: str) -> None:
     folder = by_default(name)
     with pytest.raises(TrackingError, match="the experiment pcc-intent does not exist"):
-        history.open_experiment()
+        past_runs.open_experiment()
     (folder / "mlflow.db").unlink()
     with pytest.raises(TrackingError, match="there is no MLflow database here"):
-        history.open_experiment()
+        past_runs.open_experiment()
 
 
 @pytest.mark.parametrize("create", [True, False])
@@ -79,7 +79,7 @@ def test_a_database_of_an_older_mlflow_is_named_with_the_command_that_changes_it
     with pytest.raises(TrackingError, match=message):
         demand_database(create=create)
     with pytest.raises(TrackingError, match="an older MLflow"):
-        history.open_experiment()
+        past_runs.open_experiment()
     with pytest.raises(TrackingError, match="an older MLflow"), step_run("train"):
         pass
     assert tables(path) == before
@@ -87,7 +87,7 @@ def test_a_database_of_an_older_mlflow_is_named_with_the_command_that_changes_it
 
 def test_a_database_of_a_newer_mlflow_is_named(mlflow_store: Path) -> None:
     with_revision(mlflow_store / "mlflow.db", UNKNOWN)
-    for open_it in (history.open_experiment, lambda: step_run("train").__enter__()):
+    for open_it in (past_runs.open_experiment, lambda: step_run("train").__enter__()):
         with pytest.raises(TrackingError, match=rf"(?s){mlflow.__version__} does not know the revision {UNKNOWN}"):
             open_it()
 
@@ -100,7 +100,7 @@ def test_runs_of_an_older_mlflow_in_plain_files_are_named_with_the_way_out(
     for address in (None, "mlruns", f"file://{mlflow_store}/mlruns"):
         mlflow.set_tracking_uri(address)  # type: ignore[arg-type] # as above
         monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        for open_it in (history.open_experiment, lambda: step_run("train").__enter__()):
+        for open_it in (past_runs.open_experiment, lambda: step_run("train").__enter__()):
             with pytest.raises(TrackingError, match=r"(?s)plain files.*mlflow migrate-filestore --source mlruns"):
                 open_it()
 
@@ -118,13 +118,13 @@ def test_an_empty_file_or_another_programs_database_holds_no_runs(mlflow_store: 
     path = mlflow_store / "mlflow.db"
     path.write_bytes(b"")
     with pytest.raises(TrackingError, match="there is no MLflow database here"):
-        history.open_experiment()
+        past_runs.open_experiment()
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE recipes (name TEXT)")
     connection.close()
     os.utime(path, (time.time() - 3600,) * 2)
     with pytest.raises(TrackingError, match="this database holds no runs of MLflow"):
-        history.open_experiment()
+        past_runs.open_experiment()
     assert tables(path) == ["recipes"]
 
 

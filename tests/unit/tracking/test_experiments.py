@@ -9,9 +9,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.errors import TrackingError
-from pcc_pipeline.tracking import history
-from pcc_pipeline.tracking.registry import asking
 from pcc_pipeline.tracking.runs import step_run
+from pcc_pipeline.tracking.store import past_runs
+from pcc_pipeline.tracking.store.versions import asking
 
 
 @pytest.mark.parametrize("by", ["default", "name", "number"])
@@ -28,11 +28,11 @@ def test_a_deleted_experiment_is_told_with_the_command_that_restores_it(
     with pytest.raises(TrackingError, match=message), step_run("train"):
         pass
     with pytest.raises(TrackingError, match=message):
-        history.open_experiment()
+        past_runs.open_experiment()
     client.restore_experiment(number)
     with step_run("train") as opened:
         pass
-    assert opened.experiment_id == history.open_experiment().experiment_id == number
+    assert opened.experiment_id == past_runs.open_experiment().experiment_id == number
 
 
 def test_what_mlflow_refuses_is_not_told_as_a_wrong_address(mlflow_store: Path) -> None:

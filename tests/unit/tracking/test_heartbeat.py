@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pcc_pipeline.processes import process_lives, process_mark
-from pcc_pipeline.tracking.heartbeat import (
+from pcc_pipeline.tracking.delivery.heartbeat import (
     BEAT_TAG,
     ERROR_TAG,
     PROCESS_TAG,
@@ -105,7 +105,7 @@ def test_an_outermost_run_says_from_its_start_whose_it_is(mlflow_store: Path) ->
 
 
 def test_a_heart_beats_by_the_servers_clock_and_stops(experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pcc_pipeline.tracking.heartbeat._BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("pcc_pipeline.tracking.delivery.heartbeat._BEAT_SECONDS", 0.05)
     run = opened(experiment)
     beat = Heartbeat(run, offset=1000.0)
     beat.start()

@@ -20,13 +20,14 @@ from mlflow.entities import Run
 from pcc_pipeline import interruption
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import DataError, Interrupted
-from pcc_pipeline.steps import promote as promoting
-from pcc_pipeline.steps.manage import Question
-from pcc_pipeline.steps.resuming import resume
-from pcc_pipeline.tracking import payloads, promotion
-from pcc_pipeline.tracking.bundle import TrainedModel
-from pcc_pipeline.tracking.journal import left_behind
+from pcc_pipeline.manage.queries import Question
+from pcc_pipeline.manage.resume import resume
+from pcc_pipeline.steps import promote
+from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.delivery.journal import left_behind
+from pcc_pipeline.tracking.logged_models.bundle import TrainedModel
 from pcc_pipeline.tracking.runs import Place, StepRun, step_run
+from pcc_pipeline.tracking.store import champion
 
 NAME = "pcc-intent-classifier"
 
@@ -153,22 +154,22 @@ def test_after_an_interrupted_registration_the_next_training_registers_and_promo
         train(whole)
     interruption.install()  # as in the next process
     version = train(TrainedModel(**{**whole.__dict__, "model_version": "v20260101_000002"}))
-    assert promotion.promote(NAME, version, {}).after == version
+    assert champion.promote(NAME, version, {}).after == version
 
 
 def test_a_promotion_is_whole_or_not_begun(whole: TrainedModel, tmp_path: Path) -> None:
     """Both aliases, the count and the lock, at whatever statement the signal comes."""
     first = train(whole)
     second = train(TrainedModel(**{**whole.__dict__, "model_version": "v20260101_000002"}))
-    promotion.promote(NAME, first, {})
+    champion.promote(NAME, first, {})
     client = MlflowClient()
     with pytest.raises(Interrupted), amid("INSERT INTO registered_model_tags", signal.SIGINT):
-        promotion.promote(NAME, second, {})
+        champion.promote(NAME, second, {})
     aliases = {name: str(number) for name, number in client.get_registered_model(NAME).aliases.items()}
     assert aliases == {"champion": first, "challenger": second}
     interruption.install()
     with pytest.raises(Interrupted), amid("INSERT INTO registered_model_aliases", signal.SIGINT, signal.SIGTERM):
-        promotion.promote(NAME, second, {})
+        champion.promote(NAME, second, {})
     model = client.get_registered_model(NAME)
     aliases = {name: str(number) for name, number in model.aliases.items()}
     assert aliases == {"champion": second, "challenger": second, "previous": first}
@@ -185,9 +186,9 @@ def test_an_ended_run_publishes_nothing_more_and_says_what_is_left_to_do(
 
     def work() -> None:
         with step_run("promote", params), interruption.protected():
-            move = promotion.promote(NAME, version, {})
+            move = champion.promote(NAME, version, {})
             signal.raise_signal(signal.SIGTERM)
-            with promoting._moved(params, move):
+            with promote._moved(params, move):
                 pytest.fail("published after its end")
 
     with pytest.raises(Interrupted) as caught:
@@ -224,7 +225,7 @@ def test_what_a_killed_run_kept_is_logged_by_resume_and_moves_nothing(
             if "waiting up to" in record.msg % record.args:
                 signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(logging.getLogger("pcc_pipeline.tracking.writer"), "handlers", [Watching()])
+    monkeypatch.setattr(logging.getLogger("pcc_pipeline.tracking.delivery.writer"), "handlers", [Watching()])
 
     with pytest.raises(Interrupted) as caught:
         work()

@@ -18,10 +18,8 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException, RestException
 
 from pcc_pipeline.errors import DataError, TrackingError
-from pcc_pipeline.tracking.bundle import TrainedModel
-from pcc_pipeline.tracking.journal import Journal, adopt, folders, left_behind
-from pcc_pipeline.tracking.models import load_trained_model, write_model
-from pcc_pipeline.tracking.operations import (
+from pcc_pipeline.tracking.delivery.journal import Journal, adopt, folders, left_behind
+from pcc_pipeline.tracking.delivery.operations import (
     BUNDLE,
     DOCUMENTS,
     FILES,
@@ -33,9 +31,11 @@ from pcc_pipeline.tracking.operations import (
     carry_out,
     run_of_key,
 )
-from pcc_pipeline.tracking.outages import is_account, is_outage, reason_of, status_of, within
+from pcc_pipeline.tracking.delivery.outages import is_account, is_outage, reason_of, status_of, within
+from pcc_pipeline.tracking.delivery.preflight import demand_artifacts
+from pcc_pipeline.tracking.logged_models.bundle import TrainedModel
+from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model, write_model
 from pcc_pipeline.tracking.payloads import OF_THE_MODEL, Batch, Number
-from pcc_pipeline.tracking.preflight import demand_artifacts
 
 NAME = "pcc-intent-classifier"
 
@@ -82,8 +82,8 @@ def test_they_keep_their_order_and_files(tmp_path: Path) -> None:
 
 def test_a_journal_belongs_to_one_living_process(tmp_path: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom pcc_pipeline.tracking.journal import Journal\n"
-        "from pcc_pipeline.tracking.operations import End\n"
+        "import sys\nfrom pathlib import Path\nfrom pcc_pipeline.tracking.delivery.journal import Journal\n"
+        "from pcc_pipeline.tracking.delivery.operations import End\n"
         "journal = Journal.new(Path(sys.argv[1]))\njournal.keep(End(run_id='r', status='FINISHED'), None)\n"
         "print('kept', flush=True)\nsys.stdin.read()\n"
     )

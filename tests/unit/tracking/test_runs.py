@@ -21,7 +21,7 @@ from pcc_pipeline.errors import DataError, Interrupted, PccError, SearchError, T
 from pcc_pipeline.search.trials import Trial
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import describe, read_training_run, step_run
-from pcc_pipeline.tracking.trials import TrialRuns
+from pcc_pipeline.tracking.trial_runs import TrialRuns
 
 pytestmark = pytest.mark.usefixtures("mlflow_store")
 SECRET = "Zanzibarkowski wants out"

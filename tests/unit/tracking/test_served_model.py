@@ -17,17 +17,17 @@ from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 from pcc_pipeline.data.case_ids import CaseIds
 from pcc_pipeline.data.columns import text_rule
+from pcc_pipeline.encoder import sentence_encoder
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.evaluation.predictions import prediction_frame
-from pcc_pipeline.features import encoder as encoders
-from pcc_pipeline.features.encoder import SentenceEncoder
 from pcc_pipeline.model.probabilities import class_probabilities
-from pcc_pipeline.tracking import served_model
-from pcc_pipeline.tracking.models import TrainedModel, log_trained_model
+from pcc_pipeline.tracking.logged_models import served_model
+from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, log_trained_model
 
 
 def test_the_served_code_agrees_with_the_package(encoder: SentenceEncoder) -> None:
-    assert served_model.folder_digest(encoder.folder) == encoders.folder_digest(encoder.folder)
-    assert served_model.BUNDLED_PACKAGE == encoders.BUNDLED_PACKAGE
+    assert served_model.folder_digest(encoder.folder) == sentence_encoder.folder_digest(encoder.folder)
+    assert served_model.BUNDLED_PACKAGE == sentence_encoder.BUNDLED_PACKAGE
     ids = CaseIds().make(["a text", "größer"], ["", ""])
     assert [served_model.made_case_id("a text"), served_model.made_case_id("größer")] == ids
     assert getsource(served_model.class_probabilities) == getsource(class_probabilities)

@@ -1,0 +1,1 @@
+"""One module a file format: rows in bounded batches, and errors that name the line."""

@@ -1,0 +1,1 @@
+"""The generated sample set that `make run` trains on."""

@@ -1,0 +1,1 @@
+"""The sentence encoder: texts to 384 numbers, by the fastest backend that is exact enough, each text once."""

@@ -1,0 +1,164 @@
+"""The figures of one evaluated split: all of them by `figures`, and the two about confusion drawn here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pcc_pipeline.evaluation.metrics import check
+from pcc_pipeline.evaluation.plots.curves import calibration_curve, precision_recall_curve, roc_curve
+from pcc_pipeline.evaluation.plots.style import ORANGE, blank, note, short, shorts
+from pcc_pipeline.evaluation.ranking import IntArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Above this many classes a number no longer fits its cell.
+_MOST_NUMBERED = 20
+# What each figure is called where there is nothing to draw.
+_TITLES = (
+    ("confusion_matrix", "Confusion matrix"),
+    ("confusion_matrix_normalised", "Confusion matrix, by true class"),
+    ("confused_pairs", "Most confused pairs"),
+    ("roc_curve", "ROC curve"),
+    ("precision_recall_curve", "Precision-recall curve"),
+    ("calibration_curve", "Calibration"),
+)
+
+
+def figures(
+    y_true: ArrayLike, probabilities: ArrayLike, classes: Sequence[str], *, split: str = "test", positive: int = 1
+) -> dict[str, Figure]:
+    """Every figure of a split, by file stem.
+
+    Args:
+        y_true: class indices, shape (n,). Rows of labels unknown to the model (-1) have no place in these figures:
+            they are left out, and the titles' row counts say so. Where no row is left, each figure says that.
+        probabilities: shape (n, K).
+        classes: K labels, in the order of the columns.
+        positive: the class whose curves are drawn when K is 2.
+
+    Returns:
+        `confusion_matrix`, `confusion_matrix_normalised`, `confused_pairs`, `roc_curve`, `precision_recall_curve` and
+        `calibration_curve`.
+
+    Raises:
+        ValueError, DataError, ModelError: as `metrics.check`.
+    """
+    every = np.asarray(y_true)
+    known = every >= 0
+    _, given = check(np.where(known, every, 0), probabilities)
+    y, given = every[known].astype(np.intp), given[known]
+    names = [str(label) for label in classes]
+    if len(names) != given.shape[1]:
+        raise ValueError(f"expected a label for each of {given.shape[1]} columns, got {len(names)}")
+    left_out = int((~known).sum())
+    what = f"{split}, {y.size:,} rows" + (f" ({left_out:,} of unknown label left out)" if left_out else "")
+    if not y.size:
+        return {stem: note("No row has a label that the model knows.", f"{title}\n{what}") for stem, title in _TITLES}
+    predicted = given.argmax(axis=1)
+    return {
+        "confusion_matrix": confusion_matrix(y, predicted, names, what),
+        "confusion_matrix_normalised": confusion_matrix(y, predicted, names, what, normalised=True),
+        "confused_pairs": confused_pairs(y, predicted, names, what),
+        "roc_curve": roc_curve(y, given, names, what, positive=positive),
+        "precision_recall_curve": precision_recall_curve(y, given, names, what, positive=positive),
+        "calibration_curve": calibration_curve(y, given, names, what),
+    }
+
+
+def _confusion(y_true: IntArray, predicted: IntArray, n_classes: int) -> NDArray[np.int64]:
+    """Rows by true class, columns by predicted class, shape (K, K)."""
+    return np.bincount(y_true * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def confusion_matrix(
+    y_true: IntArray, predicted: IntArray, classes: Sequence[str], what: str, *, normalised: bool = False
+) -> Figure:
+    """True class by predicted class, in rows or, normalised, as the share of the true class's rows.
+
+    With more than 20 classes the cells carry no numbers, and their colour goes by the square root, so that a single
+    confused row can still be seen beside a full diagonal. A class without rows leaves its normalised line empty.
+    """
+    from matplotlib.colors import PowerNorm
+
+    n_classes = len(classes)
+    counts = _confusion(y_true, predicted, n_classes)
+    total = counts.sum(axis=1, keepdims=True)
+    values = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0) if normalised else counts
+    numbered = n_classes <= _MOST_NUMBERED
+    size = 9.0 if n_classes <= 10 else 8.0 if numbered else 6.5 if n_classes <= 100 else 6.0
+    names = shorts(list(classes), 28)
+    figure, axes, beside = _square(n_classes, 0.85 if n_classes <= 10 else 0.6 if numbered else 0.13, names, size)
+    top = 1.0 if normalised else max(1, int(counts.max()))
+    norm = PowerNorm(1.0 if numbered else 0.5, vmin=0, vmax=top)
+    image = axes.imshow(values, cmap="Blues", norm=norm, aspect="auto", interpolation="nearest")
+    unit = "share of the true class" if normalised else "rows"
+    figure.colorbar(image, cax=beside, label=unit if numbered else f"{unit}, colour by square root")
+    axes.set_xticks(range(n_classes), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(n_classes), names, fontsize=size)
+    if numbered:
+        for (row, column), value in np.ndenumerate(values):
+            text = "" if np.isnan(value) else f"{value:.2f}" if normalised else f"{value:,}"
+            shade = "white" if value > 0.55 * top else "black"
+            axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=size - (n_classes > 10))
+    else:
+        # A light grid leads the eye from a far cell to its two names.
+        axes.set_xticks(np.arange(-0.5, n_classes), minor=True)
+        axes.set_yticks(np.arange(-0.5, n_classes), minor=True)
+        axes.grid(which="minor", color="#E6EAEE", linewidth=0.35)
+        axes.tick_params(which="minor", length=0)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.set_title(f"Confusion matrix{', by true class' if normalised else ''}\n{what}")
+    return figure
+
+
+def _square(n_classes: int, cell: float, names: Sequence[str], size: float) -> tuple[Figure, Axes, Axes]:
+    """A figure with a square of cells `cell` inches wide, room for the names on both sides, and axes for a colour bar.
+
+    The room is reckoned (a wide letter is 0.68 of the font's size wide), since matplotlib's own layout cuts titles
+    off where both ticks and squares are given.
+    """
+    from matplotlib.figure import Figure
+
+    side = max(3.0, cell * n_classes)
+    room = 0.6 + 0.68 * size * max(map(len, names)) / 72
+    width, height = room + side + 1.3, room + side + 0.7
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((room / width, room / height, side / width, side / height))
+    tall = min(side, 6.0)
+    bar = ((room + side + 0.2) / width, (room + (side - tall) / 2) / height, 0.2 / width, tall / height)
+    return figure, axes, figure.add_axes(bar)
+
+
+def confused_pairs(
+    y_true: IntArray, predicted: IntArray, classes: Sequence[str], what: str, *, most: int = 20
+) -> Figure:
+    """The pairs "true → predicted" that are confused most often: their rows, and share of the true class's rows."""
+    from matplotlib.ticker import MaxNLocator
+
+    counts = _confusion(y_true, predicted, len(classes))
+    total = counts.sum(axis=1)
+    errors = counts.copy()
+    np.fill_diagonal(errors, 0)
+    order: NDArray[Any] = np.argsort(-errors, axis=None, kind="stable")[:most]
+    pairs = [(int(row), int(column)) for row, column in zip(*np.unravel_index(order, errors.shape), strict=True)]
+    pairs = [pair for pair in pairs if errors[pair]]
+    if not pairs:
+        return note("No row was given a wrong class.", f"Most confused pairs\n{what}")
+    figure, axes = blank(10, 1.8 + 0.3 * len(pairs))
+    rows = [int(errors[pair]) for pair in pairs]
+    bars = axes.barh(range(len(pairs)), rows, color=ORANGE)
+    axes.set_yticks(range(len(pairs)), [f"{short(classes[a])} → {short(classes[b])}" for a, b in pairs], fontsize=8)
+    share = [f"{errors[pair]:,} of {total[pair[0]]:,} ({errors[pair] / total[pair[0]]:.0%})" for pair in pairs]
+    axes.bar_label(bars, share, padding=3, fontsize=8)
+    axes.set_xlim(0, max(rows) * 1.3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.invert_yaxis()
+    axes.set(xlabel="confused rows", ylabel="true class → predicted class")
+    axes.set_title(f"The {len(pairs)} most confused pairs: {sum(rows):,} of {int(errors.sum()):,} wrong rows\n{what}")
+    return figure

@@ -1,0 +1,1 @@
+"""Whether a version may become the champion: criteria, evidence and verdicts, as pure functions."""

@@ -1,0 +1,76 @@
+"""`manage_models promote | rollback | publish`: the steps of those names for a version that a person names."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.manage.queries import Question, find
+from pcc_pipeline.publishing.publish import Publication
+from pcc_pipeline.steps import promote as promotion
+from pcc_pipeline.steps import publish as publishing
+from pcc_pipeline.tracking.payloads import json_text
+from pcc_pipeline.tracking.store import past_runs
+
+
+def promote(asked: Question, reference: str, *, reason: str = "", force: bool = False, data: str | None = None) -> str:
+    """Make a version the champion if it passes the gates; see `steps.promote.run`."""
+    version = find(asked, reference)
+    if version.registered is None:
+        raise ConfigError(
+            "only a registered version can be promoted",
+            where=f"{version.pcc_version}, run {version.trained.run_id}",
+            fix="name one that `manage_models.py list` shows with a number",
+        )
+    uri = f"models:/{asked.model_name}/{version.registered.number}"
+    _record_in(asked)
+    return _told(asked, promotion.run(asked.params, uri, reason=reason, force=force, data=data))
+
+
+def rollback(asked: Question, *, reason: str = "") -> str:
+    """Make the previous champion the champion again."""
+    _record_in(asked)
+    return _told(asked, promotion.roll_back(asked.params, reason=reason))
+
+
+def publish(asked: Question) -> str:
+    """Publish the champion where it is not yet what the downstream system takes up."""
+    _record_in(asked)
+    done = publishing.run(asked.params)
+    if asked.as_json:
+        return json_text(
+            {"run_id": done.run_id, "champion": done.version, "publications": _documents(done.publications)}
+        )
+    return "\n".join(done.summary)
+
+
+def _record_in(asked: Question) -> None:
+    """The run of a decision belongs to the experiment that was asked about, which must exist."""
+    past_runs.open_experiment(asked.experiment)
+    if asked.experiment:
+        os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+        os.environ["MLFLOW_EXPERIMENT_NAME"] = asked.experiment
+
+
+def _told(asked: Question, done: promotion.PromoteOutcome) -> str:
+    if not asked.as_json:
+        return "\n".join(done.summary)
+    return json_text(
+        {
+            "run_id": done.run_id,
+            "action": done.action,
+            "champion": done.move.after,
+            "champion_before": done.move.before,
+            "move": done.move.number,
+            "gates": [verdict.__dict__ for verdict in done.verdicts],
+            "publications": _documents(done.publications),
+        }
+    )
+
+
+def _documents(publications: tuple[Publication, ...]) -> list[dict[str, Any]]:
+    return [
+        {"version": each.version, "address": each.address, "files": each.files, "already_there": each.already_there}
+        for each in publications
+    ]

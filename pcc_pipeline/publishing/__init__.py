@@ -1,0 +1,1 @@
+"""Published versions, as the downstream system reads them: written, read, named."""

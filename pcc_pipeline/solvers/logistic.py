@@ -1,0 +1,165 @@
+"""Logistic regression fitted by solvers of our own where they reach the named solver's objective sooner; the result is
+a plain scikit-learn estimator, with nothing in it to tell which solver found its weights.
+
+| named solver | penalty | the problem | solved by |
+|---|---|---|---|
+| liblinear | l1 | a column for each label, intercept penalised | `proximal_newton` |
+| liblinear | l2 | a column for each label, intercept penalised | `quasi_newton` |
+| saga | l1 | softmax, intercept free | `multinomial` |
+| saga | l1 of two classes | one column, intercept free | `quasi_newton` |
+| saga | l2, elasticnet | softmax, or one column for two classes; intercept free | `quasi_newton` |
+
+Which solver fitted is handed on with the estimator, and stands on the run. Where ours for liblinear does not converge,
+scikit-learn's own fits too, and the lower objective is kept; saga is far slower and converges less.
+`model.solver_exact: true` turns the replacement off.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.class_weight import compute_class_weight
+from threadpoolctl import threadpool_limits
+
+from pcc_pipeline.solvers.lbfgs import Penalty, Solution, objective, solve
+from pcc_pipeline.solvers.one_vs_rest_l1 import solve_l1_logistic
+from pcc_pipeline.solvers.softmax_l1 import solve_softmax
+
+_REPLACED = {"liblinear": ("l1", "l2"), "saga": ("l1", "l2", "elasticnet")}
+# Our solvers multiply in single precision, which a tighter tolerance would outrun.
+_TIGHTEST = 1e-5
+
+
+def replaces(family: str, values: Mapping[str, Any]) -> bool:
+    """Whether `fit_fast` solves this problem."""
+    return (
+        family == "LogisticRegression"
+        and values["penalty"] in _REPLACED.get(values["solver"], ())
+        and values["tol"] >= _TIGHTEST
+    )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted classifier, whether its solver converged, and which that was."""
+
+    classifier: Any
+    converged: bool
+    solver: str
+
+
+def solver_of(family: str, values: Mapping[str, Any], n_classes: int, exact: bool = False) -> str:
+    """Which solver fits: `<package>/<solver>`, or the package alone where it has one way to fit the family."""
+    if family != "LogisticRegression":
+        return "scikit-learn"
+    if exact or not replaces(family, values):
+        return f"scikit-learn/{values['solver']}"
+    if values["penalty"] == "l1" and values["solver"] == "liblinear":
+        return "pcc_pipeline/proximal_newton"
+    softmax_l1 = values["penalty"] == "l1" and n_classes > 2
+    return "pcc_pipeline/multinomial" if softmax_l1 else "pcc_pipeline/quasi_newton"
+
+
+def fit_fast(
+    classifier: Any, values: Mapping[str, Any], vectors: np.ndarray, labels: np.ndarray, balanced: bool = False
+) -> Fit:
+    """Fit an unfitted classifier that `replaces` admits.
+
+    `classifier` is the LogisticRegression, or the OneVsRestClassifier around it, that `build_classifier` made;
+    `vectors` (n, d) and `labels` (n,) are training rows; `balanced` weighs classes as scikit-learn's class_weight does.
+    """
+    classes, places = np.unique(labels, return_inverse=True)
+    # Two classes are one problem, about the second.
+    asked = np.arange(len(classes)) if len(classes) > 2 else np.array([1])
+    rows = np.ascontiguousarray(vectors, dtype=np.float32)
+    targets = (places[:, None] == asked).astype(np.float32)
+    apart = values["solver"] == "liblinear" or len(classes) == 2
+    row_weights = _balancing(targets if apart else places[:, None]) if balanced else np.ones((len(rows), 1))
+    # Thousands of small products: BLAS threads would wait for one another longer than they work.
+    with threadpool_limits(1, user_api="blas"):
+        solution = _solve(rows, targets, row_weights, values, softmax=not apart)
+        if not solution.converged and values["solver"] == "liblinear":
+            theirs, converged = _fit_exact(classifier, vectors, labels)
+            penalty, C = _penalty(values), float(values["C"])
+            ours_reached, theirs_reached = (
+                objective(rows, targets, row_weights, C, penalty, weights, softmax=False)
+                for weights in (solution.weights, _weights_of(theirs))
+            )
+            if theirs_reached <= ours_reached:
+                return Fit(theirs, converged, "scikit-learn/liblinear")
+            # Lower than what the named solver converges to is good enough for its tolerance.
+            solution = Solution(solution.weights, solution.iterations, converged)
+    if values["solver"] == "liblinear":
+        _fill_one_vs_rest(classifier, classes, labels, solution)
+    else:
+        _fill(classifier, classes, solution.weights.astype(np.float32), solution.iterations)
+    return Fit(classifier, solution.converged, solver_of("LogisticRegression", values, len(classes)))
+
+
+def _fit_exact(classifier: Any, vectors: np.ndarray, labels: np.ndarray) -> tuple[Any, bool]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        fitted = clone(classifier).fit(vectors, labels)
+    return fitted, not any(issubclass(item.category, ConvergenceWarning) for item in caught)
+
+
+def _weights_of(classifier: Any) -> np.ndarray:
+    parts = getattr(classifier, "estimators_", [classifier])
+    return np.vstack([np.append(part.coef_[0], part.intercept_) for part in parts]).T.astype(np.float64)
+
+
+def _penalty(values: Mapping[str, Any]) -> Penalty:
+    ratio = {"l1": 1.0, "l2": 0.0, "elasticnet": values["l1_ratio"]}[values["penalty"]]
+    return Penalty(ratio, 1 - ratio, intercept_penalised=values["solver"] == "liblinear")
+
+
+def _solve(
+    rows: np.ndarray, targets: np.ndarray, row_weights: np.ndarray, values: Mapping[str, Any], softmax: bool
+) -> Solution:
+    C, tol, max_iter, penalty = float(values["C"]), values["tol"], values["max_iter"], _penalty(values)
+    if penalty.intercept_penalised and penalty.l1 == 1:
+        found = solve_l1_logistic(rows, 2 * targets - 1, row_weights, C, tol, max_iter)
+        return Solution(found.weights, found.iterations, found.unfinished == 0)
+    if softmax and penalty.l1 == 1:
+        return solve_softmax(rows, targets, row_weights, C, penalty, tol, max_iter)
+    return solve(rows, targets, row_weights, C, penalty, softmax=softmax, tol=tol, max_iter=max_iter)
+
+
+def _balancing(groups: np.ndarray) -> np.ndarray:
+    """Weights of the shape of `groups` that make the values within each column weigh the same."""
+    weights = np.empty(groups.shape)
+    for column, values in enumerate(groups.T):
+        kinds, places = np.unique(values, return_inverse=True)
+        weights[:, column] = compute_class_weight("balanced", classes=kinds, y=values)[places]
+    return weights
+
+
+def _fill_one_vs_rest(classifier: Any, classes: np.ndarray, labels: np.ndarray, solution: Solution) -> None:
+    if len(classes) == 2:
+        _fill(classifier, classes, solution.weights, solution.iterations)
+        return
+    classifier.label_binarizer_ = LabelBinarizer(sparse_output=True).fit(labels)
+    classifier.estimators_ = []
+    for column in solution.weights.T:
+        model = LogisticRegression(**classifier.estimator.get_params())
+        _fill(model, np.array([0, 1]), column[:, None], solution.iterations)
+        classifier.estimators_.append(model)
+    classifier.classes_ = classes
+    classifier.n_features_in_ = len(solution.weights) - 1
+
+
+def _fill(model: LogisticRegression, classes: np.ndarray, weights: np.ndarray, iterations: int) -> None:
+    """Give an unfitted model its weights (d + 1, one column or one for each class)."""
+    model.classes_ = classes
+    model.coef_ = np.ascontiguousarray(weights[:-1].T)
+    model.intercept_ = weights[-1].copy()
+    model.n_iter_ = np.array([iterations], dtype=np.int32)
+    model.n_features_in_ = len(weights) - 1

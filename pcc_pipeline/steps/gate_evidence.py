@@ -1,0 +1,203 @@
+"""The evidence on a version, gathered from MLflow and its test rows, and what the gates make of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.data.splits import RowKeys
+from pcc_pipeline.errors import DataError, FeatureError, ModelError, PccError, StorageError, TrackingError
+from pcc_pipeline.gates.judge import GateEvidence, judge
+from pcc_pipeline.gates.verdicts import GateVerdict
+from pcc_pipeline.steps.inputs.datasets import encoder_of
+from pcc_pipeline.steps.inputs.model_vectors import rows_for_champion
+from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
+from pcc_pipeline.steps.records.test_scores import Measurement, measure
+from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
+from pcc_pipeline.tracking.runs import TrainingRun, read_split, read_training_run
+from pcc_pipeline.tracking.store.champion import CHAMPION
+from pcc_pipeline.tracking.store.versions import Resolved, find_alias
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A version before its gates.
+
+    Attributes:
+        learned: the configuration of its training.
+        test: its measurement on the test rows; None where these cannot be found.
+        champion: the registered version that is champion now; None while there is none.
+        champion_learned: test rows left out of the comparison because the champion learned them.
+    """
+
+    loaded: LoadedModel
+    learned: Params
+    test: Measurement | None
+    verdicts: tuple[GateVerdict, ...]
+    champion: str | None
+    champion_learned: int = 0
+
+    @property
+    def learned_rows(self) -> int:
+        """Test rows left out because the version learned them."""
+        return 0 if self.test is None else self.test.held.learned_rows
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The counts of rows left out, as a line where there are any."""
+        if not self.learned_rows and not self.champion_learned:
+            return ()
+        return (
+            f"rows left out: {self.learned_rows:,} that the version learned, and of the comparison "
+            f"{self.champion_learned:,} that the champion learned",
+        )
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The champion on those test rows that it has not learned, or why there is nothing to compare."""
+
+    predicted: np.ndarray | None = None
+    rows: np.ndarray | None = None
+    fault: str = ""
+    note: str = ""
+
+    @property
+    def learned(self) -> int:
+        return 0 if self.rows is None else int((~self.rows).sum())
+
+
+def judge_version(params: Params, model_uri: str, data: str | None = None, at_hand: HeldOut | None = None) -> Judgement:
+    """Measure a version, and the champion on those of the same rows that neither has learned, and hold both against
+    `registry.gates`.
+
+    Test rows that cannot be found, a champion that cannot be loaded or has no vectors of its own encoder, and what
+    cannot be known fail the gates that need them.
+
+    Args:
+        at_hand: the test rows, from the version's training in this process.
+
+    Raises:
+        TrackingError, ModelError: the version cannot be loaded.
+    """
+    loaded = load_trained_model(model_uri)
+    training = read_training_run(loaded.run_id)
+    standing = find_alias(params.registry.model_name, CHAMPION)
+    champion, champion_fault = _champion(standing)
+    test, test_fault = _measured(params, training, loaded, data, at_hand)
+    predicted, compared = np.empty(0, dtype=object), _Compared(fault=champion_fault)
+    if test is not None:
+        predicted = _labels(loaded, test.probabilities)
+        if champion is not None:
+            compared = _compared(params, champion, test.held.dataset, loaded.model.encoder_digest)
+    evidence = GateEvidence(
+        metrics={} if test is None else test.report.metrics(),
+        labels=np.empty(0, dtype=object) if test is None else test.rows.labels,
+        predicted=predicted,
+        champion_predicted=compared.predicted,
+        data_time=_data_time(training),
+        now=datetime.now(UTC),
+        encoder_digest=loaded.model.encoder_digest,
+        serving_digest=_serving(params, standing, champion),
+        champion_version=None if standing is None else _name(standing, champion),
+        test_fault=test_fault,
+        champion_fault=compared.fault,
+        compared=compared.rows,
+        champion_note=compared.note,
+    )
+    verdicts = judge(params.registry.gates, evidence)
+    return Judgement(
+        loaded,
+        training.params,
+        test,
+        verdicts,
+        None if standing is None else standing.version,
+        compared.learned,
+    )
+
+
+def _champion(standing: Resolved | None) -> tuple[LoadedModel | None, str]:
+    """The champion, or why it cannot be loaded."""
+    if standing is None:
+        return None, ""
+    try:
+        return load_trained_model(standing.model_uri), ""
+    except (ModelError, TrackingError) as error:
+        return None, f"the champion, version {standing.version}, cannot be loaded: {error.what} ({error.where})"
+
+
+def _measured(
+    params: Params, training: TrainingRun, loaded: LoadedModel, data: str | None, at_hand: HeldOut | None
+) -> tuple[Measurement | None, str]:
+    """The version on its test rows, or why there are none that prove anything."""
+    try:
+        held = at_hand or held_out(params, training, loaded, data)
+        if held.unchecked:
+            return None, f"there are no test rows that it has surely not learned: {held.unchecked}"
+        return measure(loaded, held, params, training.params), ""
+    except (DataError, FeatureError, StorageError, TrackingError) as error:
+        return None, f"there are no test rows: {_line(error)}"
+
+
+def _compared(params: Params, champion: LoadedModel, test: Dataset, made_by: str) -> _Compared:
+    """The champion's labels for the test rows that it has not learned.
+
+    Of a champion without a record of its split nobody knows which these are. It is then measured on all of them: rows
+    that it learned can only make it look better, and the version's task harder.
+    """
+    version = champion.model.model_version
+    try:
+        training = read_training_run(champion.run_id)
+        record = read_split(training)
+        rows, note = None, ""
+        if record is None:
+            note = "the champion's run kept no record of its split: rows that it learned may make it look better"
+        else:
+            same_groups = training.params.data.group_column == test.contract.group_column
+            rows = ~RowKeys.of(test.texts, test.groups if same_groups else None).known_to(record.learned_keys)
+            if not rows.any():
+                return _Compared(
+                    rows=rows,
+                    fault=f"the champion {version} learned all {len(rows):,} test rows, so the two cannot be compared; "
+                    "give rows that neither has seen as test_data",
+                )
+            if not rows.all():
+                note = f"{int((~rows).sum()):,} test rows that the champion learned are left out"
+                test = test.take(rows)
+        its = rows_for_champion(champion, test, params, training.params, made_by, "test vectors of the champion")
+        return _Compared(_labels(champion, champion.model.probabilities(its.vectors, its.texts)), rows, note=note)
+    except (DataError, FeatureError, ModelError, StorageError, TrackingError) as error:
+        return _Compared(fault=f"the champion {version} cannot be measured on these rows: {_line(error)}")
+
+
+def _line(error: PccError) -> str:
+    where = f" ({error.where})" if error.where else ""
+    return f"{error.what}{where}" + (f"; {error.fix}" if error.fix else "")
+
+
+def _serving(params: Params, standing: Resolved | None, champion: LoadedModel | None) -> str:
+    """The digest of the champion's encoder, without a champion of the configured one; empty where it is not known."""
+    if standing is not None:
+        return "" if champion is None else champion.model.encoder_digest
+    try:
+        return encoder_of(params).digest
+    except FeatureError:
+        return ""
+
+
+def _name(standing: Resolved, champion: LoadedModel | None) -> str:
+    return f"version {standing.version}" if champion is None else champion.model.model_version
+
+
+def _labels(loaded: LoadedModel, probabilities: np.ndarray) -> np.ndarray:
+    chosen: np.ndarray = np.asarray(loaded.model.classes, dtype=object)[probabilities.argmax(axis=1)]
+    return chosen
+
+
+def _data_time(training: TrainingRun) -> datetime | None:
+    newest = training.tags.get("pcc.data_newest") or training.metadata.get("training_timestamp")
+    return None if newest is None else datetime.fromisoformat(str(newest))

@@ -1,0 +1,1 @@
+"""What a step is given: files, vectors, and which rows train, validate and test."""

@@ -1,0 +1,112 @@
+"""From an address to checked rows with their sentence vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.data.contract import Contract
+from pcc_pipeline.data.dataset import Dataset, load
+from pcc_pipeline.data.notes import ReadNotes
+from pcc_pipeline.data.readers import read_batches
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.data.vector_origin import ENCODER_DIGEST, origin
+from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.embed_texts import embed
+from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.model.fitting import Rows
+from pcc_pipeline.storage.objects import local_copy
+
+# `data.path: sample` names the generated sample set, not a file.
+SAMPLE = "sample"
+
+
+def read(address: str, notes: ReadNotes | None = None) -> Iterator[pd.DataFrame]:
+    """The raw rows at a local path, a gs:// address or `sample`, in batches that know who made their vectors.
+
+    `notes` takes what the rows do not show.
+    """
+    if address == SAMPLE:
+        yield sample()
+        return
+    with local_copy(address) as path:
+        digest = origin(path)
+        for batch in read_batches(path, notes=notes):
+            batch.attrs[ENCODER_DIGEST] = digest
+            yield batch
+
+
+def contract_of(params: Params, *, labelled: bool = True) -> Contract:
+    """What `params.data` asks of a file."""
+    data = params.data
+    return Contract(
+        data.label_column if labelled else None, data.required_columns, data.group_column, data.normalise_labels
+    )
+
+
+def load_dataset(address: str, params: Params, known_labels: Sequence[str] = ()) -> Dataset:
+    """The labelled rows at `address` that keep the contract, and the rejected ones with their reasons.
+
+    Args:
+        known_labels: a model's labels, whose spelling wins where `data.normalise_labels` makes labels one.
+    """
+    notes, limit = ReadNotes(), params.data.max_rejected_fraction
+    return load(read(address, notes), contract_of(params), address, limit, notes=notes, known_labels=known_labels)
+
+
+def encoder_of(params: Params, model: str | None = None) -> SentenceEncoder:
+    """The configured encoder, or that of another name; its weights load at the first text that needs them."""
+    options = params.preprocessing
+    return SentenceEncoder(model or options.embedding_model, options.batch_size, options.backend, _cache_dir(params))
+
+
+def cache_of(params: Params, encoder: SentenceEncoder) -> AbstractContextManager[EmbeddingCache | None]:
+    """The open embedding cache, or None where it is switched off."""
+    folder = _cache_dir(params)
+    if folder is None:
+        return nullcontext()
+    return EmbeddingCache(folder, encoder.space, SENTENCE_WIDTH)
+
+
+def _cache_dir(params: Params) -> Path | None:
+    folder = params.preprocessing.cache_dir
+    return None if folder is None else local_path(folder)
+
+
+def progress_bar(total: int | None, what: str) -> tqdm[Any]:
+    """A bar over rows on standard error, shown where somebody watches."""
+    return tqdm(total=total, desc=what, unit=" rows", disable=None, leave=False, dynamic_ncols=True)
+
+
+def encoded(dataset: Dataset, params: Params, encoder: SentenceEncoder, what: str) -> Dataset:
+    """The data set with the encoder's vectors of its texts.
+
+    The encoder's memory is given back: what follows needs it for other things.
+    """
+    with cache_of(params, encoder) as cache, progress_bar(len(dataset.frame), what) as bar:
+        vectors, _ = embed(dataset.texts, encoder, cache, bar.update)
+    encoder.release()
+    return replace(dataset, vectors=np.ascontiguousarray(vectors), encoder_digest=encoder.digest)
+
+
+def rows_of(dataset: Dataset) -> Rows:
+    """Texts, vectors and labels of a data set that has vectors."""
+    assert dataset.vectors is not None, "it was encoded, or brought them"
+    return Rows(dataset.texts, dataset.vectors, dataset.labels)
+
+
+def newest_timestamp(dataset: Dataset) -> str | None:
+    """The newest `timestamp` of the rows in ISO 8601; None where the data has none."""
+    if "timestamp" not in dataset.frame:
+        return None
+    newest = pd.to_datetime(dataset.frame["timestamp"], utc=True).max()
+    return None if pd.isna(newest) else str(newest.isoformat())

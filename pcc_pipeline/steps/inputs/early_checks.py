@@ -1,0 +1,41 @@
+"""The files that a step is given, looked at before anything slow begins: the encoder, a model, a search."""
+
+from __future__ import annotations
+
+from pcc_pipeline.data.contract import Contract, ContractChecker
+from pcc_pipeline.data.readers import read_batches
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.errors import StorageError
+from pcc_pipeline.steps.inputs.datasets import SAMPLE
+from pcc_pipeline.storage.objects import BUCKET_SCHEME, local_copy, open_store
+
+
+def demand_input(address: str | None, contract: Contract | None = None) -> None:
+    """See that there is something to read at `address`, and that it has the columns that `contract` demands.
+
+    A file on this machine is opened and its first row read; a pickle, which can only be read whole, and an object of a
+    bucket, which would be fetched twice, are looked for only. None is nothing to look at.
+
+    Raises:
+        DataError: there is no such file, it is empty, of no kind that is known, or lacks columns.
+        StorageError: the bucket cannot be read or has no such object.
+    """
+    if address is None:
+        return
+    if address == SAMPLE:
+        first = sample()
+    elif address.startswith(BUCKET_SCHEME):
+        parent, _, name = address.rpartition("/")
+        if name and parent.startswith(BUCKET_SCHEME) and name not in open_store(parent).names(name):
+            raise StorageError("there is no such object or bucket", where=address, fix="check the address")
+        return
+    elif "://" in address:
+        return
+    else:
+        with local_copy(address) as path:
+            batches = read_batches(path, 1)
+            if path.name.lower().endswith(".pkl"):
+                return
+            first = next(batches)
+    if contract is not None:
+        ContractChecker(contract, source=address).check(first.iloc[:1])

@@ -1,0 +1,1 @@
+"""What a step leaves on record: documents, tables, logs, and the options that it used."""

@@ -1,0 +1,66 @@
+"""A model measured on test rows, and what that leaves on record: for `evaluate` and for a promotion's judgement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.evaluation.report import Report, report
+from pcc_pipeline.model.fitting import Rows
+from pcc_pipeline.steps.inputs.model_vectors import rows_for
+from pcc_pipeline.steps.inputs.test_rows import HeldOut
+from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A model's answers for its test rows, and its scores.
+
+    Attributes:
+        rows: with the model's own vectors.
+        probabilities: shape (rows, K).
+    """
+
+    loaded: LoadedModel
+    held: HeldOut
+    rows: Rows
+    probabilities: np.ndarray
+    report: Report
+
+    @property
+    def record(self) -> tuple[payloads.Payload, ...]:
+        """Scores with intervals, on the run and on the model's page, and on which rows of which source."""
+        model = self.loaded.model
+        return (
+            payloads.Tags(
+                {
+                    "pcc.version": model.model_version,
+                    "pcc.encoder_digest": model.encoder_digest,
+                    "pcc.model_uri": self.loaded.model_uri,
+                    "pcc.training_run": self.loaded.run_id,
+                    "pcc.test_source": self.held.source,
+                    "pcc.test_rows_digest": self.held.dataset.rows_digest,
+                }
+            ),
+            payloads.Metrics(self.report.metrics(), model_id=self.loaded.source.model_id),
+            payloads.Metrics({"test/overlap_removed_rows": self.held.learned_rows}),
+        )
+
+
+def measure(loaded: LoadedModel, held: HeldOut, params: Params, learned: Params) -> Measurement:
+    """Let a model answer for test rows, with vectors of its own encoder.
+
+    Args:
+        learned: the configuration of its training.
+
+    Raises:
+        FeatureError: its encoder is not what stands under that name now.
+        ModelError: it gives no probabilities.
+    """
+    rows, model = rows_for(loaded, held.dataset, params, learned, "test vectors"), loaded.model
+    probabilities = model.probabilities(rows.vectors, rows.texts)
+    found = report("test", rows.labels, probabilities, list(model.classes), model.positive_label)
+    return Measurement(loaded, held, rows, probabilities, found)

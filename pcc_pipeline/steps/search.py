@@ -1,0 +1,130 @@
+"""The search of a training run: folds prepared once, candidates scored on them, trials logged as they end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.quality import class_counts
+from pcc_pipeline.data.splits import cross_validation_folds
+from pcc_pipeline.evaluation.metrics import objective, scores
+from pcc_pipeline.model.families import complete
+from pcc_pipeline.model.fitting import Recipe, Rows
+from pcc_pipeline.model.folds import FoldObjective, prepare_fold
+from pcc_pipeline.search.driver import run_search
+from pcc_pipeline.search.searchers import make_searcher
+from pcc_pipeline.search.trials import SearchOutcome
+from pcc_pipeline.search.workers import WorkerPool
+from pcc_pipeline.solvers.logistic import solver_of
+from pcc_pipeline.steps.inputs.split import Sides
+from pcc_pipeline.storage.objects import scratch
+from pcc_pipeline.tracking.runs import StepRun
+from pcc_pipeline.tracking.trial_runs import TrialRuns
+
+logger = logging.getLogger(__name__)
+
+
+def recipe_of(params: Params, labels: np.ndarray) -> Recipe:
+    """How every candidate and the final model are fitted; `labels` are those of all training rows."""
+    options = params.preprocessing
+    imbalance = class_counts(list(labels)).imbalance
+    method = options.balance_for(imbalance)
+    logger.info("largest class %.1f times the smallest: balancing by %s", imbalance, method)
+    lexical = {**options.tfidf.model_dump(), "components": options.svd_components}
+    model = params.model
+    return Recipe(model.type, method, lexical, params.data.random_state, model.solver_exact)
+
+
+def search(
+    rows: Rows,
+    sides: Sides,
+    classes: list[str],
+    positive: int,
+    params: Params,
+    recipe: Recipe,
+    digests: Mapping[str, str],
+    version: str,
+    run: StepRun,
+) -> SearchOutcome:
+    """Score candidates by cross-validation on the training rows alone.
+
+    Args:
+        rows: all rows; only those of `sides.train` are used.
+        classes: the model's labels in order; `positive` is the index that binary scores are about.
+        digests: of data, given vectors and split, by name: part of what a stored study must match.
+        version: names the study where params.yaml names none.
+
+    Raises:
+        SearchError: no candidate could be scored, or a stored study is another search's.
+    """
+    model = params.model
+    train = rows.take(sides.train)
+    indices = np.searchsorted(np.asarray(classes, dtype=object), train.labels)
+    encoded = Rows(train.texts, train.vectors, indices)
+    folds = cross_validation_folds(
+        train.labels, sides.groups[sides.train], model.cv_folds, params.data.stratify, params.data.random_state
+    )[: model.folds_used]
+    searcher = make_searcher(
+        model.search_method,
+        model.type,
+        model.hyperparameters,
+        model.search_space,
+        model.n_iter,
+        params.data.random_state,
+        params.search,
+        _identity(params, digests),
+        studies_dir=Path(params.output.studies_dir),
+        default_study_name=version,
+    )
+    with (
+        closing(searcher),
+        scratch() as folder,
+        WorkerPool(params.search.n_jobs) as pool,
+        TrialRuns(run, model.scoring, partial(_solver, recipe, len(classes))) as trial_runs,
+    ):
+        scorer = partial(scores, positive=positive)
+        scored = FoldObjective(folder, recipe, len(classes), scorer)
+        logger.info("preparing %d folds of %s rows", len(folds), f"{len(train.texts):,}")
+        pool.run_all(
+            prepare_fold,
+            [
+                (encoded, fit_rows, held, recipe, scored.fold_folder(number))
+                for number, (fit_rows, held) in enumerate(folds)
+            ],
+            "preparing the folds",
+        )
+        return run_search(
+            searcher,
+            scored,
+            n_folds=len(folds),
+            scoring_of=partial(objective, scoring=model.scoring),
+            pool=pool,
+            timeout=params.search.timeout,
+            on_trial=trial_runs.log,
+            scoring=model.scoring,
+        )
+
+
+def _solver(recipe: Recipe, n_classes: int, hyperparameters: Mapping[str, Any]) -> str:
+    """The solver that a trial starts with; one that does not converge may hand over to another, fold by fold."""
+    return solver_of(recipe.family, complete(recipe.family, hyperparameters), n_classes, recipe.exact)
+
+
+def _identity(params: Params, digests: Mapping[str, str]) -> dict[str, str]:
+    """What must agree between a stored study and the search that resumes it, for their scores to compare."""
+    faster_only = ("preprocessing.cache_dir", "preprocessing.backend", "preprocessing.batch_size")
+    split = ("data.test_size", "data.validation_size", "data.stratify", "data.random_state", "data.group_column")
+    scored = ("model.cross_val", "model.cv_folds", "model.scoring", "data.positive_label")
+    found = {
+        key: value
+        for key, value in params.flat().items()
+        if key in split + scored or (key.startswith("preprocessing.") and key not in faster_only)
+    }
+    return {**digests, **found}

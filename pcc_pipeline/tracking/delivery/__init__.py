@@ -1,0 +1,1 @@
+"""How what a run says reaches MLflow: at once, later, or by `resume`, and never twice."""

@@ -1,0 +1,1 @@
+"""Trained models in MLflow: as files, as logged models, and as what MLflow serves."""

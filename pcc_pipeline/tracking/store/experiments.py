@@ -1,0 +1,44 @@
+"""The experiment that runs go to: one that somebody deleted takes no runs, and MLflow says so in many ways."""
+
+from __future__ import annotations
+
+import os
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, LifecycleStage
+
+from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.store.versions import asking, shown_address
+
+DEFAULT_EXPERIMENT = "pcc-intent"
+
+
+def active(experiment: Experiment) -> Experiment:
+    """This experiment.
+
+    Raises:
+        TrackingError: it is deleted.
+    """
+    if experiment.lifecycle_stage == LifecycleStage.ACTIVE:
+        return experiment
+    raise TrackingError(
+        f"the experiment {experiment.name} is deleted",
+        where=shown_address(),
+        fix=f"restore it: mlflow experiments restore --experiment-id {experiment.experiment_id}; or name another: "
+        "--experiment-name of mlflow run, --experiment of manage_models.py, or MLFLOW_EXPERIMENT_NAME",
+    )
+
+
+def demand_active() -> None:
+    """See that the experiment that the environment names, or the default one, is not a deleted one.
+
+    Raises:
+        TrackingError: it is deleted, or MLflow does not answer.
+    """
+    number, name = os.environ.get("MLFLOW_EXPERIMENT_ID"), os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    client = MlflowClient()
+    with asking(f"experiment {name or number or DEFAULT_EXPERIMENT}"):
+        if number and not name:
+            active(client.get_experiment(number))
+        elif (found := client.get_experiment_by_name(name or DEFAULT_EXPERIMENT)) is not None:
+            active(found)

@@ -1,0 +1,240 @@
+"""Which runs are old enough to go and referred to by nothing, and their removal with all that is theirs.
+
+`mlflow gc` leaves logged models in the bucket; here their files go before their records, so that a removal that broke
+off finds them again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, Run, ViewType
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.delivery.outages import status_of
+from pcc_pipeline.tracking.store.locations import delete_artifacts
+from pcc_pipeline.tracking.store.versions import asking, shown_address
+
+_PAGE = 1000
+_DAY_MS = 86_400_000
+# The record of decisions, and what was brought in from the older system: small, and asked for years later.
+KEPT_STEPS = ("promote", "publish", "legacy")
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A run with all runs within it, the inner ones first."""
+
+    runs: tuple[Run, ...]
+    models: tuple[LoggedModel, ...]
+    versions: tuple[ModelVersion, ...]
+    size: int
+
+    @property
+    def root(self) -> Run:
+        return self.runs[-1]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would go, and how many trees stay for which reason though they are old."""
+
+    going: tuple[Tree, ...]
+    staying: Mapping[str, int]
+
+
+def plan(experiment_id: str, days: int, now: float) -> Plan:
+    """The trees of runs of an experiment that ended more than `days` days before `now` (seconds since 1970).
+
+    A tree stays if a run of it is younger or has not ended; if a version of it has an alias or was ever champion; if
+    it measured such a version; if it records a decision; or if something else made it.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    client = MlflowClient()
+    with asking(f"experiment {experiment_id}"):
+        versions = _versions(client)
+        trees = _trees(_runs(client, experiment_id))
+        models = _models(client, experiment_id)
+        protected = {version.run_id or "" for found in versions.values() for version in found if _is_protected(version)}
+        before = now * 1000 - days * _DAY_MS
+        going, staying = [], dict[str, int]()
+        for runs in trees:
+            if not _is_old(runs, before):
+                continue
+            if reason := _why_it_stays(runs, protected):
+                staying[reason] = staying.get(reason, 0) + 1
+                continue
+            ids = [run.info.run_id for run in runs]
+            logged = tuple(model for run_id in ids for model in models[run_id])
+            registered = tuple(version for run_id in ids for version in versions[run_id])
+            going.append(Tree(tuple(runs), logged, registered, _size(client, runs, logged)))
+    return Plan(tuple(going), staying)
+
+
+def remove(tree: Tree) -> None:
+    """Remove a tree: registered versions, models and runs, the files of each before its record.
+
+    Raises:
+        TrackingError: an alias points at a version of it by now, or MLflow refuses. Doing it again completes it.
+    """
+    client = MlflowClient()
+    with asking(f"run {tree.root.info.run_id}"), _permission():
+        for version in tree.versions:
+            fresh = _version(client, version)
+            if fresh is None:
+                continue
+            if _is_protected(fresh):
+                raise TrackingError(
+                    f"{version.name} version {version.version} has got an alias meanwhile, so its run stays",
+                    where=f"run {version.run_id}",
+                )
+            client.delete_model_version(version.name, str(version.version))
+        for model in tree.models:
+            _remove_files(model.artifact_location, model.model_id)
+            client.delete_logged_model(model.model_id)
+        for run in tree.runs:
+            if _has_files(run):
+                _remove_files(run.info.artifact_uri, run.info.run_id)
+            client.delete_run(run.info.run_id)
+
+
+@contextmanager
+def _permission() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # of MLflow, requests or a bucket's client; all but 403 goes its way
+        if status_of(error) != 403:
+            raise
+        raise TrackingError(
+            "this account may not delete runs",
+            where=shown_address(),
+            fix="ask for the right to manage the experiment and the registered model, or let an admin do it",
+        ) from error
+
+
+def _is_protected(version: ModelVersion) -> bool:
+    return bool(version.aliases) or "pcc.state" in version.tags
+
+
+def _is_old(runs: Sequence[Run], before: float) -> bool:
+    ended = all(run.info.status in ("FINISHED", "FAILED", "KILLED") for run in runs)
+    return ended and all((run.info.end_time or run.info.start_time) < before for run in runs)
+
+
+def _why_it_stays(runs: Sequence[Run], protected: set[str]) -> str:
+    steps = {run.data.tags.get("pcc.step", "") for run in runs}
+    if "" in steps:
+        return "made by something else"
+    if steps & {*KEPT_STEPS}:
+        return "record of a decision, or of the older system"
+    if any(run.info.run_id in protected for run in runs):
+        return "made a version that has an alias or was champion"
+    if any(run.data.tags.get("pcc.training_run") in protected for run in runs):
+        return "measured a version that has an alias or was champion"
+    return ""
+
+
+def _runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], "", ViewType.ACTIVE_ONLY, _PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _trees(runs: Iterator[Run]) -> list[list[Run]]:
+    """Each tree with the inner runs before the outer; oldest tree first."""
+    known = {run.info.run_id: run for run in runs}
+    within: dict[str, list[Run]] = defaultdict(list)
+    roots: list[Run] = []
+    for run in known.values():
+        parent = run.data.tags.get("mlflow.parentRunId", "")
+        (within[parent] if parent in known else roots).append(run)
+
+    def inner_first(run: Run) -> list[Run]:
+        return [*(one for inner in within[run.info.run_id] for one in inner_first(inner)), run]
+
+    return [inner_first(root) for root in sorted(roots, key=lambda run: run.info.start_time)]
+
+
+def _models(client: MlflowClient, experiment_id: str) -> dict[str, list[LoggedModel]]:
+    """Run -> the models that it logged."""
+    found: dict[str, list[LoggedModel]] = defaultdict(list)
+    token = None
+    while True:
+        page = client.search_logged_models([experiment_id], max_results=50, page_token=token)
+        for model in page:
+            found[model.source_run_id or ""].append(model)
+        token = page.token
+        if not token:
+            return found
+
+
+def _versions(client: MlflowClient) -> dict[str, list[ModelVersion]]:
+    """Run -> the registered versions of it, of every registered model, with their aliases."""
+    found: dict[str, list[ModelVersion]] = defaultdict(list)
+    token: Any = None
+    while True:
+        page = client.search_model_versions(max_results=_PAGE, page_token=token)
+        for version in page:
+            # MLflow's searches leave the aliases out of the versions that they find.
+            if (whole := _version(client, version)) is not None:
+                found[whole.run_id or ""].append(whole)
+        token = page.token
+        if not token:
+            return found
+
+
+def _version(client: MlflowClient, version: ModelVersion) -> ModelVersion | None:
+    try:
+        return client.get_model_version(version.name, str(version.version))
+    except MlflowException as error:
+        if error.error_code in _MISSING:
+            return None
+        raise
+
+
+def _has_files(run: Run) -> bool:
+    return bool(run.data.tags.get("pcc.step") != "trial")
+
+
+def _size(client: MlflowClient, runs: Sequence[Run], models: Sequence[LoggedModel]) -> int:
+    """Bytes of all files, as far as the artifact store tells."""
+    places = [run.info.artifact_uri for run in runs if _has_files(run)]
+    places += [model.artifact_location for model in models]
+    return sum(_size_of(place) for place in places)
+
+
+def _size_of(place: str) -> int:
+    repository, waiting, size = get_artifact_repository(place), [""], 0
+    while waiting:
+        for entry in repository.list_artifacts(waiting.pop() or None):
+            if entry.is_dir:
+                waiting.append(entry.path)
+            else:
+                size += int(entry.file_size or 0)
+    return size
+
+
+def _remove_files(place: str, owner: str) -> None:
+    """Remove a folder of the artifact store that is named after its owner, and no other."""
+    if owner not in place.split("/"):
+        raise TrackingError("this folder is not its owner's alone, so it stays", where=f"{place} of {owner}")
+    try:
+        delete_artifacts(get_artifact_repository(place))
+    except Exception as error:  # of any kind of store; what an earlier removal emptied answers 404
+        if getattr(getattr(error, "response", None), "status_code", None) != 404:
+            raise

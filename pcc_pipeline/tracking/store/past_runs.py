@@ -1,0 +1,284 @@
+"""What stands in MLflow about past runs and versions, read with a few calls however many runs there are."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Run, ViewType
+
+from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.delivery.preflight import demand_server
+from pcc_pipeline.tracking.store.experiments import DEFAULT_EXPERIMENT, active
+from pcc_pipeline.tracking.store.versions import VERSION_TAG, asking, shown_address
+
+LEGACY_STEP = "legacy"
+_TRAINING = ("train", LEGACY_STEP)
+_PAGE = 1000
+_NEWEST_FIRST = ["attributes.start_time DESC"]
+_FORMS = "v20250729_084352 (or v20250729084352), a registry number such as 3, @champion, or a run's id"
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """One run as MLflow recorded it.
+
+    Attributes:
+        step: the tag `pcc.step`; empty for a run that ended before any step began.
+        error: the tag `pcc.error`, why it failed; empty if it did not, or if nobody was left to say.
+        ended: None while it runs, or where it was killed without notice.
+    """
+
+    run_id: str
+    experiment_id: str
+    name: str
+    status: str
+    started: datetime
+    ended: datetime | None
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+
+    @property
+    def step(self) -> str:
+        return self.tags.get("pcc.step", "")
+
+    @property
+    def error(self) -> str:
+        return self.tags.get("pcc.error", "")
+
+    @property
+    def pcc_version(self) -> str:
+        return self.tags.get(VERSION_TAG, "")
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.ended is None else (self.ended - self.started).total_seconds()
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of the registered model."""
+
+    number: str
+    run_id: str
+    pcc_version: str
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VersionRecord:
+    """A version: the run that trained it, its newest measurement on test rows, its place in the registry.
+
+    Attributes:
+        evaluated: a finished evaluation, or the judgement of a promotion, which stands where that was refused too.
+    """
+
+    trained: RecordedRun
+    evaluated: RecordedRun | None
+    registered: RegisteredVersion | None
+
+    @property
+    def pcc_version(self) -> str:
+        return self.trained.pcc_version
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return {**self.trained.metrics, **(self.evaluated.metrics if self.evaluated else {})}
+
+
+def canonical_version(text: str) -> str:
+    """`v20250729084352`, as the older system wrote versions, as `v20250729_084352`; anything else as it is."""
+    return re.sub(r"^v(\d{8})(\d{6})$", r"v\1_\2", text)
+
+
+def open_experiment(name: str | None = None, *, create: bool = False) -> Experiment:
+    """The experiment of this name, else the one that the environment names, else `pcc-intent`.
+
+    Raises:
+        TrackingError: there is none, or MLflow does not answer.
+    """
+    demand_server(create=create)
+    number = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    client = MlflowClient()
+    if name is None and number:
+        with asking(f"experiment {number}"):
+            return active(client.get_experiment(number))
+    wanted = name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
+    with asking(f"experiment {wanted}"):
+        found = client.get_experiment_by_name(wanted)
+        if found is None and create:
+            return client.get_experiment(client.create_experiment(wanted))
+        if found is not None:
+            return active(found)
+        there = sorted(experiment.name for experiment in client.search_experiments(max_results=20))
+    raise TrackingError(
+        f"the experiment {wanted} does not exist; there are: {', '.join(there) or 'none'}",
+        where=shown_address(),
+        fix="name one with --experiment, or point MLFLOW_TRACKING_URI at the store that has it",
+    )
+
+
+def recent_runs(
+    experiment: Experiment, limit: int | None = None, *, step: str | None = None, failed: bool = False
+) -> list[RecordedRun]:
+    """The newest runs first, those that failed included.
+
+    Args:
+        limit: how many; None for all.
+        step: only runs of this step, also within others; by default all runs that are not part of another.
+        failed: only those that ended as FAILED or KILLED.
+    """
+    conditions = ["tags.`mlflow.parentRunId` IS NULL" if step is None else f"tags.`pcc.step` = '{_word(step)}'"]
+    if failed:
+        conditions += [f"attributes.status != '{status}'" for status in ("FINISHED", "RUNNING", "SCHEDULED")]
+    return _search([experiment.experiment_id], conditions, limit)
+
+
+def recent_versions(
+    experiment: Experiment, model_name: str, limit: int | None = None, *, finished: bool = False
+) -> list[VersionRecord]:
+    """The newest trainings first, those of the older system and, unless `finished`, those that failed included."""
+    ids, ended = [experiment.experiment_id], ["attributes.status = 'FINISHED'"]
+    found = [_search(ids, [f"tags.`pcc.step` = '{step}'", *(ended if finished else [])], limit) for step in _TRAINING]
+    trained = sorted([run for runs in found for run in runs], key=lambda run: run.started, reverse=True)[:limit]
+    if not trained:
+        return []
+    since = int(trained[-1].started.timestamp() * 1000)
+    evaluated: dict[str, RecordedRun] = {}
+    for run in _measurements(ids, [f"attributes.start_time >= {since}"]):
+        evaluated.setdefault(run.tags.get("pcc.training_run", ""), run)
+    registered = {version.run_id: version for version in registered_versions(model_name)}
+    return [VersionRecord(run, evaluated.get(run.run_id), registered.get(run.run_id)) for run in trained]
+
+
+def find_version(reference: str, model_name: str, experiment: Experiment) -> VersionRecord:
+    """The version that a person means by its tag, number, alias or training run.
+
+    Raises:
+        TrackingError: there is none.
+    """
+    wanted, here = canonical_version(reference.strip()), [experiment.experiment_id]
+    known = registered_versions(model_name)
+    registered = next((version for version in known if _is_meant(version, wanted)), None)
+    found: list[RecordedRun] = []
+    if registered is not None or re.fullmatch(r"[0-9a-f]{8,32}", wanted):
+        # The first digits of a run's id will do, as `list` shows them.
+        condition = f"attributes.run_id LIKE '{registered.run_id if registered is not None else wanted}%'"
+        found = _search(here, [condition], 1) or _search(_every_experiment(), [condition], 1)
+        if found and found[0].step not in _TRAINING and found[0].pcc_version:
+            found = _trainings(here, found[0].pcc_version) or found
+    elif re.fullmatch(r"[\w.\- ]+", wanted) and not wanted.isdecimal():
+        found = _trainings(here, wanted)
+    if not found:
+        shown = ", ".join(f"{version.number} ({version.pcc_version})" for version in known[:10])
+        raise TrackingError(
+            f"there is no version {reference!r}; {model_name} has {shown or 'no versions'}",
+            where=f"experiment {experiment.name} and registry at {shown_address()}",
+            fix=f"name {_FORMS}",
+        )
+    trained = found[0]
+    places = sorted({trained.experiment_id, experiment.experiment_id})
+    about = _measurements(places, [f"tags.`pcc.training_run` = '{trained.run_id}'"])
+    registered = registered or next((version for version in known if version.run_id == trained.run_id), None)
+    return VersionRecord(trained, about[0] if about else None, registered)
+
+
+def registered_versions(model_name: str) -> list[RegisteredVersion]:
+    """All versions of the registered model, newest first; none where there is no such model."""
+    mark = '"' if "'" in model_name else "'"
+    client, found, token = MlflowClient(), [], None
+    with asking(f"registered model {model_name}"):
+        while True:
+            page = client.search_model_versions(f"name={mark}{model_name}{mark}", max_results=_PAGE, page_token=token)
+            found += list(page)
+            token = page.token
+            if not token:
+                break
+        # MLflow's searches leave the aliases out of the versions that they find.
+        pairs = client.get_registered_model(model_name).aliases.items() if found else ()
+    aliases: dict[str, tuple[str, ...]] = {}
+    for alias, number in sorted(pairs):
+        aliases[str(number)] = (*aliases.get(str(number), ()), alias)
+    versions = [
+        RegisteredVersion(
+            str(version.version),
+            version.run_id or "",
+            version.tags.get(VERSION_TAG, ""),
+            aliases.get(str(version.version), ()),
+        )
+        for version in found
+    ]
+    return sorted(versions, key=lambda version: -int(version.number))
+
+
+def _is_meant(version: RegisteredVersion, wanted: str) -> bool:
+    if wanted.isdecimal():
+        return version.number == wanted.lstrip("0")
+    return version.pcc_version == wanted or wanted.removeprefix("@") in version.aliases
+
+
+def _trainings(experiments: Sequence[str], pcc_version: str) -> list[RecordedRun]:
+    about = _search(experiments, [f"tags.`{VERSION_TAG}` = '{pcc_version}'"], None)
+    return [run for run in about if run.step in _TRAINING]
+
+
+def _measurements(experiments: Sequence[str], conditions: Sequence[str]) -> list[RecordedRun]:
+    """Runs that measured a version on test rows, newest first."""
+    evaluations = _search(experiments, ["tags.`pcc.step` = 'evaluate'", "status = 'FINISHED'", *conditions], None)
+    # A refusal ends its run as failed, and the scores that it was refused for stand. Without them nothing was measured.
+    judgements = _search(
+        experiments, ["tags.`pcc.step` = 'promote'", "metrics.`test/accuracy` >= 0", *conditions], None
+    )
+    return sorted([*evaluations, *judgements], key=lambda run: run.started, reverse=True)
+
+
+def _every_experiment() -> list[str]:
+    with asking("experiments"):
+        return [experiment.experiment_id for experiment in MlflowClient().search_experiments()]
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[\w.\-]+", text):
+        raise TrackingError("a step is named by one word", where=f"step {text!r}", fix="name one such as train")
+    return text
+
+
+def _search(experiments: Sequence[str], conditions: Sequence[str], limit: int | None) -> list[RecordedRun]:
+    client, condition, token = MlflowClient(), " AND ".join(conditions), None
+    found: list[RecordedRun] = []
+    with asking(f"runs of experiment {', '.join(experiments)}"):
+        while limit is None or len(found) < limit:
+            size = _PAGE if limit is None else min(_PAGE, limit - len(found))
+            page = client.search_runs(
+                list(experiments), condition, ViewType.ACTIVE_ONLY, size, _NEWEST_FIRST, page_token=token
+            )
+            found += [_recorded(run) for run in page]
+            token = page.token
+            if not token:
+                break
+    return found
+
+
+def _recorded(run: Run) -> RecordedRun:
+    info = run.info
+    return RecordedRun(
+        info.run_id,
+        info.experiment_id,
+        info.run_name or "",
+        info.status,
+        _moment(info.start_time or 0),
+        None if info.end_time is None else _moment(info.end_time),
+        MappingProxyType(dict(run.data.metrics)),
+        MappingProxyType(dict(run.data.params)),
+        MappingProxyType(dict(run.data.tags)),
+    )
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,197 @@
+"""Our solvers against scikit-learn's: the objective they reach, and the estimator they fill in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from sklearn.base import clone
+from sklearn.utils.class_weight import compute_sample_weight
+
+from pcc_pipeline.model.builders import Task
+from pcc_pipeline.model.families import build_classifier, complete
+from pcc_pipeline.model.fitting import PreparedRows, Recipe, fit
+from pcc_pipeline.solvers import logistic
+from pcc_pipeline.solvers.lbfgs import Solution
+from pcc_pipeline.solvers.logistic import fit_fast, replaces, solver_of
+
+# That scikit-learn's own solver runs out of iterations is its affair here.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+PROBLEMS = [("liblinear", "l1"), ("liblinear", "l2"), ("saga", "l1"), ("saga", "l2"), ("saga", "elasticnet")]
+
+
+def values_of(solver: str, penalty: str, **others: Any) -> dict[str, Any]:
+    ratio = {"l1_ratio": 0.4} if penalty == "elasticnet" else {}
+    return complete("LogisticRegression", {"solver": solver, "penalty": penalty, **ratio, **others})
+
+
+def rows_of(n_classes: int, per_class: int = 40, width: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Overlapping clusters of float32 rows on very different scales per column, as SVD columns have."""
+    random = np.random.default_rng(n_classes)
+    labels = np.repeat([f"label-{place:02d}" for place in range(n_classes)], per_class).astype(object)
+    centres = random.normal(size=(n_classes, width))
+    scales = np.geomspace(1, 0.02, width)
+    vectors = (np.repeat(centres, per_class, axis=0) + 2 * random.normal(size=(len(labels), width))) * scales
+    order = random.permutation(len(labels))
+    return vectors[order].astype(np.float32), labels[order]
+
+
+def badly_scaled_rows(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of scales from 1e-3 to 1e3 in no order, as a column of the user's own may have."""
+    vectors, labels = rows_of(n_classes)
+    random = np.random.default_rng(0)
+    scales = random.permutation(np.geomspace(1e-3, 1e3, vectors.shape[1])) / np.geomspace(1, 0.02, vectors.shape[1])
+    return (vectors * scales).astype(np.float32), labels
+
+
+def unbalanced_rows(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    vectors, labels = rows_of(n_classes)
+    kept = (labels != "label-00") | (np.arange(len(labels)) % 4 == 0)
+    return vectors[kept], labels[kept]
+
+
+def objective(model: Any, values: dict[str, Any], vectors: np.ndarray, labels: np.ndarray, balanced: bool) -> float:
+    """What the named solver minimises: liblinear each label against the rest, its intercept penalised; saga softmax."""
+    ratio = {"l1": 1.0, "l2": 0.0}.get(values["penalty"], values["l1_ratio"])
+    weigh = "balanced" if balanced else None
+    classes = np.unique(labels)
+    total = 0.0
+    for place, part in enumerate(getattr(model, "estimators_", [model])):
+        weights, intercepts = part.coef_.astype(np.float64), part.intercept_.astype(np.float64)
+        scores = vectors.astype(np.float64) @ weights.T + intercepts
+        if len(weights) > 1:
+            row_weights = compute_sample_weight(weigh, labels)
+            losses = -log_softmax(scores, axis=1)[np.arange(len(labels)), np.searchsorted(classes, labels)]
+        else:
+            positive = labels == classes[place if len(classes) > 2 else 1]
+            row_weights = compute_sample_weight(weigh, positive)
+            losses = np.logaddexp(0, np.where(positive, -1, 1) * scores[:, 0])
+        if values["solver"] == "liblinear":
+            weights = np.append(weights, intercepts)
+        total += ratio * np.abs(weights).sum() + (1 - ratio) / 2 * (weights**2).sum()
+        total += values["C"] * float(row_weights @ losses)
+    return float(total)
+
+
+@pytest.mark.parametrize("C", [0.01, 1.0, 1000.0])
+@pytest.mark.parametrize("n_classes", [2, 3, 12])
+@pytest.mark.parametrize(("solver", "penalty"), PROBLEMS)
+def test_the_objective_is_never_worse_than_the_named_solvers(
+    solver: str, penalty: str, n_classes: int, C: float
+) -> None:
+    vectors, labels = rows_of(n_classes, per_class=40 if n_classes < 12 else 15)
+    values, task = values_of(solver, penalty, C=C), Task(n_classes, seed=0)
+    fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
+    assert fitted.converged
+    reached = objective(fitted.classifier, values, vectors, labels, balanced=False)
+    assert reached <= peers_objective(values, task, vectors, labels) * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize(("solver", "penalty"), PROBLEMS)
+def test_weighed_classes_reach_the_named_solvers_objective_too(solver: str, penalty: str, n_classes: int) -> None:
+    vectors, labels = unbalanced_rows(n_classes)
+    values, task = values_of(solver, penalty, C=1.0), Task(n_classes, seed=0, balanced=True)
+    estimator = build_classifier("LogisticRegression", values, task)
+    ours = fit_fast(estimator, values, vectors, labels, balanced=True).classifier
+    reached = objective(ours, values, vectors, labels, balanced=True)
+    assert reached <= peers_objective(values, task, vectors, labels) * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("C", [1.0, 10.0, 1000.0])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize(("solver", "penalty"), PROBLEMS)
+def test_columns_of_any_scale_do_not_raise_the_objective(solver: str, penalty: str, n_classes: int, C: float) -> None:
+    vectors, labels = badly_scaled_rows(n_classes)
+    values, task = values_of(solver, penalty, C=C), Task(n_classes, seed=0)
+    fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
+    reached = objective(fitted.classifier, values, vectors, labels, balanced=False)
+    assert reached <= peers_objective(values, task, vectors, labels) * (1 + 1e-4)
+
+
+def test_scikit_learns_own_fit_is_kept_where_it_is_the_better_one_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, labels = rows_of(3)
+    values, task = values_of("liblinear", "l2", C=10.0), Task(3, seed=0)
+
+    def stopped(rows: np.ndarray, targets: np.ndarray, *rest: Any, **named: Any) -> Solution:
+        return Solution(np.zeros((rows.shape[1] + 1, targets.shape[1])), 7, converged=False)
+
+    monkeypatch.setattr(logistic, "solve", stopped)
+    fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
+    theirs = build_classifier("LogisticRegression", values, task).fit(vectors, labels)
+    assert (fitted.solver, fitted.converged) == ("scikit-learn/liblinear", True)
+    np.testing.assert_array_equal(fitted.classifier.predict_proba(vectors), theirs.predict_proba(vectors))
+
+
+@pytest.mark.parametrize(
+    ("family", "values", "n_classes", "exact", "solver"),
+    [
+        ("LogisticRegression", {}, 3, False, "pcc_pipeline/proximal_newton"),
+        ("LogisticRegression", {}, 3, True, "scikit-learn/liblinear"),
+        ("LogisticRegression", {"penalty": "l2"}, 2, False, "pcc_pipeline/quasi_newton"),
+        ("LogisticRegression", {"solver": "saga"}, 3, False, "pcc_pipeline/multinomial"),
+        ("LogisticRegression", {"solver": "saga"}, 2, False, "pcc_pipeline/quasi_newton"),
+        ("LogisticRegression", {"tol": 1e-9}, 3, False, "scikit-learn/liblinear"),
+        ("LogisticRegression", {"solver": "lbfgs", "penalty": "l2"}, 3, False, "scikit-learn/lbfgs"),
+        ("SGD", {}, 3, False, "scikit-learn"),
+    ],
+)
+def test_a_fit_says_which_solver_it_is_of(
+    family: str, values: dict[str, Any], n_classes: int, exact: bool, solver: str
+) -> None:
+    vectors, labels = rows_of(n_classes)
+    fitted = fit(PreparedRows(None, vectors, labels), values, Recipe(family, "none", {}, 0, exact))
+    assert fitted.solver == solver
+    assert solver_of(family, complete(family, values), n_classes, exact) == solver
+
+
+def peers_objective(values: dict[str, Any], task: Task, vectors: np.ndarray, labels: np.ndarray) -> float:
+    theirs = build_classifier("LogisticRegression", values, task).fit(vectors, labels)
+    return objective(theirs, values, vectors, labels, task.balanced)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+@pytest.mark.parametrize(("solver", "penalty"), PROBLEMS)
+def test_the_estimator_is_filled_in_as_scikit_learn_fills_it(solver: str, penalty: str, n_classes: int) -> None:
+    vectors, labels = rows_of(n_classes)
+    values, task = values_of(solver, penalty, C=1.0), Task(n_classes, seed=0)
+    ours = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels).classifier
+    theirs = build_classifier("LogisticRegression", values, task).fit(vectors, labels)
+    assert set(vars(ours)) == set(vars(theirs))
+    assert (ours.predict(vectors) == theirs.predict(vectors)).mean() > 0.99
+    assert np.allclose(ours.predict_proba(vectors), theirs.predict_proba(vectors), atol=0.02)
+    assert type(ours.predict(vectors[:1])[0]) is str
+    assert clone(ours).get_params().keys() == theirs.get_params().keys()
+    mine, other = getattr(ours, "estimators_", [ours])[0], getattr(theirs, "estimators_", [theirs])[0]
+    assert set(vars(mine)) == set(vars(other))
+    for name in ("coef_", "intercept_", "n_iter_", "classes_"):
+        assert getattr(mine, name).shape == getattr(other, name).shape
+        assert getattr(mine, name).dtype == getattr(other, name).dtype
+
+
+@pytest.mark.parametrize(("solver", "penalty"), PROBLEMS)
+def test_too_few_iterations_are_reported(solver: str, penalty: str) -> None:
+    vectors, labels = rows_of(3)
+    values = values_of(solver, penalty, C=100.0, max_iter=1)
+    estimator = build_classifier("LogisticRegression", values, Task(3, 0))
+    assert not fit_fast(estimator, values, vectors, labels).converged
+
+
+@pytest.mark.parametrize(("solver", "penalty"), PROBLEMS)
+def test_the_problems_that_it_solves_are_taken_over(solver: str, penalty: str) -> None:
+    assert replaces("LogisticRegression", values_of(solver, penalty))
+
+
+@pytest.mark.parametrize(
+    ("family", "given"),
+    [
+        ("LogisticRegression", {"solver": "lbfgs", "penalty": "l2"}),
+        ("LogisticRegression", {"tol": 1e-9}),
+        ("SGD", {}),
+    ],
+)
+def test_no_other_problem_is_taken_over(family: str, given: dict[str, object]) -> None:
+    assert not replaces(family, complete(family, given))
