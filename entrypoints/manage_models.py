@@ -37,7 +37,7 @@ class Command:
     help: str
     call: Callable[[Any, Any, argparse.Namespace], str]
     options: tuple[str, ...] = ()
-    module: str = "manage"
+    module: str = "queries"
 
 
 # Option of a command -> how argparse should read it.
@@ -102,22 +102,22 @@ COMMANDS = (
             asked, given.version, reason=given.reason, force=given.force, data=given.data
         ),
         ("version", "--reason", "--force", "--data"),
-        "moves",
+        "decisions",
     ),
     Command(
         "rollback",
         "make the previous champion the champion again",
         lambda steps, asked, given: steps.rollback(asked, reason=given.reason),
         ("--reason",),
-        "moves",
+        "decisions",
     ),
-    Command("publish", "publish the champion", lambda steps, asked, given: steps.publish(asked), (), "moves"),
+    Command("publish", "publish the champion", lambda steps, asked, given: steps.publish(asked), (), "decisions"),
     Command(
         "resume",
         "log what MLflow missed while it was away",
         lambda steps, asked, given: steps.resume(asked),
         (),
-        "resuming",
+        "resume",
     ),
     Command(
         "retention",
@@ -157,11 +157,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def answer() -> str:
         with imports():
-            manage, steps = (
-                importlib.import_module(f"pcc_pipeline.steps.{name}") for name in ("manage", options.module)
+            queries, steps = (
+                importlib.import_module(f"pcc_pipeline.manage.{name}") for name in ("queries", options.module)
             )
-        params = manage.params_of(options.params_file, os.environ, demanded=options.module == "moves")
-        asked = manage.Question(params, options.experiment, options.json)
+        params = queries.params_of(options.params_file, os.environ, demanded=options.module == "decisions")
+        asked = queries.Question(params, options.experiment, options.json)
         return str(options.call(steps, asked, options)).rstrip("\n")
 
     return exit_code(answer, debug=options.debug)

@@ -146,7 +146,7 @@ def in_process(entrypoints: None, embedding_cache: Path) -> Callable[[Path, str,
         given = [*arguments]
         if "--params-file" not in given:
             given += ["--params-file", str(REPOSITORY / "params.yaml")]
-        if not any("preprocessing.cache_dir" in argument for argument in given):
+        if entry != "manage_models" and not any("preprocessing.cache_dir" in argument for argument in given):
             given += ["--set", f"preprocessing.cache_dir={embedding_cache}"]
         with _inside(folder):
             return int(importlib.import_module(entry).main(given))
