@@ -52,6 +52,20 @@ def embedded(path: Path) -> embed.EmbeddedFile:
     return embed._embed_file(str(path), output, asked, encoder_of(asked), None, labels_required=False)
 
 
+def test_a_full_disk_is_named_and_no_half_of_a_file_stays(tmp_path: Path, disk: Callable[[str], Path]) -> None:
+    small = disk("size=1m")
+    vectors = np.random.default_rng(0).normal(size=(1000, 384)).astype(np.float32)  # 1.5 MB that nothing compresses
+    path = tmp_path / "cases.parquet"
+    rows(1000, vectors.tolist()).to_parquet(path)
+    output = embedded_path(str(path), str(small))
+    asked = params(path)
+    with pytest.raises(StorageError) as caught:
+        embed._embed_file(str(path), output, asked, encoder_of(asked), None, labels_required=False)
+    assert "No space left on device" in str(caught.value)
+    assert str(small) in str(caught.value)
+    assert list(small.iterdir()) == []
+
+
 REJECTS: dict[str, Callable[[int], Any]] = {
     "first batch": lambda number: VECTOR if number >= 8192 else [0.5] * 3,
     "second batch": lambda number: VECTOR if number < 8192 else None,
@@ -174,9 +188,8 @@ def test_a_column_of_mixed_kinds_in_jsonl_ends_embed_well(tmp_path) -> None:
     assert extra[8190:8195] == [None, None, '{"b": 8192}', "1", "a"]
 
 
-def test_two_files_of_one_name_are_embedded_into_two(store, tmp_path, monkeypatch) -> None:
+def test_two_files_of_one_name_are_embedded_into_two(mlflow_store, tmp_path) -> None:
     """The second replaced the first, and the summary claimed both."""
-    monkeypatch.chdir(store.folder)
     for month, count in (("jan", 3), ("feb", 4)):
         (tmp_path / month).mkdir()
         rows(count).to_parquet(tmp_path / month / "cases.2026.01.parquet")
@@ -211,8 +224,7 @@ def test_what_a_step_writes_replaces_nothing_that_it_reads_or_writes(tmp_path) -
     demand_own_files(read, {"output.predictions": tmp_path / "b", "output.metrics": tmp_path / "c"})
 
 
-def test_rejected_rows_that_would_replace_the_data_are_refused(store, tmp_path, monkeypatch) -> None:
-    monkeypatch.chdir(store.folder)
+def test_rejected_rows_that_would_replace_the_data_are_refused(mlflow_store, tmp_path) -> None:
     path = tmp_path / "a.parquet"
     rows(3).to_parquet(path)
     asked = params(path)

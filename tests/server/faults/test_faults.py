@@ -9,10 +9,9 @@ import shutil
 import signal
 import socket
 import sqlite3
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -286,17 +285,9 @@ def test_a_bucket_that_is_busy_for_a_while_has_every_file_in_the_end(here: Any, 
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(disk: Callable[[str], Path]) -> Path:
     """A file system of 3 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)], capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"no small file system can be made here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    return disk("size=3m")
 
 
 def test_a_full_disk_under_the_local_store_loses_nothing(

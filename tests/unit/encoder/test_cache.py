@@ -289,36 +289,20 @@ def test_a_full_disk_is_told_and_what_was_stored_stays(small_disk: Path) -> None
         assert len(cache.get(keys(12))) == 10
 
 
-def _mount(folder: Path, options: str) -> None:
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], capture_output=True, text=True, timeout=20
-    )
-    if done.returncode:
-        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
-
-
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(disk: Callable[[str], Path]) -> Path:
     """A disk of 256 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    _mount(folder, "size=256k")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True, timeout=20)
+    return disk("size=256k")
 
 
 @pytest.fixture
-def read_only(tmp_path: Path) -> Iterator[Path]:
+def read_only(disk: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
     """A folder that nobody may write to, root included (root passes over a folder's permissions)."""
+    if os.geteuid() == 0:
+        yield disk("ro,size=64k")
+        return
     folder = tmp_path / "locked"
     folder.mkdir()
-    mounted = os.geteuid() == 0
-    if mounted:
-        _mount(folder, "ro,size=64k")
-    else:
-        folder.chmod(0o500)
+    folder.chmod(0o500)
     yield folder
-    if mounted:
-        subprocess.run(["umount", str(folder)], check=True, timeout=20)
-    else:
-        folder.chmod(0o700)
+    folder.chmod(0o700)
