@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -184,10 +185,17 @@ def test_gcloud_copies_between_buckets(line: str) -> None:
     assert [word.startswith("gs://") for word in words[4:]] == [True, True]
 
 
-def test_pip_installs_what_make_installs() -> None:
-    (line,) = commands("pip")
-    assert line == "pip install -c constraints.txt -e '.[openvino]'"
-    assert "install --quiet --disable-pip-version-check -c constraints.txt -e" in (REPOSITORY / "Makefile").read_text()
+@pytest.mark.parametrize("line", commands("pip"))
+def test_pip_installs_extras_that_exist_at_the_pinned_versions(line: str) -> None:
+    _, words = words_of(line)
+    assert settings_of(words, "-c") == ["constraints.txt"]
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    for installed in settings_of(words, "-e"):
+        named = re.fullmatch(r"\.(?:\[(.+)\])?", installed)
+        assert named, installed
+        assert {name.strip() for name in (named[1] or "").split(",") if name} <= extras.keys()
 
 
 def test_the_request_that_curl_sends_is_json_with_the_column_that_the_model_takes() -> None:

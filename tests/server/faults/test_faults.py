@@ -23,8 +23,10 @@ from mlflow import MlflowClient
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.delivery import preflight
 from pcc_pipeline.tracking.delivery.preflight import demand_account, demand_artifacts, demand_server
 from pcc_pipeline.tracking.runs import step_run
+from pcc_pipeline.tracking.store.locations import delete_artifacts
 
 pytestmark = [pytest.mark.server, pytest.mark.pipeline]
 
@@ -108,10 +110,18 @@ def test_a_bucket_that_hangs_is_told_in_seconds(monkeypatch: pytest.MonkeyPatch)
         assert time.monotonic() - began < 10
 
 
-def test_the_check_writes_an_artifact_and_leaves_none(here: Any, server: Any) -> None:
+def test_the_check_writes_an_artifact_and_leaves_none(here: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    def look_and_delete(repository: Any, name: str) -> None:
+        written.extend(file.path for file in repository.list_artifacts())
+        delete_artifacts(repository, name)
+
+    monkeypatch.setattr(preflight, "delete_artifacts", look_and_delete)
     with step_run("train") as run:
-        artifacts = MlflowClient().list_artifacts(run.run_id)
-    assert artifacts == []
+        left = MlflowClient().list_artifacts(run.run_id)
+    assert len(written) == 1
+    assert left == []
 
 
 def test_the_check_can_be_switched_off(here: Any, as_user: Any) -> None:

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,22 +192,27 @@ def test_the_vectors_that_the_probe_expects_are_those_of_float32() -> None:
 
 
 def test_another_encoders_probe_is_computed_once(tmp_path: Path) -> None:
-    asked = []
+    """Each computation gives other numbers here, so that those of the file are told from new ones."""
+    computed: list[np.ndarray] = []
 
-    def compute(texts: Any) -> np.ndarray:
-        asked.append(len(texts))
-        return np.ones((len(texts), 4), dtype=np.float32)
+    def compute(texts: Sequence[str]) -> np.ndarray:
+        computed.append(np.random.default_rng(len(computed)).normal(size=(len(texts), 4)).astype(np.float32))
+        return computed[-1]
 
-    for _ in range(2):
-        assert probe.reference("cd" * 32, tmp_path, compute).shape == (len(probe.TEXTS), 4)
-    assert asked == [len(probe.TEXTS)]
-    kept = tmp_path / probe.file_name("cd" * 32)
+    def reference(folder: Path | None, digest: str = "cd" * 32) -> np.ndarray:
+        return probe.reference(digest, folder, compute)
+
+    first, again = reference(tmp_path), reference(tmp_path)
+    assert len(computed) == 1
+    assert np.array_equal(first, again)
+    (kept,) = tmp_path.iterdir()
     kept.write_bytes(kept.read_bytes()[:-10])
-    assert probe.reference("cd" * 32, tmp_path, compute).shape == (len(probe.TEXTS), 4)
-    assert len(asked) == 2, "a file cut short is made again"
-    assert [path.name for path in tmp_path.iterdir()] == [kept.name]
-    probe.reference("cd" * 32, None, compute)
-    assert len(asked) == 3
+    assert np.array_equal(reference(tmp_path), computed[1]), "a file cut short is made again"
+    assert np.array_equal(reference(tmp_path), computed[1])
+    assert list(tmp_path.iterdir()) == [kept]
+    assert np.array_equal(reference(tmp_path, "ef" * 32), computed[2]), "each encoder has a file of its own"
+    assert np.array_equal(reference(None), computed[3]), "without a folder nothing is kept"
+    assert len(computed) == 4
 
 
 def test_the_lowest_cosine_is_that_of_the_worst_row() -> None:
