@@ -240,7 +240,9 @@ def test_every_file_named_is_there_or_is_made_by_a_run() -> None:
         and not span.startswith(("http", "figures/", "test/", "train/", "val/", "cv/", "data/near_", "roles/", "."))
     } | {span for span in SPANS if span.startswith(".ci")}
     assert {"params.yaml", "tests/test_architecture.py", ".ci/run"} <= paths
-    assert sorted(path for path in paths - MADE if not (REPOSITORY / path).exists()) == []
+    # The table of floors names their folders by the last name.
+    folders = {f"{path.name}/" for path in (REPOSITORY / "pcc_pipeline").rglob("*") if path.is_dir()}
+    assert sorted(path for path in paths - MADE - folders if not (REPOSITORY / path).exists()) == []
 
 
 def test_links_within_the_repository_lead_somewhere() -> None:
