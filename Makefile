@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench ui server server-stop clean pins
+.PHONY: help run test test-long check bench ui server server-stop clean pins
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -33,8 +33,14 @@ run: $(VENV)/installed  ## train on the sample (or ARGS="-P data=cases.csv"): em
 	@$(ACTIVE) mlflow run . --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)
 	@echo "browse:    make ui"
 
-test: $(VENV)/installed  ## run all tests
-	@$(ACTIVE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
+# A file's tests share what takes long to make, so they stay in one process, and the long files begin.
+PYTEST = $(ACTIVE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/installed  ## run the tests, but for those that take minutes each
+	@$(PYTEST) -m "not long" $(ARGS)
+
+test-long: $(VENV)/installed  ## run the tests that take minutes each
+	@$(PYTEST) -m long $(ARGS)
 
 check: $(VENV)/installed  ## format, lint, types and architecture
 	@$(BIN)/ruff format --check .

@@ -34,16 +34,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers, a file's tests stay together, since they share what takes long to make, and so do those of
-    the tracking server, which is started once.
-    """
-    for item in items:
-        place = item.path.relative_to(REPOSITORY / "tests")
-        item.add_marker(pytest.mark.xdist_group(place.parts[0] if place.parts[0] == "server" else str(place)))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
     """A test that leaves MLflow set to its own experiment, here or for the programs that later tests start, fails.

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.pipeline
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(1000)
 def test_steps_that_are_interrupted_once_and_twice_leave_nothing_wrong(tmp_path: Path) -> None:
     """Run, aliases, locks, processes, files, exit code and terminal, after signals in the phases that are delicate."""

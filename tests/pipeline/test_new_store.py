@@ -48,8 +48,7 @@ def test_mlflow_itself_still_races(outside, folder: Path) -> None:
     pytest.fail("MLflow no longer races when it makes a store")
 
 
-@pytest.mark.parametrize("attempt", range(2))
-def test_runs_that_start_together_on_no_store_all_succeed(outside, folder: Path, attempt: int) -> None:
+def test_runs_that_start_together_on_no_store_all_succeed(outside, folder: Path) -> None:
     """As `make run` and the README's plain commands start them, and beside them the scripts by themselves."""
     script = str(REPOSITORY / "entrypoints")
     options = ["--params-file", str(REPOSITORY / "params.yaml"), "--data", "cases.csv"]

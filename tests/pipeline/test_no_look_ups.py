@@ -126,7 +126,7 @@ def test_a_whole_make_run_looks_no_name_up(after_make_run: Watch) -> None:
     assert after_make_run.foreign() == []
 
 
-@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize("backend", [pytest.param("torch", marks=pytest.mark.long), "auto"])
 def test_an_entry_point_by_itself_looks_no_name_up(watch: Watch, backend: str) -> None:
     """In a shell that sets nothing, and with each library that can run the encoder."""
     sample(60).to_csv(watch.folder / "cases.csv", index=False)
@@ -137,6 +137,7 @@ def test_an_entry_point_by_itself_looks_no_name_up(watch: Watch, backend: str) -
     assert watch.foreign() == []
 
 
+@pytest.mark.long
 def test_the_readmes_plain_commands_look_no_name_up(
     after_make_run: Watch, watch: Watch, variables: dict[str, str]
 ) -> None:

@@ -212,6 +212,7 @@ _SCORING = "import sys; sys.path.insert(0, 'entrypoints'); import score\nassert 
 _PEAK = "print(next(int(line.split()[1]) // 1024 for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_file(trained, outside) -> None:
     """Within 300 MB of what loading the encoder takes. 20 times a few texts: encoded once, checked and scored 20 times.
 

@@ -165,6 +165,7 @@ def test_a_study_of_other_data_is_not_resumed(command, store, small_frame, small
     assert store.step("train").info.status == "FAILED"
 
 
+@pytest.mark.long
 def test_privacy_reviews_reach_the_score_of_the_issue(command, store, sage) -> None:
     """1,053 real reviews, two labels, `random`: macro F1 of at least 0.88 on the test file."""
     few = f"model.cv_folds=3 search.n_jobs=1 {CHOICES}"

@@ -28,6 +28,7 @@ with step_run("train") as run, TrialRuns(run, "f1_macro", lambda values: "scikit
 """
 
 
+@pytest.mark.long
 def test_many_processes_log_at_once_and_each_run_is_its_own(shell: Any, server: Any) -> None:
     shell.client.create_experiment(shell.experiment)
     processes = [

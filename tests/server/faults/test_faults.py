@@ -180,6 +180,7 @@ def test_what_a_server_that_stays_away_misses_is_logged_by_resume(shell: Any, se
     assert "nothing to log" in shell.manage("resume").stdout
 
 
+@pytest.mark.long
 def test_a_trainer_killed_while_the_server_was_away_leaves_its_trials_to_resume(
     shell: Any, server: Any, cases: Path
 ) -> None:
@@ -207,6 +208,7 @@ def test_a_trainer_killed_while_the_server_was_away_leaves_its_trials_to_resume(
     assert not shell.unlogged.exists()
 
 
+@pytest.mark.long
 def test_an_account_that_expires_in_mid_run_loses_nothing(shell: Any, server: Any, cases: Path) -> None:
     name, old, new = f"u{time.time_ns()}", "first-password-12", "second-password-34"
     users = f"{server.address}/api/2.0/mlflow/users"
