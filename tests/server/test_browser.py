@@ -20,6 +20,8 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from requests import HTTPError
 
+from pcc_pipeline.tracking.store.experiments import runs_page
+
 pytestmark = pytest.mark.server
 
 REPOSITORY = Path(__file__).parents[2]
@@ -130,19 +132,21 @@ def test_who_does_not_log_in_sees_nothing(browser: Any, server: Any) -> None:
     context.close()
 
 
-def test_a_person_finds_the_run_its_scores_and_a_figure(page: Any, trained: dict[str, Run], pictures: Path) -> None:
+def test_a_person_finds_the_run_its_scores_and_a_figure(
+    page: Any, server: Any, trained: dict[str, Run], pictures: Path
+) -> None:
     pipeline, evaluate = trained["pipeline"], trained["evaluate"]
     page.goto("/#/experiments")
     page.get_by_role("link", name=EXPERIMENT, exact=True).first.click()
     page.wait_for_url(re.compile(rf"/experiments/{pipeline.info.experiment_id}"))
     page.screenshot(path=pictures / "1-experiment.png")
 
-    page.goto(f"/#/experiments/{pipeline.info.experiment_id}/runs")
+    page.goto(runs_page(server.address, pipeline.info.experiment_id))
     page.get_by_role("link", name="pipeline", exact=True).first.wait_for()
+    page.get_by_role("heading", name="Runs", exact=True).wait_for()  # under GenAI they are called "Training runs"
     page.screenshot(path=pictures / "2-runs.png")
 
-    run = f"/#/experiments/{evaluate.info.experiment_id}/runs/{evaluate.info.run_id}"
-    page.goto(run)
+    page.goto(runs_page(server.address, evaluate.info.experiment_id, evaluate.info.run_id))
     page.get_by_placeholder("Search metrics").fill("test/f1_macro")
     row = page.get_by_role("row").filter(has_text=re.compile(r"^test/f1_macro\s*0\."))
     row.first.scroll_into_view_if_needed()
@@ -150,7 +154,7 @@ def test_a_person_finds_the_run_its_scores_and_a_figure(page: Any, trained: dict
     assert shown == pytest.approx(evaluate.data.metrics["test/f1_macro"], abs=1e-3)
     page.screenshot(path=pictures / "3-run.png")
 
-    page.goto(f"{run}/artifacts/figures")
+    page.goto(f"/#/experiments/{evaluate.info.experiment_id}/runs/{evaluate.info.run_id}/artifacts/figures")
     page.get_by_text("confusion_matrix.png", exact=True).first.click()
     figure = page.locator("img[src^='blob:']").first
     figure.wait_for()

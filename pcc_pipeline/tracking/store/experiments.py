@@ -13,6 +13,15 @@ from pcc_pipeline.tracking.store.versions import asking, shown_address
 DEFAULT_EXPERIMENT = "pcc-intent"
 
 
+def runs_page(server: str, experiment_id: str, run_id: str | None = None) -> str:
+    """The address, in the UI of the MLflow server at the address `server`, of an experiment's runs or of one of them.
+
+    Without the parameter MLflow's UI opens on what it calls GenAI, with traces in place of runs.
+    """
+    place = "runs" if run_id is None else f"runs/{run_id}"
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/{place}?workflowType=machine_learning"
+
+
 def active(experiment: Experiment) -> Experiment:
     """This experiment.
 
