@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import csv_vectors, embedding, l1_solver, random_search, start_up, trial_logging
+from benchmarks import csv_texts, csv_vectors, embedding, l1_solver, random_search, start_up, trial_logging
 from benchmarks.comparison import Comparison
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -28,6 +28,7 @@ _SUITES = {
     "search": random_search,
     "embedding": embedding,
     "reading": csv_vectors,
+    "texts": csv_texts,
     "logging": trial_logging,
     "start-up": start_up,
 }

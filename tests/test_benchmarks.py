@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import csv_vectors, embed_memory, random_search
+from benchmarks import csv_texts, csv_vectors, embed_memory, random_search
 from benchmarks.comparison import Comparison
 from benchmarks.real_data import Messages
 
@@ -45,6 +45,12 @@ def test_both_sides_of_the_search_try_the_same_candidates_and_score_them_alike(s
 def test_both_sides_read_the_same_numbers_from_a_csv() -> None:
     ours, peer, check = csv_vectors._pair(40)
     assert (check, ours > 0, peer > 0) == ("equal", True, True)
+
+
+@pytest.mark.parametrize("peer", ["pandas", "pyarrow"])
+def test_both_sides_read_the_same_texts_from_a_csv(peer: csv_texts.Peer) -> None:
+    ours, theirs, check = csv_texts._pair(40, 20, peer)
+    assert (check, ours > 0, theirs > 0) == ("equal", True, True)
 
 
 def test_the_memory_of_embed_is_told_above_the_encoder_s(

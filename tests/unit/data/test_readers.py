@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
-import random
 from pathlib import Path
-from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from pcc_pipeline.data.formats.csv_rows import csv_rows, plain_fields
+from pcc_pipeline.data.formats import csv_rows, lines
+from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.errors import DataError
 
@@ -157,75 +158,63 @@ def test_a_field_of_a_million_characters_is_the_contracts_affair(tmp_path: Path)
     assert len(whole(path)["text"].iloc[0]) == 1_000_000
 
 
-LINES = [
-    'a,b,"c"\n',
-    '"a",b,c\r\n',
-    '"a","b","c"\n',
-    '"a",,"c"\n',
-    '"a",b,"c"',
-    "a,b,c\n",
-    ",,\n",
-    '"",,""\n',
-    '"a,b",c,d\n',
-    'a,"b,c",d\n',
-    ' "a",b,c\n',
-    'a"b",c,d\n',
-    '"a""b",c,d\n',
-    '"a"b,c,d\n',
-    '"a" ,c,d\n',
-    '"a","b""c",d\n',
-    '"""a""",b,c\n',
-    '"",b,c\n',
-    'a,b,""\n',
-    '"a\r",b,c\n',
-    "a\rb,c,d\n",
-    '"open,b,c\n',
-    'closed",x,y\n',
-    "\n",
-    "\r\n",
-    '"a"\n',
-    '""\n',
-    'a,"b" "c",d\n',
-    '"a",,,"b"\n',
-    '"a""","b",c\n',
-    ',"b",\n',
-    'é,"漢🙂",ü\n',
+# What CSVs are made of: good rows of two fields, pieces of rows, and what is no text.
+GOOD_ROWS = ["x,y\n", '"q","r"\r\n', '"q\n\nq",""\n', '"a""b",c\n', ',"\r"\n', '"""",é漢\n', " , \n"]
+PIECES = [*'aé ,;\t"\n\r\ufeff', '""', '","', "\n\n", "\r\n", b"\0", b"\xff", b"\xc3"]
+HEADERS = [
+    "text,intent\n",
+    '"text","in\ntent"\r\n',
+    "\n\ntext;intent\n",
+    "text\n",
+    "text\tintent\r\n",
+    "\ufefftext,b\n",
 ]
+ROWS = st.one_of(st.lists(st.sampled_from(GOOD_ROWS)), st.lists(st.sampled_from([*GOOD_ROWS, *PIECES])))
 
 
-def by_the_csv_module(lines: list[str]) -> list[object]:
-    return told(csv.reader(iter(lines), strict=True))
-
-
-def told(rows: Any) -> list[object]:
-    """The rows with the count of lines after each, and at the end the error, if one came."""
-    found: list[object] = []
+def rows_or_error(path: Path) -> object:
     try:
-        for row in rows:
-            found.append((row, rows.line_num))
-    except csv.Error as error:
-        found.append((str(error), rows.line_num))
-    return found
+        notes = ReadNotes()
+        frame = pd.concat(read_batches(path, 3, notes))
+        return list(frame), frame.fillna("<missing>").values.tolist(), notes.lines
+    except DataError as error:
+        return str(error)
 
 
-@pytest.mark.parametrize("line", LINES)
-def test_a_line_taken_apart_at_its_quotes_has_the_csv_modules_fields(line: str) -> None:
-    fields = plain_fields(line)
-    if fields is not None:
-        assert by_the_csv_module([line]) == [(fields, 1)]
+@settings(max_examples=100, deadline=None)
+@given(header=st.sampled_from(HEADERS), rows=ROWS, block_bytes=st.sampled_from([7, 40, 2**18]))
+@example(header="text\n", rows=["a\n", "\n", "b\n"], block_bytes=7)
+@example(header="text,intent\n", rows=["x,y\n"] * 9 + ['"open,x\n', "x,y\n"], block_bytes=40)
+def test_pyarrow_is_given_only_what_it_reads_as_the_csv_module_does(
+    tmp_path_factory: pytest.TempPathFactory, header: str, rows: list[str | bytes], block_bytes: int
+) -> None:
+    """Any bytes give the same rows, the same blank lines or the same error, wherever the blocks of the file end."""
+    path = tmp_path_factory.getbasetemp() / "made.csv"
+    path.write_bytes(b"".join(piece if isinstance(piece, bytes) else piece.encode() for piece in [header, *rows]))
+    with patch.object(csv_rows, "plain_rows", lambda data, separator: None):
+        by_the_csv_module = rows_or_error(path)
+    with patch.object(lines, "_BLOCK_BYTES", block_bytes):
+        assert rows_or_error(path) == by_the_csv_module
 
 
-def test_plain_lines_are_taken_apart() -> None:
-    assert [plain_fields(line) is not None for line in LINES[:10]] == [True] * 10
+def test_rows_of_the_usual_forms_go_through_pyarrow(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("".join(["text,intent\n", *GOOD_ROWS]), newline="")
+    with patch.object(csv_rows.CsvRows, "_row", autospec=True, side_effect=csv_rows.CsvRows._row) as row:
+        assert len(whole(path)) == len(GOOD_ROWS)
+    assert row.call_count == 1, "the header alone is the csv module's"
 
 
-def test_files_with_long_lines_give_the_csv_modules_rows_line_counts_and_errors() -> None:
-    """Any lines after one another, also those that leave a quote open."""
-    header = "x" * 2000 + ",b,c\n"
-    drawn = random.Random(0)
-    for _ in range(3000):
-        lines = [header, *(drawn.choice(LINES) for _ in range(drawn.randrange(8)))]
-        assert told(csv_rows(iter(lines))) == by_the_csv_module(lines), lines
+def test_an_odd_row_leaves_the_rows_after_its_block_to_pyarrow(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("text,intent\n" + 'a 5" pipe,x\n' + "a,b\n" * 10_000)
+    with (
+        patch.object(lines, "_BLOCK_BYTES", 1000),
+        patch.object(csv_rows.CsvRows, "_row", autospec=True, side_effect=csv_rows.CsvRows._row) as row,
+    ):
+        frame = whole(path)
+    assert frame["text"].tolist() == ['a 5" pipe', *["a"] * 10_000]
+    assert row.call_count < 300
 
 
 def test_batches_of_wide_rows_are_smaller(tmp_path: Path) -> None:
