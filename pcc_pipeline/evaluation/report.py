@@ -98,6 +98,11 @@ class Report:
         }
 
 
+def worst_first(by_class: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The classes of `Report.to_json`, the lowest F1 first; those that no row measures come last."""
+    return sorted(by_class, key=lambda each: (each["f1"] is None, each["f1"] or 0.0, str(each["label"])))
+
+
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

@@ -69,7 +69,7 @@ def to_markdown(verdicts: Sequence[GateVerdict]) -> str:
     """A Markdown table with the notes as its last column."""
     if not verdicts:
         return f"{_NO_GATES}\n"
-    rows = [(*_cells(verdict, _marked), _marked(verdict.note)) for verdict in verdicts]
+    rows = [(*_cells(verdict, marked), marked(verdict.note)) for verdict in verdicts]
     titles = (*_TITLES, "note")
     return "\n".join(f"| {' | '.join(row)} |" for row in (titles, ("---",) * len(titles), *rows)) + "\n"
 
@@ -100,7 +100,8 @@ def _flat(text: str) -> str:
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def _marked(text: str) -> str:
+def marked(text: str) -> str:
+    """Any text as one line of Markdown that reads as it is."""
     # Escaped as HTML too, which Markdown lets through.
     safe = html.escape(_flat(text), quote=False)
     for mark in "\\|*_`[]":

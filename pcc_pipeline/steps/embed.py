@@ -110,7 +110,11 @@ def run(params: Params, *, labels_required: bool = False) -> EmbedOutcome:
             logger.info("embedded %s: %s", file.source, file.summary[1].strip())
             opened.log(payloads.Metrics(_metrics(f"embed/{side}", file)))
         rejected = join_rejected([file.rejected for file in outcome.files])
-        opened.log(payloads.Tags({"pcc.data_digest": outcome.digest}), payloads.Table("rejected.parquet", rejected))
+        opened.log(
+            payloads.Inputs([payloads.InputFile(f.source, "embedding", f.digest, f.total_rows) for f in files]),
+            payloads.Tags({"pcc.data_digest": outcome.digest}),
+            payloads.Table("rejected.parquet", rejected),
+        )
         target = Path(params.output.rejected)
         with replacing(target) as partial:
             rejected.to_parquet(partial, index=False)

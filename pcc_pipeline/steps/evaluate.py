@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.evaluation.cautions import warnings as cautions
@@ -18,6 +19,7 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
 from pcc_pipeline.steps.records.monitoring_log import monitored
+from pcc_pipeline.steps.records.pages import TrainedFacts, evaluation_page, version_page
 from pcc_pipeline.steps.records.test_scores import measure
 from pcc_pipeline.steps.records.used_options import used_on_model
 from pcc_pipeline.storage.objects import replacing
@@ -30,12 +32,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvaluateOutcome:
-    """One model's scores on one set of rows."""
+    """One model's scores on one set of rows.
+
+    Attributes:
+        document: `test` as metrics.json has it.
+        facts: of the model's training.
+        input: the file that the rows stand in.
+        pictures: file stem -> the figure as PNG.
+    """
 
     run_id: str
     model_uri: str
     model_version: str
     test: Report
+    document: dict[str, Any]
+    facts: TrainedFacts
+    input: payloads.InputFile
+    pictures: dict[str, bytes]
     predictions: Path
     metrics: Path
     notes: tuple[str, ...]
@@ -113,18 +126,37 @@ def run(
         test = {**found.to_json(), "source": held.source, "overlap_removed_rows": held.learned_rows}
         document = {**training.metrics, "test": test, "test_warnings": list(doubts)}
         place = classes.index(positive) if positive is not None else 1
+        facts = TrainedFacts(training.metadata, training.metrics, training.tags.get("pcc.data_digest", ""))
         drawings = figures(label_indices(measured.rows.labels, classes), probabilities, classes, positive=place)
+        pictures = payloads.drawn(drawings)
         opened.log(
             *measured.record,
             payloads.Json("metrics.json", document),
             payloads.Table("predictions.parquet", predictions),
-            payloads.Figures(drawings),
+            payloads.Figures(pictures),
+            payloads.Inputs([held.as_input]),
+            payloads.Note(evaluation_page(facts, test, doubts, model_uri or loaded.model_uri)),
         )
+        name, version = loaded.source.name, loaded.version
+        if name is not None and version is not None:
+            scores = {f"metric.test/{score}": f"{found.scores[score]:.6f}" for score in ("accuracy", "f1_macro")}
+            opened.describe(name, version, version_page(facts, name, version, test, doubts), scores)
         targets = Path(params.output.predictions), Path(params.output.metrics)
         with replacing(targets[0]) as partial:
             predictions.to_parquet(partial, index=False)
         with replacing(targets[1]) as partial:
             partial.write_text(payloads.json_text(document), encoding="utf-8")
         return EvaluateOutcome(
-            opened.run_id, loaded.model_uri, loaded.model.model_version, found, *targets, held.notes, doubts
+            run_id=opened.run_id,
+            model_uri=loaded.model_uri,
+            model_version=loaded.model.model_version,
+            test=found,
+            document=test,
+            facts=facts,
+            input=held.as_input,
+            pictures=pictures,
+            predictions=targets[0],
+            metrics=targets[1],
+            notes=held.notes,
+            warnings=doubts,
         )

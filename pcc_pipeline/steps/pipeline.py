@@ -8,9 +8,13 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.errors import PccError
 from pcc_pipeline.steps import embed, evaluate, promote, publish, train
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
+from pcc_pipeline.steps.records.pages import pipeline_page
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.runs import step_run
+from pcc_pipeline.tracking.runs import StepRun, step_run
+
+# The figures that the page shows, and their titles.
+_SHOWN = {"confusion_matrix": "confusion matrix", "calibration_curve": "calibration"}
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,30 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
             payloads.Metrics({f"test/{name}": scores[f"test/{name}"] for name in headline if f"test/{name}" in scores}),
             payloads.Metrics(trained.cross_validation),
             payloads.Tags({"pcc.version": trained.pcc_version, "pcc.data_digest": embedded.digest}),
+            *_page(opened, embedded, trained, evaluated),
         )
         promoted = _promote(params, version, trained.held_out) if promotion else None
     return PipelineOutcome(opened.run_id, embedded, trained, evaluated, promoted)
+
+
+def _page(
+    opened: StepRun, embedded: embed.EmbedOutcome, trained: train.TrainOutcome, evaluated: evaluate.EvaluateOutcome
+) -> list[payloads.Payload]:
+    """What makes the run's page tell of the whole way: the files, the figures that say most, and a note."""
+    data = embedded.files[0]
+    files = [payloads.InputFile(data.source, "training", data.digest, data.total_rows), evaluated.input]
+    where = f"get-artifact?run_uuid={opened.run_id}&path=figures%2F"
+    note = pipeline_page(
+        evaluated.facts,
+        evaluated.document,
+        evaluated.warnings,
+        (trained.registered_name, trained.registered_version),
+        {"train": trained.run_id, "evaluate": evaluated.run_id},
+        opened.experiment_id,
+        {title: f"{where}{stem}.png" for stem, title in _SHOWN.items()},
+    )
+    pictures = {stem: evaluated.pictures[stem] for stem in _SHOWN}
+    return [payloads.Inputs(files), payloads.Figures(pictures), payloads.Note(note)]
 
 
 def _promote(params: Params, version: str, at_hand: HeldOut) -> promote.PromoteOutcome | promote.PromotionRefusedError:

@@ -17,7 +17,7 @@ import pandas as pd
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import TEXT, CheckedBatch, Contract, ContractChecker
-from pcc_pipeline.data.dataset import check_rejections, join_rejected
+from pcc_pipeline.data.dataset import Fingerprint, check_rejections, join_rejected
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import origin_of
 from pcc_pipeline.encoder.cache import EmbeddingCache
@@ -121,7 +121,8 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         logger.info("scoring %s with %s", address, model.model_version)
         began = time.perf_counter()
         notes = ReadNotes()
-        counts = _score_file(params, model, target, monitor, notes)
+        fingerprint = Fingerprint(None)
+        counts = _score_file(params, model, target, monitor, notes, fingerprint)
         outcome = ScoreOutcome(
             run_id=opened.run_id,
             model_uri=loaded.model_uri,
@@ -136,7 +137,10 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
             notes=notes.lines,
         )
         # Counts and no predictions: a million rows a day are the downstream system's to keep, not MLflow's.
-        opened.log(payloads.Metrics(_metrics(outcome)))
+        opened.log(
+            payloads.Metrics(_metrics(outcome)),
+            payloads.Inputs([payloads.InputFile(address, "scoring", fingerprint.hexdigest(), monitor.total_cases)]),
+        )
         return outcome
 
 
@@ -184,7 +188,9 @@ def _load(params: Params, uri: str | None) -> LoadedModel:
     return load_trained_model(uri or champion)
 
 
-def _score_file(params: Params, model: TrainedModel, target: Path, monitor: Monitor, notes: ReadNotes) -> Counter[str]:
+def _score_file(
+    params: Params, model: TrainedModel, target: Path, monitor: Monitor, notes: ReadNotes, fingerprint: Fingerprint
+) -> Counter[str]:
     """Writes the predictions and the rejected rows; returns label -> rows. `monitor` counts rows on the way."""
     address, started = params.data.path, datetime.now(UTC)
     # Groups serve the split of training rows alone, so a file to score need not have them.
@@ -205,6 +211,7 @@ def _score_file(params: Params, model: TrainedModel, target: Path, monitor: Moni
                 monitor.total_cases = checker.rows
                 monitor.dropped_cases += len(checked.rejected)
                 if len(checked.good):
+                    fingerprint.update(checked.good)
                     if checked.vectors is not None:
                         demand_encoder(origin_of(batch), model, OF_THE_DATA)
                     probabilities = scorer.probabilities(checked, bar.update)

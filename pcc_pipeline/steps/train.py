@@ -30,10 +30,17 @@ from pcc_pipeline.steps.inputs.datasets import contract_of, encoded, encoder_of,
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.split import Sides, assign
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
-from pcc_pipeline.steps.records.training_record import TrainingRecord, metadata_document, training_payloads
+from pcc_pipeline.steps.records.pages import TrainedFacts, model_page, training_page, version_page, version_tags
+from pcc_pipeline.steps.records.training_record import (
+    TrainingRecord,
+    metadata_document,
+    metrics_document,
+    training_payloads,
+)
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.steps.search import recipe_of, search
 from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.delivery.operations import NUMBER
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.provenance import code_version
 from pcc_pipeline.tracking.runs import SPLIT_FILE, SPLIT_TAG, Place, StepRun, step_run
@@ -104,7 +111,11 @@ def run(params: Params, embedded: Sequence[str] = ()) -> TrainOutcome:
             tags["pcc.data_newest"] = newest
         if test_file is not None:
             tags["pcc.test_digest"] = test_file.digest
-        opened.log(payloads.Tags(tags), payloads.Table("rejected.parquet", dataset.rejected))
+        files = [payloads.InputFile(params.data.path, "training", dataset.digest, dataset.total_rows)]
+        if test_file is not None:
+            address = str(params.data.test_path)
+            files.append(payloads.InputFile(address, "testing", test_file.digest, test_file.total_rows))
+        opened.log(payloads.Tags(tags), payloads.Inputs(files), payloads.Table("rejected.parquet", dataset.rejected))
         quality = duplicates(dataset.texts, list(dataset.labels), list(dataset.case_ids))
         sides = assign(dataset, params, test_file)
         digests = {"data_digest": dataset.digest, "split_digest": sides.record.digest}
@@ -202,13 +213,18 @@ def _train(
         positive_label=positive,
     )
     metadata = metadata_document(record, encoder.name, FULL_WIDTH)
+    facts = TrainedFacts(metadata, metrics_document(record), dataset.digest)
     folder = None if params.preprocessing.embedding_model == BUNDLED_ENCODER else encoder.folder
     registered = opened.log_model(
         model,
         folder,
         metadata,
-        [*training_payloads(record, metadata), payloads.Tags({"pcc.balance": recipe.balance_method})],
-        _place(params, record, encoder, dataset),
+        [
+            *training_payloads(record, metadata),
+            payloads.Tags({"pcc.balance": recipe.balance_method}),
+            payloads.Note(training_page(facts, opened.run_id)),
+        ],
+        _place(params, record, facts, encoder, dataset),
     )
     return TrainOutcome(
         opened.run_id,
@@ -288,13 +304,18 @@ def _refit(rows: Rows, sides: Sides, hyperparameters: dict[str, Any], recipe: Re
     return fit(prepare(both, recipe), hyperparameters, recipe)
 
 
-def _place(params: Params, record: TrainingRecord, encoder: SentenceEncoder, dataset: Dataset) -> Place:
+def _place(
+    params: Params, record: TrainingRecord, facts: TrainedFacts, encoder: SentenceEncoder, dataset: Dataset
+) -> Place:
+    # In the order in which MLflow's list of versions shows them; one version's own page sorts them by name.
     tags = {
+        **version_tags(facts),
+        **{f"metric.{name}": f"{value:.6f}" for name, value in record.headline.items()},
         "pcc.version": record.version,
+        "pcc.solver": record.solver,
         "pcc.data_digest": dataset.digest,
         "pcc.encoder_digest": encoder.digest,
-        "pcc.solver": record.solver,
         **code_version().tags(),
-        **{f"metric.{name}": f"{value:.6f}" for name, value in record.headline.items()},
     }
-    return Place(params.registry.model_name, "challenger", tags)
+    name = params.registry.model_name
+    return Place(name, "challenger", tags, version_page(facts, name, NUMBER), model_page(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 from pcc_pipeline.files import scratch_folder
 
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 
 # MLflow takes 100 params, 100 tags and 1000 entities in all in one log_batch call.
 _METRICS_PER_CALL, _OTHERS_PER_CALL = 800, 100
-_DOTS_PER_INCH = 120
+# Sharp on screens of two pixels a point.
+_DOTS_PER_INCH = 200
 # Stands for the model of the run, whose id is known once it is logged.
 OF_THE_MODEL = "@model"
+# What MLflow shows as a run's description.
+_NOTE_TAG = "mlflow.note.content"
+# As many digits of a digest as a person compares; MLflow takes 36 for a data set, whose profile has them all.
+_SHORT_DIGEST = 12
+_DATASET_NAME = 500
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,47 @@ class Table:
 
 @dataclass(frozen=True)
 class Figures:
-    """File stem -> drawing, written as figures/<stem>.png."""
+    """File stem -> drawing, or the bytes of one that `drawn` made; written as figures/<stem>.png."""
 
-    drawings: Mapping[str, Drawing]
+    drawings: Mapping[str, Drawing | bytes]
 
 
-Payload = Params | Metrics | Tags | Json | Text | Table | Figures
+@dataclass(frozen=True)
+class Note:
+    """Markdown that a person reads first on the run's page. It must hold nothing that a customer wrote but labels."""
+
+    markdown: str
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file that a run read, as MLflow lists it among the run's data sets: what it is and where it lies, no rows.
+
+    Attributes:
+        use: what for: `training`, `testing`, `scoring` or `embedding`.
+        digest: 64 hex digits over its good rows.
+        rows: good and rejected.
+    """
+
+    source: str
+    use: str
+    digest: str
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.source.rstrip("/").rpartition("/")[2] or self.source
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files that a run read."""
+
+    files: Sequence[InputFile]
+
+
+Payload = Params | Metrics | Tags | Json | Text | Table | Figures | Note | Inputs
 
 
 @dataclass(frozen=True)
@@ -100,6 +142,7 @@ class Batch:
     metrics: tuple[Number, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[InputFile, ...] = ()
 
 
 def rendered(payloads: Iterable[Payload], folder: Path) -> Batch:
@@ -111,6 +154,7 @@ def rendered(payloads: Iterable[Payload], folder: Path) -> Batch:
     metrics: list[Number] = []
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
+    inputs: list[InputFile] = []
     now = int(time.time() * 1000)
     for payload in payloads:
         match payload:
@@ -120,11 +164,15 @@ def rendered(payloads: Iterable[Payload], folder: Path) -> Batch:
                 metrics += [Number(key, value, now, step, model_id) for key, value in values.items()]
             case Tags(values):
                 tags |= values
+            case Note(markdown):
+                tags[_NOTE_TAG] = markdown
+            case Inputs(files):
+                inputs += files
             case Json() | Text() | Table() | Figures():
                 _write(payload, folder)
             case _:
                 raise TypeError(f"cannot log a {type(payload).__name__}")
-    return Batch(tuple(metrics), params, tags)
+    return Batch(tuple(metrics), params, tags, tuple(inputs))
 
 
 def write(client: MlflowClient, run_id: str, batch: Batch, folder: Path, model_id: str | None = None) -> None:
@@ -148,6 +196,8 @@ def write(client: MlflowClient, run_id: str, batch: Batch, folder: Path, model_i
     tags = [RunTag(key, value) for key, value in batch.tags.items()]
     for part in _batches(metrics, params, tags):
         client.log_batch(run_id, *part)
+    if batch.inputs:
+        client.log_inputs(run_id, [_dataset(file) for file in batch.inputs])
     if folder.is_dir() and any(folder.iterdir()):
         client.log_artifacts(run_id, str(folder))
 
@@ -160,6 +210,27 @@ def log(client: MlflowClient, run_id: str, payloads: Iterable[Payload]) -> None:
     """
     with scratch_folder() as folder:
         write(client, run_id, rendered(payloads, folder), folder)
+
+
+def _dataset(file: InputFile) -> DatasetInput:
+    kind = "gs" if file.source.startswith("gs://") else "local"
+    profile = json.dumps({"rows": file.rows, "sha256": file.digest})
+    source = json.dumps({"uri": file.source}, ensure_ascii=False)
+    described = Dataset(file.name[:_DATASET_NAME], file.digest[:_SHORT_DIGEST], kind, source, profile=profile)
+    return DatasetInput(described, [InputTag("mlflow.data.context", file.use)])
+
+
+def drawn(drawings: Mapping[str, Drawing | bytes]) -> dict[str, bytes]:
+    """Drawings as PNG, for those that go to several places."""
+    made: dict[str, bytes] = {}
+    for stem, drawing in drawings.items():
+        if isinstance(drawing, bytes):
+            made[stem] = drawing
+        else:
+            picture = io.BytesIO()
+            drawing.savefig(picture, format="png", dpi=_DOTS_PER_INCH)
+            made[stem] = picture.getvalue()
+    return made
 
 
 def json_text(document: Any) -> str:
@@ -177,8 +248,8 @@ def _write(payload: Json | Text | Table | Figures, folder: Path) -> None:
             frame.to_parquet(folder / name, index=False)
         case Figures(drawings):
             (folder / "figures").mkdir(exist_ok=True)
-            for stem, drawing in drawings.items():
-                drawing.savefig(folder / "figures" / f"{stem}.png", dpi=_DOTS_PER_INCH)
+            for stem, picture in drawn(drawings).items():
+                (folder / "figures" / f"{stem}.png").write_bytes(picture)
 
 
 def _batches(

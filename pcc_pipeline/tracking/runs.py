@@ -28,7 +28,7 @@ from pcc_pipeline.config import Params as Configuration
 from pcc_pipeline.data.split_record import SplitRecord
 from pcc_pipeline.errors import Interrupted, PccError, TrackingError
 from pcc_pipeline.files import scratch_folder
-from pcc_pipeline.tracking.delivery.operations import BUNDLE, FILES, End, Log, Model, Registered
+from pcc_pipeline.tracking.delivery.operations import BUNDLE, FILES, Describe, End, Log, Model, Registered
 from pcc_pipeline.tracking.delivery.session import alive, session, start
 from pcc_pipeline.tracking.delivery.writer import RESUME, KeptError, Writer, brief_requests
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, write_model
@@ -45,11 +45,17 @@ _TAG_LENGTH = 5000
 
 @dataclass(frozen=True)
 class Place:
-    """Where in the registry a model goes: the next version of `name`, with these tags and this alias."""
+    """Where in the registry a model goes: the next version of `name`, with these tags and this alias.
+
+    Attributes:
+        description: Markdown of the version's page, with `NUMBER` for its number; `model_description` of the model's.
+    """
 
     name: str
     alias: str
     tags: Mapping[str, str]
+    description: str = ""
+    model_description: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,8 +105,19 @@ class StepRun:
                 name=place.name,
                 alias=place.alias,
                 tags=place.tags,
+                description=place.description,
+                model_description=place.model_description,
             )
             return self.writer.demand(operation, folder)
+
+    def describe(self, name: str, version: str, description: str, tags: Mapping[str, str]) -> None:
+        """Set what a registered version's page says, and tags of it; kept like all else while MLflow is away.
+
+        Raises:
+            TrackingError: MLflow refuses, for another reason than this account.
+        """
+        with asking(f"models:/{name}/{version}"):
+            self.writer.write(Describe(name=name, version=version, description=description, tags=tags))
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,38 @@ def test_the_version_is_registered_with_alias_and_tags(store, tree) -> None:
     assert tree["evaluate"].data.tags["pcc.version"] == run.data.tags["pcc.version"]
 
 
+def test_each_page_says_which_data_which_model_and_how_good(store, tree) -> None:
+    version = store.client.get_model_version(NAME, "1")
+    pages = {step: tree[step].data.tags["mlflow.note.content"] for step in ("pipeline", "train", "evaluate")}
+    pages["version"] = version.description
+    model = f"LogisticRegression {tree['train'].data.tags['pcc.version'].replace('_', chr(92) + '_')}"
+    measured = tree["evaluate"].data.metrics
+    scored = f"macro F1 {measured['test/f1_macro']:.3f} (95% {measured['test/f1_macro_low']:.3f} to "
+    for page, text in pages.items():
+        assert len(text) < 5000
+        assert text.startswith(f"**{model}**: macro F1 ")
+        for expected in ("cases.csv", tree["train"].data.tags["pcc.data_digest"][:12], *INTENTS, "C ", "penalty l2"):
+            assert expected in text.replace(chr(92), ""), page
+        assert (scored in text) is (page != "train")
+    for page in ("pipeline", "version"):
+        assert f"mlflow.pyfunc.load_model('models:/{NAME}/1')" in pages[page]
+        assert "pass no gates" in pages[page]
+    assert f"#/models/{NAME}/versions/1" in pages["pipeline"]
+    assert {"figures/confusion_matrix.png", "figures/calibration_curve.png"} <= store.files(tree["pipeline"])
+    assert "pass no gates" in store.client.get_registered_model(NAME).description
+    assert version.tags["metric.test/f1_macro"] == f"{measured['test/f1_macro']:.6f}"
+    (logged,) = tree["train"].outputs.model_outputs
+    assert store.client.get_logged_model(logged.model_id).name == model.replace(chr(92), "")
+
+
+def test_every_file_is_listed_with_its_use(store, tree) -> None:
+    uses = {"pipeline": "training", "embed": "embedding", "train": "training", "evaluate": "testing"}
+    for step, use in uses.items():
+        (used,) = tree[step].inputs.dataset_inputs
+        digest = tree["train"].data.tags["pcc.data_digest"][:12]
+        assert (used.dataset.name, used.dataset.digest, used.tags[0].value) == ("cases.csv", digest, use)
+
+
 def test_no_word_of_a_customer_is_in_mlflow_or_the_log(first, tree) -> None:
     """In no byte of the database and the artifacts, opened where they are compressed."""
     word = WORD.lower().encode()

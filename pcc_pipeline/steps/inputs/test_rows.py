@@ -14,6 +14,7 @@ from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.steps.inputs.datasets import load_dataset, read
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
+from pcc_pipeline.tracking.payloads import InputFile
 from pcc_pipeline.tracking.runs import TrainingRun, read_split
 
 
@@ -23,6 +24,7 @@ class HeldOut:
 
     Attributes:
         dataset: the rows.
+        address: of the file that they stand in.
         source: where they come from, for the record.
         total_rows: rows asked for, good, rejected and learned.
         learned_rows: rows left out because the model learned their text or group, or that of a row they are tied to.
@@ -31,12 +33,18 @@ class HeldOut:
     """
 
     dataset: Dataset
+    address: str
     source: str
     total_rows: int
     rejected_rows: int
     learned_rows: int = 0
     unchecked: str = ""
     file_notes: tuple[str, ...] = ()
+
+    @property
+    def as_input(self) -> InputFile:
+        """The file among the data sets of a run that measures a model."""
+        return InputFile(self.address, "testing", self.dataset.digest, self.dataset.total_rows)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -82,13 +90,13 @@ def held_out(params: Params, training: TrainingRun, loaded: LoadedModel, data: s
 
 def whole_file(test: Dataset, address: str) -> HeldOut:
     """All good rows of a test file."""
-    return HeldOut(test, address, test.total_rows, len(test.rejected), file_notes=test.notes)
+    return HeldOut(test, address, address, test.total_rows, len(test.rejected), file_notes=test.notes)
 
 
 def set_aside(dataset: Dataset, record: SplitRecord, address: str) -> HeldOut:
     """The test rows of a training file."""
     positions = record.positions(TEST)
-    return HeldOut(dataset.take(positions), f"held-out rows of {address}", len(positions), 0)
+    return HeldOut(dataset.take(positions), address, f"held-out rows of {address}", len(positions), 0)
 
 
 def _test_file(params: Params, learned: Params, loaded: LoadedModel) -> Dataset:

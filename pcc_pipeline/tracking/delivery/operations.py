@@ -5,6 +5,7 @@ Each operation changes nothing the second time, so one whose answer was lost may
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from pcc_pipeline import interruption
+from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.heartbeat import ERROR_TAG, SWEPT
 from pcc_pipeline.tracking.delivery.outages import is_account
 from pcc_pipeline.tracking.logged_models.log_and_load import BundleFacts, log_bundle
@@ -23,8 +25,12 @@ from pcc_pipeline.tracking.payloads import Batch, write
 from pcc_pipeline.tracking.store import versions
 from pcc_pipeline.tracking.store.versions import VERSION_TAG
 
+logger = logging.getLogger(__name__)
+
 # By it a run is found again whose creation got no answer.
 KEY_TAG = "pcc.key"
+# Stands in a description for the number of the version, which is known once it is registered.
+NUMBER = "@number"
 # Folders beside an operation's document.
 FILES, BUNDLE = "files", "bundle"
 
@@ -59,6 +65,8 @@ class Model(_Document):
     """A model in the folder `bundle`, what is logged with it, and its place in the registry.
 
     Attributes:
+        description: of the version, with `NUMBER` for its number.
+        model_description: of the registered model, where it has none.
         ended: its run was ended from outside before the model was registered. The model is logged, so that the work is
             not lost, but such a run moves nothing any more: no version, no alias.
     """
@@ -71,7 +79,19 @@ class Model(_Document):
     name: str
     alias: str
     tags: Mapping[str, str]
+    description: str = ""
+    model_description: str = ""
     ended: bool = False
+
+
+class Describe(_Document):
+    """What the page of a registered version says, and tags of it. See `versions.describe_version`."""
+
+    kind: Literal["describe"] = "describe"
+    name: str
+    version: str
+    description: str
+    tags: Mapping[str, str] = {}
 
 
 class End(_Document):
@@ -83,7 +103,7 @@ class End(_Document):
     error: str = ""
 
 
-Operation = Annotated[Log | Nested | Model | End, Field(discriminator="kind")]
+Operation = Annotated[Log | Nested | Model | Describe | End, Field(discriminator="kind")]
 DOCUMENTS: TypeAdapter[Operation] = TypeAdapter(Operation)
 
 
@@ -120,6 +140,8 @@ def carry_out(operation: Operation, folder: Path, *, again: bool) -> Registered 
             _nested(client, operation, folder, again=again)
         case Model():
             return _model(client, operation, folder, again=again)
+        case Describe():
+            _describe(operation)
         case End():
             _end(client, operation)
     return None
@@ -169,6 +191,10 @@ def _model(client: MlflowClient, operation: Model, folder: Path, *, again: bool)
 def _placed(client: MlflowClient, operation: Model, model_uri: str) -> Registered:
     """Register a logged model. A signal that comes before the last step, the alias, still prevents that one."""
     number = versions.register(model_uri, operation.name, operation.run_id, operation.tags)
+    if operation.description:
+        text = operation.description.replace(NUMBER, number)
+        _describe(Describe(name=operation.name, version=number, description=text))
+        versions.describe_model(operation.name, operation.model_description)
     # What was kept on disk may come after a training that began later: its alias stays where it is.
     standing = versions.find_alias(operation.name, operation.alias)
     moved = standing is None or standing.version == number or _is_newer(client, operation, standing.version)
@@ -176,6 +202,19 @@ def _placed(client: MlflowClient, operation: Model, model_uri: str) -> Registere
     if moved:
         versions.set_alias(operation.name, operation.alias, number)
     return Registered(model_uri, number, moved)
+
+
+def _describe(operation: Describe) -> None:
+    """An account that may measure a version need not be one that may write on its page, which may be gone by now."""
+    try:
+        versions.describe_version(operation.name, operation.version, operation.description)
+        versions.tag_version(operation.name, operation.version, operation.tags)
+    except TrackingError as error:
+        cause = error.__cause__
+        gone = isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST"
+        if not gone and not (cause is not None and is_account(cause)):
+            raise
+        logger.info("version %s of %s was not described: %s", operation.version, operation.name, error.what)
 
 
 def _is_newer(client: MlflowClient, operation: Model, standing: str | None) -> bool:

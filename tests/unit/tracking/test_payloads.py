@@ -12,7 +12,21 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from pcc_pipeline.tracking.payloads import Figures, Json, Metrics, Params, Table, Tags, Text, json_text, log
+from pcc_pipeline.tracking.payloads import (
+    Figures,
+    InputFile,
+    Inputs,
+    Json,
+    Metrics,
+    Note,
+    Params,
+    Table,
+    Tags,
+    Text,
+    drawn,
+    json_text,
+    log,
+)
 
 
 @pytest.fixture
@@ -87,12 +101,31 @@ def test_figures_land_in_their_folder_as_png(run_id: str) -> None:
     drawings = {name: Figure(figsize=(2, 1)) for name in ("confusion_matrix", "roc_curve")}
     for drawing in drawings.values():
         drawing.subplots().plot([0, 1], [0, 1])
-    log(MlflowClient(), run_id, [Figures(drawings)])
+    log(MlflowClient(), run_id, [Figures({**drawings, "roc_curve": drawn(drawings)["roc_curve"]})])
     found = [item.path for item in MlflowClient().list_artifacts(run_id, "figures")]
     assert found == ["figures/confusion_matrix.png", "figures/roc_curve.png"]
     content = artifact(run_id, "figures/roc_curve.png").read_bytes()
     assert content.startswith(b"\x89PNG\r\n")
-    assert int.from_bytes(content[16:20], "big") == 240  # 2 inches at 120 dots
+    assert int.from_bytes(content[16:20], "big") == 400  # 2 inches at 200 dots
+
+
+def test_files_are_listed_as_data_sets_with_digest_and_source_however_often_they_are_logged(run_id: str) -> None:
+    files = [
+        InputFile("gs://pcc-datasets/balanced_dataset_20251120.csv", "training", "ab" * 32, 1200),
+        InputFile("cases.csv", "testing", "cd" * 32, 30),
+    ]
+    log(MlflowClient(), run_id, [Inputs(files), Note("**good**")])
+    log(MlflowClient(), run_id, [Inputs(files)])
+    run = MlflowClient().get_run(run_id)
+    assert run.data.tags["mlflow.note.content"] == "**good**"
+    found = {each.dataset.name: each for each in run.inputs.dataset_inputs}
+    assert set(found) == {"balanced_dataset_20251120.csv", "cases.csv"}
+    first = found["balanced_dataset_20251120.csv"]
+    assert (first.dataset.source_type, json.loads(first.dataset.source)) == ("gs", {"uri": files[0].source})
+    assert first.dataset.digest == "abababababab"
+    assert json.loads(first.dataset.profile) == {"rows": 1200, "sha256": "ab" * 32}
+    assert [(tag.key, tag.value) for tag in first.tags] == [("mlflow.data.context", "training")]
+    assert found["cases.csv"].dataset.source_type == "local"
 
 
 def test_nothing_to_log_is_no_call_and_no_file(run_id: str) -> None:

@@ -84,6 +84,27 @@ def test_registering_twice_makes_one_version_and_its_tags_stay() -> None:
     assert version.run_id == run_id
 
 
+def test_a_versions_page_is_described_anew_and_what_a_person_wrote_stays() -> None:
+    number, _, _ = registered()
+
+    def page() -> str | None:
+        description: str | None = MlflowClient().get_model_version(NAME, number).description
+        return description
+
+    registry.describe_version(NAME, number, "**LogisticRegression v1**: not tested yet")
+    registry.describe_version(NAME, number, "**LogisticRegression v1**: macro F1 0.9")
+    assert page() == "**LogisticRegression v1**: macro F1 0.9"
+    MlflowClient().update_model_version(NAME, number, f"Serves since May.\n\n{page()}")
+    registry.describe_version(NAME, number, "**LogisticRegression v1**: macro F1 0.8")
+    assert page() == "Serves since May.\n\n**LogisticRegression v1**: macro F1 0.8"
+    MlflowClient().update_model_version(NAME, number, "My own words.")
+    registry.describe_version(NAME, number, "**LogisticRegression v1**: macro F1 0.7")
+    assert page() == "My own words."
+    registry.describe_model(NAME, "What it is.")
+    registry.describe_model(NAME, "Something else.")
+    assert MlflowClient().get_registered_model(NAME).description == "What it is."
+
+
 def test_two_models_cannot_share_a_version() -> None:
     registered()
     model, run_id = logged()
