@@ -208,7 +208,7 @@ def parameters(hyperparameters: Mapping[str, Any]) -> str:
 def _by_class(test: Document) -> str:
     ranked = worst_first(test["by_class"])
     shown = ranked if len(ranked) <= _MOST_CLASSES + 2 else ranked[:_MOST_CLASSES]
-    rows = [("class, worst first", "F1", "95% interval", "precision", "recall", "rows")]
+    rows: list[tuple[str, ...]] = [("class, worst first", "F1", "95% interval", "precision", "recall", "rows")]
     for each in shown:
         low, high = each["intervals"].get("f1", (None, None))
         interval = "" if low is None else f"{low:.2f} to {high:.2f}"
