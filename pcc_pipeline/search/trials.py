@@ -75,6 +75,12 @@ class SearchOutcome:
         return {state: sum(trial.state == state for trial in self.trials) for state in get_args(TrialState)}
 
     @property
+    def constant(self) -> int:
+        """Candidates that tell no two rows apart, so that each fold's area under the ROC curve is a half."""
+        whole = [trial for trial in self.trials if trial.state == "complete"]
+        return sum(all(abs(fold.get("roc_auc", 1.0) - 0.5) < 1e-12 for fold in trial.fold_scores) for trial in whole)
+
+    @property
     def workers_died(self) -> int:
         """Trials that were lost with their worker process."""
         return sum(trial.reason == WORKER_DIED for trial in self.trials)
@@ -83,7 +89,8 @@ class SearchOutcome:
     def summary(self) -> str:
         """What became of the candidates, in one line."""
         counted = ", ".join(f"{count:,} {state}" for state, count in self.counts.items() if count)
-        return f"{len(self.trials):,} candidates: {counted}"
+        constant = f"; {self.constant:,} of them scored a constant: the same for every row" if self.constant else ""
+        return f"{len(self.trials):,} candidates: {counted}{constant}"
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -43,12 +43,24 @@ class EmbeddedFile:
     notes: tuple[str, ...] = ()
 
     @property
-    def summary(self) -> list[str]:
+    def _counted(self) -> list[str]:
+        """What became of the rows; nothing of what did not happen."""
         found = self.counts
+        parts = [f"{found.rows:,} rows"]
+        if found.unique:
+            parts += [f"{found.unique:,} different texts", f"{found.hits:,} from the cache"]
+        else:
+            parts.append("with the vectors that the file brings")
+        if found.encoded:
+            speed = found.texts_per_second
+            parts.append(f"{found.encoded:,} encoded at {speed:,.{0 if speed >= 10 else 1}f} texts/s")
+        return [*parts, f"{len(self.rejected):,} rows rejected"]
+
+    @property
+    def summary(self) -> list[str]:
         return [
             f"embedded   {self.output}",
-            f"           {found.rows:,} rows, {found.unique:,} different texts, {found.hits:,} from the cache, "
-            f"{found.encoded:,} encoded at {found.texts_per_second:,.0f} texts/s, {len(self.rejected):,} rows rejected",
+            f"           {', '.join(self._counted)}",
             *(f"warning    {note}" for note in self.notes),
         ]
 

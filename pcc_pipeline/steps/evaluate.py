@@ -20,6 +20,7 @@ from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
 from pcc_pipeline.steps.records.monitoring_log import monitored
 from pcc_pipeline.steps.records.pages import TrainedFacts, evaluation_page, version_page
+from pcc_pipeline.steps.records.summary import scores_by_class
 from pcc_pipeline.steps.records.test_scores import measure
 from pcc_pipeline.steps.records.used_options import used_on_model
 from pcc_pipeline.storage.objects import replacing
@@ -66,6 +67,7 @@ class EvaluateOutcome:
             *(f"           {note}" for note in self.notes),
             f"           macro F1 {scores['f1_macro']:.4f} (95% interval {low:.4f} to {high:.4f}), "
             f"accuracy {scores['accuracy']:.4f}, {areas}",
+            *scores_by_class(self.document["by_class"]),
             f"           predictions in {self.predictions}, all scores in {self.metrics}",
             *(f"warning    {warning}" for warning in self.warnings),
         ]

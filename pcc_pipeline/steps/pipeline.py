@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
@@ -9,6 +10,7 @@ from pcc_pipeline.errors import PccError
 from pcc_pipeline.steps import embed, evaluate, promote, publish, train
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
 from pcc_pipeline.steps.records.pages import pipeline_page
+from pcc_pipeline.steps.records.summary import duration
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import StepRun, step_run
@@ -22,6 +24,7 @@ class PipelineOutcome:
     """What the steps did.
 
     Attributes:
+        seconds: that all of it took.
         promoted: the version's promotion; a refusal where a gate failed; None where nobody asked for it.
     """
 
@@ -29,6 +32,7 @@ class PipelineOutcome:
     embedded: embed.EmbedOutcome
     trained: train.TrainOutcome
     evaluated: evaluate.EvaluateOutcome
+    seconds: float
     promoted: promote.PromoteOutcome | promote.PromotionRefusedError | None = None
 
     @property
@@ -39,7 +43,7 @@ class PipelineOutcome:
                 lines += outcome.summary
             case promote.PromotionRefusedError() as refusal:
                 lines += [f"refused    {refusal.what}"]
-        return lines
+        return [*lines, f"took       {duration(self.seconds)}"]
 
 
 def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
@@ -48,6 +52,7 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
     Args:
         promotion: make it the champion if it passes `registry.gates`; a refusal leaves the rest as it is.
     """
+    began = time.perf_counter()
     with step_run("pipeline", params) as opened:
         opened.log(payloads.Params(used(params, "embed", "train", "evaluate", *(["promote"] if promotion else []))))
         if promotion:
@@ -66,7 +71,7 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
             *_page(opened, embedded, trained, evaluated),
         )
         promoted = _promote(params, version, trained.held_out) if promotion else None
-    return PipelineOutcome(opened.run_id, embedded, trained, evaluated, promoted)
+    return PipelineOutcome(opened.run_id, embedded, trained, evaluated, time.perf_counter() - began, promoted)
 
 
 def _page(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,7 +31,15 @@ from pcc_pipeline.steps.inputs.datasets import contract_of, encoded, encoder_of,
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.split import Sides, assign
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
-from pcc_pipeline.steps.records.pages import TrainedFacts, model_page, training_page, version_page, version_tags
+from pcc_pipeline.steps.records.pages import (
+    TrainedFacts,
+    model_page,
+    parameters,
+    training_page,
+    version_page,
+    version_tags,
+)
+from pcc_pipeline.steps.records.summary import rows_by_class
 from pcc_pipeline.steps.records.training_record import (
     TrainingRecord,
     metadata_document,
@@ -64,10 +73,12 @@ class TrainOutcome:
     warnings: tuple[str, ...]
     held_out: HeldOut
     search: SearchOutcome | None
+    scoring: str
+    class_counts: Mapping[str, Mapping[str, int]]
 
     @property
     def summary(self) -> list[str]:
-        searched = [] if self.search is None or self.search.planned < 2 else [f"searched   {self.search.summary}"]
+        searched = [] if self.search is None or self.search.planned < 2 else self._searched
         return [
             *searched,
             f"trained    {self.registered_name} version {self.registered_version} ({self.pcc_version}), "
@@ -75,7 +86,19 @@ class TrainOutcome:
             f"           validation macro F1 {self.validation.scores['f1_macro']:.4f}, "
             f"accuracy {self.validation.scores['accuracy']:.4f} on {self.validation.n_rows:,} rows",
             *(f"           {note}" for note in self.notes),
+            *rows_by_class(self.class_counts),
             *(f"warning    {warning}" for warning in self.warnings),
+        ]
+
+    @property
+    def _searched(self) -> list[str]:
+        assert self.search is not None, "something was searched"
+        best = self.search.best
+        spread = "" if best.std is None else f" ± {best.std:.4f}"
+        return [
+            f"searched   {self.search.summary}",
+            f"           best is trial {best.number}, {self.scoring} {best.score:.4f}{spread} over "
+            f"{len(best.fold_scores)} folds: {parameters(best.hyperparameters)}",
         ]
 
 
@@ -238,6 +261,10 @@ def _train(
         doubts,
         test,
         found,
+        params.model.scoring,
+        record.class_counts
+        if len(sides.test)
+        else {**record.class_counts, "test": Counter(map(str, test.dataset.labels))},
     )
 
 

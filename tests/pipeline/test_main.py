@@ -116,6 +116,19 @@ def test_the_summary_says_scores_version_and_where_to_look(first) -> None:
         assert expected in first.said
 
 
+def test_the_summary_tells_what_was_decided(first) -> None:
+    summary = first.said[first.said.index("\nembedded ") :]
+    assert re.search(
+        r"searched   2 candidates: 2 complete.*\n +best is trial [01], f1_macro 0\.\d{4} ± 0\.\d{4}", summary
+    )
+    assert re.search(r"over 2 folds: C [\d.]+, penalty l2", summary)
+    for head in ("class, most rows first", "class, worst first"):
+        table = summary[summary.index(head) :].splitlines()[1:5]
+        assert sorted(line.split()[0] for line in table) == INTENTS
+    assert re.search(r"^took       (\d+ min )?\d+ s$", summary, re.M)
+    assert "0 texts/s" not in summary.replace("00 texts/s", "")
+
+
 def test_the_resolved_configuration_is_logged_under_dotted_keys(store, tree) -> None:
     for step in ("pipeline", "embed", "train", "evaluate"):
         params = tree[step].data.params
