@@ -6,7 +6,9 @@ No message may quote a customer's text: name the row and the column instead.
 
 from __future__ import annotations
 
+import difflib
 import signal
+from collections.abc import Iterable
 
 
 class PccError(Exception):
@@ -33,6 +35,13 @@ class PccError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only fields would be lost when a worker process hands the error back.
         return (_rebuild, (type(self), self.what, self.where, self.fix))
+
+
+def meant(word: str, names: Iterable[str]) -> str:
+    """The nearest of some names as a question in brackets; empty where none is near. Options' dashes do not count."""
+    bare = {name.lstrip("-"): name for name in names}
+    near = difflib.get_close_matches(word.lstrip("-"), bare, n=1)
+    return f" (did you mean {bare[near[0]]}?)" if near else ""
 
 
 def _rebuild(kind: type[PccError], what: str, where: str, fix: str) -> PccError:

@@ -16,6 +16,9 @@ import click
 import pytest
 import yaml
 
+from pcc_pipeline.command_line import manage_commands, pcc
+from pcc_pipeline.command_line.options import LEFT_OUT
+from pcc_pipeline.command_line.step_commands import STEPS
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.schema import ContractColumn, SearchMethod
 from pcc_pipeline.evaluation.predictions import COLUMNS
@@ -51,7 +54,7 @@ MADE = {
 def shell_lines() -> list[str]:
     """The commands of the shell blocks, and those in the prose."""
     blocks = [line.partition("  #")[0].strip() for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
-    prose = [span for span in SPANS if re.match(r"(?:[A-Z_]+=\S+ )*(?:make|mlflow run) ", span)]
+    prose = [span for span in SPANS if re.match(r"(?:[A-Z_]+=\S+ )*(?:make|mlflow run|pcc) ", span)]
     return [line.replace("<entry point>", "main") for line in [*blocks, *prose] if line]
 
 
@@ -94,7 +97,7 @@ def settings_of(words: list[str], name: str) -> list[str]:
 def test_every_command_is_of_a_kind_that_is_checked(line: str) -> None:
     """A new kind of command needs a test below."""
     _, words = words_of(line)
-    known = ("make", "mlflow", "python", "python3.11", "source", "pip", "curl", "export", "docker", "gcloud")
+    known = ("make", "mlflow", "pcc", "python", "python3.11", "source", "pip", "curl", "export", "docker", "gcloud")
     assert words, line
     assert words[0] in known
 
@@ -147,17 +150,22 @@ def test_mlflow_has_the_commands_and_options(line: str) -> None:
 def test_scripts_take_the_options(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _, (_, script, *options) = words_of(line)
     assert (REPOSITORY / script).is_file()
-    monkeypatch.setattr(sys, "path", [str(REPOSITORY / "entrypoints"), *sys.path])
-    if script == "entrypoints/manage_models.py":
-        importlib.import_module("manage_models").parser().parse_args(options)
-        return
     if script == "deploy/accounts.py":
         monkeypatch.setattr(sys, "path", [str(REPOSITORY / "deploy"), *sys.path])
         importlib.import_module("accounts").parser_of_accounts().parse_args(options)
         return
-    parser = importlib.import_module("command_line").parser_of("")
-    found = vars(parser.parse_args(options))
-    resolve(REPOSITORY / "params.yaml", {n: found[n] for n in NAMED_OPTIONS if found[n] != "from-params-file"})
+    if script == "entrypoints/manage_models.py":
+        manage_commands.parser(script).parse_args(options)
+        return
+    (step,) = [step for step in STEPS if script == f"entrypoints/{step.entry}.py"]
+    found = vars(step.parser(script).parse_args(options))
+    named = {name: found[name] for name in NAMED_OPTIONS if found[name] != LEFT_OUT}
+    resolve(REPOSITORY / "params.yaml", named, found["set"])
+
+
+@pytest.mark.parametrize("line", commands("pcc"))
+def test_pcc_takes_the_commands_and_options(line: str) -> None:
+    pcc.parser().parse_args(words_of(line)[1][1:])
 
 
 @pytest.mark.parametrize("line", commands("docker"))

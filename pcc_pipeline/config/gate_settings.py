@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from pcc_pipeline.config.section import NonEmpty, Section
+from pcc_pipeline.errors import meant
 
 ComparedMetric = Literal["f1_macro", "accuracy", "f1_weighted"]
 # Strict: YAML's yes is no bound of 1, nor is .nan one of anything.
@@ -28,8 +28,7 @@ class _Gate(Section):
         faults = []
         for name in values:
             if name not in names:
-                near = difflib.get_close_matches(str(name), names, n=1)
-                faults.append(f"no such option {name}{f' (did you mean {near[0]}?)' if near else ''}")
+                faults.append(f"no such option {name}{meant(str(name), names)}")
         faults += [
             f"{name} is missing" for name in names if cls.model_fields[name].is_required() and name not in values
         ]

@@ -5,7 +5,6 @@ Precedence: command line, then environment (`PCC_MODEL__CV_FOLDS=3` for `model.c
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
 import shlex
@@ -20,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 from pcc_pipeline.config.older import translate
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.config.schema import Params
-from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.errors import ConfigError, meant
 
 ENVIRONMENT_PREFIX = "PCC_"
 
@@ -243,7 +242,7 @@ def _takes_text(key: str) -> bool:
 def _place(document: dict[str, Any], key: str, value: Any, faults: list[Fault]) -> None:
     *parents, last = key.split(".")
     if not parents:
-        hint = _closest(key, [f"{section}.{option}" for section, option in _all_options()])
+        hint = meant(key, [f"{section}.{option}" for section, option in _all_options()])
         faults.append(Fault(key, f"an option is named by its dotted key, such as model.cv_folds{hint}"))
         return
     if len(parents) > _DEEPEST_KEY:
@@ -297,9 +296,4 @@ def _choices_near(location: list[str]) -> str:
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return ""
     names = [field.alias or name for name, field in model.model_fields.items()]
-    return f"{_closest(location[-1], names)}; there are {', '.join(names)}"
-
-
-def _closest(word: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(word, names, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return f"{meant(location[-1], names)}; there are {', '.join(names)}"

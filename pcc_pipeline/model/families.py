@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 
-from pcc_pipeline.errors import ModelError
+from pcc_pipeline.errors import ModelError, meant
 from pcc_pipeline.model.builders import (
     PENALTIES_OF,
     Task,
@@ -204,13 +204,19 @@ def complete(family: str, hyperparameters: Values) -> dict[str, Any]:
     return {**FAMILIES[family].defaults, **hyperparameters}
 
 
+def no_such_hyperparameter(family: str, name: str) -> str:
+    """What is wrong with a name that is none of the family's."""
+    names = FAMILIES[family].domains
+    return f"{family} has no such hyperparameter{meant(name, names)}; there are {', '.join(names)}"
+
+
 def faults(family: str, hyperparameters: Values) -> list[tuple[str, str]]:
     """What is wrong with hyperparameters, as (name, problem); name is empty for values that clash."""
     known = FAMILIES[family]
     found = []
     for name, value in hyperparameters.items():
         if name not in known.domains:
-            found.append((name, f"{family} has no such hyperparameter; there are {', '.join(known.domains)}"))
+            found.append((name, no_such_hyperparameter(family, name)))
         elif problem := known.domains[name].fault(value):
             found.append((name, f"{value!r} {problem}"))
     if not found and (clash := known.clash(complete(family, hyperparameters))):

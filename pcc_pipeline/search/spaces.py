@@ -10,7 +10,7 @@ from typing import Any
 
 from pcc_pipeline.config.schema import SearchMethod
 from pcc_pipeline.errors import SearchError
-from pcc_pipeline.model.families import FAMILIES
+from pcc_pipeline.model.families import FAMILIES, no_such_hyperparameter
 from pcc_pipeline.model.value_ranges import Domain
 
 _INTERVAL_KEYS = ("low", "high", "log", "grid")
@@ -97,7 +97,7 @@ def _nothing_to_search(family: str, space: Mapping[str, Any] | None) -> str:
 def _faults_of(family: str, name: str, spec: Any, search_method: SearchMethod) -> Iterator[tuple[str, str]]:
     domains = FAMILIES[family].domains
     if name not in domains:
-        yield name, f"{family} has no such hyperparameter; there are {', '.join(domains)}"
+        yield name, no_such_hyperparameter(family, name)
     elif isinstance(spec, Mapping):
         yield from _interval_faults(name, spec, domains[name], search_method)
     elif isinstance(spec, Sequence) and not isinstance(spec, str):

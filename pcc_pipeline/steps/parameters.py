@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pcc_pipeline.config import Fault, Params, load_params
 from pcc_pipeline.config.schema import ModelParams
+from pcc_pipeline.errors import meant
 from pcc_pipeline.model.families import FAMILIES, complete, faults
 from pcc_pipeline.search.spaces import space_faults
 
@@ -44,7 +45,7 @@ def resolve(
 
 def _model_faults(model: ModelParams) -> list[Fault]:
     if model.type not in FAMILIES:
-        return [Fault("model.type", f"{model.type!r} is not one of {', '.join(FAMILIES)}")]
+        return [Fault("model.type", f"{model.type!r} is not one of {', '.join(FAMILIES)}{meant(model.type, FAMILIES)}")]
     found = [
         Fault(f"model.hyperparameters.{name}" if name else "model.hyperparameters", problem)
         for name, problem in faults(model.type, model.hyperparameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shlex
 import shutil
@@ -14,9 +13,14 @@ from pathlib import Path
 import pytest
 from mlflow.projects.utils import load_project
 
+from pcc_pipeline.command_line.step_commands import STEPS
+
 REPOSITORY = Path(__file__).parents[2]
 ENTRIES = ("main", "embed", "train", "evaluate", "score", "promote")
-PRINTS = "import sys, command_line as c; c.any_text_prints(); sys.exit(c.exit_code(lambda: 'é… done', debug=False, {}))"
+PRINTS = (
+    "import sys; from pcc_pipeline.command_line import running as c; c.any_text_prints(); "
+    "sys.exit(c.exit_code(lambda: 'é… done', debug=False, {}))"
+)
 
 
 def in_python(code: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -32,15 +36,27 @@ def in_python(code: str, stdout: int = subprocess.PIPE, **environment: str) -> s
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_a_value_that_begins_with_a_dash_is_a_value(entrypoints: None, entry: str) -> None:
+def test_the_project_file_names_the_options_that_an_entry_point_uses(entry: str) -> None:
+    """And hands them on: also a value that begins with a dash is a value."""
     project = load_project(str(REPOSITORY)).get_entry_point(entry)
+    (step,) = [step for step in STEPS if step.entry == entry]
+    assert list(project.parameters)[:1] == ["params_file"]
+    assert sorted(project.parameters) == sorted(["params_file", "set", *(option.name for option in step.options)])
     values = {name: f"-{name} of 'Anna'" for name in project.parameters}
     program, script, *arguments = shlex.split(project.compute_command(dict(values), None))
     assert (program, script) == ("python", f"entrypoints/{entry}.py")
-    module = importlib.import_module(entry)
-    parser = module.parser() if hasattr(module, "parser") else module.parser_of("")
-    options = vars(parser.parse_args(arguments))
+    options = vars(step.parser(script).parse_args(arguments))
     assert {name: options[name] for name in values} == {**values, "set": [values["set"]]}
+
+
+def test_help_shows_the_options_that_a_step_uses_and_no_others() -> None:
+    by_name = {step.name: step.parser(step.name).format_help() for step in STEPS}
+    search, rows = ("--search-method", "--n-iter", "--model-type"), ("--test-data", "--label")
+    for name, shown in by_name.items():
+        assert all((option in shown) is (name in ("run", "train")) for option in search), name
+        assert all((option in shown) is (name != "score") for option in rows), name
+        assert all(option in shown for option in ("--params-file", "--data", "--set", "--verbose", "--debug")), name
+        assert "--n_iter" not in shown, name
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -1,0 +1,139 @@
+"""The options of steps. Their values are words: MLproject hands on words, and no flags."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, Action, Namespace
+from dataclasses import dataclass
+
+from pcc_pipeline.command_line.parser import Parser, Proposals
+from pcc_pipeline.errors import ConfigError
+
+# The value that MLproject passes for an option that `mlflow run -P` left out; MLflow cannot log an empty one.
+LEFT_OUT = "from-params-file"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option, `--test-data` for the name `test_data`.
+
+    Attributes:
+        default: its value where it is left out.
+        choices: the words that it may be; whether a word is one of them is asked where it is used.
+        is_file: it names a file.
+        metavar: what stands for the value in the help.
+    """
+
+    name: str
+    help: str
+    default: str = LEFT_OUT
+    choices: tuple[str, ...] = ()
+    is_file: bool = False
+    metavar: str = "…"
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.name.replace('_', '-')}"
+
+    def add_to(self, parser: Parser) -> Action:
+        """Make it an option of this parser."""
+        return parser.add_argument(
+            self.flag,
+            dest=self.name,
+            default=self.default,
+            metavar=self.metavar,
+            help=self.help,
+            choices=Proposals(self.choices) if self.choices else None,
+            is_file=self.is_file,
+        )
+
+    def hide_in(self, parser: Parser) -> None:
+        """Take it, as typed and as `mlflow run -P` hands on what MLproject does not name, but do not show it."""
+        spelled = dict.fromkeys((self.flag, f"--{self.name}"))
+        parser.add_argument(*spelled, dest=self.name, default=LEFT_OUT, help=SUPPRESS)
+
+
+def words(*choices: str) -> str:
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+
+_SEARCHES = ("none", "grid", "random", "optuna")
+_TYPES = ("LogisticRegression", "LinearSVC", "RandomForest", "HistGradientBoosting", "MLP", "SGD", "Voting", "Stacking")
+_TRUE_OR_FALSE = ("true", "false")
+
+PARAMS_FILE = Option("params_file", "default: params.yaml", "params.yaml", is_file=True, metavar="FILE")
+DATA = Option(
+    "data",
+    "labelled rows: .csv, .csv.gz, .parquet or .pkl, local or gs://…; `sample` is a generated set",
+    is_file=True,
+)
+TRAINING_DATA = Option(
+    "data", "where the model's training file lies now, if not where its training read it", is_file=True
+)
+MESSAGES = Option("data", "the messages to score: .csv, .csv.gz, .parquet or .pkl, local or gs://…", is_file=True)
+TEST_DATA = Option("test_data", "labelled rows to test on, instead of a part of the data", is_file=True)
+LABEL = Option("label", "the column that holds the labels")
+SEARCH_METHOD = Option("search_method", words(*_SEARCHES), choices=_SEARCHES)
+N_ITER = Option("n_iter", "how many candidates random and optuna try")
+MODEL_TYPE = Option("model_type", words(*_TYPES), choices=_TYPES)
+OUTPUT = Option("output", "where the predictions go: a path that ends in .parquet or .csv", is_file=True)
+REASON = Option("reason", "why, for the record; needed with --force")
+FORCE = Option("force", "go past failed gates", "false", _TRUE_OR_FALSE, metavar="true|false")
+ROLLBACK = Option("rollback", "bring the previous champion back", "false", _TRUE_OR_FALSE, metavar="true|false")
+PROMOTE = Option(
+    "promote",
+    "auto makes the version the champion if it passes registry.gates; default: never",
+    "never",
+    ("auto", "never"),
+    metavar="auto|never",
+)
+
+
+def model(default: str, *addresses: str) -> Option:
+    """The option that names a model."""
+    return Option("model", f"{words(*addresses)}; default: the {default}")
+
+
+def unless_left_out(value: str) -> str | None:
+    """An option's value, or None where it was left out."""
+    return None if value == LEFT_OUT else value
+
+
+def switch(option: Option, options: Namespace) -> bool:
+    """Whether an option is true.
+
+    Raises:
+        ConfigError: it is neither true nor false.
+    """
+    value: str = getattr(options, option.name)
+    meanings = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if value.lower() not in meanings:
+        raise ConfigError(
+            f"{value!r} is neither true nor false", where=f"option {option.name}", fix="give true or false"
+        )
+    return meanings[value.lower()]
+
+
+def choice(option: Option, options: Namespace) -> str:
+    """The word that an option is.
+
+    Raises:
+        ConfigError: it is none of its choices.
+    """
+    value: str = getattr(options, option.name)
+    if value not in option.choices:
+        raise ConfigError(
+            f"{value!r} is not known", where=f"option {option.name}", fix=f"give {words(*option.choices)}"
+        )
+    return value
+
+
+def exclusive(name: str, **others: bool) -> None:
+    """Refuse options that mean nothing beside another one.
+
+    Raises:
+        ConfigError: one of `others` is given.
+    """
+    if idle := [other for other, is_given in others.items() if is_given]:
+        raise ConfigError(
+            f"{' and '.join(idle)} mean nothing beside {name}", where=f"option {name}", fix="leave out one"
+        )

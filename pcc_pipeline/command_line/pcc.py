@@ -1,0 +1,55 @@
+"""The command `pcc`: the steps and what looks back on them, as commands of one program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pcc_pipeline import __version__
+from pcc_pipeline.command_line import completion, manage_commands
+from pcc_pipeline.command_line.parser import Parser
+from pcc_pipeline.command_line.running import any_text_prints
+from pcc_pipeline.command_line.step_commands import STEPS
+
+_DESCRIPTION = "Train, evaluate, promote and use text classifiers, with every run and model on record in MLflow."
+_EPILOG = """\
+examples:
+  pcc run --data cases.csv                      from a file of labelled messages to an evaluated model
+  pcc train --data cases.csv --model-type SGD   training alone
+  pcc models list --failed                      why did the last runs fail?
+
+Each command has its own --help. Options that are left out come from params.yaml in this folder.
+"""
+
+
+def parser() -> Parser:
+    """The parser of the whole program; the chosen command is `options.command`."""
+    whole = Parser(prog="pcc", description=_DESCRIPTION, epilog=_EPILOG)
+    whole.add_argument("--version", action="version", version=f"pcc {__version__}")
+    names = {step: [step.name, *([step.entry] if step.entry != step.name else [])] for step in STEPS}
+    commands = whole.add_commands([*(name for each in names.values() for name in each), "models", "completion"])
+    for step, (name, *aliases) in names.items():
+        line = f"{step.description[0].lower()}{step.description[1:-1]}"
+        one = commands.add_parser(name, aliases=aliases, help=line, description=step.description, epilog=step.epilog)
+        step.add_options(one)
+        one.set_defaults(command=step)
+    models = commands.add_parser(
+        "models",
+        help="past runs and versions: list, compare, export, promote, …",
+        description=manage_commands.DESCRIPTION,
+        epilog=manage_commands.EPILOG,
+    )
+    manage_commands.add_to(models)
+    shells = commands.add_parser(
+        "completion", help="completion for bash and zsh", description=completion.DESCRIPTION, epilog=completion.EPILOG
+    )
+    command = completion.CompletionCommand(parser)
+    command.add_options(shells)
+    shells.set_defaults(command=command)
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code."""
+    any_text_prints()
+    options = parser().parse_args(arguments)
+    return int(options.command.run(options))

@@ -1,0 +1,138 @@
+"""From a parsed command to its exit code: logging, signals, and errors turned into one message.
+
+Nothing heavy is imported before the options are parsed, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import io
+import logging
+import os
+import sys
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pcc_pipeline.command_line.parser import Parser
+
+
+def volume_options(parser: Parser) -> None:
+    """How much a command logs."""
+    parser.add_argument("-v", "--verbose", action="store_const", dest="volume", const="DEBUG", help="log everything")
+    parser.add_argument("-q", "--quiet", action="store_const", dest="volume", const="ERROR", help="log errors only")
+
+
+def volume(options: Namespace) -> str | None:
+    """The level that -v or -q stands for; None where neither is given."""
+    level: str | None = options.volume
+    return level
+
+
+def log(level: str) -> None:
+    """Log this package's messages of a level and above to standard error, and the warnings of others."""
+    from pcc_pipeline.interruption import LogHandler
+
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        handlers=[LogHandler()],
+    )
+    logging.getLogger("pcc_pipeline").setLevel(level)
+
+
+def any_text_prints() -> None:
+    """A letter that the terminal's or file's encoding lacks is written as its number, here and in what MLflow prints.
+
+    To be called before anything is printed: a summary must not fail once the work that it tells of is done.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1) -> int:
+    """Print what `answer()` returns; a `PccError` becomes one message and 1, a signal becomes 128 and its number.
+
+    Args:
+        debug: show an error's traceback instead.
+        unprinted: the exit code where the text cannot be printed: 0 where it only tells of work that is done.
+    """
+    from pcc_pipeline import interruption
+    from pcc_pipeline.errors import Interrupted, PccError
+
+    interruption.install()
+    # MLflow reports what it is used for unless this stands here before its import; other libraries go by the second.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    # MLflow tells of every table it makes and draws a bar for every small file; a user may still ask for both.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Two lines with an address for each trial.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    # How many rounds OpenMP's threads spin for more work: its own choice where threads are more than cores. With its
+    # usual 300,000, gradient boosting beside other work takes over twice as long; alone it makes no difference.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if not debug:
+        # It prints the traceback of a database's error, such as a full disk, which we report ourselves.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    # In some containers joblib cannot tell physical from logical cores: nothing a user could mend.
+    warnings.filterwarnings("ignore", message="Could not find the number of physical cores")
+    try:
+        with interruption.protected() as section:
+            with section.lifted():
+                text = answer()
+            interruption.over()
+    except PccError as error:
+        interruption.over()
+        if debug:
+            raise
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        interruption.over()
+        if debug or error.name is None or error.name.partition(".")[0] == "pcc_pipeline":
+            raise
+        print(
+            f"\nerror: the package {error.name} is not installed for {sys.executable}\n"
+            "  do:    activate the environment that has it (source .venv/bin/activate), or let `make run` make one",
+            file=sys.stderr,
+        )
+        return 1
+    except Interrupted as error:
+        interruption.over()
+        became = getattr(error, "__notes__", ["no run was open, and nothing is left half done"])
+        with contextlib.suppress(OSError):  # the terminal may be gone: that is what SIGHUP says
+            print("\n  ".join([f"\nended from outside ({error.number.name})", *became]), file=sys.stderr, flush=True)
+        return 128 + error.number
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # who reads it, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # such as a full disk; what stays in the buffer would fail again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"\nthe answer cannot be written: {error.strerror}{text if not unprinted else ''}", file=sys.stderr)
+        return unprinted
+    return 0
+
+
+@contextmanager
+def imports() -> Iterator[None]:
+    """What is made within stays to the end of the process, so the garbage collector need not look at it.
+
+    It would run some hundred times while modules are imported, and once more at the end of the process, and free
+    nothing of use: a fifth of the time of a short step.
+    """
+    atexit.register(gc.freeze)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        # Modules that are imported later, where they are first needed, would set it off every 700 objects.
+        gc.set_threshold(10_000)

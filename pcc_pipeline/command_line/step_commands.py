@@ -1,0 +1,245 @@
+"""The steps as commands: `pcc train`, or `python entrypoints/train.py`, with the options that each of them uses."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import shlex
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pcc_pipeline.command_line import options as of
+from pcc_pipeline.command_line.options import LEFT_OUT, Option, unless_left_out
+from pcc_pipeline.command_line.parser import Parser
+from pcc_pipeline.command_line.running import any_text_prints, exit_code, imports, log, volume, volume_options
+from pcc_pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pcc_pipeline.config import Params
+
+EPILOG = """\
+What is not given comes from the parameter file, which explains every option. Any option can be set by its dotted
+key:  --set "model.cv_folds=3 preprocessing.balance=false"
+"""
+
+
+class Outcome(Protocol):
+    """What a step did."""
+
+    @property
+    def summary(self) -> list[str]:
+        """The lines that tell of it."""
+
+
+@dataclass(frozen=True)
+class StepCommand:
+    """A step as it is called.
+
+    Attributes:
+        entry: its entry point in MLproject, and the name of the script.
+        name: its command of `pcc`.
+        module: of pcc_pipeline.steps.
+        options: those that it uses beside the parameter file and `--set`, which all have.
+    """
+
+    entry: str
+    name: str
+    module: str
+    description: str
+    options: tuple[Option, ...]
+    call: Callable[[Params, Namespace], Outcome]
+    epilog: str = EPILOG
+
+    def add_options(self, parser: Parser) -> None:
+        """Make the options those of this parser."""
+        of.PARAMS_FILE.add_to(parser)
+        for option in self.options:
+            option.add_to(parser)
+        for option in self._idle:
+            option.hide_in(parser)
+        parser.add_argument(
+            "--set", action="append", default=[], metavar="…", help='"section.option=value …"; repeatable'
+        )
+        volume_options(parser)
+        parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    @property
+    def _idle(self) -> list[Option]:
+        """Every entry point took these once: older command lines go on working, with a warning."""
+        used = {option.name for option in self.options}
+        return [option for option in _EVERYWHERE_ONCE if option.name not in used]
+
+    def parser(self, program: str) -> Parser:
+        """The parser of the script."""
+        parser = Parser(prog=program, description=self.description, epilog=self.epilog)
+        self.add_options(parser)
+        return parser
+
+    def run(self, options: Namespace) -> int:
+        """Resolve the configuration, do the step, print its summary; the exit code."""
+
+        def answer() -> str:
+            with _noted():
+                with imports():
+                    params = self._params(options)
+                    importlib.import_module(f"pcc_pipeline.steps.{self.module}")
+                outcome = self.call(params, options)
+            return "\n".join(["", *outcome.summary, *_where_next()])
+
+        return exit_code(answer, debug=options.debug, unprinted=0)
+
+    def _params(self, options: Namespace) -> Params:
+        from pcc_pipeline.steps.parameters import NAMED_OPTIONS, resolve
+
+        # Before the file is read, which may have something to say.
+        log(volume(options) or "WARNING")
+        for option in self._idle:
+            if unless_left_out(getattr(options, option.name)) is not None:
+                logging.getLogger(__name__).warning("%s does not use %s: it changes nothing", self.entry, option.name)
+        named = {option.name: unless_left_out(getattr(options, option.name)) for option in self.options}
+        settings = [text for text in options.set if text != LEFT_OUT]
+        if (level := volume(options)) is not None:
+            settings.append(f"logging.level={level}")
+        params = resolve(
+            Path(options.params_file),
+            {name: value for name, value in named.items() if name in NAMED_OPTIONS},
+            settings,
+            os.environ,
+        )
+        log(params.logging.level)
+        return params
+
+
+def main(entry: str, arguments: Sequence[str] | None = None) -> int:
+    """Run an entry point as its script does."""
+    step = next(step for step in STEPS if step.entry == entry)
+    any_text_prints()
+    return step.run(step.parser(f"{entry}.py").parse_args(arguments))
+
+
+@contextmanager
+def _noted() -> Iterator[None]:
+    """A wrong option or configuration is noted on the run that `mlflow run` made, which no step has taken over yet."""
+    try:
+        yield
+    except ConfigError as error:
+        if os.environ.get("MLFLOW_RUN_ID"):
+            from pcc_pipeline.tracking.runs import note_failure
+
+            note_failure(error)
+        raise
+
+
+def _where_next() -> list[str]:
+    from pcc_pipeline.tracking.store.versions import shown_address
+
+    address = shown_address()
+    shown = address if address.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(address)}"
+    return [f"next       look at the runs: {shown}"]
+
+
+def _main(params: Params, options: Namespace) -> Outcome:
+    from pcc_pipeline.steps import pipeline
+
+    return pipeline.run(params, promotion=of.choice(of.PROMOTE, options) == "auto")
+
+
+def _embed(params: Params, options: Namespace) -> Outcome:
+    from pcc_pipeline.steps import embed
+
+    return embed.run(params)
+
+
+def _train(params: Params, options: Namespace) -> Outcome:
+    from pcc_pipeline.steps import train
+
+    return train.run(params)
+
+
+def _evaluate(params: Params, options: Namespace) -> Outcome:
+    from pcc_pipeline.steps import evaluate
+
+    return evaluate.run(params, unless_left_out(options.model), unless_left_out(options.data))
+
+
+def _score(params: Params, options: Namespace) -> Outcome:
+    from pcc_pipeline.steps import score
+
+    return score.run(params, unless_left_out(options.model), unless_left_out(options.output))
+
+
+def _promote(params: Params, options: Namespace) -> Outcome:
+    from pcc_pipeline.steps import promote
+
+    reason = unless_left_out(options.reason) or ""
+    rollback, force = of.switch(of.ROLLBACK, options), of.switch(of.FORCE, options)
+    if rollback:
+        of.exclusive("rollback", force=force, model=unless_left_out(options.model) is not None)
+        return promote.roll_back(params, reason=reason)
+    return promote.run(
+        params, unless_left_out(options.model), reason=reason, force=force, data=unless_left_out(options.data)
+    )
+
+
+_EVERYWHERE_ONCE = (of.DATA, of.TEST_DATA, of.LABEL, of.SEARCH_METHOD, of.N_ITER, of.MODEL_TYPE)
+_TRAINING = _EVERYWHERE_ONCE
+_ADDRESSES = ("models:/name@alias", "models:/name/3", "runs:/<id>/model")
+# In the order in which people meet them.
+STEPS = (
+    StepCommand(
+        "main",
+        "run",
+        "pipeline",
+        "Embed, train and evaluate: from a file of labelled messages to an evaluated, registered model.",
+        (*_TRAINING, of.PROMOTE),
+        _main,
+    ),
+    StepCommand(
+        "embed",
+        "embed",
+        "embed",
+        "Embed a file: the same rows with their sentence vectors, as Parquet.",
+        (of.DATA, of.TEST_DATA, of.LABEL),
+        _embed,
+    ),
+    StepCommand(
+        "train",
+        "train",
+        "train",
+        "Train a classifier, log it and register it with the alias challenger.",
+        _TRAINING,
+        _train,
+    ),
+    StepCommand(
+        "evaluate",
+        "evaluate",
+        "evaluate",
+        "Evaluate a logged model on the rows its training set aside, or (--test-data) on another labelled file.",
+        (of.TRAINING_DATA, of.TEST_DATA, of.LABEL, of.model("challenger", *_ADDRESSES)),
+        _evaluate,
+    ),
+    StepCommand(
+        "score",
+        "score",
+        "score",
+        "Score a file (--data; it needs no labels) with the champion, or (--model) with another registered model.",
+        (of.MESSAGES, of.model("champion", *_ADDRESSES), of.OUTPUT),
+        _score,
+    ),
+    StepCommand(
+        "promote",
+        "promote",
+        "promote",
+        "Make a version the champion if it passes registry.gates; --rollback true takes the last move back.",
+        (
+            *(of.TRAINING_DATA, of.TEST_DATA, of.LABEL, of.model("challenger", *_ADDRESSES[:2])),
+            *(of.REASON, of.FORCE, of.ROLLBACK),
+        ),
+        _promote,
+    ),
+)
