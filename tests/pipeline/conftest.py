@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import logging
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +88,7 @@ class Store:
 Command = Callable[..., Done]
 
 
-@contextmanager
+@contextlib.contextmanager
 def _inside(folder: Path) -> Iterator[Store]:
     """`folder` as working folder and place of the MLflow store; all that MLflow and an entry point set is undone."""
     names = [name for name in os.environ if name.startswith(("MLFLOW_", "PCC_"))]
@@ -158,6 +159,56 @@ def in_process(entrypoints: None, embedding_cache: Path) -> Callable[[Path, str,
 def store(new_store: Callable[[str], Store]) -> Store:
     """This test's own MLflow, in a folder of its own."""
     return new_store("store")
+
+
+def moved(database: Path, before: str, now: str) -> None:
+    """Tell an MLflow database that its artifacts lie in another folder, as somebody does who moves a store."""
+    places = {
+        "runs": "artifact_uri",
+        "experiments": "artifact_location",
+        "logged_models": "artifact_location",
+        "model_versions": "storage_location",
+    }
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        for table, column in places.items():
+            connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (before, now))
+
+
+@pytest.fixture(scope="session")
+def move_store() -> Callable[[Path, str, str], None]:
+    return moved
+
+
+@pytest.fixture(scope="session")
+def trained_stores(
+    new_store: Callable[[str], Store], in_process: Callable[[Path, str, Sequence[str]], int]
+) -> tuple[Store, Store]:
+    """Stores in which the sample was trained once, and once more with a weaker model."""
+    one = new_store("one-version")
+    assert in_process(one.folder, "main", ["--search-method", "none"]) == 0
+    two = new_store("two-versions")
+    _copy(one, two)
+    assert in_process(two.folder, "main", ["--search-method", "none", "--set", "model.hyperparameters.C=0.001"]) == 0
+    return one, two
+
+
+def _copy(source: Store, target: Store) -> None:
+    shutil.copytree(source.folder, target.folder, dirs_exist_ok=True)
+    moved(target.folder / "mlflow.db", str(source.folder), str(target.folder))
+
+
+@pytest.fixture
+def one_version(trained_stores: tuple[Store, Store], store: Store) -> Store:
+    """This test's store, in which the sample was trained: version 1, the challenger."""
+    _copy(trained_stores[0], store)
+    return store
+
+
+@pytest.fixture
+def two_versions(trained_stores: tuple[Store, Store], store: Store) -> Store:
+    """This test's store, in which the sample was trained twice: version 2, the challenger, is the weaker one."""
+    _copy(trained_stores[1], store)
+    return store
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ second, then rolled back, then the second refused, and the rows scored. It stood
 from __future__ import annotations
 
 import json
-import sqlite3
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -24,24 +23,14 @@ ARCHIVE = Path(__file__).parent / "earlier_store" / "store.tar.xz"
 FORMER = "/srv/pcc/project"
 FIRST, SECOND = "v20261126_011422", "v20261126_011438"
 EASY = "registry.gates='[{kind: minimum, metric: test/f1_macro, threshold: 0.5}]'"
-# Where each table of MLflow holds addresses of files.
-PLACES = {
-    "runs": "artifact_uri",
-    "experiments": "artifact_location",
-    "logged_models": "artifact_location",
-    "model_versions": "storage_location",
-}
 
 
 @pytest.fixture
-def earlier(store: Any) -> Any:
-    """The store, moved to the test's folder as somebody who moves a store would: with its addresses."""
+def earlier(store: Any, move_store: Any) -> Any:
+    """The store, in the test's folder."""
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(store.folder, filter="data")
-    with sqlite3.connect(store.folder / "mlflow.db") as database:
-        for table, column in PLACES.items():
-            database.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (FORMER, str(store.folder)))
-    database.close()
+    move_store(store.folder / "mlflow.db", FORMER, str(store.folder))
     return store
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
-from pcc_pipeline.steps.inputs.early_checks import model_vectors
+from pcc_pipeline.steps.inputs import model_vectors
 
 pytestmark = pytest.mark.pipeline
 

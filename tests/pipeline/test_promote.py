@@ -20,8 +20,7 @@ GATES = (
 )
 
 
-def test_refusal_force_and_rollback_stand_in_the_history_in_order(command: Any, store: Any) -> None:
-    assert command("main", "--search-method", "none").code == 0
+def test_refusal_force_and_rollback_stand_in_the_history_in_order(command: Any, one_version: Any) -> None:
     first = command("promote", *GATES, "--reason", "the first")
     assert first.code == 0, first.err
     assert "champion is version 1 now, before it nobody" in first.out
@@ -42,10 +41,10 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(command: Any, 
     back = command("promote", "--rollback", "true", "--reason", "drill over")
     assert "champion is version 1 now, before it version 2" in back.out
 
-    client, name = store.client, "pcc-intent-classifier"
+    client, name = one_version.client, "pcc-intent-classifier"
     assert client.get_model_version_by_alias(name, "champion").version == 1
     assert client.get_model_version_by_alias(name, "previous").version == 2
-    history = [run for run in store.runs() if run.data.tags.get("pcc.step") == "promote"]
+    history = [run for run in one_version.runs() if run.data.tags.get("pcc.step") == "promote"]
     decisions = [run.data.tags["pcc.action"] for run in history]
     assert decisions == ["promoted", "refused", "forced", "rolled back"]
     assert [run.data.tags.get("pcc.move") for run in history] == ["1", None, "2", "3"]
@@ -53,7 +52,7 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(command: Any, 
     assert history[2].data.tags["pcc.reason"] == "drill"
     assert [run.data.tags["pcc.registered_version"] for run in history] == ["1", "2", "2", "1"]
     assert "FAILED" in history[1].data.tags["mlflow.note.content"]
-    assert {"gates.html", "gates.json"} <= store.files(history[1])
+    assert {"gates.html", "gates.json"} <= one_version.files(history[1])
     tags = client.get_model_version(name, "2").tags
     assert (tags["pcc.state"], tags["pcc.move_reason"]) == ("previous", "drill over")
     assert tags["pcc.move_run"] == history[3].info.run_id
@@ -101,27 +100,27 @@ def test_the_measurement_of_a_judgement_is_an_evaluation_of_the_version(
     assert "not evaluated" not in asked("compare", "1", "2")
 
 
-def test_only_what_was_judged_becomes_champion(command: Any, store: Any) -> None:
-    assert command("main", "--search-method", "none").code == 0
+def test_only_what_was_judged_becomes_champion(command: Any, one_version: Any) -> None:
     assert command("main", "--search-method", "none", "--set", "registry.model_name=other").code == 0
-    for address in ("models:/other/1", f"runs:/{store.step('train').info.run_id}/model"):
+    for address in ("models:/other/1", f"runs:/{one_version.step('train').info.run_id}/model"):
         done = command("promote", "--set", "registry.gates=[]", "--model", address)
         assert done.code == 1
         assert "only a version of pcc-intent-classifier can become its champion" in done.err
-    assert list(store.client.get_registered_model("pcc-intent-classifier").aliases) == ["challenger"]
+    assert list(one_version.client.get_registered_model("pcc-intent-classifier").aliases) == ["challenger"]
     for wrong in (("--rollback", "true", "--model", "models:/pcc-intent-classifier/1"), ("--force", "maybe")):
         refused = command("promote", *wrong)
         assert (refused.code, "Traceback" in refused.err) == (1, False)
 
 
-def test_a_champion_that_cannot_be_loaded_is_no_dead_end(command: Any, store: Any) -> None:
-    assert command("main", "--search-method", "none").code == 0
+def test_a_champion_that_cannot_be_loaded_is_no_dead_end(command: Any, one_version: Any) -> None:
     assert command("promote", *GATES).code == 0
     assert command("main", "--search-method", "none").code == 0
-    champion = store.client.get_model_version_by_alias("pcc-intent-classifier", "champion")
+    champion = one_version.client.get_model_version_by_alias("pcc-intent-classifier", "champion")
     (model,) = [
         each
-        for each in store.client.search_logged_models([store.client.get_run(champion.run_id).info.experiment_id])
+        for each in one_version.client.search_logged_models(
+            [one_version.client.get_run(champion.run_id).info.experiment_id]
+        )
         if each.source_run_id == champion.run_id
     ]
     folder = model.artifact_location.removeprefix("file://")
@@ -136,6 +135,6 @@ def test_a_champion_that_cannot_be_loaded_is_no_dead_end(command: Any, store: An
     assert "champion is version 2 now" in forced.out
     back = command("promote", "--rollback", "true")
     assert back.code == 1, "and nothing goes back to a model that was altered"
-    assert store.client.get_model_version_by_alias("pcc-intent-classifier", "champion").version == 2
-    last = store.step("promote")
+    assert one_version.client.get_model_version_by_alias("pcc-intent-classifier", "champion").version == 2
+    last = one_version.step("promote")
     assert last.data.tags["pcc.action"] == "not moved"

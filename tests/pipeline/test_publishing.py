@@ -81,11 +81,6 @@ def model_at(store: Any, alias: str) -> TrainedModel:
         return load_trained_model(f"models:/{NAME}@{alias}").model
 
 
-def train_two(command: Any) -> None:
-    assert command("main", "--search-method", "none").code == 0
-    assert command("main", "--search-method", "none", "--set", "model.hyperparameters.C=0.001").code == 0
-
-
 def promote(command: Any, target: str, *more: str) -> Any:
     done = command("promote", "--set", NO_GATES, "--set", f"registry.publish.target={target}", *more)
     assert done.code == 0, done.err
@@ -93,9 +88,8 @@ def promote(command: Any, target: str, *more: str) -> Any:
 
 
 def test_the_downstream_system_takes_up_the_champion_through_promotion_and_rollback(
-    command: Any, store: Any, tmp_path: Path, bare_python: Any
+    command: Any, two_versions: Any, tmp_path: Path, bare_python: Any
 ) -> None:
-    train_two(command)
     target, vectors = tmp_path / "target", tmp_path / "vectors.npy"
     rows = np.random.default_rng(7).normal(size=(12, 584)) / np.sqrt(584)
     np.save(vectors, rows)
@@ -106,7 +100,7 @@ def test_the_downstream_system_takes_up_the_champion_through_promotion_and_rollb
         return found
 
     def wanted() -> tuple[str, list[str]]:
-        champion = model_at(store, "champion")
+        champion = model_at(two_versions, "champion")
         return champion.model_version, [str(label) for label in champion.classifier.predict(rows.astype(np.float64))]
 
     for move in (
@@ -119,29 +113,28 @@ def test_the_downstream_system_takes_up_the_champion_through_promotion_and_rollb
         found = taken()
         assert (found["described"]["model_version"], found["labels"]) == wanted()
         assert f"{target}/{found['folder']}" in done.out
-        assert greatest_version(open_store(str(store.folder / "outputs/models"))) is not None
+        assert greatest_version(open_store(str(two_versions.folder / "outputs/models"))) is not None
     assert found["described"]["embedding_model"] == "all-MiniLM-L6-v2"
     assert len([path for path in target.iterdir() if path.name.startswith("v")]) == 4
-    last = max((run for run in store.runs() if "pcc.move" in run.data.tags), key=lambda run: run.info.start_time)
+    last = max((run for run in two_versions.runs() if "pcc.move" in run.data.tags), key=lambda run: run.info.start_time)
     assert f"{target}/{found['folder']}" in last.data.tags["pcc.published"]
     features = joblib.load(target / found["folder"] / "features.joblib")
     assert features.transform(["please delete my data"]).shape == (1, 200)
 
 
-def test_promotion_publishes_to_a_bucket(command: Any, store: Any, bucket: str) -> None:
-    assert command("main", "--search-method", "none").code == 0
+def test_promotion_publishes_to_a_bucket(command: Any, one_version: Any, bucket: str) -> None:
     promote(command, f"{bucket}/pcc-models")
     there = open_store(f"{bucket}/pcc-models")
     version = greatest_version(there)
     assert version is not None
-    fetched = store.folder / "fetched"
+    fetched = one_version.folder / "fetched"
     fetched.mkdir()
     metadata = fetch_published(there, version, fetched)
     classifier = joblib.load(fetched / "model.joblib")
-    champion = model_at(store, "champion")
+    champion = model_at(one_version, "champion")
     rows = np.random.default_rng(7).normal(size=(12, 584))
     np.testing.assert_array_equal(classifier.predict_proba(rows), champion.classifier.predict_proba(rows))
-    assert metadata["run_id"] == store.client.get_model_version_by_alias(NAME, "champion").run_id
+    assert metadata["run_id"] == one_version.client.get_model_version_by_alias(NAME, "champion").run_id
 
 
 class Touches:
@@ -154,14 +147,13 @@ class Touches:
         return Path.touch, (self.path,)
 
 
-def test_publishing_runs_nothing_that_others_put_into_the_target(command: Any, store: Any) -> None:
+def test_publishing_runs_nothing_that_others_put_into_the_target(command: Any, one_version: Any) -> None:
     """The attack: whoever may write to the target replaces the model, and mends metadata.json to agree with it."""
-    assert command("main", "--search-method", "none").code == 0
-    target, marker = store.folder / "target", store.folder / "ran"
+    target, marker = one_version.folder / "target", one_version.folder / "ran"
     promote(command, str(target))
     (version,) = [path for path in target.iterdir() if path.name.startswith("v")]
     recorded = {f"pcc.publication.{file_sha256(version / 'metadata.json')}"}
-    tags = store.client.get_model_version(NAME, "1").tags
+    tags = one_version.client.get_model_version(NAME, "1").tags
     assert {name for name in tags if name.startswith("pcc.publication.")} >= recorded
     joblib.dump(Touches(marker), version / "model.joblib")
     written = json.loads((version / "metadata.json").read_text())
@@ -181,21 +173,19 @@ def test_publishing_runs_nothing_that_others_put_into_the_target(command: Any, s
     assert file_sha256(version / "metadata.json") == next(iter(recorded)).rpartition(".")[2]
 
 
-def test_a_target_that_cannot_be_written_is_found_out_before_anything_moves(command: Any, store: Any) -> None:
-    assert command("main", "--search-method", "none").code == 0
-    blocked = store.folder / "file"
+def test_a_target_that_cannot_be_written_is_found_out_before_anything_moves(command: Any, one_version: Any) -> None:
+    blocked = one_version.folder / "file"
     blocked.write_text("no folder")
     done = command("promote", "--set", NO_GATES, "--set", f"registry.publish.target={blocked}")
     assert done.code == 1
     assert "Traceback" not in done.err
     assert str(blocked) in done.err
-    assert list(store.client.get_registered_model(NAME).aliases) == ["challenger"]
+    assert list(one_version.client.get_registered_model(NAME).aliases) == ["challenger"]
 
 
-def test_a_champion_that_could_not_be_published_says_so_and_is_published_later(command: Any, store: Any) -> None:
-    assert command("main", "--search-method", "none").code == 0
-    target = store.folder / "target"
-    version = model_at(store, "challenger").model_version
+def test_a_champion_that_could_not_be_published_says_so_and_is_published_later(command: Any, one_version: Any) -> None:
+    target = one_version.folder / "target"
+    version = model_at(one_version, "challenger").model_version
     # Somebody else's file under the version's name: nothing that a look at the folder's listing could refuse.
     (target / version).mkdir(parents=True)
     (target / version / "foreign.bin").write_bytes(b"x")
@@ -204,25 +194,25 @@ def test_a_champion_that_could_not_be_published_says_so_and_is_published_later(c
     assert done.code == 1
     assert "version 1 of pcc-intent-classifier is the champion now, but it was not published" in done.err
     assert "manage_models.py publish" in done.err
-    assert store.client.get_registered_model(NAME).aliases["champion"] == 1
+    assert one_version.client.get_registered_model(NAME).aliases["champion"] == 1
     (target / version / "foreign.bin").unlink()
     assert promote(command, str(target)).out.count(f"{target}/{version}") == 1
     assert greatest_version(open_store(str(target))) == version
 
 
-def test_manage_models_promotes_rolls_back_and_publishes(command: Any, store: Any, outside: Any) -> None:
-    train_two(command)
-    target = store.folder / "target"
-    settings = store.folder / "own.yaml"
+def test_manage_models_promotes_rolls_back_and_publishes(
+    two_versions: Any, in_process: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = two_versions.folder / "target"
+    settings = two_versions.folder / "own.yaml"
     settings.write_text(f"registry: {{gates: [], publish: {{target: {target}}}}}\n", encoding="utf-8")
-    script = REPOSITORY / "entrypoints/manage_models.py"
 
     def manage(*arguments: str) -> tuple[int, str, str]:
-        process = outside(store.folder, "python", str(script), *arguments, "--params-file", str(settings))
-        out, err = process.communicate(timeout=240)
-        return process.returncode, out, err
+        capfd.readouterr()
+        code = in_process(two_versions.folder, "manage_models", [*arguments, "--params-file", str(settings)])
+        return code, *capfd.readouterr()
 
-    version = model_at(store, "challenger").model_version
+    version = model_at(two_versions, "challenger").model_version
     code, out, err = manage("promote", "1", "--reason", "the first")
     assert (code, "champion is version 1 now" in out) == (0, True), err
     code, out, err = manage("promote", version.replace("_", ""), "--json")
@@ -235,20 +225,24 @@ def test_manage_models_promotes_rolls_back_and_publishes(command: Any, store: An
     assert (code, f"{target}/{version}\n" in out) == (0, True), err
     code, out, err = manage("rollback", "--reason", "complaints", "--experiment", "pcc-intent")
     assert (code, "champion is version 1 now" in out) == (0, True), err
-    assert model_at(store, "champion").model_version != version
+    assert model_at(two_versions, "champion").model_version != version
     code, out, err = manage("rollback", "--experiment", "nobody")
     assert (code, out) == (1, "")
     assert "the experiment nobody does not exist" in err
     code, _, err = manage("promote", "v20200101_000000")
     assert code == 1
     assert "Traceback" not in err
-    assert [run.data.tags["pcc.step"] for run in store.runs()][-4:] == ["promote", "promote", "publish", "promote"]
+    assert [run.data.tags["pcc.step"] for run in two_versions.runs()][-4:] == [
+        "promote",
+        "promote",
+        "publish",
+        "promote",
+    ]
 
 
-def test_main_promotes_on_its_own_only_if_asked_and_only_through_the_gates(command: Any, store: Any) -> None:
+def test_main_promotes_on_its_own_only_if_asked_and_only_through_the_gates(command: Any, one_version: Any) -> None:
     strict = "'registry.gates=[{kind: minimum, metric: test/f1_macro, threshold: 0.8}]'"
-    assert command("main", "--search-method", "none").code == 0
-    assert "champion" not in store.client.get_registered_model(NAME).aliases
+    assert "champion" not in one_version.client.get_registered_model(NAME).aliases
     done = command("main", "--search-method", "none", "--promote", "auto", "--set", strict)
     assert done.code == 0, done.err
     assert "champion is version 2 now" in done.out
@@ -266,10 +260,10 @@ def test_main_promotes_on_its_own_only_if_asked_and_only_through_the_gates(comma
     assert weak.code == 0, "a refusal leaves the training as it is"
     assert "refused" in weak.out
     assert "minimum test/f1_macro" in weak.out
-    assert store.client.get_registered_model(NAME).aliases == {"champion": 2, "challenger": 3}
-    (root,) = [run for run in store.runs() if run.info.run_id == newest_pipeline(store)]
+    assert one_version.client.get_registered_model(NAME).aliases == {"champion": 2, "challenger": 3}
+    (root,) = [run for run in one_version.runs() if run.info.run_id == newest_pipeline(one_version)]
     assert root.info.status == "FINISHED"
-    refused = [run for run in store.runs() if run.data.tags.get("pcc.action") == "refused"]
+    refused = [run for run in one_version.runs() if run.data.tags.get("pcc.action") == "refused"]
     assert [run.data.tags["mlflow.parentRunId"] for run in refused] == [root.info.run_id]
     wrong = command("main", "--promote", "always")
     assert wrong.code == 1
