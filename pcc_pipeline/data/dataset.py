@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.data.columns import OPTIONAL_RULES, as_list
-from pcc_pipeline.data.contract import CASE_ID, REJECTED_COLUMNS, TEXT, Contract, ContractChecker
+from pcc_pipeline.data.contract import CASE_ID, REJECTED_COLUMNS, TEXT, CheckedBatch, Contract, ContractChecker
 from pcc_pipeline.data.formats.bounds import Room
 from pcc_pipeline.data.labels import near_equal, near_equal_line, spellings
 from pcc_pipeline.data.notes import ReadNotes
@@ -120,6 +120,73 @@ class Dataset:
         )
 
 
+class CheckedFile:
+    """The batches of a file against its contract, in order, and what is known of the file at its end.
+
+    kept: whether the good rows stay in memory, for `dataset`.
+    """
+
+    def __init__(self, contract: Contract, source: str, *, kept: bool = True) -> None:
+        self._contract = contract
+        self._source = source
+        self._kept = kept
+        self._checker = ContractChecker(contract, source=source)
+        self._fingerprint = Fingerprint(contract.label_column, contract.group_column)
+        self._room = Room(source)
+        # Other columns are not held: only `embed` passes them on.
+        self._columns = {CASE_ID, *contract.demanded, *OPTIONAL_RULES}
+        self._good: list[pd.DataFrame] = []
+        self._vectors: list[Vectors] = []
+        self._rejected: list[pd.DataFrame] = []
+        self._encoder_digest: str | None = None
+
+    def add(self, batch: pd.DataFrame) -> CheckedBatch:
+        """Checks the next batch. Raises DataError where columns are missing, or rows that are kept fill the memory."""
+        self._encoder_digest = origin_of(batch)
+        checked = self._checker.check(batch)
+        self._rejected.append(checked.rejected)
+        self._fingerprint.update(checked.good)
+        if self._kept and len(checked.good):
+            self._good.append(checked.good[[name for name in checked.good if name in self._columns]])
+            vectors = checked.vectors
+            self._room.take(int(self._good[-1].memory_usage().sum()) + (0 if vectors is None else vectors.nbytes))
+            if vectors is not None:
+                self._vectors.append(vectors)
+        return checked
+
+    @property
+    def total_rows(self) -> int:
+        return self._checker.rows
+
+    @property
+    def digest(self) -> str:
+        """The Fingerprint of the rows so far."""
+        return self._fingerprint.hexdigest()
+
+    def rejected(self, max_fraction: float) -> pd.DataFrame:
+        """All rejected rows. Raises DataError where there are no rows, none is good, or too many are rejected."""
+        if not self._rejected:
+            raise DataError("The data file has no rows.", where=self._source, fix="give a file with at least one row")
+        rejected = join_rejected(self._rejected)
+        check_rejections(rejected, self.total_rows, self._source, max_fraction)
+        return rejected
+
+    def dataset(self, max_rejected_fraction: float, notes: ReadNotes) -> Dataset:
+        """The whole file, its labels as they stand there. Raises DataError as `rejected` does."""
+        rejected = self.rejected(max_rejected_fraction)
+        return Dataset(
+            frame=pd.concat(self._good, ignore_index=True),
+            vectors=np.concatenate(self._vectors) if self._vectors else None,
+            rejected=rejected,
+            digest=self.digest,
+            total_rows=self.total_rows,
+            contract=self._contract,
+            encoder_digest=self._encoder_digest if self._vectors else None,
+            notes=notes.lines,
+            blank_lines=notes.blank_lines,
+        )
+
+
 def load(
     batches: Iterable[pd.DataFrame],
     contract: Contract,
@@ -129,61 +196,36 @@ def load(
     notes: ReadNotes | None = None,
     known_labels: Sequence[str] = (),
 ) -> Dataset:
-    """Checks all batches of a file and joins them; the fingerprint is that of the labels as they stand in the file.
+    """Checks a whole file; `source` is the file for messages.
 
-    notes: those of the batches' reader. known_labels: a model's, whose spelling wins where labels are normalised.
+    notes: those of the batches' reader. known_labels: see `spelled`.
 
     Raises DataError where columns are missing, too many rows are rejected, or no good row stays.
     """
-    checker = ContractChecker(contract, source=source)
-    fingerprint = Fingerprint(contract.label_column, contract.group_column)
-    room = Room(source)
-    # Other columns are not held: only `embed` passes them on.
-    kept = {CASE_ID, *contract.demanded, *OPTIONAL_RULES}
-    good: list[pd.DataFrame] = []
-    vectors: list[Vectors] = []
-    rejected: list[pd.DataFrame] = []
-    encoder_digest = None
+    file = CheckedFile(contract, source)
     for batch in batches:
-        encoder_digest = origin_of(batch)
-        checked = checker.check(batch)
-        rejected.append(checked.rejected)
-        if len(checked.good):
-            fingerprint.update(checked.good)
-            good.append(checked.good[[name for name in checked.good if name in kept]])
-            room.take(int(good[-1].memory_usage().sum()) + (0 if checked.vectors is None else checked.vectors.nbytes))
-            if checked.vectors is not None:
-                vectors.append(checked.vectors)
-    if not rejected:
-        raise DataError("The data file has no rows.", where=source, fix="give a file with at least one row")
-    all_rejected = join_rejected(rejected)
-    check_rejections(all_rejected, checker.rows, source, max_rejected_fraction)
-    notes = ReadNotes() if notes is None else notes
-    return Dataset(
-        frame=_spelled(pd.concat(good, ignore_index=True), contract, known_labels, notes),
-        vectors=np.concatenate(vectors) if vectors else None,
-        rejected=all_rejected,
-        digest=fingerprint.hexdigest(),
-        total_rows=checker.rows,
-        contract=contract,
-        encoder_digest=encoder_digest if vectors else None,
-        notes=notes.lines,
-        blank_lines=notes.blank_lines,
-    )
+        file.add(batch)
+    return spelled(file.dataset(max_rejected_fraction, ReadNotes() if notes is None else notes), known_labels)
 
 
-def _spelled(frame: pd.DataFrame, contract: Contract, known: Sequence[str], notes: ReadNotes) -> pd.DataFrame:
-    """The rows with near-equal labels told, or made one where the contract says so."""
+def spelled(dataset: Dataset, known_labels: Sequence[str] = ()) -> Dataset:
+    """The rows with near-equal labels noted, or made one where the contract says so.
+
+    known_labels: a model's, or those of the training rows, whose spelling wins where labels are made one.
+    """
+    frame, contract = dataset.frame, dataset.contract
     column = contract.label_column
     if column is None:
-        return frame
+        return dataset
     counts = {str(label): int(count) for label, count in frame[column].value_counts().items()}
     groups = near_equal(counts)
     if groups:
-        known_first = [sorted(group, key=lambda label: label not in known) for group in groups]
+        known_first = [sorted(group, key=lambda label: label not in known_labels) for group in groups]
+        notes = ReadNotes()
         notes.add(near_equal_line(known_first, contract.normalise_labels))
-    changed = spellings(frame[column], known) if contract.normalise_labels else {}
-    return frame.assign(**{column: frame[column].replace(changed)}) if changed else frame
+        dataset = replace(dataset, notes=(*dataset.notes, *notes.lines))
+    changed = spellings(frame[column], known_labels) if contract.normalise_labels else {}
+    return replace(dataset, frame=frame.assign(**{column: frame[column].replace(changed)})) if changed else dataset
 
 
 def join_rejected(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:

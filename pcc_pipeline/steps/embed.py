@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.data.contract import CheckedBatch, Contract, ContractChecker
-from pcc_pipeline.data.dataset import Fingerprint, check_rejections, join_rejected
+from pcc_pipeline.data.contract import CheckedBatch
+from pcc_pipeline.data.dataset import CheckedFile, join_rejected
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import origin_of
 from pcc_pipeline.encoder.cache import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.steps.inputs.datasets import cache_of, contract_of, encoder_of, progress_bar, read
+from pcc_pipeline.steps.inputs.datasets import HandedOn, cache_of, contract_of, encoder_of, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter, embedded_path
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
@@ -41,6 +42,7 @@ class EmbeddedFile:
     total_rows: int
     rejected: pd.DataFrame
     notes: tuple[str, ...] = ()
+    handed_on: HandedOn | None = None
 
     @property
     def _counted(self) -> list[str]:
@@ -67,9 +69,14 @@ class EmbeddedFile:
 
 @dataclass(frozen=True)
 class EmbedOutcome:
-    """The data and, where it is given, the test data."""
+    """The data and, where it is given, the test data.
+
+    Attributes:
+        handed_on: the rows by the file's address, where the next steps are to have them.
+    """
 
     files: tuple[EmbeddedFile, ...]
+    handed_on: Mapping[str, HandedOn] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -77,17 +84,16 @@ class EmbedOutcome:
         return self.files[0].digest
 
     @property
-    def digests(self) -> tuple[str, ...]:
-        """The same of each file."""
-        return tuple(file.digest for file in self.files)
-
-    @property
     def summary(self) -> list[str]:
         return [line for file in self.files for line in file.summary]
 
 
-def run(params: Params, *, labels_required: bool = False) -> EmbedOutcome:
+def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
     """Embed `data.path` and, where it is given, `data.test_path`, each into a Parquet file in `output.embedded_dir`.
+
+    Args:
+        for_training: labels are demanded, and the rows are handed on in memory, as training would read them. Else
+            memory is bounded, however large the files are.
 
     Raises:
         DataError, FeatureError, StorageError: bad rows, encoder or address; nothing is left under a final name.
@@ -106,7 +112,8 @@ def run(params: Params, *, labels_required: bool = False) -> EmbedOutcome:
             },
         )
         for address in addresses:
-            demand_input(address, _contract(params, labels_required))
+            # A file may be embedded to be scored, so labels are checked where they are there.
+            demand_input(address, contract_of(params, labelled=for_training))
         encoder = encoder_of(params)
         opened.log(
             payloads.Params(used(params, "embed")),
@@ -114,10 +121,16 @@ def run(params: Params, *, labels_required: bool = False) -> EmbedOutcome:
         )
         with cache_of(params, encoder) as cache:
             files = [
-                _embed_file(address, output, params, encoder, cache, labels_required)
+                _embed_file(address, output, params, encoder, cache, for_training=for_training)
                 for output, address in places.items()
             ]
-        outcome = EmbedOutcome(tuple(files))
+        by_place = dict(zip(places, files, strict=True))
+        handed_on = {
+            address: handed
+            for address in addresses
+            if (handed := by_place[embedded_path(address, params.output.embedded_dir)].handed_on) is not None
+        }
+        outcome = EmbedOutcome(tuple(files), handed_on)
         for side, file in zip(("data", "test_data"), outcome.files, strict=False):
             logger.info("embedded %s: %s", file.source, file.summary[1].strip())
             opened.log(payloads.Metrics(_metrics(f"embed/{side}", file)))
@@ -139,40 +152,39 @@ def _embed_file(
     params: Params,
     encoder: SentenceEncoder,
     cache: EmbeddingCache | None,
-    labels_required: bool,
+    *,
+    for_training: bool,
 ) -> EmbeddedFile:
-    notes = ReadNotes()
+    notes, limit = ReadNotes(), params.data.max_rejected_fraction
     counts = EmbeddingCounts()
-    rejected: list[pd.DataFrame] = []
-    checker: ContractChecker | None = None
-    fingerprint: Fingerprint | None = None
+    file: CheckedFile | None = None
+    made: list[np.ndarray] = []
     with (
         replacing(output) as partial,
         EmbeddedFileWriter(partial) as writer,
         progress_bar(None, f"embed {address}") as bar,
     ):
         for batch in read(address, notes):
-            if checker is None or fingerprint is None:
-                contract = _contract(params, labels_required or params.data.label_column in batch.columns)
-                checker = ContractChecker(contract, source=address)
-                fingerprint = Fingerprint(contract.label_column, contract.group_column)
-            checked = checker.check(batch)
-            fingerprint.update(checked.good)
-            rejected.append(checked.rejected)
+            if file is None:
+                labelled = for_training or params.data.label_column in batch.columns
+                file = CheckedFile(contract_of(params, labelled=labelled), address, kept=for_training)
+            checked = file.add(batch)
             vectors, done = _vectors(checked, encoder, cache, bar.update)
             counts += done
+            if for_training and checked.vectors is None:
+                made.append(vectors)
             writer.write(checked.good, vectors, encoder.digest if checked.vectors is None else origin_of(batch))
-        if checker is None or fingerprint is None:
+        if file is None:
             raise DataError("the data file has no rows", where=address, fix="give a file with at least one row")
-        all_rejected = join_rejected(rejected)
-        check_rejections(all_rejected, checker.rows, address, params.data.max_rejected_fraction)
+        rejected = file.rejected(limit)
         writer.close()
-    return EmbeddedFile(address, output, fingerprint.hexdigest(), counts, checker.rows, all_rejected, notes.lines)
-
-
-def _contract(params: Params, labelled: bool) -> Contract:
-    # A file may be embedded to be scored, so labels are checked where they are there.
-    return contract_of(params, labelled=labelled)
+    handed_on = None
+    if for_training:
+        whole = np.concatenate(made) if made else None
+        handed_on = HandedOn(file.dataset(limit, notes), whole, encoder.digest, encoder.backend)
+    return EmbeddedFile(
+        address, output, file.digest, counts, file.total_rows, rejected, notes.lines, handed_on=handed_on
+    )
 
 
 def _vectors(

@@ -57,8 +57,8 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
         opened.log(payloads.Params(used(params, "embed", "train", "evaluate", *(["promote"] if promotion else []))))
         if promotion:
             publish.check_room(params)
-        embedded = embed.run(params, labels_required=True)
-        trained = train.run(params, embedded.digests)
+        embedded = embed.run(params, for_training=True)
+        trained = train.run(params, embedded.handed_on)
         version = f"models:/{trained.registered_name}/{trained.registered_version}"
         evaluated = evaluate.run(params, version, at_hand=trained.held_out)
         # The tree's root carries what people compare whole runs by.

@@ -14,12 +14,12 @@ import yaml
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.columns import label_text
-from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.data.dataset import Dataset, spelled
 from pcc_pipeline.data.labels import spellings
 from pcc_pipeline.data.near_duplicates import near_duplicates
 from pcc_pipeline.data.quality import DuplicateReport, duplicates
 from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SentenceEncoder
-from pcc_pipeline.errors import ConfigError, DataError, FeatureError
+from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.evaluation.cautions import warnings as cautions
 from pcc_pipeline.evaluation.metrics import objective
 from pcc_pipeline.evaluation.report import Report, cv_metrics, report
@@ -27,7 +27,15 @@ from pcc_pipeline.features.full_vectors import FULL_WIDTH
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.steps.inputs.datasets import contract_of, encoded, encoder_of, load_dataset, newest_timestamp, rows_of
+from pcc_pipeline.steps.inputs.datasets import (
+    HandedOn,
+    contract_of,
+    encoded,
+    encoder_of,
+    load_dataset,
+    newest_timestamp,
+    rows_of,
+)
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.split import Sides, assign
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
@@ -102,19 +110,21 @@ class TrainOutcome:
         ]
 
 
-def run(params: Params, embedded: Sequence[str] = ()) -> TrainOutcome:
+def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainOutcome:
     """Train on `data.path`; test rows are set aside and not looked at.
 
     Args:
-        embedded: digests of `data.path` and `data.test_path` as `embed` read them in this process.
+        at_hand: the files by their addresses, where `embed` read them in this process; these are not read again.
 
     Raises:
-        DataError: a file cannot be read, does not keep the contract, or was replaced since that step read it.
+        DataError: a file cannot be read, or does not keep the contract.
         ConfigError, FeatureError, ModelError, SearchError, TrackingError.
     """
     with step_run("train", params) as opened:
+        at_hand = {} if at_hand is None else at_hand
         for address in (params.data.path, params.data.test_path):
-            demand_input(address, contract_of(params))
+            if address not in at_hand:
+                demand_input(address, contract_of(params))
         encoder = encoder_of(params)
         version = versions.claim_pcc_version(params.registry.model_name, datetime.now(UTC), opened.run_id)
         opened.log(
@@ -122,11 +132,9 @@ def run(params: Params, embedded: Sequence[str] = ()) -> TrainOutcome:
             payloads.Text("params.yaml", yaml.safe_dump(params.document(), sort_keys=False, allow_unicode=True)),
             payloads.Tags({"pcc.encoder_digest": encoder.digest, **code_version().tags()}),
         )
-        dataset = load_dataset(params.data.path, params)
-        test_file = (
-            load_dataset(params.data.test_path, params, sorted(set(dataset.labels))) if params.data.test_path else None
-        )
-        _demand_unchanged(params, dataset, test_file, embedded)
+        dataset, test_file = _read(params.data.path, params, at_hand), None
+        if params.data.test_path is not None:
+            test_file = _read(params.data.test_path, params, at_hand, sorted(set(dataset.labels)))
         tags = {"pcc.data_digest": dataset.digest}
         if dataset.vectors_digest is not None:
             tags["pcc.vectors_digest"] = dataset.vectors_digest
@@ -147,11 +155,16 @@ def run(params: Params, embedded: Sequence[str] = ()) -> TrainOutcome:
         opened.log(payloads.Tags({SPLIT_TAG: sides.record.digest}), payloads.Table(SPLIT_FILE, sides.record.frame()))
         _demand_its_encoder(dataset, encoder, params)
         if dataset.vectors is None:
-            dataset = encoded(dataset, params, encoder, "vectors")
-            opened.log(payloads.Tags({"pcc.encoder_backend": encoder.backend}))
+            if (handed := at_hand.get(params.data.path)) is not None:
+                dataset, backend = handed.with_vectors(dataset), handed.encoder_backend
+            else:
+                dataset, backend = encoded(dataset, params, encoder, "vectors"), encoder.backend
+            opened.log(payloads.Tags({"pcc.encoder_backend": backend}))
         if test_file is None:
             test = set_aside(dataset, sides.record, params.data.path)
         else:
+            if (handed := at_hand.get(str(params.data.test_path))) is not None:
+                test_file = handed.with_vectors(test_file)
             test = whole_file(test_file, str(params.data.test_path))
         rows = rows_of(dataset)
         test_texts = [rows.texts[place] for place in sides.test] if test_file is None else test_file.texts
@@ -286,15 +299,11 @@ def _notes(dataset: Dataset, sides: Sides) -> tuple[str, ...]:
     return (*dataset.rejection_line, *([left_out] if sides.overlapping else []))
 
 
-def _demand_unchanged(params: Params, dataset: Dataset, test_file: Dataset | None, digests: Sequence[str]) -> None:
-    now = [(params.data.path, dataset), (params.data.test_path, test_file)]
-    for (address, read_now), before in zip(now, digests, strict=False):
-        if read_now is not None and read_now.digest != before:
-            raise DataError(
-                "the file was replaced while this run worked: its rows are not those that were embedded",
-                where=str(address),
-                fix="run again, and write a new file under a name of its own",
-            )
+def _read(address: str, params: Params, at_hand: Mapping[str, HandedOn], known_labels: Sequence[str] = ()) -> Dataset:
+    """The file as it stands at hand, else from its address; of the labels see `load_dataset`."""
+    if (handed := at_hand.get(address)) is not None:
+        return spelled(handed.read, known_labels)
+    return load_dataset(address, params, known_labels)
 
 
 def _demand_its_encoder(dataset: Dataset, encoder: SentenceEncoder, params: Params) -> None:

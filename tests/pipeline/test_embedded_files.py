@@ -49,7 +49,7 @@ def embedded(path: Path) -> embed.EmbeddedFile:
     """`embed`'s part that reads and writes, without a run; the rows bring their vectors, so the encoder stays away."""
     asked = params(path)
     output = embedded_path(str(path), asked.output.embedded_dir)
-    return embed._embed_file(str(path), output, asked, encoder_of(asked), None, labels_required=False)
+    return embed._embed_file(str(path), output, asked, encoder_of(asked), None, for_training=False)
 
 
 def test_a_full_disk_is_named_and_no_half_of_a_file_stays(tmp_path: Path, disk: Callable[[str], Path]) -> None:
@@ -60,7 +60,7 @@ def test_a_full_disk_is_named_and_no_half_of_a_file_stays(tmp_path: Path, disk: 
     output = embedded_path(str(path), str(small))
     asked = params(path)
     with pytest.raises(StorageError) as caught:
-        embed._embed_file(str(path), output, asked, encoder_of(asked), None, labels_required=False)
+        embed._embed_file(str(path), output, asked, encoder_of(asked), None, for_training=False)
     assert "No space left on device" in str(caught.value)
     assert str(small) in str(caught.value)
     assert list(small.iterdir()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pcc_pipeline.data.dataset import Dataset, load
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.data.vector_column import Vectors
 from pcc_pipeline.data.vector_origin import ENCODER_DIGEST, origin
 from pcc_pipeline.encoder.cache import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import embed
@@ -61,6 +62,28 @@ def load_dataset(address: str, params: Params, known_labels: Sequence[str] = ())
     """
     notes, limit = ReadNotes(), params.data.max_rejected_fraction
     return load(read(address, notes), contract_of(params), address, limit, notes=notes, known_labels=known_labels)
+
+
+@dataclass(frozen=True)
+class HandedOn:
+    """A file as `embed` read it in this process, for the steps after it: what they would read, and vectors for it.
+
+    Attributes:
+        read: the file, its labels as they stand there; with vectors where it brings them.
+        made: else the vectors of its texts, by the configured encoder.
+        encoder_digest, encoder_backend: that encoder's.
+    """
+
+    read: Dataset
+    made: Vectors | None
+    encoder_digest: str
+    encoder_backend: str
+
+    def with_vectors(self, dataset: Dataset) -> Dataset:
+        """The same rows, which may have other labels now, with vectors."""
+        if self.made is None:
+            return dataset
+        return replace(dataset, vectors=self.made, encoder_digest=self.encoder_digest)
 
 
 def encoder_of(params: Params, model: str | None = None) -> SentenceEncoder:
