@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pcc_pipeline.config import Fault, Params, load_params
 from pcc_pipeline.config.schema import ModelParams
-from pcc_pipeline.errors import meant
+from pcc_pipeline.errors import ConfigError, meant
 from pcc_pipeline.model.families import FAMILIES, complete, faults
 from pcc_pipeline.search.spaces import space_faults
 
@@ -41,6 +41,27 @@ def resolve(
     """
     overrides = {NAMED_OPTIONS[name]: value for name, value in (named or {}).items() if value is not None}
     return load_params(path, overrides, settings, environment, {"model": _model_faults}, _whole_faults)
+
+
+def from_names(
+    path: str | Path | None, names: Mapping[str, object], environment: Mapping[str, str] | None = None
+) -> Params:
+    """The same for a program, which has names for options and values of their types.
+
+    Args:
+        names: option of `NAMED_OPTIONS`, or a dotted key with two underscores for the dot, -> value.
+
+    Raises:
+        ConfigError: as `resolve`, or there is no option of such a name.
+    """
+    overrides = {NAMED_OPTIONS.get(name, name.replace("__", ".")): value for name, value in names.items()}
+    if unknown := [key for key in overrides if "." not in key]:
+        raise ConfigError(
+            f"no option is called {unknown[0]}{meant(unknown[0], NAMED_OPTIONS)}",
+            where=unknown[0],
+            fix=f"name one of {', '.join(NAMED_OPTIONS)}, or an option of a section, such as model__cv_folds",
+        )
+    return load_params(path, overrides, (), environment, {"model": _model_faults}, _whole_faults)
 
 
 def _model_faults(model: ModelParams) -> list[Fault]:

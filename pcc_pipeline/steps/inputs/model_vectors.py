@@ -14,6 +14,7 @@ from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.datasets import encoded, encoder_of, rows_of
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, TrainedModel, bundled_encoder_files
+from pcc_pipeline.tracking.runs import read_training_run
 
 OF_THE_DATA = "the encoder that made the vectors in the data"
 
@@ -58,6 +59,21 @@ def rows_for_champion(
     refuse_texts(model)
     with ExitStack() as stack:
         return rows_of(encoded(dataset, params, _own_encoder(loaded, params, learned, stack), what))
+
+
+def own_encoder(loaded: LoadedModel) -> SentenceEncoder:
+    """The very encoder that a model was trained with, ready to encode.
+
+    Raises:
+        FeatureError: it is not at hand; or the model takes whole vectors.
+    """
+    refuse_texts(loaded.model)
+    learned = read_training_run(loaded.run_id).params
+    with ExitStack() as stack:
+        encoder = _own_encoder(loaded, learned, learned, stack)
+        # Its weights load at the first text, while the copy that the model may carry is there.
+        encoder.encode(["a text"])
+    return encoder
 
 
 def demand_encoder(digest: str | None, model: TrainedModel, what: str, where: str = "embeddings") -> None:
