@@ -152,7 +152,7 @@ def test_each_floor_imports_only_the_floors_above_it_in_the_design() -> None:
                 if item.module == f"{PACKAGE}.library" and not item.at_the_top:
                     continue
                 wrong.append(
-                    f"{name}:{item.line} imports {item.module}; the package's own file imports the library alone, when asked"
+                    f"{name}:{item.line} imports {item.module}; the package's own file imports nothing but the library"
                 )
             elif other != floor and (
                 FLOORS.index(other) > FLOORS.index(floor) or frozenset({other, floor}) in SIDE_BY_SIDE
