@@ -16,7 +16,11 @@ from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import StepRun, step_run
 
 # The figures that the page shows, and their titles.
-_SHOWN = {"confusion_matrix": "confusion matrix", "calibration_curve": "calibration"}
+_SHOWN = {
+    "scores_by_class": "scores by class",
+    "confusion_matrix": "confusion matrix",
+    "calibration_curve": "calibration",
+}
 
 
 @dataclass(frozen=True)

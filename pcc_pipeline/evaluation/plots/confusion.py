@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pcc_pipeline.evaluation.metrics import check
+from pcc_pipeline.evaluation.plots.classes import scores_by_class
 from pcc_pipeline.evaluation.plots.curves import calibration_curve, precision_recall_curve, roc_curve
 from pcc_pipeline.evaluation.plots.style import ORANGE, blank, note, short, shorts
 from pcc_pipeline.evaluation.ranking import IntArray
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _MOST_NUMBERED = 20
 # What each figure is called where there is nothing to draw.
 _TITLES = (
+    ("scores_by_class", "Scores by class"),
     ("confusion_matrix", "Confusion matrix"),
     ("confusion_matrix_normalised", "Confusion matrix, by true class"),
     ("confused_pairs", "Most confused pairs"),
@@ -43,8 +45,8 @@ def figures(
         positive: the class whose curves are drawn when K is 2.
 
     Returns:
-        `confusion_matrix`, `confusion_matrix_normalised`, `confused_pairs`, `roc_curve`, `precision_recall_curve` and
-        `calibration_curve`.
+        `scores_by_class`, `confusion_matrix`, `confusion_matrix_normalised`, `confused_pairs`, `roc_curve`,
+        `precision_recall_curve` and `calibration_curve`.
 
     Raises:
         ValueError, DataError, ModelError: as `metrics.check`.
@@ -62,6 +64,7 @@ def figures(
         return {stem: note("No row has a label that the model knows.", f"{title}\n{what}") for stem, title in _TITLES}
     predicted = given.argmax(axis=1)
     return {
+        "scores_by_class": scores_by_class(y, predicted, names, what),
         "confusion_matrix": confusion_matrix(y, predicted, names, what),
         "confusion_matrix_normalised": confusion_matrix(y, predicted, names, what, normalised=True),
         "confused_pairs": confused_pairs(y, predicted, names, what),

@@ -21,7 +21,12 @@ _MOST_NAMED = 10
 _WORST_NAMED = 5
 # Up to this many classes the calibration of each is drawn beside the top label's.
 _MOST_CALIBRATED = 4
-_GRID = np.linspace(0, 1, 501)
+# Finer where a logarithmic axis shows more.
+_GRID = np.union1d(np.linspace(0, 1, 501), np.geomspace(1e-4, 1, 201))
+# A share of so few rows says little: a bin with fewer is not drawn.
+_FEWEST_IN_BIN = 10
+# Where the axis of the false positive rate begins with many classes, whose curves all turn near its left end.
+_SMALLEST_RATE = 1e-3
 
 
 def roc_curve(
@@ -43,9 +48,13 @@ def roc_curve(
     # np.interp takes the last of several points at one place, but the mean curve starts where all curves do.
     mean[0] = 0.0
     figure, axes = blank(7.5, 6.5)
-    axes.plot([0, 1], [0, 1], color=PALE, linestyle=":", linewidth=1)
+    chance = np.geomspace(_SMALLEST_RATE, 1, 200)
+    axes.plot(chance, chance, color=PALE, linestyle=":", linewidth=1)
     _draw(axes, curves, (_GRID, mean), areas, classes, "area", "default")
     axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+    if len(drawn) > _MOST_NAMED:
+        axes.set_xscale("log")
+        axes.set(xlabel="false positive rate, logarithmic", xlim=(_SMALLEST_RATE, 1.02))
     axes.set_title(f"ROC curve{_whose(drawn, classes)}\n{what}")
     axes.legend(loc="lower right", fontsize=8, title="area under the curve", title_fontsize=8)
     return figure
@@ -72,6 +81,9 @@ def precision_recall_curve(
     # Up to a recall holds the precision of the first threshold that reaches it.
     mean = np.mean([y[np.searchsorted(x, _GRID[1:] - 1e-12)] for x, y in curves.values()], axis=0)
     figure, axes = blank(7.5, 7.5)
+    prevalence = float(np.mean([np.mean(y_true == label) for label in drawn]))
+    shown = f"{prevalence:.3f}  labels given by chance: {'prevalence' if len(drawn) == 1 else 'mean prevalence'}"
+    axes.axhline(prevalence, color=PALE, linestyle=":", linewidth=1.5, label=shown)
     _draw(axes, curves, (_GRID[1:], mean), areas, classes, "average precision", "steps-pre")
     axes.set(xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     axes.set_title(f"Precision-recall curve{_whose(drawn, classes)}\n{what}")
@@ -126,8 +138,8 @@ def calibration_curve(
 ) -> Figure:
     """How often the prediction is right where the model is so sure, and below it how many rows are that sure.
 
-    The bins are those of `metrics.expected_calibration_error`, drawn at their mean confidence; up to 4 classes, each
-    class's own probability is drawn as well. Above the diagonal the model is too modest, below it too sure.
+    The bins are those of `metrics.expected_calibration_error`, drawn at their mean confidence; those of under ten rows
+    leave a gap. Up to 4 classes, each class's own probability is drawn as well. Above the diagonal the model is too modest, below it too sure.
     """
     from matplotlib.figure import Figure
 
@@ -152,14 +164,16 @@ def calibration_curve(
     axes.set(ylabel="share of those rows that have the class", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02))
     axes.legend(loc="best", fontsize=8)
     error = expected_calibration_error(y_true, probabilities, bins)
-    axes.set_title(f"Calibration, expected error {error:.3f} in {bins} bins\n{what}")
+    fewest = f"bins of under {_FEWEST_IN_BIN} rows not drawn"
+    axes.set_title(f"Calibration, expected error {error:.3f} in {bins} bins; {fewest}\n{what}")
     return figure
 
 
 def _reliability(given: FloatArray, true: NDArray[np.bool_], bins: int) -> tuple[FloatArray, FloatArray]:
-    """Mean probability and share of true rows in each bin that has rows."""
+    """Mean probability and share of true rows in each bin; NaN where it has too few rows for a share."""
     place = confidence_bins(given, bins)
     rows = np.bincount(place, minlength=bins)
-    full = rows > 0
-    mean = np.bincount(place, weights=given, minlength=bins)[full] / rows[full]
-    return mean, np.bincount(place, weights=true, minlength=bins)[full] / rows[full]
+    # What is not a number interrupts a line.
+    enough = np.where(rows >= _FEWEST_IN_BIN, rows, np.nan)
+    mean = np.bincount(place, weights=given, minlength=bins) / enough
+    return mean, np.bincount(place, weights=true, minlength=bins) / enough

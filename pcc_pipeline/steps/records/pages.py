@@ -92,11 +92,11 @@ def pipeline_page(
     """
     name, number = version
     steps = ", ".join(f"[{step}](#/experiments/{experiment}/runs/{run_id})" for step, run_id in runs.items())
-    where = [
-        f"Model: [{marked(name)} version {number}](#/models/{quote(name, safe='')}/versions/{number}); runs: {steps}",
-        *(f"![{title}]({address})" for title, address in figures.items()),
-    ]
-    return _page(facts, test, [*where, *_how_to(f"models:/{name}/{number}")], warnings)
+    first = (
+        f"Model: [{marked(name)} version {number}](#/models/{quote(name, safe='')}/versions/{number}); runs: {steps}"
+    )
+    shown = [f"![{title}]({address})" for title, address in figures.items()]
+    return _page(facts, test, [*_how_to(f"models:/{name}/{number}"), *shown], warnings, first)
 
 
 def model_page(name: str) -> str:
@@ -123,10 +123,13 @@ def _how_to(address: str) -> list[str]:
     ]
 
 
-def _page(facts: TrainedFacts, test: Document | None, closing: Sequence[str], warnings: Sequence[str] = ()) -> str:
+def _page(
+    facts: TrainedFacts, test: Document | None, closing: Sequence[str], warnings: Sequence[str] = (), first: str = ""
+) -> str:
     doubts = [*facts.metrics["warnings"], *warnings]
     parts = [
         f"**{marked(facts.name)}**: {headline(facts, test)}",
+        *([first] if first else []),
         _table([("", ""), *_facts(facts, test)]),
         *([_by_class(test)] if test else []),
         *([_bullets("Warnings", doubts)] if doubts else []),

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.evaluation.metrics import scores
+from pcc_pipeline.evaluation.metrics import class_scores, scores
 from pcc_pipeline.evaluation.plots.confusion import figures
 from pcc_pipeline.evaluation.plots.data_and_search import (
     class_distribution,
@@ -22,6 +22,7 @@ from pcc_pipeline.evaluation.plots.data_and_search import (
 from pcc_pipeline.evaluation.plots.style import short, shorts
 
 STEMS = [
+    "scores_by_class",
     "confusion_matrix",
     "confusion_matrix_normalised",
     "confused_pairs",
@@ -59,7 +60,7 @@ def test_every_figure_can_be_saved_for_any_number_of_classes(n_classes):
     found = figures(y, given, classes)
     assert list(found) == STEMS
     for figure in found.values():
-        assert "test, 400 rows" in figure.axes[0].get_title()
+        assert "test, 400 rows" in (figure.get_suptitle() or figure.axes[0].get_title())
         save(figure)
 
 
@@ -102,6 +103,37 @@ def test_curves_carry_the_areas_of_the_metrics_and_name_the_worst_classes(n_clas
         text = legend(found[stem])
         assert f"{expected[metric]:.3f}  mean of {n_classes} classes" in text
         assert text.count("intent_") == named
+
+
+def test_each_class_has_its_scores_and_intervals_with_the_worst_on_top() -> None:
+    y, given, classes = sample(4)
+    figure = figures(y, given, classes)["scores_by_class"]
+    (order,) = [[tick.get_text() for tick in axes.get_yticklabels()] for axes in figure.axes[:1]]
+    scored = sorted(class_scores(y, given.argmax(axis=1), classes), key=lambda score: score.f1)
+    assert [text.partition("  ")[0][-1] for text in order] == [score.label[-1] for score in scored]
+    assert order[0].endswith(f"({scored[0].support})")
+    for axes, name in zip(figure.axes, ("f1", "precision", "recall"), strict=True):
+        marks = [line.get_xdata()[0] for line in axes.get_lines() if line.get_marker() == "o"]
+        assert marks == pytest.approx([getattr(score, name) for score in scored])
+        for bar, mark in zip(axes.patches, marks, strict=True):
+            assert bar.get_x() <= mark <= bar.get_x() + bar.get_width()
+
+
+def test_a_bin_of_under_ten_rows_is_no_point_of_the_calibration_curve() -> None:
+    given = np.repeat([[0.9, 0.1], [0.6, 0.4]], [40, 9], axis=0)
+    figure = figures(np.zeros(49, dtype=int), given, ["a", "b"])["calibration_curve"]
+    (curve,) = [line for line in figure.axes[0].get_lines() if line.get_label() == "predicted class"]
+    shown = np.asarray(curve.get_xdata(), dtype=float)
+    assert shown[~np.isnan(shown)] == pytest.approx([0.9])
+
+
+def test_the_precision_of_chance_is_a_line_and_many_classes_have_a_logarithmic_roc() -> None:
+    y, given, classes = sample(2)
+    assert f"{np.mean(y == 1):.3f}  labels given by chance" in legend(
+        figures(y, given, classes)["precision_recall_curve"]
+    )
+    assert figures(y, given, classes)["roc_curve"].axes[0].get_xscale() == "linear"
+    assert figures(*sample(77))["roc_curve"].axes[0].get_xscale() == "log"
 
 
 def test_the_mean_roc_curve_has_the_mean_area():
