@@ -139,8 +139,8 @@ def calibration_curve(
     """How often the prediction is right where the model is so sure, and below it how many rows are that sure.
 
     The bins are those of `metrics.expected_calibration_error`, drawn at their mean confidence; those of under ten rows
-    leave a gap. Up to 4 classes, each class's own probability is drawn as well. Above the diagonal the model is too modest,
-    below it too sure.
+    leave a gap. Up to 4 classes, each class's own probability is drawn as well. Above the diagonal the model is too
+    modest, below it too sure.
     """
     from matplotlib.figure import Figure
 
