@@ -40,6 +40,7 @@ from pcc_pipeline.evaluation.metrics import objective, scores
 from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
 from pcc_pipeline.search.driver import run_search
+from pcc_pipeline.search.plan import Scoring
 from pcc_pipeline.search.searchers import RandomSearcher
 from pcc_pipeline.search.spaces import space_of
 from pcc_pipeline.search.workers import WorkerPool
@@ -119,15 +120,15 @@ def search_ours(rows: Messages, setting: Setting, exact: bool = False) -> Search
     begun, worked = time.perf_counter(), _processor_seconds()
     with tempfile.TemporaryDirectory() as name, WorkerPool(_WORKERS) as pool:
         scored = FoldObjective(Path(name), recipe, len(classes), partial(scores, positive=1))
-        pool.run_all(
-            prepare_fold,
-            [(encoded, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)],
-            "preparing the folds",
-        )
+        with pool.sharing(encoded) as shared:
+            pool.run_all(
+                prepare_fold,
+                [(shared, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)],
+                "preparing the folds",
+            )
         prepared = time.perf_counter()
-        outcome = run_search(
-            searcher, scored, len(folds), partial(objective, scoring="f1_macro"), pool, None, lambda trial: None
-        )
+        scoring = Scoring(scored, len(folds), partial(objective, scoring="f1_macro"))
+        outcome = run_search(searcher, scoring, pool, None, lambda trial: None)
         searched = time.perf_counter()
     candidates = [
         {**trial.hyperparameters, "score": trial.score, "seconds": trial.seconds, "state": trial.state}

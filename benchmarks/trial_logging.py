@@ -36,6 +36,7 @@ from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
 from pcc_pipeline.search.driver import run_search
+from pcc_pipeline.search.plan import Scoring
 from pcc_pipeline.search.searchers import RandomSearcher
 from pcc_pipeline.search.spaces import space_of
 from pcc_pipeline.search.workers import WorkerPool
@@ -100,15 +101,17 @@ def _prepared(rows: Messages) -> Iterator[tuple[Callable[[Any], None], list[int]
     before = {process.pid for process in psutil.Process().children()}
     with tempfile.TemporaryDirectory() as name, WorkerPool(2) as pool:
         scored = FoldObjective(Path(name), recipe, len(classes), partial(scores, positive=1))
-        pool.run_all(
-            prepare_fold,
-            [(encoded, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)],
-            "preparing the folds",
-        )
+        with pool.sharing(encoded) as shared:
+            pool.run_all(
+                prepare_fold,
+                [(shared, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)],
+                "preparing the folds",
+            )
 
         def search(on_trial: Any) -> None:
             searcher = RandomSearcher({}, space_of(_FAMILY, None), _TRIALS, 42)
-            run_search(searcher, scored, _FOLDS, partial(objective, scoring="f1_macro"), pool, None, on_trial)
+            scoring = Scoring(scored, _FOLDS, partial(objective, scoring="f1_macro"))
+            run_search(searcher, scoring, pool, None, on_trial)
 
         yield search, [process.pid for process in psutil.Process().children() if process.pid not in before]
 

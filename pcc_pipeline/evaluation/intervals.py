@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
-from pcc_pipeline.evaluation.metrics import LabelCounts
+from pcc_pipeline.evaluation.metrics import LabelCounts, count_labels
 from pcc_pipeline.evaluation.ranking import FloatArray, IntArray
 
 Interval = tuple[float, float]
@@ -108,9 +108,8 @@ def macro_f1_interval(
     if y_true.size == 0 or not 0 < confidence < 1:
         raise ValueError(f"expected rows and 0 < confidence < 1, got {y_true.size}, {confidence}")
     wrong = y_true != predicted
-    hits = np.bincount(y_true[~wrong], minlength=n_labels)
-    errors = np.bincount(y_true[wrong], minlength=n_labels) + np.bincount(predicted[wrong], minlength=n_labels)
-    rows = hits + errors
+    counts = count_labels(y_true, predicted, n_labels)
+    hits, errors, rows = counts.hits, counts.errors, counts.rows
     seen = rows > 0
     n_seen, tail = int(seen.sum()), (1 - confidence) / 2
     hopeless = seen & (np.arange(n_labels) >= (n_labels if n_known is None else n_known))
@@ -131,7 +130,7 @@ def macro_f1_interval(
     low = 1 - _beta_quantile(lost + error, variance + error**2, 1 - tail)
     high = 1 - _beta_quantile(lost - hit, variance + hit**2, tail)
     n_unseen = n_labels - n_seen
-    measured = float((2 * hits[seen] / (hits + rows)[seen]).mean())
+    measured = float(counts.f1[seen].mean())
     return min(low * n_seen / n_labels, measured), max((high * n_seen + n_unseen) / n_labels, measured)
 
 

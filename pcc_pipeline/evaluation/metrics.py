@@ -42,6 +42,23 @@ class LabelCounts:
     support: NDArray[np.int64]
     predicted: NDArray[np.int64]
 
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Rows that have the label or were given it."""
+        return self.support + self.predicted - self.hits
+
+    @property
+    def errors(self) -> NDArray[np.int64]:
+        """Of these, the rows that have it and were given another, or the other way round."""
+        return self.rows - self.hits
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """F1 of each label; 0.0 for one that no row has or was given."""
+        both = self.support + self.predicted
+        f1: NDArray[np.float64] = np.divide(2 * self.hits, both, out=np.zeros(both.shape), where=both > 0)
+        return f1
+
 
 def check(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[IntArray, NDArray[Any]]:
     """The two arguments as arrays, once they fit each other.
@@ -106,10 +123,8 @@ def label_scores(counts: LabelCounts, positive: int | None) -> dict[str, float]:
     Macro F1 is over the labels in truth or predictions, scikit-learn's default: a label that was predicted and stands
     in no row costs score, a label in neither does not. F1 of a positive label in neither is 0.0, as in scikit-learn.
     """
-    both = counts.support + counts.predicted
-    f1 = np.divide(2 * counts.hits, both, out=np.zeros(both.shape), where=both > 0)
-    rows = int(counts.support.sum())
-    macro = float(f1[both > 0].mean())
+    f1, rows = counts.f1, int(counts.support.sum())
+    macro = float(f1[counts.rows > 0].mean())
     return {
         "accuracy": float(counts.hits.sum() / rows),
         "f1": macro if positive is None else float(f1[positive]),
@@ -171,16 +186,14 @@ def class_scores(y_true_idx: ArrayLike, predicted_idx: ArrayLike, classes: Seque
     """Precision, recall, F1 and support of each class, in the order of `classes`; indices of shape (n,)."""
     y, predicted = np.asarray(y_true_idx, dtype=np.intp), np.asarray(predicted_idx, dtype=np.intp)
     counts = count_labels(y, predicted, len(classes))
-    found: list[ClassScore] = []
-    for label, hits, support, given in zip(
-        classes, counts.hits.tolist(), counts.support.tolist(), counts.predicted.tolist(), strict=True
-    ):
-        seen = support + given > 0
-        precision = hits / given if given else (0.0 if seen else np.nan)
+    columns = (counts.hits.tolist(), counts.support.tolist(), counts.predicted.tolist(), counts.f1.tolist())
+    by_class: list[ClassScore] = []
+    for label, hits, support, predictions, f1 in zip(classes, *columns, strict=True):
+        seen = support + predictions > 0
+        precision = hits / predictions if predictions else (0.0 if seen else np.nan)
         recall = hits / support if support else np.nan
-        f1 = 2 * hits / (support + given) if seen else np.nan
-        found.append(ClassScore(str(label), precision, recall, f1, support))
-    return found
+        by_class.append(ClassScore(str(label), precision, recall, f1 if seen else np.nan, support))
+    return by_class
 
 
 def expected_calibration_error(y: ArrayLike, probabilities: ArrayLike, bins: int = 15) -> float:

@@ -161,10 +161,8 @@ def _f1_weights(
     label = truth[differ]
     weights, heaviest, value = np.zeros(label.size), 0.0, 0.0
     for predicted, other, sign in ((first, second, 1), (second, first, -1)):
-        wrong = truth != predicted
-        errors = np.bincount(truth[wrong], minlength=n_labels) + np.bincount(predicted[wrong], minlength=n_labels)
-        hits = support - np.bincount(truth[wrong], minlength=n_labels)
-        rows = np.maximum(hits + errors, 1)
+        counts = count_labels(truth, predicted, n_labels)
+        hits, errors, rows = counts.hits, counts.errors, np.maximum(counts.rows, 1)
         # As it is; a hit becomes an error; an error comes in from elsewhere; an error becomes a hit; one error less.
         changed = unbiased_f1(
             np.stack([rows, rows, rows + 1, rows, np.maximum(rows - 1, 1)]),

@@ -11,32 +11,26 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 from pcc_pipeline.errors import SearchError
-from pcc_pipeline.search.measuring import Measured, Objective, measure
+from pcc_pipeline.search.measuring import Measured, measure
+from pcc_pipeline.search.plan import Scoring
 from pcc_pipeline.search.progress import Progress
 from pcc_pipeline.search.searchers import Searcher
-from pcc_pipeline.search.trials import WORKER_DIED, Candidate, Scores, SearchOutcome, Trial, TrialState, best_of
+from pcc_pipeline.search.trials import WORKER_DIED, Candidate, SearchOutcome, Trial, TrialState, best_of
 from pcc_pipeline.search.workers import WorkerDied, WorkerPool
 
 
 def run_search(
     searcher: Searcher,
-    objective: Objective,
-    n_folds: int,
-    scoring_of: Callable[[Scores], float],
+    scoring: Scoring,
     pool: WorkerPool,
     timeout: float | None,
     on_trial: Callable[[Trial], None],
-    *,
-    scoring: str = "score",
 ) -> SearchOutcome:
     """Try every candidate of the searcher on every fold.
 
     Args:
-        objective: (hyperparameters, fold 0..n_folds-1) -> scores; picklable by cloudpickle where the pool has workers.
-        scoring_of: a fold's scores -> the number to make great.
         timeout: seconds after which no new candidate starts; those begun are finished. None: no end.
         on_trial: called in this process with each new trial once the searcher knows it; not with resumed ones.
-        scoring: the score's name, for messages.
 
     An objective that raises or gives a score that is not finite fails its trial and no other. The outcome depends on
     neither timing nor, unless the searcher is adaptive, the number of workers; pruning and timeout make it do so. The
@@ -45,11 +39,9 @@ def run_search(
     Raises:
         SearchError: no trial was completed; the reasons are counted.
     """
-    if n_folds < 1:
-        raise ValueError(f"expected at least one fold, got {n_folds}")
     resumed = searcher.finished()
-    with Progress(searcher.n_trials, scoring, resumed) as progress:
-        run = _Run(searcher, objective, n_folds, scoring_of, pool, timeout, on_trial, scoring, progress)
+    with Progress(searcher.n_trials, scoring.name, resumed) as progress:
+        run = _Run(searcher, scoring, pool, timeout, on_trial, progress)
         run.to_the_end()
     trials = tuple(sorted((*resumed, *run.trials), key=lambda trial: trial.number))
     best = best_of(trials)
@@ -84,24 +76,20 @@ class _Run:
     def __init__(
         self,
         searcher: Searcher,
-        objective: Objective,
-        n_folds: int,
-        scoring_of: Callable[[Scores], float],
+        scoring: Scoring,
         pool: WorkerPool,
         timeout: float | None,
         on_trial: Callable[[Trial], None],
-        scoring: str,
         progress: Progress,
     ) -> None:
-        self._searcher, self._n_folds, self._pool, self._progress = searcher, n_folds, pool, progress
-        self._scoring_of, self._scoring, self._on_trial = scoring_of, scoring, on_trial
-        self._objective = pool.share(objective)
+        self._searcher, self._scoring, self._n_folds = searcher, scoring, scoring.n_folds
+        self._pool, self._on_trial, self._progress = pool, on_trial, progress
         self._deadline = math.inf if timeout is None else time.monotonic() + timeout
         self._active: list[_Active] = []
         self._futures: dict[Future[Measured], tuple[_Active, int]] = {}
         # An adaptive searcher hears of trials in their numbers' order: these have ended and wait for a lower one.
-        self._untold: dict[int, Trial] = {}
-        self._order: list[int] = []  # asked and not told
+        self._waiting: dict[int, Trial] = {}
+        self._order: list[int] = []  # proposed and not ended
         self._asked, self._to_ask = 0, searcher.n_trials - len(searcher.finished())
         self._exhausted = False
         self.trials: list[Trial] = []
@@ -125,9 +113,9 @@ class _Run:
         return active.next_fold < self._n_folds and active.failed_at() is None
 
     def _ask_ahead(self) -> None:
-        """Ask until as many candidates as workers are asked and not told.
+        """Ask until as many candidates as workers are proposed and not ended.
 
-        Done at once after each telling, whether a worker is free or not: what an adaptive searcher knows when it
+        Done at once after each end, whether a worker is free or not: what an adaptive searcher knows when it
         proposes candidate t is then trials 0 to t - n_jobs, and nothing that hangs on timing.
         """
         while not self._exhausted and len(self._order) < self._pool.n_jobs:
@@ -144,7 +132,7 @@ class _Run:
         fold = active.next_fold
         active.next_fold += 1
         active.running += 1
-        future = self._pool.submit(measure, self._objective, active.candidate.hyperparameters, fold)
+        future = self._pool.submit(measure, self._scoring.objective, active.candidate.hyperparameters, fold)
         self._futures[future] = (active, fold)
 
     def _collect(self, future: Future[Measured]) -> None:
@@ -156,7 +144,7 @@ class _Run:
             measured = Measured(None, WORKER_DIED, 0.0)
         active.measured[fold] = measured = self._checked(measured, fold)
         if measured.scores is not None and self._searcher.prunes:
-            score = self._scoring_of(measured.scores)
+            score = self._scoring.number_of(measured.scores)
             prune = self._searcher.report(active.candidate.number, fold, score)
             if prune and fold + 1 < self._n_folds:
                 active.pruned = f"pruned after fold {fold + 1} of {self._n_folds}"
@@ -166,9 +154,9 @@ class _Run:
             self._end(self._trial_of(active))
 
     def _checked(self, measured: Measured, fold: int) -> Measured:
-        if measured.scores is None or math.isfinite(self._scoring_of(measured.scores)):
+        if measured.scores is None or math.isfinite(self._scoring.number_of(measured.scores)):
             return measured
-        reason = f"score is not a number: {self._scoring} cannot be measured on fold {fold}"
+        reason = f"score is not a number: {self._scoring.name} cannot be measured on fold {fold}"
         return Measured(None, reason, measured.seconds)
 
     def _trial_of(self, active: _Active) -> Trial:
@@ -184,7 +172,7 @@ class _Run:
         elif active.pruned:
             state = "pruned"
         else:
-            by_fold = [self._scoring_of(scores) for scores in fold_scores]
+            by_fold = [self._scoring.number_of(scores) for scores in fold_scores]
             score, std = statistics.fmean(by_fold), statistics.stdev(by_fold) if len(by_fold) > 1 else None
         return Trial(
             number=active.candidate.number,
@@ -200,16 +188,16 @@ class _Run:
 
     def _end(self, trial: Trial) -> None:
         self._progress.show(trial)
-        self._untold[trial.number] = trial
-        while self._untold:
-            number = self._order[0] if self._searcher.adaptive else next(iter(self._untold))
-            if number not in self._untold:
+        self._waiting[trial.number] = trial
+        while self._waiting:
+            number = self._order[0] if self._searcher.adaptive else next(iter(self._waiting))
+            if number not in self._waiting:
                 return
             self._order.remove(number)
-            told = self._untold.pop(number)
-            self._searcher.tell(told)
-            self.trials.append(told)
-            self._on_trial(told)
+            ended = self._waiting.pop(number)
+            self._searcher.tell(ended)
+            self.trials.append(ended)
+            self._on_trial(ended)
             self._ask_ahead()
 
 

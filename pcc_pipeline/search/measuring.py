@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pcc_pipeline.errors import PccError
-from pcc_pipeline.search.sharing import Shared
+from pcc_pipeline.search.plan import Objective
 from pcc_pipeline.search.trials import Scores
-
-Objective = Callable[[dict[str, Any], int], Scores]
 
 _LONGEST_REASON = 200
 # From a quote that opens (after two letters it is an apostrophe) to the last of its kind, or to the end.
@@ -30,11 +27,11 @@ class Measured:
     seconds: float
 
 
-def measure(objective: Shared, hyperparameters: dict[str, Any], fold: int) -> Measured:
+def measure(objective: Objective, hyperparameters: dict[str, Any], fold: int) -> Measured:
     """Run the objective on a fold; any exception becomes a reason."""
     start = time.perf_counter()
     try:
-        scores = {name: float(value) for name, value in objective.get()(dict(hyperparameters), fold).items()}
+        scores = {name: float(value) for name, value in objective(dict(hyperparameters), fold).items()}
     except Exception as error:  # one candidate's failure must not end the search
         return Measured(None, reason_of(error), time.perf_counter() - start)
     return Measured(scores, "", time.perf_counter() - start)

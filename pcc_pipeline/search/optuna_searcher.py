@@ -25,8 +25,9 @@ from optuna.trial import TrialState as OptunaState
 
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.search.optuna_storage import StudyPlace, damaged, open_storage, storage_errors
+from pcc_pipeline.search.plan import SearchPlan
 from pcc_pipeline.search.pruning import FOLDS_FIRST, TRIALS_FIRST
-from pcc_pipeline.search.spaces import Categorical, Dimension, Interval, Space
+from pcc_pipeline.search.spaces import Categorical, Dimension, Interval
 from pcc_pipeline.search.trials import WORKER_DIED, Candidate, Trial, TrialState
 
 _INTERRUPTED = "interrupted"
@@ -58,11 +59,10 @@ class OptunaSearcher:
 
     Args:
         identity: what scores depend on; kept with the study, which resumes only where it is the same.
-        fixed: hyperparameters that are not searched.
-        n_iter: trials in all, those of a resumed study included.
-        sampler: tpe (multivariate, as Optuna 5 does by itself: C and solver depend on each other), gp or qmc.
-        pruning: stop a trial whose mean so far is below the median of the others' at the same fold. The first five
-            trials run whole, and every trial its first two folds: one fold alone says too little.
+        plan: `n_iter` are trials in all, those of a resumed study included. `sampler` is tpe (multivariate, as Optuna 5
+            does by itself: C and solver depend on each other), gp or qmc. `pruning` stops a trial whose mean so far is
+            below the median of the others' at the same fold; the first five trials run whole, and every trial its first
+            two folds: one fold alone says too little.
 
     Trials that a killed process left running are failed as "interrupted". They do not count, nor do those that failed
     because their worker was killed; the values of both run first.
@@ -71,23 +71,12 @@ class OptunaSearcher:
         SearchError: the study belongs to another process or to other data or settings, or cannot be opened.
     """
 
-    def __init__(
-        self,
-        place: StudyPlace,
-        identity: Mapping[str, str],
-        fixed: Mapping[str, Any],
-        space: Space,
-        n_iter: int,
-        *,
-        seed: int,
-        sampler: str = "tpe",
-        pruning: bool = False,
-    ) -> None:
+    def __init__(self, place: StudyPlace, identity: Mapping[str, str], plan: SearchPlan) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study_name: str | None = place.study_name
-        self.adaptive, self.prunes = sampler != "qmc", pruning
-        self._place, self._fixed, self._space, self._seed, self._sampler_name = place, fixed, space, seed, sampler
-        self._distributions = {name: _distribution(dimension) for name, dimension in space.items()}
+        self.adaptive, self.prunes = plan.sampler != "qmc", plan.pruning
+        self._place, self._plan = place, plan
+        self._distributions = {name: _distribution(dimension) for name, dimension in plan.space.items()}
         self._open: dict[int, optuna.Trial] = {}
         self._reported: dict[int, list[float]] = {}
         self._owned = open_storage(place)
@@ -98,7 +87,7 @@ class OptunaSearcher:
                     study_name=place.study_name,
                     direction="maximize",
                     load_if_exists=True,
-                    pruner=_pruner(pruning),
+                    pruner=_pruner(plan.pruning),
                 )
                 self._identify(dict(identity))
                 self._requeue_interrupted()
@@ -109,7 +98,7 @@ class OptunaSearcher:
             if isinstance(error, AssertionError | AttributeError | LookupError | TypeError | ValueError | RuntimeError):
                 raise damaged(place) from error
             raise
-        self.n_trials = max(n_iter, len(self._finished))
+        self.n_trials = max(plan.n_iter, len(self._finished))
         self._asked = 0
 
     def finished(self) -> tuple[Trial, ...]:
@@ -156,13 +145,13 @@ class OptunaSearcher:
         with storage_errors(self._place):
             trials = self._study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
         # A foreign trial may lack a value.
-        trials = [trial for trial in trials if trial.params.keys() >= self._space.keys()]
-        varied = [name for name in self._space if len({trial.params[name] for trial in trials}) > 1]
+        trials = [trial for trial in trials if trial.params.keys() >= self._plan.space.keys()]
+        varied = [name for name in self._plan.space if len({trial.params[name] for trial in trials}) > 1]
         if not varied or len({trial.value for trial in trials}) < 2:
             return None
         try:
             found = get_param_importances(
-                self._on_even_scales(trials), evaluator=FanovaImportanceEvaluator(seed=self._seed), params=varied
+                self._on_even_scales(trials), evaluator=FanovaImportanceEvaluator(seed=self._plan.seed), params=varied
             )
         except RuntimeError:
             # "Encountered zero total variance in all trees": the scores differ by too little for the forest.
@@ -175,7 +164,7 @@ class OptunaSearcher:
         Optuna's evaluator averages over the plain scale, where 99 hundredths of C from 0.01 to 100 lie above 1.
         """
         even, scales = optuna.create_study(direction="maximize"), dict(self._distributions)
-        logarithmic = {name: at for name, at in self._space.items() if isinstance(at, Interval) and at.log}
+        logarithmic = {name: at for name, at in self._plan.space.items() if isinstance(at, Interval) and at.log}
         for name, at in logarithmic.items():
             scales[name] = FloatDistribution(math.log(at.low), math.log(at.high))
         for trial in trials:
@@ -215,7 +204,7 @@ class OptunaSearcher:
                 continue
             values = trial.system_attrs.get("fixed_params") or trial.params
             # Killed amid the asking: nothing of it is known but that the next trial takes its place.
-            if values.keys() >= self._space.keys() and trial.number not in requeued:
+            if values.keys() >= self._plan.space.keys() and trial.number not in requeued:
                 self._study.enqueue_trial(values, user_attrs={"runs_again": trial.number})
             if running:
                 # Queued first, failed second: a kill in between loses nothing, and is seen above.
@@ -243,16 +232,19 @@ class OptunaSearcher:
         )
 
     def _hyperparameters(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {**self._fixed, **{name: _original(self._space[name], value) for name, value in values.items()}}
+        return {
+            **self._plan.fixed,
+            **{name: _original(self._plan.space[name], value) for name, value in values.items()},
+        }
 
     def _sampler(self, place_in_search: int) -> BaseSampler:
         # Samplers hold no state of importance but their random one: a new one for each candidate costs nothing.
-        seed = int(np.random.SeedSequence([self._seed, place_in_search]).generate_state(1)[0])
+        seed = int(np.random.SeedSequence([self._plan.seed, place_in_search]).generate_state(1)[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            if self._sampler_name == "qmc":
-                return _QuasiRandom(self._distributions, self._seed)
-            if self._sampler_name == "gp":
+            if self._plan.sampler == "qmc":
+                return _QuasiRandom(self._distributions, self._plan.seed)
+            if self._plan.sampler == "gp":
                 return GPSampler(seed=seed, warn_independent_sampling=False)
             return TPESampler(seed=seed)
 

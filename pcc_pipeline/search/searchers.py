@@ -6,17 +6,16 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from scipy import stats
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
-from pcc_pipeline.config.schema import SearchMethod, SearchParams
 from pcc_pipeline.errors import SearchError
+from pcc_pipeline.search.plan import SearchPlan, StudyRecord
 from pcc_pipeline.search.pruning import MedianRule
-from pcc_pipeline.search.spaces import Categorical, Dimension, Interval, Space, space_of
+from pcc_pipeline.search.spaces import Categorical, Dimension, Interval, Space
 from pcc_pipeline.search.trials import Candidate, Trial
 
 
@@ -180,50 +179,26 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
 
 
-def make_searcher(
-    method: SearchMethod,
-    family: str,
-    fixed: Mapping[str, Any],
-    space: Mapping[str, Any] | None,
-    n_iter: int,
-    seed: int,
-    search: SearchParams,
-    study_identity: Mapping[str, str],
-    *,
-    studies_dir: Path,
-    default_study_name: str,
-) -> Searcher:
-    """The searcher that params.yaml asks for.
-
-    Args:
-        fixed: `model.hyperparameters`; searched values are laid over them.
-        space: `model.search_space`; None is the family's own.
-        study_identity: what scores depend on (data digest, scoring, cv_folds, seed …), as text; family, space and
-            fixed hyperparameters are added here. A stored study resumes only where all of it is the same.
-        studies_dir: where studies are kept if `search.storage` is None.
-        default_study_name: the study's name if `search.study_name` is None; unique, or it resumes.
+def make_searcher(plan: SearchPlan, study: StudyRecord) -> Searcher:
+    """The searcher of a plan; `study` is where Optuna keeps its own.
 
     Raises:
-        SearchError: the space has faults, or the study cannot be opened or resumed.
+        SearchError: a grid has no points, or the study cannot be opened or resumed.
     """
-    if method == "none":
-        return FixedSearcher(fixed)
-    dimensions = space_of(family, space)
-    if method == "grid":
-        return GridSearcher(fixed, dimensions, search.pruning)
-    if method == "random":
-        return RandomSearcher(fixed, dimensions, n_iter, seed, search.pruning)
+    if plan.method == "none":
+        return FixedSearcher(plan.fixed)
+    if plan.method == "grid":
+        return GridSearcher(plan.fixed, plan.space, plan.pruning)
+    if plan.method == "random":
+        return RandomSearcher(plan.fixed, plan.space, plan.n_iter, plan.seed, plan.pruning)
     # Optuna takes a third of a second to import.
     from pcc_pipeline.search.optuna_searcher import OptunaSearcher
     from pcc_pipeline.search.optuna_storage import StudyPlace
 
     identity = {
-        **study_identity,
-        "family": family,
-        "search_space": repr(sorted(dimensions.items())),
-        "hyperparameters": json.dumps(dict(fixed), sort_keys=True, default=str),
+        **study.depends_on,
+        "family": plan.family,
+        "search_space": repr(sorted(plan.space.items())),
+        "hyperparameters": json.dumps(dict(plan.fixed), sort_keys=True, default=str),
     }
-    place = StudyPlace.of(search.storage, search.study_name or default_study_name, studies_dir)
-    return OptunaSearcher(
-        place, identity, fixed, dimensions, n_iter, seed=seed, sampler=search.sampler, pruning=search.pruning
-    )
+    return OptunaSearcher(StudyPlace.of(study.storage, study.name, study.directory), identity, plan)

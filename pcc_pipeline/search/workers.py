@@ -19,7 +19,7 @@ from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.interruption import SIGNALS
-from pcc_pipeline.search.sharing import Inline, Shared, SharedFile
+from pcc_pipeline.search.sharing import Mapped, SharedFile
 
 # Workers share the cores already: threads inside each would only get in one another's way.
 _ONE_THREAD = dict.fromkeys(
@@ -54,7 +54,6 @@ class WorkerPool:
         self.n_jobs = available_cores() if n_jobs == -1 else n_jobs
         # An executor of one worker each: loky takes all workers of an executor down with the first that dies.
         self._slots: list[_Slot] = [_Slot() for _ in range(self.n_jobs if self.n_jobs > 1 else 0)]
-        self._files: list[SharedFile] = []
 
     def __enter__(self) -> Self:
         return self
@@ -69,13 +68,14 @@ class WorkerPool:
         """Whether `submit` would start a task now."""
         return not self._slots or any(slot.idle for slot in self._slots)
 
-    def share(self, value: Any) -> Shared:
-        """A token to give to `submit` in place of a large object; it holds until the pool is shut down."""
+    @contextmanager
+    def sharing(self, value: Any) -> Iterator[Any]:
+        """Within: what to give to `submit` and `run_all` in place of a large object; the task is given the object."""
         if not self._slots:
-            return Inline(value)
-        file = SharedFile(value)
-        self._files.append(file)
-        return file.token
+            yield value
+            return
+        with SharedFile(value) as token:
+            yield token
 
     def submit(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
         """Start a task; its future raises what the task raised, or WorkerDied.
@@ -131,8 +131,6 @@ class WorkerPool:
             slot.stop(kill or not slot.idle)
         for slot in self._slots:
             slot.join()
-        while self._files:
-            self._files.pop().close()
 
 
 class _Slot:
@@ -157,7 +155,7 @@ class _Slot:
         with _starting_deaf():
             if self._executor is None:
                 self._executor = ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(),), env=_ONE_THREAD)
-            future: Future[Any] = self._executor.submit(task, *arguments)
+            future: Future[Any] = self._executor.submit(_call, task, arguments)
         self._future = future
         return future
 
@@ -194,6 +192,10 @@ def _done(task: Callable[..., Any], *arguments: Any) -> Future[Any]:
     except Exception as error:  # the future's to raise, as in a worker; a KeyboardInterrupt passes on
         future.set_exception(error)
     return future
+
+
+def _call(task: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    return task(*(value.get() if isinstance(value, Mapped) else value for value in arguments))
 
 
 def _begin(parent: int) -> None:

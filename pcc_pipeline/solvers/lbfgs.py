@@ -1,12 +1,7 @@
 """Penalised logistic regression, softmax or one problem per column, by L-BFGS with bounds.
 
-Solves, over weights w (d + 1, K) of which the last row are intercepts:
-
-    minimise   l1 * |w|_1 + l2 * |w|^2 / 2 + C * sum_i a_i * loss(scores_i),   scores_i = (row i, 1) . w
-
-where the penalties spare the intercepts unless `intercept_penalised`, a_i are the rows' weights, and the loss is the
-softmax's log loss, or the sum over columns of the binary log loss. These are the problems of scikit-learn's saga
-(softmax, free intercept; with two classes one column) and of liblinear's l2 (columns, penalised intercept).
+These are the problems of scikit-learn's saga (softmax, free intercept; with two classes one column) and of liblinear's
+l2 (columns, penalised intercept).
 
 Columns on very different scales leave L-BFGS standing. Where it runs out of iterations it goes on, from where it is, in
 units of each column's own (a diagonal preconditioner: Nocedal and Wright, "Numerical Optimization", 2006, section 5.1),
@@ -21,167 +16,123 @@ is L-BFGS-B (Byrd, Lu, Nocedal and Zhu, SIAM J. Sci. Comput. 16, 1995), scipy's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
+from pcc_pipeline.solvers.problem import Problem, Solution
+
 # Corrections that L-BFGS remembers: the SVD's columns differ much in scale, which a longer memory learns.
 _MEMORY = 20
 # L-BFGS slows down before it stands still, so one iteration's relative decrease must be far below the relative error
-# that is wanted of the whole.
+# that is asked of the whole.
 _DECREASE_PER_TOLERANCE = 1e-4
 _LINE_SEARCH_FAILED = 2
 
 Smooth = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
-@dataclass(frozen=True)
-class Penalty:
-    """The weights of |w|_1 and |w|^2 / 2, and whether the intercepts are penalised too."""
-
-    l1: float
-    l2: float
-    intercept_penalised: bool
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Weights (d + 1, K), the intercepts last; iterations; whether they were enough."""
-
-    weights: np.ndarray
-    iterations: int
-    converged: bool
-
-
-def solve(
-    rows: np.ndarray,
-    targets: np.ndarray,
-    row_weights: np.ndarray,
-    C: float,
-    penalty: Penalty,
-    *,
-    softmax: bool,
-    tol: float,
-    max_iter: int,
-    start: np.ndarray | None = None,
-) -> Solution:
+def solve(problem: Problem, tol: float, max_iter: int, start: np.ndarray | None = None) -> Solution:
     """Solve one problem.
 
     Args:
-        rows: (n, d); the products are made in its precision.
-        targets: (n, K) of 0 and 1, of the same type.
-        row_weights: (n, 1) or, for columns on their own, (n, K).
         tol: 1e-4 stops where one iteration lowers the objective by less than 1e-8 of it; other values in proportion.
         max_iter: iterations, and as many again in the columns' own units.
         start: weights (d + 1, K) to start from; None: zeros.
     """
-    problem = _Problem(rows, targets, row_weights, C, penalty, softmax)
-    weights = np.zeros((rows.shape[1] + 1, targets.shape[1])) if start is None else start
-    found = problem.minimised(weights, np.ones((len(weights), 1)), tol, max_iter)
-    if not found.converged:
-        rest = problem.minimised(found.weights, problem.own_units(), tol, max_iter)
-        found = Solution(rest.weights, found.iterations + rest.iterations, rest.converged)
-    return found
+    weights = np.zeros((problem.rows.shape[1] + 1, problem.targets.shape[1])) if start is None else start
+    solution = _minimised(problem, weights, np.ones((len(weights), 1)), tol, max_iter)
+    if not solution.converged:
+        rest = _minimised(problem, solution.weights, _own_units(problem), tol, max_iter)
+        solution = Solution(rest.weights, solution.iterations + rest.iterations, rest.converged)
+    return solution
 
 
-def objective(
-    rows: np.ndarray,
-    targets: np.ndarray,
-    row_weights: np.ndarray,
-    C: float,
-    penalty: Penalty,
-    weights: np.ndarray,
-    *,
-    softmax: bool,
-) -> float:
-    """What `solve` minimises, in double precision, at `weights` (d + 1, K); the other arguments are as there."""
-    problem = _Problem(rows.astype(np.float64), targets.astype(np.float64), row_weights, C, penalty, softmax)
-    value, _ = problem.smooth_part(np.ones((len(weights), 1)))(weights.ravel())
-    return value + penalty.l1 * float((np.abs(weights) * problem.penalised).sum())
+def objective(problem: Problem, weights: np.ndarray) -> float:
+    """What `solve` minimises, in double precision, at `weights` (d + 1, K)."""
+    problem = _in_double(problem)
+    value, _ = _smooth_part(problem, np.ones((len(weights), 1)))(weights.ravel())
+    return value + problem.penalty.l1 * float((np.abs(weights) * _penalised(problem)).sum())
 
 
-@dataclass(frozen=True)
-class _Problem:
-    rows: np.ndarray
-    targets: np.ndarray
-    row_weights: np.ndarray
-    C: float
-    penalty: Penalty
-    softmax: bool
+def _in_double(problem: Problem) -> Problem:
+    return replace(problem, rows=problem.rows.astype(np.float64), targets=problem.targets.astype(np.float64))
 
-    @property
-    def penalised(self) -> np.ndarray:
-        """1 for each weight that the penalties are on, (d + 1, 1)."""
-        weights = np.ones((self.rows.shape[1] + 1, 1))
-        weights[-1] = float(self.penalty.intercept_penalised)
-        return weights
 
-    def own_units(self) -> np.ndarray:
-        """A unit for each row of the weights, (d + 1, 1), by its greatest curvature: a logistic loss has up to 1/4."""
-        each = self.row_weights.mean(axis=1)
-        squares = np.array([np.dot(column.astype(np.float64) ** 2, each) for column in self.rows.T])
-        curvature = self.C / 4 * np.append(squares, each.sum()) + self.penalty.l2
-        # A column of zeros without a ridge has no curvature, and its weight stays where it is in any unit.
-        units: np.ndarray = 1 / np.sqrt(np.where(curvature > 0, curvature, 1))
-        return units[:, None]
+def _penalised(problem: Problem) -> np.ndarray:
+    """1 for each weight that the penalties are on, (d + 1, 1)."""
+    weights = np.ones((problem.rows.shape[1] + 1, 1))
+    weights[-1] = float(problem.penalty.intercept_penalised)
+    return weights
 
-    def minimised(self, weights: np.ndarray, units: np.ndarray, tol: float, max_iter: int) -> Solution:
-        """The solution, sought from `weights` in multiples of `units`."""
-        flat = (weights / units).ravel()
-        size = flat.size
-        first = flat if self.penalty.l1 == 0 else np.concatenate([np.maximum(flat, 0), np.maximum(-flat, 0)])
-        found = self._run(first, units, tol, max_iter)
-        if found.status == _LINE_SEARCH_FAILED and self.rows.dtype != np.float64:
-            # Single precision could not tell the next point from this one: go on from here in double.
-            doubled = replace(self, rows=self.rows.astype(np.float64), targets=self.targets.astype(np.float64))
-            again = doubled._run(found.x, units, tol, max(1, max_iter - found.nit))
-            again.nit += found.nit
-            found = again
-        flat = found.x if self.penalty.l1 == 0 else found.x[:size] - found.x[size:]
-        return Solution(flat.reshape(weights.shape) * units, int(found.nit), found.status != 1)
 
-    def _run(self, start: np.ndarray, units: np.ndarray, tol: float, max_iter: int) -> OptimizeResult:
-        smooth = self.smooth_part(units)
-        options = {
-            "maxiter": max_iter,
-            "maxfun": 3 * max_iter,
-            "maxcor": _MEMORY,
-            "ftol": _DECREASE_PER_TOLERANCE * tol,
-            "gtol": 0.0,
-        }
-        if self.penalty.l1 == 0:
-            return minimize(smooth, start, jac=True, method="L-BFGS-B", options=options)
-        size = len(start) // 2
-        cost = self.penalty.l1 * np.repeat(self.penalised * units, self.targets.shape[1], axis=1).ravel()
+def _own_units(problem: Problem) -> np.ndarray:
+    """A unit for each row of the weights, (d + 1, 1), by its greatest curvature: a logistic loss has up to 1/4."""
+    each = problem.row_weights.mean(axis=1)
+    squares = np.array([np.dot(column.astype(np.float64) ** 2, each) for column in problem.rows.T])
+    curvature = problem.C / 4 * np.append(squares, each.sum()) + problem.penalty.l2
+    # A column of zeros without a ridge has no curvature, and its weight stays where it is in any unit.
+    units: np.ndarray = 1 / np.sqrt(np.where(curvature > 0, curvature, 1))
+    return units[:, None]
 
-        def split(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            positive, negative = flat[:size], flat[size:]
-            value, gradient = smooth(positive - negative)
-            return value + float(cost @ (positive + negative)), np.concatenate([gradient + cost, cost - gradient])
 
-        return minimize(split, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * (2 * size), options=options)
+def _minimised(problem: Problem, weights: np.ndarray, units: np.ndarray, tol: float, max_iter: int) -> Solution:
+    """The solution, sought from `weights` in multiples of `units`."""
+    flat = (weights / units).ravel()
+    size = flat.size
+    first = flat if problem.penalty.l1 == 0 else np.concatenate([np.maximum(flat, 0), np.maximum(-flat, 0)])
+    result = _run(problem, first, units, tol, max_iter)
+    if result.status == _LINE_SEARCH_FAILED and problem.rows.dtype != np.float64:
+        # Single precision could not tell the next point from this one: go on from here in double.
+        again = _run(_in_double(problem), result.x, units, tol, max(1, max_iter - result.nit))
+        again.nit += result.nit
+        result = again
+    flat = result.x if problem.penalty.l1 == 0 else result.x[:size] - result.x[size:]
+    return Solution(flat.reshape(weights.shape) * units, int(result.nit), result.status != 1)
 
-    def smooth_part(self, units: np.ndarray) -> Smooth:
-        """Value and gradient of all but the l1 norm, at flat weights in multiples of `units`."""
-        rows, targets = self.rows, self.targets
-        losses = softmax_losses if self.softmax else binary_losses
-        costs = (self.C * self.row_weights).astype(rows.dtype)
-        ridge = self.penalty.l2 * self.penalised
 
-        def smooth(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            weights = units * flat.reshape(len(ridge), -1)
-            single = weights.astype(rows.dtype)
-            values, slope = losses(rows @ single[:-1] + single[-1], targets)
-            slope *= costs
-            gradient = ridge * weights
-            gradient[:-1] += rows.T @ slope
-            gradient[-1] += slope.sum(axis=0, dtype=np.float64)
-            value = float((costs * values).sum(dtype=np.float64)) + 0.5 * float((ridge * weights**2).sum())
-            gradient *= units
-            return value, gradient.ravel()
+def _run(problem: Problem, start: np.ndarray, units: np.ndarray, tol: float, max_iter: int) -> OptimizeResult:
+    smooth = _smooth_part(problem, units)
+    options = {
+        "maxiter": max_iter,
+        "maxfun": 3 * max_iter,
+        "maxcor": _MEMORY,
+        "ftol": _DECREASE_PER_TOLERANCE * tol,
+        "gtol": 0.0,
+    }
+    if problem.penalty.l1 == 0:
+        return minimize(smooth, start, jac=True, method="L-BFGS-B", options=options)
+    size = len(start) // 2
+    cost = problem.penalty.l1 * np.repeat(_penalised(problem) * units, problem.targets.shape[1], axis=1).ravel()
 
-        return smooth
+    def split(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        positive, negative = flat[:size], flat[size:]
+        value, gradient = smooth(positive - negative)
+        return value + float(cost @ (positive + negative)), np.concatenate([gradient + cost, cost - gradient])
+
+    return minimize(split, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * (2 * size), options=options)
+
+
+def _smooth_part(problem: Problem, units: np.ndarray) -> Smooth:
+    """Value and gradient of all but the l1 norm, at flat weights in multiples of `units`."""
+    rows, targets, costs = problem.rows, problem.targets, problem.costs
+    losses = softmax_losses if problem.softmax else binary_losses
+    ridge = problem.penalty.l2 * _penalised(problem)
+
+    def smooth(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = units * flat.reshape(len(ridge), -1)
+        single = weights.astype(rows.dtype)
+        values, slope = losses(rows @ single[:-1] + single[-1], targets)
+        slope *= costs
+        gradient = ridge * weights
+        gradient[:-1] += rows.T @ slope
+        gradient[-1] += slope.sum(axis=0, dtype=np.float64)
+        value = float((costs * values).sum(dtype=np.float64)) + 0.5 * float((ridge * weights**2).sum())
+        gradient *= units
+        return value, gradient.ravel()
+
+    return smooth
 
 
 def softmax_losses(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -29,8 +29,9 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_class_weight
 from threadpoolctl import threadpool_limits
 
-from pcc_pipeline.solvers.lbfgs import Penalty, Solution, objective, solve
+from pcc_pipeline.solvers.lbfgs import objective, solve
 from pcc_pipeline.solvers.one_vs_rest_l1 import solve_l1_logistic
+from pcc_pipeline.solvers.problem import Penalty, Problem, Solution
 from pcc_pipeline.solvers.softmax_l1 import solve_softmax
 
 _REPLACED = {"liblinear": ("l1", "l2"), "saga": ("l1", "l2", "elasticnet")}
@@ -78,22 +79,18 @@ def fit_fast(
     """
     classes, places = np.unique(labels, return_inverse=True)
     # Two classes are one problem, about the second.
-    asked = np.arange(len(classes)) if len(classes) > 2 else np.array([1])
+    columns = np.arange(len(classes)) if len(classes) > 2 else np.array([1])
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
-    targets = (places[:, None] == asked).astype(np.float32)
+    targets = (places[:, None] == columns).astype(np.float32)
     apart = values["solver"] == "liblinear" or len(classes) == 2
     row_weights = _balancing(targets if apart else places[:, None]) if balanced else np.ones((len(rows), 1))
+    problem = Problem(rows, targets, row_weights, float(values["C"]), _penalty(values), softmax=not apart)
     # Thousands of small products: BLAS threads would wait for one another longer than they work.
     with threadpool_limits(1, user_api="blas"):
-        solution = _solve(rows, targets, row_weights, values, softmax=not apart)
+        solution = _solve(problem, values["tol"], values["max_iter"])
         if not solution.converged and values["solver"] == "liblinear":
             theirs, converged = _fit_exact(classifier, vectors, labels)
-            penalty, C = _penalty(values), float(values["C"])
-            ours_reached, theirs_reached = (
-                objective(rows, targets, row_weights, C, penalty, weights, softmax=False)
-                for weights in (solution.weights, _weights_of(theirs))
-            )
-            if theirs_reached <= ours_reached:
+            if objective(problem, _weights_of(theirs)) <= objective(problem, solution.weights):
                 return Fit(theirs, converged, "scikit-learn/liblinear")
             # Lower than what the named solver converges to is good enough for its tolerance.
             solution = Solution(solution.weights, solution.iterations, converged)
@@ -121,16 +118,12 @@ def _penalty(values: Mapping[str, Any]) -> Penalty:
     return Penalty(ratio, 1 - ratio, intercept_penalised=values["solver"] == "liblinear")
 
 
-def _solve(
-    rows: np.ndarray, targets: np.ndarray, row_weights: np.ndarray, values: Mapping[str, Any], softmax: bool
-) -> Solution:
-    C, tol, max_iter, penalty = float(values["C"]), values["tol"], values["max_iter"], _penalty(values)
-    if penalty.intercept_penalised and penalty.l1 == 1:
-        found = solve_l1_logistic(rows, 2 * targets - 1, row_weights, C, tol, max_iter)
-        return Solution(found.weights, found.iterations, found.unfinished == 0)
-    if softmax and penalty.l1 == 1:
-        return solve_softmax(rows, targets, row_weights, C, penalty, tol, max_iter)
-    return solve(rows, targets, row_weights, C, penalty, softmax=softmax, tol=tol, max_iter=max_iter)
+def _solve(problem: Problem, tol: float, max_iter: int) -> Solution:
+    if problem.penalty.intercept_penalised and problem.penalty.l1 == 1:
+        return solve_l1_logistic(problem, tol, max_iter)
+    if problem.softmax and problem.penalty.l1 == 1:
+        return solve_softmax(problem, tol, max_iter)
+    return solve(problem, tol, max_iter)
 
 
 def _balancing(groups: np.ndarray) -> np.ndarray:

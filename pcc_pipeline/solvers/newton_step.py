@@ -1,4 +1,4 @@
-"""The inside of a proximal Newton step: which weights it moves, and the minimiser of the penalised quadratic model."""
+"""The inside of a proximal Newton step: which weights it changes, and the minimiser of the penalised local model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SMALLEST_WORKING_SET = 16
 def violation_of(weights: np.ndarray, gradient: np.ndarray, l1: float = 1.0) -> np.ndarray:
     """How far each weight is from optimal under l1 * |w|: the smallest subgradient's size, shape of `weights`."""
     at_zero = np.maximum(np.abs(gradient) - l1, 0)
-    found: np.ndarray = np.where(weights == 0, at_zero, np.abs(gradient + l1 * np.sign(weights)))
-    return found
+    violation: np.ndarray = np.where(weights == 0, at_zero, np.abs(gradient + l1 * np.sign(weights)))
+    return violation
 
 
 def working_set(weights: np.ndarray, violation: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Places (of flat arrays) in use, and of those at zero that want to move the most urgent, at most as many again.
+    """Places (of flat arrays) in use, and of those at zero the ones with the largest violation, at most as many again.
 
-    Also whether those are all that want to move.
+    Also whether those are all that violate their optimality.
     """
     in_use = np.flatnonzero(weights)
     waiting = np.flatnonzero((weights == 0) & (violation > 0))

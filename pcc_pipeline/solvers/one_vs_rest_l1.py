@@ -1,6 +1,6 @@
 """l1-penalised logistic regression for many labels over the same rows, by proximal Newton steps on working sets.
 
-Solves, for each column k of `signs` on its own, what liblinear's l1 solver solves:
+Solves, for each column k of signs (2 * targets - 1) on its own, what liblinear's l1 solver solves:
 
     minimise over w   |w|_1 + C * sum_i a_ik * log(1 + exp(-signs[i, k] * x_i . w)),   x_i = (row i, 1)
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pcc_pipeline.solvers.newton_step import minimise_model, violation_of, working_set
+from pcc_pipeline.solvers.problem import Problem, Solution
 
 # Rows below this share of the greatest curvature add nothing to the quadratic model that the line search would miss.
 _NEGLIGIBLE_CURVATURE = 1e-3
@@ -27,31 +28,10 @@ _SUFFICIENT_DECREASE = 0.01
 _HALVINGS = 20
 
 
-@dataclass(frozen=True)
-class L1Solution:
-    """Weights (d + 1, K), the intercepts last; objective (K,); outer iterations; labels that did not converge."""
-
-    weights: np.ndarray
-    objective: np.ndarray
-    iterations: int
-    unfinished: int
-
-
-def solve_l1_logistic(
-    rows: np.ndarray,
-    signs: np.ndarray,
-    row_weights: np.ndarray,
-    C: float,
-    tol: float,
-    max_iter: int,
-    start: np.ndarray | None = None,
-) -> L1Solution:
-    """Solve K problems at once.
+def solve_l1_logistic(problem: Problem, tol: float, max_iter: int, start: np.ndarray | None = None) -> Solution:
+    """Solve K problems at once: a penalty of l1 = 1 on every weight, the intercepts too.
 
     Args:
-        rows: (n, d).
-        signs: (n, K) of -1 and +1, of the rows' type.
-        row_weights: (n, 1) or (n, K).
         tol: as liblinear's: a label is done when the 1-norm of its subgradient is below
             tol * max(min(positives, negatives), 1) / n of that norm at zero weights. At a large C that norm is so
             large that much could be left to gain, so the last step must also have gained less than a tenth of tol of
@@ -59,13 +39,12 @@ def solve_l1_logistic(
         max_iter: outer iterations.
         start: weights (d + 1, K) to start from.
     """
-    n = len(rows)
-    extended = np.hstack([rows, np.ones((n, 1), dtype=rows.dtype)])
+    n = len(problem.rows)
+    extended, signs = problem.extended, 2 * problem.targets - 1
     n_labels = signs.shape[1]
     weights = np.zeros((extended.shape[1], n_labels)) if start is None else start.astype(np.float64)
-    costs = np.broadcast_to((C * row_weights).astype(rows.dtype), signs.shape)
-    scores = extended @ weights.astype(rows.dtype)
-    objective = _losses(signs * scores, costs) + np.abs(weights).sum(axis=0)
+    costs = np.broadcast_to(problem.costs, signs.shape)
+    state = _State(signs, costs, weights, extended @ weights.astype(extended.dtype))
     positives = (signs > 0).sum(axis=0)
     at_zero = -0.5 * (extended.T @ (costs * signs)).astype(np.float64)
     scale = np.maximum(np.abs(at_zero) - 1, 0).sum(axis=0)
@@ -76,11 +55,11 @@ def solve_l1_logistic(
     iterations = 0
     while len(active) and iterations < max_iter:
         iterations += 1
-        slope = _sigmoid(-signs[:, active] * scores[:, active])
+        slope = _sigmoid(-signs[:, active] * state.scores[:, active])
         pull = costs[:, active] * slope
         gradient = -(extended.T @ (signs[:, active] * pull)).astype(np.float64)
-        violation = violation_of(weights[:, active], gradient)
-        going = (violation.sum(axis=0) > goal[active]) | (gained[active] > tol / 10 * objective[active])
+        violation = violation_of(state.weights[:, active], gradient)
+        going = (violation.sum(axis=0) > goal[active]) | (gained[active] > tol / 10 * state.objective[active])
         if not going.any():
             active = active[:0]
             break
@@ -88,59 +67,82 @@ def solve_l1_logistic(
         active, gradient, violation = active[going], gradient[:, going], violation[:, going]
         direction = np.zeros_like(gradient)
         for place, label in enumerate(active):
-            working, _ = working_set(weights[:, label], violation[:, place])
+            working, _ = working_set(state.weights[:, label], violation[:, place])
             hessian = _hessian(extended, curvature[:, place], working)
-            model = minimise_model(hessian, gradient[working, place], weights[working, label])
-            direction[working, place] = model - weights[working, label]
-        drift = extended @ direction.astype(rows.dtype)
-        expected = (gradient * direction).sum(axis=0)
-        expected += np.abs(weights[:, active] + direction).sum(axis=0) - np.abs(weights[:, active]).sum(axis=0)
-        size = _line_search(signs, costs, weights, scores, objective, active, direction, drift, expected)
-        weights[:, active] += size * direction
-        scores[:, active] += size.astype(rows.dtype) * drift
-        losses = _losses(signs[:, active] * scores[:, active], costs[:, active])
-        before, objective[active] = objective[active], losses + np.abs(weights[:, active]).sum(axis=0)
-        gained[active] = before - objective[active]
+            model = minimise_model(hessian, gradient[working, place], state.weights[working, label])
+            direction[working, place] = model - state.weights[working, label]
+        change = (gradient * direction).sum(axis=0)
+        change += np.abs(state.weights[:, active] + direction).sum(axis=0)
+        change -= np.abs(state.weights[:, active]).sum(axis=0)
+        step = _Step(active, direction, extended @ direction.astype(extended.dtype), change)
+        size = state.step_size(step)
+        gained[active] = state.moved(step, size)
         # A label that no step improves has reached the precision of its numbers.
         active = active[size > 0]
-    return L1Solution(weights, objective, iterations, len(active))
+    return Solution(state.weights, iterations, converged=not len(active))
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step of some labels.
+
+    Args:
+        labels: the labels' places, (k,).
+        direction: change of their weights, (d + 1, k).
+        drift: change of their scores, (n, k).
+        change: what the model promises to change the objective by, (k,).
+    """
+
+    labels: np.ndarray
+    direction: np.ndarray
+    drift: np.ndarray
+    change: np.ndarray
+
+
+class _State:
+    """Where the search of all labels stands: weights (d + 1, K), scores (n, K) and objective (K,)."""
+
+    def __init__(self, signs: np.ndarray, costs: np.ndarray, weights: np.ndarray, scores: np.ndarray) -> None:
+        self._signs, self._costs, self.weights, self.scores = signs, costs, weights, scores
+        self.objective = _losses(signs * scores, costs) + np.abs(weights).sum(axis=0)
+
+    def step_size(self, step: _Step) -> np.ndarray:
+        """Sizes in (0, 1] that decrease the exact objective enough, for each label of the step; 0 where none does."""
+        size = np.ones(len(step.labels))
+        searching = np.arange(len(step.labels))
+        for _ in range(_HALVINGS):
+            labels = step.labels[searching]
+            there = self.weights[:, labels] + size[searching] * step.direction[:, searching]
+            shift = size[searching].astype(step.drift.dtype) * step.drift[:, searching]
+            margins = self._signs[:, labels] * (self.scores[:, labels] + shift)
+            value = _losses(margins, self._costs[:, labels]) + np.abs(there).sum(axis=0)
+            change = value - self.objective[labels]
+            enough = (change <= _SUFFICIENT_DECREASE * size[searching] * step.change[searching]) & (change < 0)
+            searching = searching[~enough]
+            if not len(searching):
+                return size
+            size[searching] /= 2
+        size[searching] = 0
+        return size
+
+    def moved(self, step: _Step, size: np.ndarray) -> np.ndarray:
+        """Take the step; what each of its labels gained, (k,)."""
+        labels = step.labels
+        self.weights[:, labels] += size * step.direction
+        self.scores[:, labels] += size.astype(self.scores.dtype) * step.drift
+        losses = _losses(self._signs[:, labels] * self.scores[:, labels], self._costs[:, labels])
+        before = self.objective[labels]
+        self.objective[labels] = losses + np.abs(self.weights[:, labels]).sum(axis=0)
+        gained: np.ndarray = before - self.objective[labels]
+        return gained
 
 
 def _hessian(rows: np.ndarray, curvature: np.ndarray, working: np.ndarray) -> np.ndarray:
     """The loss's second derivative over the working set, (w, w)."""
     used = np.flatnonzero(curvature > _NEGLIGIBLE_CURVATURE * curvature.max())
     part = rows[np.ix_(used, working)] * np.sqrt(curvature[used, None])
-    found: np.ndarray = (part.T @ part).astype(np.float64)
-    return found
-
-
-def _line_search(
-    signs: np.ndarray,
-    costs: np.ndarray,
-    weights: np.ndarray,
-    scores: np.ndarray,
-    objective: np.ndarray,
-    active: np.ndarray,
-    direction: np.ndarray,
-    drift: np.ndarray,
-    expected: np.ndarray,
-) -> np.ndarray:
-    """Step sizes in (0, 1] that decrease the exact objective enough, per active label; 0 where none does."""
-    size = np.ones(len(active))
-    searching = np.arange(len(active))
-    for _ in range(_HALVINGS):
-        labels = active[searching]
-        there = weights[:, labels] + size[searching] * direction[:, searching]
-        margins = signs[:, labels] * (scores[:, labels] + size[searching].astype(drift.dtype) * drift[:, searching])
-        value = _losses(margins, costs[:, labels]) + np.abs(there).sum(axis=0)
-        change = value - objective[labels]
-        enough = (change <= _SUFFICIENT_DECREASE * size[searching] * expected[searching]) & (change < 0)
-        searching = searching[~enough]
-        if not len(searching):
-            return size
-        size[searching] /= 2
-    size[searching] = 0
-    return size
+    hessian: np.ndarray = (part.T @ part).astype(np.float64)
+    return hessian
 
 
 def _losses(margins: np.ndarray, costs: np.ndarray) -> np.ndarray:
@@ -152,5 +154,5 @@ def _losses(margins: np.ndarray, costs: np.ndarray) -> np.ndarray:
 
 def _sigmoid(values: np.ndarray) -> np.ndarray:
     small = np.exp(-np.abs(values))
-    found: np.ndarray = np.where(values >= 0, 1, small) / (1 + small)
-    return found
+    shares: np.ndarray = np.where(values >= 0, 1, small) / (1 + small)
+    return shares

@@ -13,10 +13,14 @@ methods take hundreds of passes over the rows. Where it leaves many, `quasi_newt
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
-from pcc_pipeline.solvers.lbfgs import Penalty, Solution, softmax_losses, solve
+from pcc_pipeline.solvers.lbfgs import softmax_losses, solve
 from pcc_pipeline.solvers.newton_step import minimise_model, violation_of, working_set
+from pcc_pipeline.solvers.problem import Penalty, Problem, Solution
 
 # Rows that together hold less than this share of the curvature are left out of the model.
 _NEGLIGIBLE_CURVATURE = 0.01
@@ -28,27 +32,16 @@ _SUFFICIENT_DECREASE = 0.01
 _HALVINGS = 20
 
 
-def solve_softmax(
-    rows: np.ndarray,
-    targets: np.ndarray,
-    row_weights: np.ndarray,
-    C: float,
-    penalty: Penalty,
-    tol: float,
-    max_iter: int,
-) -> Solution:
-    """Solve one problem.
+def solve_softmax(problem: Problem, tol: float, max_iter: int) -> Solution:
+    """Solve one softmax problem with an l1 part in its penalty, free intercepts and `row_weights` (n, 1).
 
     Args:
-        rows: (n, d).
-        targets: (n, K) of 0 and 1, of the same type.
-        row_weights: (n, 1).
-        penalty: with an l1 part, and free intercepts.
-        tol: done when a step over all weights that want to move promises less than tol / 10 of the objective.
+        tol: done when a step over all weights that still violate their optimality promises less than tol / 10 of the
+            objective.
         max_iter: steps.
     """
-    extended = np.hstack([rows, np.ones((len(rows), 1), dtype=rows.dtype)])
-    costs = np.broadcast_to((C * row_weights).astype(rows.dtype), (len(rows), 1))
+    penalty, targets, extended = problem.penalty, problem.targets, problem.extended
+    costs = np.broadcast_to(problem.costs, (len(extended), 1))
     weights = np.zeros((extended.shape[1], targets.shape[1]))
     scores = np.zeros_like(targets)
     losses, slope = softmax_losses(scores.copy(), targets)
@@ -58,17 +51,17 @@ def solve_softmax(
         gradient[:-1] += penalty.l2 * weights[:-1]
         chosen, whole = _chosen(weights, gradient, penalty)
         if len(chosen) > _LARGEST_MODEL:
-            left = max_iter - iteration + 1
-            rest = solve(rows, targets, row_weights, C, penalty, softmax=True, tol=tol, max_iter=left, start=weights)
+            rest = solve(problem, tol, max_iter - iteration + 1, start=weights)
             return Solution(rest.weights, rest.iterations + iteration - 1, rest.converged)
-        direction = _direction(extended, slope + targets, costs, weights, gradient, penalty, chosen)
+        curvature = partial(_hessian, extended, slope + targets, costs)
+        direction = _direction(curvature, weights, gradient, penalty, chosen)
         expected = float((gradient * direction).sum())
         expected += penalty.l1 * float((np.abs(weights + direction)[:-1] - np.abs(weights)[:-1]).sum())
-        drift = extended @ direction.astype(rows.dtype)
+        drift = extended @ direction.astype(extended.dtype)
         size = 1.0
         for _ in range(_HALVINGS):
             there = weights + size * direction
-            moved = scores + rows.dtype.type(size) * drift
+            moved = scores + extended.dtype.type(size) * drift
             losses, slope = softmax_losses(moved.copy(), targets)
             value = float((costs * losses).sum(dtype=np.float64)) + penalty_of(there, penalty)
             if value - objective <= _SUFFICIENT_DECREASE * size * expected:
@@ -89,28 +82,26 @@ def penalty_of(weights: np.ndarray, penalty: Penalty) -> float:
 
 
 def _chosen(weights: np.ndarray, gradient: np.ndarray, penalty: Penalty) -> tuple[np.ndarray, bool]:
-    """The flat places, class by class, that a step moves, and whether they are all that want to move."""
+    """The flat places, class by class, that a step changes, and whether they are all that violate their optimality."""
     inner, slopes = weights[:-1].T.ravel(), gradient[:-1].T.ravel()
     chosen, whole = working_set(inner, violation_of(inner, slopes, penalty.l1))
     return np.sort(chosen), whole
 
 
 def _direction(
-    extended: np.ndarray,
-    probabilities: np.ndarray,
-    costs: np.ndarray,
+    curvature: Callable[[list[np.ndarray], int], tuple[np.ndarray, np.ndarray]],
     weights: np.ndarray,
     gradient: np.ndarray,
     penalty: Penalty,
     chosen: np.ndarray,
 ) -> np.ndarray:
-    """The step to the minimiser of the model over the chosen places, (d + 1, K)."""
+    """The step to the minimiser of the model over the chosen places, (d + 1, K); `curvature` is `_hessian` here."""
     d, n_classes = len(weights) - 1, weights.shape[1]
     inner, slopes = weights[:-1].T.ravel()[chosen], gradient[:-1].T.ravel()[chosen]
     # The first class's intercept stays: moving all by the same changes nothing.
     features = [chosen[chosen // d == place] % d for place in range(n_classes)]
     columns = [np.append(part, d) if place else part for place, part in enumerate(features)]
-    hessian, is_bias = _hessian(extended, probabilities, costs, columns, d)
+    hessian, is_bias = curvature(columns, d)
     biases, others = np.flatnonzero(is_bias), np.flatnonzero(~is_bias)
     hessian[others, others] += penalty.l2
     hessian[biases, biases] *= 1 + 1e-6
@@ -119,8 +110,7 @@ def _direction(
     cross = hessian[np.ix_(biases, others)]
     both = np.linalg.solve(hessian[np.ix_(biases, biases)], np.column_stack([cross, bias_slope]))
     reduced = hessian[np.ix_(others, others)] - cross.T @ both[:, :-1]
-    found = minimise_model(reduced, slopes - cross.T @ both[:, -1], inner, penalty.l1)
-    step = found - inner
+    step = minimise_model(reduced, slopes - cross.T @ both[:, -1], inner, penalty.l1) - inner
     direction = np.zeros_like(weights)
     direction[chosen % d, chosen // d] = step
     direction[-1, 1:] = -(both[:, -1] + both[:, :-1] @ step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
 from pcc_pipeline.search.driver import run_search
+from pcc_pipeline.search.plan import Scoring, SearchPlan, StudyRecord
 from pcc_pipeline.search.searchers import make_searcher
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.search.workers import WorkerPool
 from pcc_pipeline.solvers.logistic import solver_of
-from pcc_pipeline.steps.inputs.split import Sides
 from pcc_pipeline.storage.objects import scratch
 from pcc_pipeline.tracking.runs import StepRun
 from pcc_pipeline.tracking.trial_runs import TrialRuns
@@ -42,74 +43,69 @@ def recipe_of(params: Params, labels: np.ndarray) -> Recipe:
     return Recipe(model.type, method, lexical, params.data.random_state, model.solver_exact)
 
 
-def search(
-    rows: Rows,
-    sides: Sides,
-    classes: list[str],
-    positive: int,
-    params: Params,
-    recipe: Recipe,
-    digests: Mapping[str, str],
-    version: str,
-    run: StepRun,
-) -> SearchOutcome:
+@dataclass(frozen=True)
+class SearchRows:
+    """What candidates are scored on.
+
+    Args:
+        train: the training rows, with their labels as text.
+        groups: of these rows, (n,): rows of one group stay in one fold.
+        classes: the model's labels in order; `positive` is the index that binary scores are about.
+        digests: of data, vectors that came with it and split, by name: part of what a stored study must match.
+    """
+
+    train: Rows
+    groups: np.ndarray
+    classes: list[str]
+    positive: int
+    digests: Mapping[str, str]
+
+    @property
+    def encoded(self) -> Rows:
+        """The training rows with class indices for labels."""
+        indices = np.searchsorted(np.asarray(self.classes, dtype=object), self.train.labels)
+        return Rows(self.train.texts, self.train.vectors, indices)
+
+
+def search(rows: SearchRows, recipe: Recipe, params: Params, version: str, run: StepRun) -> SearchOutcome:
     """Score candidates by cross-validation on the training rows alone.
 
     Args:
-        rows: all rows; only those of `sides.train` are used.
-        classes: the model's labels in order; `positive` is the index that binary scores are about.
-        digests: of data, given vectors and split, by name: part of what a stored study must match.
         version: names the study where params.yaml names none.
 
     Raises:
         SearchError: no candidate could be scored, or a stored study is another search's.
     """
-    model = params.model
-    train = rows.take(sides.train)
-    indices = np.searchsorted(np.asarray(classes, dtype=object), train.labels)
-    encoded = Rows(train.texts, train.vectors, indices)
+    model, n_classes = params.model, len(rows.classes)
     folds = cross_validation_folds(
-        train.labels, sides.groups[sides.train], model.cv_folds, params.data.stratify, params.data.random_state
+        rows.train.labels, rows.groups, model.cv_folds, params.data.stratify, params.data.random_state
     )[: model.folds_used]
-    searcher = make_searcher(
-        model.search_method,
-        model.type,
-        model.hyperparameters,
-        model.search_space,
-        model.n_iter,
-        params.data.random_state,
-        params.search,
-        _identity(params, digests),
-        studies_dir=Path(params.output.studies_dir),
-        default_study_name=version,
+    study = StudyRecord(
+        name=params.search.study_name or version,
+        directory=Path(params.output.studies_dir),
+        depends_on=_identity(params, rows.digests),
+        storage=params.search.storage,
     )
+    searcher = make_searcher(SearchPlan.of(params), study)
     with (
         closing(searcher),
         scratch() as folder,
         WorkerPool(params.search.n_jobs) as pool,
-        TrialRuns(run, model.scoring, partial(_solver, recipe, len(classes))) as trial_runs,
+        TrialRuns(run, model.scoring, partial(_solver, recipe, n_classes)) as trial_runs,
     ):
-        scorer = partial(scores, positive=positive)
-        scored = FoldObjective(folder, recipe, len(classes), scorer)
-        logger.info("preparing %d folds of %s rows", len(folds), f"{len(train.texts):,}")
-        pool.run_all(
-            prepare_fold,
-            [
-                (encoded, fit_rows, held, recipe, scored.fold_folder(number))
-                for number, (fit_rows, held) in enumerate(folds)
-            ],
-            "preparing the folds",
-        )
-        return run_search(
-            searcher,
-            scored,
-            n_folds=len(folds),
-            scoring_of=partial(objective, scoring=model.scoring),
-            pool=pool,
-            timeout=params.search.timeout,
-            on_trial=trial_runs.log,
-            scoring=model.scoring,
-        )
+        scored = FoldObjective(folder, recipe, n_classes, partial(scores, positive=rows.positive))
+        logger.info("preparing %d folds of %s rows", len(folds), f"{len(rows.train.texts):,}")
+        with pool.sharing(rows.encoded) as encoded:
+            pool.run_all(
+                prepare_fold,
+                [
+                    (encoded, fit_rows, held, recipe, scored.fold_folder(number))
+                    for number, (fit_rows, held) in enumerate(folds)
+                ],
+                "preparing the folds",
+            )
+        scoring = Scoring(scored, len(folds), partial(objective, scoring=model.scoring), model.scoring)
+        return run_search(searcher, scoring, pool, params.search.timeout, trial_runs.log)
 
 
 def _solver(recipe: Recipe, n_classes: int, hyperparameters: Mapping[str, Any]) -> str:
@@ -122,9 +118,9 @@ def _identity(params: Params, digests: Mapping[str, str]) -> dict[str, str]:
     faster_only = ("preprocessing.cache_dir", "preprocessing.backend", "preprocessing.batch_size")
     split = ("data.test_size", "data.validation_size", "data.stratify", "data.random_state", "data.group_column")
     scored = ("model.cross_val", "model.cv_folds", "model.scoring", "data.positive_label")
-    found = {
+    depends_on = {
         key: value
         for key, value in params.flat().items()
         if key in split + scored or (key.startswith("preprocessing.") and key not in faster_only)
     }
-    return {**digests, **found}
+    return {**digests, **depends_on}

@@ -55,7 +55,7 @@ from pcc_pipeline.steps.records.training_record import (
     training_payloads,
 )
 from pcc_pipeline.steps.records.used_options import used
-from pcc_pipeline.steps.search import recipe_of, search
+from pcc_pipeline.steps.search import SearchRows, recipe_of, search
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.operations import NUMBER
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
@@ -166,33 +166,43 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
             if (handed := at_hand.get(str(params.data.test_path))) is not None:
                 test_file = handed.with_vectors(test_file)
             test = whole_file(test_file, str(params.data.test_path))
-        rows = rows_of(dataset)
-        test_texts = [rows.texts[place] for place in sides.test] if test_file is None else test_file.texts
-        return _train(params, dataset, rows, sides, quality, encoder, version, digests, test, test_texts, opened)
+        test_texts = [dataset.texts[place] for place in sides.test] if test_file is None else test_file.texts
+        material = _Material(dataset, sides, quality, encoder, digests, test, test_texts)
+        return _train(params, material, version, opened)
 
 
-def _train(
-    params: Params,
-    dataset: Dataset,
-    rows: Rows,
-    sides: Sides,
-    quality: DuplicateReport,
-    encoder: SentenceEncoder,
-    version: str,
-    digests: Mapping[str, str],
-    test: HeldOut,
-    test_texts: Sequence[str],
-    opened: StepRun,
-) -> TrainOutcome:
+@dataclass(frozen=True)
+class _Material:
+    """What a model is trained from, once it is read, split and encoded.
+
+    Args:
+        digests: of data, vectors that came with it and split, by name.
+        test: rows that are set aside for `evaluate`; of them the training looks at `test_texts` alone, for copies of
+            training rows.
+    """
+
+    dataset: Dataset
+    sides: Sides
+    quality: DuplicateReport
+    encoder: SentenceEncoder
+    digests: Mapping[str, str]
+    test: HeldOut
+    test_texts: Sequence[str]
+
+
+def _train(params: Params, material: _Material, version: str, opened: StepRun) -> TrainOutcome:
+    dataset, sides, encoder = material.dataset, material.sides, material.encoder
+    rows = rows_of(dataset)
     train, validation = rows.take(sides.train), rows.take(sides.validation)
     classes = sorted(set(train.labels))
     positive = _positive_label(params, classes)
     recipe = recipe_of(params, train.labels)
-    found: SearchOutcome | None = None
+    searched: SearchOutcome | None = None
     if params.model.folds_used:
         place = classes.index(positive) if positive is not None else 1
-        found = search(rows, sides, classes, place, params, recipe, digests, version, opened)
-    chosen = found.best.hyperparameters if found else params.model.hyperparameters
+        search_rows = SearchRows(train, sides.groups[sides.train], classes, place, material.digests)
+        searched = search(search_rows, recipe, params, version, opened)
+    chosen = searched.best.hyperparameters if searched else params.model.hyperparameters
     hyperparameters = complete(params.model.type, chosen)
 
     logger.info("fitting %s on %s rows", params.model.type, f"{len(train.texts):,}")
@@ -202,22 +212,15 @@ def _train(
         for side, side_rows in (("train", train), ("val", validation))
     }
     final = _refit(rows, sides, hyperparameters, recipe) if params.model.refit else fitted
-    near = near_duplicates(train.texts, [*validation.texts, *test_texts])
+    near = near_duplicates(train.texts, [*validation.texts, *material.test_texts])
     doubts = (
         *dataset.notes,
-        *(found.warnings if found else ()),
+        *(searched.warnings if searched else ()),
         *dict.fromkeys((*fitted.warnings, *final.warnings)),
-        *cautions(
-            reports["train"],
-            reports["val"],
-            duplicates=quality.duplicate_rows,
-            conflicts=quality.conflicting_texts,
-            repeated=near.repeated,
-            compared=near.looked_at,
-        ),
+        *cautions(reports["train"], reports["val"], quality=material.quality, near=near),
     )
-    cross_validation = cv_metrics(found.best.fold_scores) if found else {}
-    corrected = found.corrected_score(partial(objective, scoring=params.model.scoring)) if found else None
+    cross_validation = cv_metrics(searched.best.fold_scores) if searched else {}
+    corrected = searched.corrected_score(partial(objective, scoring=params.model.scoring)) if searched else None
     if corrected is not None:
         cross_validation[f"cv/{params.model.scoring}_corrected"] = corrected
 
@@ -228,11 +231,11 @@ def _train(
         hyperparameters=hyperparameters,
         sides=sides,
         labels=dataset.labels,
-        quality=quality,
+        quality=material.quality,
         reports=reports,
         cross_validation=cross_validation,
         near=near,
-        search=found,
+        search=searched,
         warnings=doubts,
         rejected=len(dataset.rejected),
         blank_lines=dataset.blank_lines,
@@ -272,12 +275,12 @@ def _train(
         record.cross_validation,
         (*_cv_line(record), *_notes(dataset, sides)),
         doubts,
-        test,
-        found,
+        material.test,
+        searched,
         params.model.scoring,
         record.class_counts
         if len(sides.test)
-        else {**record.class_counts, "test": Counter(map(str, test.dataset.labels))},
+        else {**record.class_counts, "test": Counter(map(str, material.test.dataset.labels))},
     )
 
 

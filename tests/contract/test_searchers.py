@@ -16,11 +16,12 @@ from typing import Any
 import cloudpickle
 import pytest
 
-from pcc_pipeline.config.schema import SearchParams
 from pcc_pipeline.errors import ModelError, SearchError
 from pcc_pipeline.model.families import FAMILIES
 from pcc_pipeline.search.driver import run_search
+from pcc_pipeline.search.plan import Scoring, SearchPlan, StudyRecord
 from pcc_pipeline.search.searchers import Searcher, make_searcher
+from pcc_pipeline.search.spaces import space_of
 from pcc_pipeline.search.trials import SearchOutcome, Trial
 from pcc_pipeline.search.workers import WorkerPool
 
@@ -50,21 +51,11 @@ def make(method: str, tmp_path: Path) -> Iterator[Make]:
 
     def build(seed: int = 7, n_iter: int = N_ITER, name: str | None = None, **search: Any) -> Searcher:
         kind, _, sampler = method.partition("-")
-        params = SearchParams(sampler=sampler or "tpe", **search)
-        made.append(
-            make_searcher(
-                kind,
-                "LogisticRegression",
-                {"tol": 0.01, "C": 5.0},
-                SPACE,
-                n_iter,
-                seed,
-                params,
-                {"data": "abc", "scoring": "f1"},
-                studies_dir=tmp_path / "studies",
-                default_study_name=name or f"study-{len(made)}",
-            )
-        )
+        space = {} if kind == "none" else space_of("LogisticRegression", SPACE)
+        fixed = {"tol": 0.01, "C": 5.0}
+        plan = SearchPlan(kind, "LogisticRegression", space, fixed, n_iter, seed, sampler or "tpe", **search)
+        study = StudyRecord(name or f"study-{len(made)}", tmp_path / "studies", {"data": "abc", "scoring": "f1"})
+        made.append(make_searcher(plan, study))
         return made[-1]
 
     yield build
@@ -85,7 +76,7 @@ def run(
     on_trial: Callable[[Trial], None] = lambda trial: None,
 ) -> SearchOutcome:
     with WorkerPool(n_jobs) as pool:
-        return run_search(searcher, objective, n_folds, lambda s: s["f1"], pool, None, on_trial, scoring="f1")
+        return run_search(searcher, Scoring(objective, n_folds, lambda s: s["f1"], "f1"), pool, None, on_trial)
 
 
 def found(outcome: SearchOutcome) -> list[tuple[Any, ...]]:
@@ -278,9 +269,10 @@ def test_without_leave_no_trial_is_pruned(make: Make) -> None:
 _KILLED = """
 import math, sys, threading
 from pathlib import Path
-from pcc_pipeline.config.schema import SearchParams
 from pcc_pipeline.search.driver import run_search
+from pcc_pipeline.search.plan import Scoring, SearchPlan, StudyRecord
 from pcc_pipeline.search.searchers import make_searcher
+from pcc_pipeline.search.spaces import space_of
 from pcc_pipeline.search.workers import WorkerPool
 
 SPACE = {{
@@ -292,8 +284,9 @@ done = []
 
 def main():
     searcher = make_searcher(
-        "optuna", "LogisticRegression", {{"tol": 0.01, "C": 5.0}}, SPACE, 11, 7, SearchParams(sampler="{sampler}"),
-        {{"data": "abc", "scoring": "f1"}}, studies_dir=Path("{studies}"), default_study_name="mine",
+        SearchPlan("optuna", "LogisticRegression", space_of("LogisticRegression", SPACE), {{"tol": 0.01, "C": 5.0}},
+                   11, 7, "{sampler}"),
+        StudyRecord("mine", Path("{studies}"), {{"data": "abc", "scoring": "f1"}}),
     )
     ready = Path(sys.argv[1])
     folder = ready.parent / "begun"
@@ -307,7 +300,7 @@ def main():
         return {{"f1": 1 - abs(math.log10(h["C"])) / 4 + h["max_iter"] / 1e5 - fold / 100}}
 
     with WorkerPool({n_jobs}) as pool:
-        run_search(searcher, objective, 2, lambda s: s["f1"], pool, None, lambda trial: None)
+        run_search(searcher, Scoring(objective, 2, lambda s: s["f1"]), pool, None, lambda trial: None)
 
 main()
 """

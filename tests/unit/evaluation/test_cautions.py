@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pcc_pipeline.data.near_duplicates import NearDuplicates
+from pcc_pipeline.data.quality import DuplicateReport
 from pcc_pipeline.evaluation.cautions import warnings
 from pcc_pipeline.evaluation.report import Report, report
 
@@ -31,7 +33,7 @@ def test_a_score_too_good_to_believe_is_doubted():
 def test_a_training_score_far_over_the_held_out_one_is_doubted():
     (said,) = warnings(made("train", 3), made("val", 15))
     assert "0.950 on train and 0.750 on val" in said
-    assert warnings(made("train", 3), made("val", 15), widest_gap=0.3) == ()
+    assert warnings(made("train", 3), made("val", 8)) == ()
 
 
 def test_unknown_labels_classes_never_predicted_and_classes_without_rows_are_named():
@@ -44,7 +46,7 @@ def test_unknown_labels_classes_never_predicted_and_classes_without_rows_are_nam
 
 
 def test_duplicates_and_conflicts_are_counted():
-    duplicates, conflicts = warnings(None, made("test", 9), duplicates=1200, conflicts=7)
+    duplicates, conflicts = warnings(None, made("test", 9), quality=DuplicateReport(5000, 3800, 1200, 7, 15, ()))
     assert duplicates.startswith("1,200 rows repeat the text")
     assert conflicts.startswith("7 texts stand in the data with more than one label")
 
@@ -57,6 +59,6 @@ def test_long_lists_of_labels_are_cut():
 
 
 def test_near_duplicates_across_the_sides_are_doubted_and_counted():
-    assert warnings(None, made("val", 9), repeated=1, compared=200) == ()
-    (said,) = warnings(None, made("val", 9), repeated=42, compared=60)
+    assert warnings(None, made("val", 9), near=NearDuplicates(looked_at=200, repeated=1)) == ()
+    (said,) = warnings(None, made("val", 9), near=NearDuplicates(looked_at=60, repeated=42))
     assert "42 of 60 held-out rows repeat a training row but for accents" in said

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pcc_pipeline.config.schema import SearchParams
 from pcc_pipeline.errors import SearchError
+from pcc_pipeline.search.plan import SearchPlan, StudyRecord
 from pcc_pipeline.search.searchers import GridSearcher, RandomSearcher, Searcher, make_searcher
-from pcc_pipeline.search.spaces import Categorical, Interval, Space
+from pcc_pipeline.search.spaces import Categorical, Interval, Space, space_of
 
 
 def values(searcher: Searcher) -> list[dict[str, Any]]:
@@ -24,9 +24,8 @@ def values(searcher: Searcher) -> list[dict[str, Any]]:
 
 def test_the_grid_of_four_c_two_penalties_and_two_solvers_has_16_candidates(tmp_path: Path) -> None:
     space = {"C": [0.1, 1, 10, 100], "penalty": ["l1", "l2"], "solver": ["liblinear", "saga"]}
-    searcher = make_searcher(
-        "grid", "LogisticRegression", {}, space, 3, 0, SearchParams(), {}, studies_dir=tmp_path, default_study_name="x"
-    )
+    plan = SearchPlan("grid", "LogisticRegression", space_of("LogisticRegression", space), n_iter=3)
+    searcher = make_searcher(plan, StudyRecord("x", tmp_path, {}))
     found = values(searcher)
     assert searcher.n_trials == len(found) == 16
     assert len({json.dumps(each, sort_keys=True) for each in found}) == 16
@@ -70,18 +69,8 @@ def test_values_are_plain_python() -> None:
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "qmc"])
 def test_optuna_gives_lists_numbers_and_null_back_as_they_were(sampler: Any, tmp_path: Path) -> None:
     space = {"hidden_layer_sizes": [[64], [128, 64]], "alpha": [0.001, 1]}
-    searcher = make_searcher(
-        "optuna",
-        "MLP",
-        {},
-        space,
-        8,
-        0,
-        SearchParams(sampler=sampler),
-        {},
-        studies_dir=tmp_path,
-        default_study_name="x/y z",
-    )
+    plan = SearchPlan("optuna", "MLP", space_of("MLP", space), n_iter=8, sampler=sampler)
+    searcher = make_searcher(plan, StudyRecord("x/y z", tmp_path, {}))
     found = values(searcher)
     searcher.close()
     assert {json.dumps(each["hidden_layer_sizes"]) for each in found} == {"[64]", "[128, 64]"}

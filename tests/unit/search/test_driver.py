@@ -18,6 +18,7 @@ import pytest
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.evaluation.report import cv_metrics
 from pcc_pipeline.search.driver import run_search
+from pcc_pipeline.search.plan import Scoring
 from pcc_pipeline.search.searchers import ListSearcher
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.search.workers import WorkerPool
@@ -31,13 +32,10 @@ def run(objective: Objective, values: list[Any], n_jobs: int = 1, n_folds: int =
     with WorkerPool(n_jobs) as pool:
         return run_search(
             searcher,
-            objective,
-            n_folds,
-            lambda scores: scores["f1"],
+            Scoring(objective, n_folds, lambda scores: scores["f1"], "f1"),
             pool,
             options.pop("timeout", None),
             options.pop("on_trial", lambda trial: None),
-            scoring="f1",
         )
 
 

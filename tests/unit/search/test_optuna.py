@@ -13,6 +13,7 @@ from pcc_pipeline.errors import SearchError
 from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.optuna_searcher import OptunaSearcher
 from pcc_pipeline.search.optuna_storage import StudyPlace
+from pcc_pipeline.search.plan import Scoring, SearchPlan
 from pcc_pipeline.search.spaces import Categorical, Interval
 from pcc_pipeline.search.trials import WORKER_DIED, Trial
 from pcc_pipeline.search.workers import WorkerPool
@@ -25,7 +26,8 @@ def place(storage: str | None, tmp_path: Path, name: str = "mine") -> StudyPlace
 
 
 def searcher(at: StudyPlace, identity: dict[str, str] | None = None, n_iter: int = 5, **options: Any) -> OptunaSearcher:
-    return OptunaSearcher(at, identity or {"data": "1"}, {}, options.pop("space", SPACE), n_iter, seed=1, **options)
+    plan = SearchPlan("optuna", "any", options.pop("space", SPACE), n_iter=n_iter, seed=1, **options)
+    return OptunaSearcher(at, identity or {"data": "1"}, plan)
 
 
 def objective(hyperparameters: dict[str, Any], fold: int) -> dict[str, float]:
@@ -34,7 +36,7 @@ def objective(hyperparameters: dict[str, Any], fold: int) -> dict[str, float]:
 
 def run(at: OptunaSearcher, objective: Any = objective, n_folds: int = 2) -> Any:
     with WorkerPool(1) as pool:
-        return run_search(at, objective, n_folds, lambda s: s["f1"], pool, None, lambda trial: None)
+        return run_search(at, Scoring(objective, n_folds, lambda s: s["f1"]), pool, None, lambda trial: None)
 
 
 STORAGES = [None, "{tmp}/deep/mine.log", "sqlite:///{tmp}/studies.db"]

@@ -40,8 +40,8 @@ def stand_still() -> None:
 def test_one_job_works_in_this_process_and_minus_one_means_every_core() -> None:
     with WorkerPool(1) as pool:
         assert pool.submit(os.getpid).result() == os.getpid()
-        token = pool.share(value := object())
-        assert token.get() is value
+        with pool.sharing(value := object()) as shared:
+            assert pool.submit(lambda given: given, shared).result() is value
     assert WorkerPool(-1).n_jobs == available_cores() >= 1
     with pytest.raises(ValueError, match="expected n_jobs to be -1, or 1 or more, got 0"):
         WorkerPool(0)
@@ -58,25 +58,25 @@ def test_an_inline_task_may_raise_into_its_future_and_an_interrupt_passes_on() -
 
 
 def test_workers_have_one_blas_thread_ignore_signals_that_end_and_share_arrays_they_may_write() -> None:
-    def look(shared: Any) -> tuple[Any, ...]:
-        rows = shared.get()["rows"]
-        once = shared.get()["rows"] is rows
+    def look(shared: dict[str, Any]) -> tuple[Any, ...]:
+        rows = shared["rows"]
         total = float(rows.sum())
         rows[0] = -1
         threads = os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]
         ignored = {signal.getsignal(number) for number in SIGNALS} == {signal.SIG_IGN}
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        return total, once, rows.flags["OWNDATA"], threads, ignored and not blocked
+        return total, rows.flags["OWNDATA"], threads, ignored and not blocked
 
     rows = np.ones((1000, 50), dtype=np.float32)
-    with WorkerPool(2) as pool:
-        token = pool.share({"rows": rows, "empty": np.empty((0, 3)), "texts": ["a", "b"]})
+    shared = {"rows": rows, "empty": np.empty((0, 3)), "texts": ["a", "b"]}
+    with WorkerPool(2) as pool, pool.sharing(shared) as token:
         futures = [pool.submit(look, token), pool.submit(look, token)]
         assert not pool.has_room
         with pytest.raises(RuntimeError, match="all 2 workers are busy"):
             pool.submit(look, token)
-        assert [future.result() for future in futures] == [(50_000.0, True, False, ("1", "1"), True)] * 2
+        assert [future.result() for future in futures] == [(50_000.0, False, ("1", "1"), True)] * 2
         assert rows.min() == 1
+        assert pool.submit(look, token).result()[0] == 50_000, "what a task writes is its own"
         assert len(cloudpickle.dumps(token)) < 1000
 
 

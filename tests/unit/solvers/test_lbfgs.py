@@ -1,21 +1,26 @@
-"""The L-BFGS solver by itself; its objectives are compared with scikit-learn's in test_fast_logistic.py."""
+"""The L-BFGS solver by itself; its objectives are compared with scikit-learn's in test_logistic.py."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from pcc_pipeline.solvers.lbfgs import Penalty, binary_losses, softmax_losses, solve
+from pcc_pipeline.solvers.lbfgs import binary_losses, softmax_losses, solve
+from pcc_pipeline.solvers.problem import Penalty, Problem
 
 EQUAL = np.ones((1, 1))
+LASSO = Penalty(1, 0, False)
 
 
-def problem(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(n_classes)
+def problem(C: float, penalty: Penalty = LASSO) -> Problem:
+    random = np.random.default_rng(3)
     rows = random.normal(size=(90, 8)).astype(np.float32)
-    labels = (rows[:, :n_classes] + random.normal(size=(90, n_classes))).argmax(axis=1)
-    return rows, (labels[:, None] == np.arange(n_classes)).astype(np.float32)
+    labels = (rows[:, :3] + random.normal(size=(90, 3))).argmax(axis=1)
+    targets = (labels[:, None] == np.arange(3)).astype(np.float32)
+    return Problem(rows, targets, EQUAL, C, penalty, softmax=True)
 
 
 @pytest.mark.parametrize("losses", [softmax_losses, binary_losses])
@@ -42,24 +47,25 @@ def test_scores_too_large_for_an_exponential_give_finite_losses(losses: object) 
 
 
 def test_an_intercept_that_is_free_makes_the_mean_probabilities_the_class_shares() -> None:
-    rows, targets = problem(3)
-    found = solve(rows, targets, EQUAL, 0.01, Penalty(1, 0, False), softmax=True, tol=1e-5, max_iter=500)
-    _, slope = softmax_losses(rows @ found.weights[:-1] + found.weights[-1], targets)
+    one = problem(0.01)
+    solution = solve(one, 1e-5, 500)
+    _, slope = softmax_losses(one.rows @ solution.weights[:-1] + solution.weights[-1], one.targets)
     assert np.abs(slope.mean(axis=0)).max() < 1e-3
 
 
 def test_the_l1_penalty_leaves_weights_exactly_at_zero() -> None:
-    rows, targets = problem(3)
-    found = solve(rows, targets, EQUAL, 0.05, Penalty(1, 0, False), softmax=True, tol=1e-4, max_iter=500)
-    assert 0 < np.count_nonzero(found.weights[:-1]) < found.weights[:-1].size
+    inner = solve(problem(0.05), 1e-4, 500).weights[:-1]
+    assert 0 < np.count_nonzero(inner) < inner.size
 
 
 def test_a_row_weighed_twice_counts_as_two_rows() -> None:
-    rows, targets = problem(3)
+    once = problem(1.0, Penalty(0.5, 0.5, False))
     row_weights = np.ones((90, 1))
     row_weights[:20] = 2
-    penalty = Penalty(0.5, 0.5, False)
-    weighed = solve(rows, targets, row_weights, 1.0, penalty, softmax=True, tol=1e-5, max_iter=500)
-    more_rows, more_targets = np.vstack([rows, rows[:20]]), np.vstack([targets, targets[:20]])
-    repeated = solve(more_rows, more_targets, EQUAL, 1.0, penalty, softmax=True, tol=1e-5, max_iter=500)
-    assert np.allclose(weighed.weights, repeated.weights, atol=5e-3)
+    weighed = solve(replace(once, row_weights=row_weights), 1e-5, 500)
+    twice = replace(
+        once,
+        rows=np.vstack([once.rows, once.rows[:20]]),
+        targets=np.vstack([once.targets, once.targets[:20]]),
+    )
+    assert np.allclose(weighed.weights, solve(twice, 1e-5, 500).weights, atol=5e-3)

@@ -14,8 +14,8 @@ from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
 from pcc_pipeline.model.fitting import PreparedRows, Recipe, fit
 from pcc_pipeline.solvers import logistic
-from pcc_pipeline.solvers.lbfgs import Solution
 from pcc_pipeline.solvers.logistic import fit_fast, replaces, solver_of
+from pcc_pipeline.solvers.problem import Problem, Solution
 
 # That scikit-learn's own solver runs out of iterations is its affair here.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -116,8 +116,8 @@ def test_scikit_learns_own_fit_is_kept_where_it_is_the_better_one_and_named(monk
     vectors, labels = rows_of(3)
     values, task = values_of("liblinear", "l2", C=10.0), Task(3, seed=0)
 
-    def stopped(rows: np.ndarray, targets: np.ndarray, *rest: Any, **named: Any) -> Solution:
-        return Solution(np.zeros((rows.shape[1] + 1, targets.shape[1])), 7, converged=False)
+    def stopped(problem: Problem, tol: float, max_iter: int) -> Solution:
+        return Solution(np.zeros((problem.rows.shape[1] + 1, problem.targets.shape[1])), 7, converged=False)
 
     monkeypatch.setattr(logistic, "solve", stopped)
     fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)

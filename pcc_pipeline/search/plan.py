@@ -1,0 +1,96 @@
+"""What a search is asked to do, before anything of it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.config.schema import SearchMethod
+from pcc_pipeline.search.spaces import Space, space_of
+from pcc_pipeline.search.trials import Scores
+
+# (hyperparameters, fold) -> the fold's scores
+Objective = Callable[[dict[str, Any], int], Scores]
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """Which candidates a search tries.
+
+    Args:
+        family: whose hyperparameters are searched, as in `model.type`.
+        fixed: hyperparameters that are not searched; searched values are laid over them.
+        space: hyperparameter -> values that may be tried; without effect for method none.
+        n_iter: how many candidates random and optuna try.
+        sampler: Optuna's, as in `search.sampler`.
+        pruning: whether a trial may be stopped between folds.
+    """
+
+    method: SearchMethod
+    family: str
+    space: Space
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    n_iter: int = 1
+    seed: int = 0
+    sampler: str = "tpe"
+    pruning: bool = False
+
+    @classmethod
+    def of(cls, params: Params) -> SearchPlan:
+        """The plan of params.yaml.
+
+        Raises:
+            SearchError: the space has faults.
+        """
+        model, search = params.model, params.search
+        return cls(
+            method=model.search_method,
+            family=model.type,
+            space={} if model.search_method == "none" else space_of(model.type, model.search_space),
+            fixed=model.hyperparameters,
+            n_iter=model.n_iter,
+            seed=params.data.random_state,
+            sampler=search.sampler,
+            pruning=search.pruning,
+        )
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """Where an Optuna study is kept, and what its scores depend on.
+
+    Args:
+        name: unique, or the study of that name resumes.
+        directory: where its journal lies if `storage` is None.
+        depends_on: data digest, scoring, folds and so on, as text; the plan's own parts are added. A stored study
+            resumes only where all of it is the same.
+        storage: as in `search.storage`.
+    """
+
+    name: str
+    directory: Path
+    depends_on: Mapping[str, str]
+    storage: str | None = None
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How a candidate is scored.
+
+    Args:
+        objective: (hyperparameters, fold 0..n_folds-1) -> scores; picklable by cloudpickle where there are workers.
+        number_of: a fold's scores -> the number to make great.
+        name: of that number, for messages.
+    """
+
+    objective: Objective
+    n_folds: int
+    number_of: Callable[[Scores], float]
+    name: str = "score"
+
+    def __post_init__(self) -> None:
+        if self.n_folds < 1:
+            raise ValueError(f"expected at least one fold, got {self.n_folds}")
