@@ -16,6 +16,7 @@ import json
 import os
 import pwd
 import secrets
+import shlex
 import shutil
 import signal
 import subprocess
@@ -45,6 +46,7 @@ from processes import HOST, Process, any_port, descendants, is_free, status_of  
 from tracking_server import faults_of_secrets, refusal  # noqa: E402 # the same
 
 BUCKET = "pcc-server"
+DEFAULT_STATE = Path("outputs/server")
 PARTS = ("postgres", "emulator", "mlflow")
 # Stands in the environment of our processes, so that one whose parent was killed is still known as ours.
 MARK = "PCC_SERVER_MARK"
@@ -99,6 +101,11 @@ class LocalServer:
     def postgres_folder(self) -> Path:
         return self.state / "postgres"
 
+    @property
+    def stop_command(self) -> str:
+        state = "" if self.state == DEFAULT_STATE.resolve() else f" STATE={shlex.quote(str(self.state))}"
+        return f"make server-stop{state}"
+
     def log(self, part: str) -> Path:
         return self.state / f"{part}.log"
 
@@ -117,7 +124,7 @@ class LocalServer:
         with self._alone():
             running = self.running()
             if running == set(PARTS):
-                raise ServerError(f"the server is running already at {self.address}; end it with: make server-stop")
+                raise ServerError(f"the server is running already at {self.address}; end it with: {self.stop_command}")
             if running:
                 self.say(f"ending what is left of a server: {', '.join(sorted(running))}")
                 self._stop(PARTS)
@@ -259,7 +266,8 @@ class LocalServer:
         self.bucket_folder.mkdir(mode=0o700, exist_ok=True)
         program = str(Path(sys.executable).with_name("gcp-storage-emulator"))
         if not Path(program).exists():
-            raise ServerError("gcp-storage-emulator is not installed beside this Python; pip install -e '.[dev]'")
+            fix = "pip install -c constraints.txt -e '.[local-server]'"
+            raise ServerError(f"gcp-storage-emulator is not installed beside this Python; {fix}")
         command = [
             program,
             "-d",
@@ -400,7 +408,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="PostgreSQL, a bucket emulator and MLflow with accounts, on this machine"
     )
     parser.add_argument("action", choices=("start", "stop", "status"))
-    parser.add_argument("--state", type=Path, default=Path("outputs/server"), help="folder for all it keeps")
+    parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="folder for all it keeps")
     parser.add_argument("--port", type=int, default=5000, help="port of MLflow (0: any)")
     parser.add_argument("--workers", type=int, default=2, help="MLflow's processes")
     given = parser.parse_args(arguments)
@@ -412,7 +420,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"\nthe tracking server runs at {server.address}; log in as admin with MLFLOW_AUTH_ADMIN_PASSWORD"
                 f"\nuse it:    export MLFLOW_TRACKING_URI={server.address} MLFLOW_TRACKING_USERNAME=admin"
                 ' MLFLOW_TRACKING_PASSWORD="$MLFLOW_AUTH_ADMIN_PASSWORD"'
-                f"\nend it:    make server-stop\nlogs:      {server.state}/*.log"
+                f"\nend it:    {server.stop_command}\nlogs:      {server.state}/*.log"
             )
         elif given.action == "stop":
             print("the tracking server has ended" if server.stop() else "no tracking server was running")

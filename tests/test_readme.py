@@ -135,7 +135,7 @@ def test_mlflow_run_names_parameters_that_exist_and_options_that_resolve(line: s
         assert params.flat()[NAMED_OPTIONS[name]] == value
 
 
-@pytest.mark.parametrize("line", [*commands("mlflow"), "mlflow ui --host 127.0.0.1 --port 5000"])
+@pytest.mark.parametrize("line", [*commands("mlflow"), "mlflow ui --host 127.0.0.1 --port 5000 --workers 1"])
 def test_mlflow_has_the_commands_and_options(line: str) -> None:
     from mlflow.cli import cli
 

@@ -106,9 +106,7 @@ def after_make_run(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Pa
     places = {f"PCC_OUTPUT__{name}": str(watch.folder / "outputs" / place) for name, place in outputs.items()}
     # This test's own environment stands for .venv, which is taken as installed.
     prefix = str(Path(sys.prefix))
-    watch.run(
-        "make", "-C", str(REPOSITORY), "-o", f"{prefix}/installed", "run", f"VENV={prefix}", f"ARGS={options}", **places
-    )
+    watch.run("make", "-C", str(REPOSITORY), "-o", "to-run", "run", f"VENV={prefix}", f"ARGS={options}", **places)
     return watch
 
 
