@@ -59,7 +59,7 @@ choose() {
         fi
     done
     fail "making $folder needs Python 3.$OLDEST to 3.$NEWEST with venv; ${seen:-none is on PATH}" \
-        "${package:+on Debian and Ubuntu: apt-get install $package; }or name another: make PYTHON=/path/to/python3 …"
+        "${package:+on Debian and Ubuntu: apt-get install $package; or }name another: make PYTHON=/path/to/python3 …"
 }
 
 # Whether the environment runs, has pip, has scripts that start it and not one elsewhere, and is of a Python that will do.
