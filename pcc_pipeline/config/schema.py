@@ -143,6 +143,7 @@ class OutputParams(Section):
     embedded_dir: HomePath = "outputs/embedded"
     predictions: HomePath = "outputs/predictions.parquet"
     metrics: HomePath = "outputs/metrics.json"
+    figures_dir: HomePath = "outputs/figures"
     rejected: HomePath = "outputs/rejected.parquet"
     studies_dir: HomePath = "outputs/studies"
     monitoring_log: HomePath = "outputs/monitoring_log.jsonl"

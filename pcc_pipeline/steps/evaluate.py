@@ -52,6 +52,7 @@ class EvaluateOutcome:
     pictures: dict[str, bytes]
     predictions: Path
     metrics: Path
+    figures: Path
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -68,7 +69,7 @@ class EvaluateOutcome:
             f"           macro F1 {scores['f1_macro']:.4f} (95% interval {low:.4f} to {high:.4f}), "
             f"accuracy {scores['accuracy']:.4f}, {areas}",
             *scores_by_class(self.document["by_class"]),
-            f"           predictions in {self.predictions}, all scores in {self.metrics}",
+            f"           predictions in {self.predictions}, all scores in {self.metrics}, figures in {self.figures}",
             *(f"warning    {warning}" for warning in self.warnings),
         ]
 
@@ -146,6 +147,9 @@ def run(
         targets = Path(params.output.predictions), Path(params.output.metrics)
         with replacing(targets[0]) as partial:
             predictions.to_parquet(partial, index=False)
+        for stem, picture in pictures.items():
+            with replacing(Path(params.output.figures_dir) / f"{stem}.png") as partial:
+                partial.write_bytes(picture)
         with replacing(targets[1]) as partial:
             partial.write_text(payloads.json_text(document), encoding="utf-8")
         return EvaluateOutcome(
@@ -159,6 +163,7 @@ def run(
             pictures=pictures,
             predictions=targets[0],
             metrics=targets[1],
+            figures=Path(params.output.figures_dir),
             notes=held.notes,
             warnings=doubts,
         )

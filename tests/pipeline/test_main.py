@@ -207,6 +207,8 @@ def test_predictions_have_the_downstream_columns_and_types(store, tree) -> None:
     assert frame["case_id"].is_unique
     assert set(frame["model_version"]) == {tree["train"].data.tags["pcc.version"]}
     assert str(frame["inference_timestamp"].dt.tz) == "UTC"
+    copies = {f"figures/{path.name}" for path in (store.folder / "outputs/figures").iterdir()}
+    assert copies == {name for name in store.files(tree["evaluate"]) if name.startswith("figures/")}
     local = pd.read_parquet(store.folder / "outputs/predictions.parquet")
     assert list(local.columns) == list(DOWNSTREAM)
 

@@ -22,7 +22,7 @@ USED: dict[str, tuple[str, ...]] = {
     "train": (*_MODEL, "registry.model_name", "output.studies_dir"),
     "evaluate": (
         *("registry.model_name", *_ENCODING),
-        *("output.predictions", "output.metrics", "output.monitoring_log"),
+        *("output.predictions", "output.metrics", "output.figures_dir", "output.monitoring_log"),
     ),
     "promote": (*_ENCODING, *_PUBLISHING, "registry.gates"),
     "roll_back": _PUBLISHING,
