@@ -63,7 +63,8 @@ _TRUE_OR_FALSE = ("true", "false")
 PARAMS_FILE = Option("params_file", "default: params.yaml", "params.yaml", is_file=True, metavar="FILE")
 DATA = Option(
     "data",
-    "labelled rows: .csv, .csv.gz, .parquet or .pkl, local or gs://…; `sample` is a generated set",
+    "labelled rows: .csv, .csv.gz, .parquet or .pkl, local or gs://…; a folder, a pattern such as 'cases_*.csv' or a "
+    "list such as '[a.csv, b.csv]' is one data set; `sample` is a generated set",
     is_file=True,
 )
 TRAINING_DATA = Option(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+import yaml
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from pcc_pipeline.errors import ConfigError
 
@@ -33,6 +35,36 @@ def _expanded(text: str) -> str:
         raise ValueError(f"{text!r}: {error.what}; {error.fix}") from error
 
 
+def addresses_in(text: str) -> list[str]:
+    """The addresses of an option that takes one or several: `a.csv`, or `["a.csv", "b.csv"]`, a list in YAML or JSON.
+
+    Raises:
+        ValueError: it begins as a list does, and is none of texts.
+    """
+    if not text.startswith("["):
+        return [text]
+    try:
+        listed = yaml.safe_load(text)
+    except yaml.YAMLError:
+        listed = None
+    if not isinstance(listed, list) or not listed or not all(isinstance(one, str) and one for one in listed):
+        raise ValueError(f"{text!r} is no list of files such as [a.csv, b.csv]; a file of that name is ./{text}")
+    return listed
+
+
+def _one_text(value: object) -> object:
+    """One or several addresses as the text that a run's record holds: a list of one is that one, several are JSON."""
+    if isinstance(value, str) and value.startswith("["):
+        value = addresses_in(value)
+    if not isinstance(value, list | tuple):
+        return _expanded(value) if isinstance(value, str) else value
+    if not value or not all(isinstance(one, str) and one for one in value):
+        raise ValueError(f"{value!r} is no list of files such as [a.csv, b.csv]")
+    listed = [_expanded(one) for one in value]
+    return listed[0] if len(listed) == 1 and not listed[0].startswith("[") else json.dumps(listed, ensure_ascii=False)
+
+
 # For what a run reads or writes on its own machine alone. A path that another machine may take from a run's record,
 # such as that of the cache, stays as it is written: its ~ is then that machine's.
 HomePath = Annotated[str, Field(min_length=1), AfterValidator(_expanded)]
+DataAddress = Annotated[str, Field(min_length=1), BeforeValidator(_one_text)]

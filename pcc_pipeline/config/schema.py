@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from pcc_pipeline.config.gate_settings import DEFAULT_GATES, Gates
-from pcc_pipeline.config.paths import HomePath
+from pcc_pipeline.config.paths import DataAddress, HomePath
 from pcc_pipeline.config.section import Fraction, NonEmpty, Section
 
 ContractColumn = Literal[
@@ -28,8 +28,8 @@ Scoring = Literal["f1", "f1_weighted", "f1_macro", "accuracy", "roc_auc", "pr_au
 
 
 class DataParams(Section):
-    path: HomePath = "sample"
-    test_path: HomePath | None = None
+    path: DataAddress = "sample"
+    test_path: DataAddress | None = None
     label_column: NonEmpty = "intent"
     group_column: NonEmpty | None = None
     positive_label: str | None = None

@@ -22,6 +22,7 @@ from pcc_pipeline.data.columns import (
     text_rule,
 )
 from pcc_pipeline.data.vector_column import Vectors, parse_vectors
+from pcc_pipeline.data.vector_origin import file_of
 from pcc_pipeline.errors import DataError
 
 TEXT, CASE_ID, EMBEDDINGS = "text", "case_id", "embeddings"
@@ -71,7 +72,8 @@ class CheckedBatch:
 
     good: the rows that keep the contract, with all columns but `embeddings`; the index is the position in the file.
     vectors: float32 (len(good), 384 or 584), None where the file has no `embeddings`.
-    rejected: columns row (position in the file from 0), case_id (null unless the file gives one), column, reason.
+    rejected: columns row (position in the file from 0), case_id (null unless the file gives one), column, reason; and
+    file, where several are read as one data set.
     """
 
     good: pd.DataFrame
@@ -92,6 +94,9 @@ class ContractChecker:
         self.width = expected_width
         self.rows = 0
         self._source = source
+        self._file: str | None = None
+        self._file_start = 0
+        self._brings_vectors: bool | None = None
         self._seen_ids: set[str] = set()
         self._made_ids = CaseIds()
 
@@ -101,7 +106,10 @@ class ContractChecker:
         A row with several faults is reported with the first in the contract's order, a repeated case id last.
         Raises DataError where columns are missing from the file.
         """
+        if (file := file_of(batch)) != self._file:
+            self._file, self._file_start = file, self.rows
         self._demand_columns([str(name) for name in batch.columns])
+        self._demand_vectors_of_all(EMBEDDINGS in batch)
         frame = batch.set_axis(pd.RangeIndex(self.rows, self.rows + len(batch)), axis=0)
         self.rows += len(batch)
         faults = _Faults(len(frame))
@@ -114,7 +122,9 @@ class ContractChecker:
         good = frame.drop(columns=EMBEDDINGS, errors="ignore").assign(**typed)[accepted]
         if given_ids is None:
             good.insert(0, CASE_ID, self._make_ids(good))
-        rejected = _rejected(frame.index[~accepted], given_ids, faults, ~accepted)
+        rejected = _rejected(frame.index[~accepted] - self._file_start, given_ids, faults, ~accepted)
+        if self._file is not None:
+            rejected["file"] = pd.array([self._file] * len(rejected), dtype="str")
         return CheckedBatch(good, None if vectors is None else vectors[accepted], rejected)
 
     def _demand_columns(self, found: list[str]) -> None:
@@ -134,9 +144,18 @@ class ContractChecker:
             fixes.append("use -P label=… if labels stand in another column")
         raise DataError(
             f"The data file lacks required columns: {', '.join(missing)}. Columns found: {shown_columns(found)}.",
-            where=self._source,
+            where=self._file or self._source,
             fix="; ".join(fixes),
         )
+
+    def _demand_vectors_of_all(self, brings_vectors: bool) -> None:
+        if self._brings_vectors not in (None, brings_vectors):
+            raise DataError(
+                f"Of several files, some have a column {EMBEDDINGS} and others none.",
+                where=self._file or self._source,
+                fix="give files that all bring vectors, or none that does",
+            )
+        self._brings_vectors = brings_vectors
 
     def _typed(self, frame: pd.DataFrame, faults: _Faults) -> dict[str, pd.Series]:
         """The contract's columns with their types, in the contract's order; faults are noted on the way."""

@@ -17,7 +17,7 @@ from pcc_pipeline.data.formats.bounds import Room
 from pcc_pipeline.data.labels import near_equal, near_equal_line, spellings
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_column import Vectors
-from pcc_pipeline.data.vector_origin import origin_of
+from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.errors import DataError
 
 Strings = np.ndarray[Any, np.dtype[np.object_]]
@@ -58,6 +58,7 @@ class Dataset:
     digest: the Fingerprint. total_rows: good and rejected. contract: what was asked of the file.
     encoder_digest: of the encoder that made the vectors; None where there are none, or where nobody said.
     notes: what to know about the file that its good rows do not show. blank_lines: that are no rows.
+    files: of several files that are one data set, each one's record; see `CheckedFile.files`.
     """
 
     frame: pd.DataFrame
@@ -69,6 +70,7 @@ class Dataset:
     encoder_digest: str | None = None
     notes: tuple[str, ...] = ()
     blank_lines: int = 0
+    files: tuple[dict[str, Any], ...] = ()
 
     @cached_property
     def vectors_digest(self) -> str | None:
@@ -120,6 +122,16 @@ class Dataset:
         )
 
 
+@dataclass
+class _Part:
+    """One of several files, as far as it was read."""
+
+    file: str
+    fingerprint: Fingerprint
+    rows: int = 0
+    rejected: int = 0
+
+
 class CheckedFile:
     """The batches of a file against its contract, in order, and what is known of the file at its end.
 
@@ -139,11 +151,13 @@ class CheckedFile:
         self._vectors: list[Vectors] = []
         self._rejected: list[pd.DataFrame] = []
         self._encoder_digest: str | None = None
+        self._parts: list[_Part] = []
 
     def add(self, batch: pd.DataFrame) -> CheckedBatch:
         """Checks the next batch. Raises DataError where columns are missing, or rows that are kept fill the memory."""
-        self._encoder_digest = origin_of(batch)
         checked = self._checker.check(batch)
+        self._note_encoder(batch)
+        self._note_file(file_of(batch), checked)
         self._rejected.append(checked.rejected)
         self._fingerprint.update(checked.good)
         if self._kept and len(checked.good):
@@ -153,6 +167,34 @@ class CheckedFile:
             if vectors is not None:
                 self._vectors.append(vectors)
         return checked
+
+    def _note_encoder(self, batch: pd.DataFrame) -> None:
+        digest = origin_of(batch)
+        if self._checker.rows > len(batch) and digest != self._encoder_digest:
+            raise DataError(
+                "The vectors of this file were made by another encoder than those of the files before.",
+                where=file_of(batch) or self._source,
+                fix="give files whose vectors one encoder made, or leave out their vectors",
+            )
+        self._encoder_digest = digest
+
+    def _note_file(self, file: str | None, checked: CheckedBatch) -> None:
+        if file is None:
+            return
+        if not self._parts or self._parts[-1].file != file:
+            self._parts.append(_Part(file, Fingerprint(self._contract.label_column, self._contract.group_column)))
+        part = self._parts[-1]
+        part.fingerprint.update(checked.good)
+        part.rows += len(checked.good) + len(checked.rejected)
+        part.rejected += len(checked.rejected)
+
+    @property
+    def files(self) -> tuple[dict[str, Any], ...]:
+        """Of several files, each one's address, rows, rejected rows, and the Fingerprint of its good rows."""
+        return tuple(
+            {"file": part.file, "rows": part.rows, "rejected": part.rejected, "digest": part.fingerprint.hexdigest()}
+            for part in self._parts
+        )
 
     @property
     def total_rows(self) -> int:
@@ -184,6 +226,7 @@ class CheckedFile:
             encoder_digest=self._encoder_digest if self._vectors else None,
             notes=notes.lines,
             blank_lines=notes.blank_lines,
+            files=self.files,
         )
 
 
@@ -239,11 +282,13 @@ def join_rejected(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
 def rejection_reasons(rejected: pd.DataFrame, most: int) -> list[str]:
     """The reasons of rejected rows with their counts, the commonest first, and how many more than `most` there are."""
     groups = sorted(rejected.groupby(["column", "reason"], sort=False), key=lambda group: -len(group[1]))
-    counted = [
-        f"{len(rows):,} x {column}: {reason} (first in row {int(rows['row'].min()):,})"
-        for (column, reason), rows in groups
-    ]
+    counted = [f"{len(rows):,} x {column}: {reason} (first in row {_place(rows)})" for (column, reason), rows in groups]
     return counted[:most] + ([f"… and {len(counted) - most} more reasons"] if len(counted) > most else [])
+
+
+def _place(rejected: pd.DataFrame) -> str:
+    first = rejected.iloc[0]
+    return f"{int(first['row']):,}" + (f" of {first['file']}" if "file" in rejected else "")
 
 
 def check_rejections(rejected: pd.DataFrame, total_rows: int, source: str, max_rejected_fraction: float) -> None:

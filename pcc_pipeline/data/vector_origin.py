@@ -1,4 +1,4 @@
-"""Which encoder made the vectors in a file: its digest, in the file's own metadata."""
+"""Where rows come from: which encoder made their vectors, by its digest in the file's own metadata, and which file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 
 # The key in a Parquet file's metadata, and in the `attrs` of the batches that are read from it.
 ENCODER_DIGEST = "pcc.encoder_digest"
+# The key of the file, in the `attrs` of batches that come from several.
+FILE = "pcc.file"
 
 
 def signed(schema: pa.Schema, encoder_digest: str | None) -> pa.Schema:
@@ -34,3 +36,9 @@ def origin_of(batch: pd.DataFrame) -> str | None:
     """The digest that a batch was read with."""
     digest: str | None = batch.attrs.get(ENCODER_DIGEST)
     return digest
+
+
+def file_of(batch: pd.DataFrame) -> str | None:
+    """The file that a batch comes from, where several are read as one data set."""
+    file: str | None = batch.attrs.get(FILE)
+    return file

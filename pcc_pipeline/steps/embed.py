@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,14 @@ class EmbeddedFile:
     rejected: pd.DataFrame
     notes: tuple[str, ...] = ()
     handed_on: HandedOn | None = None
+    parts: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def inputs(self) -> list[payloads.InputFile]:
+        """For the run's record: the file, or each of several that are one data set."""
+        if not self.parts:
+            return [payloads.InputFile(self.source, "embedding", self.digest, self.total_rows)]
+        return [payloads.InputFile(part["file"], "embedding", part["digest"], part["rows"]) for part in self.parts]
 
     @property
     def _counted(self) -> list[str]:
@@ -134,9 +143,11 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
         for side, file in zip(("data", "test_data"), outcome.files, strict=False):
             logger.info("embedded %s: %s", file.source, file.summary[1].strip())
             opened.log(payloads.Metrics(_metrics(f"embed/{side}", file)))
+        if parts := [part for file in outcome.files for part in file.parts]:
+            opened.log(payloads.Json("data_files.json", parts))
         rejected = join_rejected([file.rejected for file in outcome.files])
         opened.log(
-            payloads.Inputs([payloads.InputFile(f.source, "embedding", f.digest, f.total_rows) for f in files]),
+            payloads.Inputs([one for file in files for one in file.inputs]),
             payloads.Tags({"pcc.data_digest": outcome.digest}),
             payloads.Table("rejected.parquet", rejected),
         )
@@ -183,7 +194,7 @@ def _embed_file(
         whole = np.concatenate(made) if made else None
         handed_on = HandedOn(file.dataset(limit, notes), whole, encoder.digest, encoder.backend)
     return EmbeddedFile(
-        address, output, file.digest, counts, file.total_rows, rejected, notes.lines, handed_on=handed_on
+        address, output, file.digest, counts, file.total_rows, rejected, notes.lines, handed_on, file.files
     )
 
 

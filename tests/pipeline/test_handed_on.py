@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +18,7 @@ from pcc_pipeline.storage.objects import BucketStore, open_store
 
 pytestmark = pytest.mark.pipeline
 
+NAME = "pcc-intent-classifier"
 OPTIONS = (
     "--search-method",
     "none",
@@ -104,3 +107,24 @@ def test_vectors_that_the_data_brings_are_handed_on_as_the_datas_own(
     assert "pcc.encoder_backend" not in together.data.tags
     assert together.data.tags["pcc.vectors_digest"] == alone.data.tags["pcc.vectors_digest"]
     assert together.data.metrics == alone.data.metrics
+
+
+def test_main_on_several_files_has_each_on_record_and_evaluates_on_the_same_rows_later(command, store) -> None:
+    frame = sample(150, seed=5)[["text", "intent"]]
+    frame[:100].to_csv(store.folder / "cases_1.csv", index=False)
+    frame[100:].assign(confidence=0.5).to_parquet(store.folder / "cases_2.parquet", index=False)
+    done = command("main", "--data", "cases_*", *OPTIONS)
+    assert done.code == 0, done.err
+    trained, evaluated = store.step("train"), store.step("evaluate")
+    parts = json.loads(store.file(trained, "data_files.json").read_text())
+    assert [(Path(part["file"]).name, part["rows"]) for part in parts] == [
+        ("cases_1.csv", 100),
+        ("cases_2.parquet", 50),
+    ]
+    assert len({part["digest"] for part in parts}) == 2
+    assert command("evaluate").code == 0
+    assert store.step("evaluate").data.metrics == evaluated.data.metrics
+    assert (
+        command("score", "--data", "[cases_1.csv, cases_2.parquet]", "--model", f"models:/{NAME}/1", *OPTIONS).code == 0
+    )
+    assert store.step("score").data.metrics["score/rows"] == 150

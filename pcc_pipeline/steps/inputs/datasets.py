@@ -20,26 +20,33 @@ from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.data.vector_column import Vectors
-from pcc_pipeline.data.vector_origin import ENCODER_DIGEST, origin
+from pcc_pipeline.data.vector_origin import ENCODER_DIGEST, FILE, origin
 from pcc_pipeline.encoder.cache import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
 from pcc_pipeline.model.fitting import Rows
+from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of
 from pcc_pipeline.storage.objects import local_copy
-
-# `data.path: sample` names the generated sample set, not a file.
-SAMPLE = "sample"
 
 
 def read(address: str, notes: ReadNotes | None = None) -> Iterator[pd.DataFrame]:
-    """The raw rows at a local path, a gs:// address or `sample`, in batches that know who made their vectors.
+    """The raw rows at an address, in batches that know who made their vectors and, of several, their file.
 
     `notes` takes what the rows do not show.
     """
-    if address == SAMPLE:
+    files = files_of(address)
+    for file in files:
+        for batch in _read_one(file, notes):
+            if len(files) > 1:
+                batch.attrs[FILE] = file
+            yield batch
+
+
+def _read_one(file: str, notes: ReadNotes | None) -> Iterator[pd.DataFrame]:
+    if file == SAMPLE:
         yield sample()
         return
-    with local_copy(address) as path:
+    with local_copy(file) as path:
         digest = origin(path)
         for batch in read_batches(path, notes=notes):
             batch.attrs[ENCODER_DIGEST] = digest

@@ -6,7 +6,7 @@ from pcc_pipeline.data.contract import Contract, ContractChecker
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.errors import StorageError
-from pcc_pipeline.steps.inputs.datasets import SAMPLE
+from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, local_copy, open_store
 
 
@@ -20,8 +20,12 @@ def demand_input(address: str | None, contract: Contract | None = None) -> None:
         DataError: there is no such file, it is empty, of no kind that is known, or lacks columns.
         StorageError: the bucket cannot be read or has no such object.
     """
-    if address is None:
-        return
+    if address is not None:
+        for file in files_of(address):
+            _demand_one(file, contract)
+
+
+def _demand_one(address: str, contract: Contract | None) -> None:
     if address == SAMPLE:
         first = sample()
     elif address.startswith(BUCKET_SCHEME):

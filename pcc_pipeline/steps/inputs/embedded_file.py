@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date, datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -15,12 +16,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.config.paths import addresses_in, local_path
 from pcc_pipeline.data.contract import EMBEDDINGS
 from pcc_pipeline.data.readers import suffix_of
 from pcc_pipeline.data.vector_origin import signed
 from pcc_pipeline.errors import StorageError
-from pcc_pipeline.steps.inputs.datasets import SAMPLE
+from pcc_pipeline.steps.inputs.addresses import SAMPLE
 from pcc_pipeline.storage.objects import BUCKET_SCHEME
 
 _TEXT = pa.large_string()
@@ -33,9 +34,13 @@ def embedded_path(address: str, folder: str) -> Path:
 
     Two files of one name, such as jan/cases.csv and feb/cases.csv, never become one; the same file always does.
     """
-    name = address.rstrip("/").rpartition("/")[2]
-    stem = name.removesuffix(suffix_of(name) or "").encode()[:_MAX_STEM_BYTES].decode(errors="ignore")
-    whole = address if address == SAMPLE or address.startswith(BUCKET_SCHEME) else str(local_path(address).resolve())
+    addresses = addresses_in(address)
+    name = addresses[0].rstrip("/").rpartition("/")[2]
+    stem = re.sub(r"[*?\[\]]", "_", name.removesuffix(suffix_of(name) or ""))
+    stem = stem.encode()[:_MAX_STEM_BYTES].decode(errors="ignore")
+    whole = "\0".join(
+        one if one == SAMPLE or one.startswith(BUCKET_SCHEME) else str(local_path(one).resolve()) for one in addresses
+    )
     return local_path(folder) / f"{stem}-{sha256(whole.encode(errors='surrogateescape')).hexdigest()[:8]}.parquet"
 
 
@@ -127,7 +132,11 @@ def _unfit(file: pq.ParquetFile, schema: pa.Schema) -> set[str]:
     found = set()
     for batch in file.iter_batches():
         for field in schema:
-            if field.name not in found and not _fits(batch.column(field.name), field.type):
+            if (
+                field.name in batch.schema.names
+                and field.name not in found
+                and not _fits(batch.column(field.name), field.type)
+            ):
                 found.add(field.name)
     return found
 
@@ -135,12 +144,16 @@ def _unfit(file: pq.ParquetFile, schema: pa.Schema) -> set[str]:
 def _common(schema: pa.Schema, table: pa.Table) -> pa.Schema:
     fields = []
     for field in schema:
+        if field.name not in table.column_names:
+            fields.append(field)
+            continue
         column = table.column(field.name)
         kind = field.type
         if not column.type.equals(kind):
             kind = _wider(kind, column.type)
             kind = kind if all(_fits(chunk, kind) for chunk in column.chunks) else _TEXT
         fields.append(pa.field(field.name, kind))
+    fields += [field for field in table.schema if field.name not in schema.names]
     return pa.schema(fields, metadata=schema.metadata)
 
 
@@ -181,6 +194,9 @@ def _casts(column: pa.Array, kind: pa.DataType) -> bool:
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = []
     for field in schema:
+        if field.name not in table.column_names:
+            columns.append(pa.nulls(len(table), field.type))
+            continue
         column = table.column(field.name)
         if not column.type.equals(field.type):
             column = _texts(column) if field.type.equals(_TEXT) else column.cast(field.type)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.storage.objects import BUCKET_SCHEME
 
 
@@ -22,8 +23,9 @@ def demand_own_files(inputs: Mapping[str, str | None], outputs: Mapping[str, str
     """
     taken: dict[Path, str] = {}
     for option, address in inputs.items():
-        if address is not None and not address.startswith(BUCKET_SCHEME):
-            taken.setdefault(_real(address), option)
+        for file in () if address is None else files_of(address):
+            if not file.startswith(BUCKET_SCHEME):
+                taken.setdefault(_real(file), option)
     for option, output in outputs.items():
         if (other := taken.setdefault(_real(output), option)) != option:
             raise ConfigError(

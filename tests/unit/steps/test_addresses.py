@@ -1,0 +1,119 @@
+"""One address may name several files: a list, a folder or a pattern, here or in a bucket; they are one data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.errors import ConfigError, DataError
+from pcc_pipeline.steps import embed
+from pcc_pipeline.steps.inputs.addresses import files_of
+from pcc_pipeline.steps.inputs.datasets import encoder_of, load_dataset
+from pcc_pipeline.steps.parameters import resolve
+from pcc_pipeline.storage.objects import open_store
+
+
+def params(path: object, **data: object) -> Params:
+    return Params.model_validate({"data": {"path": path, **data}, "preprocessing": {"cache_dir": None}})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three files of 30 rows: plain, with ids, and with a bad row and an optional column; and what is no data."""
+    parts = [
+        sample(90)[["text", "intent", "timestamp"]][start : start + 30].reset_index(drop=True) for start in (0, 30, 60)
+    ]
+    parts[1]["case_id"] = [f"c{number}" for number in range(30)]
+    parts[2]["confidence"] = 0.5
+    parts[2].loc[4, "text"] = ""
+    for number, part in enumerate(parts, start=1):
+        part.to_csv(tmp_path / f"part_2026010{number}.csv", index=False)
+    (tmp_path / "notes.md").write_text("no data")
+    (tmp_path / ".part.csv").write_text("hidden")
+    return tmp_path
+
+
+def names(address: str) -> list[str]:
+    return [file.rpartition("/")[2] for file in files_of(address)]
+
+
+ALL = [f"part_2026010{number}.csv" for number in (1, 2, 3)]
+
+
+def test_a_list_a_folder_and_a_pattern_name_the_same_files(folder: Path) -> None:
+    listed = [str(folder / name) for name in ALL]
+    for address in (listed, str(folder), f"{folder}/", f"{folder}/part_*.csv", [f"{folder}/part_*[12].csv", listed[2]]):
+        assert names(params(address).data.path) == ALL, address
+    assert names(f"{folder}/part_*2.csv") == ALL[1:2]
+    assert files_of("sample") == ["sample"]
+
+
+def test_the_command_line_takes_a_list_in_brackets_whatever_the_names_hold(tmp_path: Path) -> None:
+    for text in ('["a, b.csv", c d.csv]', "[a]"):
+        path = resolve(None, {"data": text}).data.path
+        assert resolve(None, {"data": path}).data.path == path, "as a run's record has it"
+    assert files_of(resolve(None, {"data": '["a, b.csv", c d.csv]'}).data.path) == ["a, b.csv", "c d.csv"]
+    assert files_of(resolve(None, {}, ["data.path=[a.csv,b.csv]"]).data.path) == ["a.csv", "b.csv"]
+    with pytest.raises(ConfigError, match="is no list of files"):
+        resolve(None, {"data": "[1, 2]"})
+    (tmp_path / "[a]*.csv").touch()
+    assert files_of(f"{tmp_path}/[a]*.csv") == [f"{tmp_path}/[a]*.csv"], "a file of that very name"
+
+
+def test_several_files_are_read_as_one_and_a_rejected_row_says_where_it_stands(folder: Path) -> None:
+    address = f"{folder}/part_*.csv"
+    data = load_dataset(address, params(address))
+    assert (data.total_rows, len(data.frame)) == (90, 89)
+    assert data.rejected[["row", "reason", "file"]].values.tolist() == [[4, "missing", f"{folder}/{ALL[2]}"]]
+    assert data.frame["confidence"].notna().sum() == 29
+    assert data.frame["case_id"].is_unique
+    assert [(part["rows"], part["rejected"]) for part in data.files] == [(30, 0), (30, 0), (30, 1)]
+    for part in data.files:
+        assert part["digest"] == load_dataset(part["file"], params(part["file"])).digest
+
+
+def test_the_embedded_file_holds_the_columns_of_all(folder: Path) -> None:
+    for number, name in enumerate(ALL):
+        frame = pd.read_csv(folder / name)
+        vectors = np.full((len(frame), 384), number, dtype=np.float32).tolist()
+        frame.assign(embeddings=vectors, **{f"extra{number}": number}).to_parquet(folder / f"{number}.parquet")
+    address = f"{folder}/?.parquet"
+    asked, output = params(address), folder / "out.parquet"
+    embed._embed_file(address, output, asked, encoder_of(asked), None, for_training=False)
+    table = pq.read_table(output)
+    assert table.num_rows == 89
+    assert {f"extra{number}" for number in range(3)} < set(table.column_names)
+    assert table["extra1"].to_pylist() == [None] * 30 + [1] * 30 + [None] * 29
+
+
+def test_files_of_a_bucket(folder: Path, bucket: str) -> None:
+    for name in [*ALL, "notes.md"]:
+        open_store(bucket).upload(folder / name, name)
+        open_store(bucket).upload(folder / name, f"deep/{name}")
+    for address in (f"{bucket}/", f"{bucket}/part_*.csv", f"{bucket}/part_2026????.csv"):
+        assert files_of(address) == [f"{bucket}/{name}" for name in ALL]
+    assert files_of(f"{bucket}/*/*1.csv") == [f"{bucket}/deep/{ALL[0]}"]
+    address = f"{bucket}/part_*.csv"
+    assert load_dataset(address, params(address)).digest == load_dataset(str(folder), params(str(folder))).digest
+    with pytest.raises(DataError, match=r"there lies: .*notes\.md, part_20260101\.csv"):
+        files_of(f"{bucket}/cases_*.csv")
+
+
+def test_no_file_a_file_twice_and_files_that_do_not_go_together_are_named(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"there lies: .*notes\.md, part_20260101\.csv"):
+        files_of(f"{folder}/cases_*.csv")
+    with pytest.raises(DataError, match="named twice"):
+        files_of(params([f"{folder}/part_*.csv", f"{folder}/{ALL[0]}"]).data.path)
+    pd.DataFrame({"text": ["a"], "topic": ["b"]}).to_csv(folder / "part_4.csv", index=False)
+    with pytest.raises(DataError, match="lacks required columns: intent") as caught:
+        load_dataset(str(folder), params(str(folder)))
+    assert "part_4.csv" in str(caught.value)
+    pd.DataFrame({"text": ["a"], "intent": "b", "embeddings": [str([0.5] * 384)]}).to_csv(folder / "part_4.csv")
+    with pytest.raises(DataError, match="some have a column embeddings"):
+        load_dataset(str(folder), params(str(folder)))
