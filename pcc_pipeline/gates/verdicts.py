@@ -1,4 +1,4 @@
-"""What the gates found, as a table: for a terminal, for MLflow's artifact viewer, for a description in Markdown."""
+"""What the gates measured, as a table: for a terminal, for MLflow's artifact viewer, for a description in Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-_TITLES = ("gate", "wanted", "found", "verdict")
+_TITLES = ("gate", "required", "measured", "verdict")
 _NO_GATES = "No gates are set: registry.gates is an empty list."
 _STYLE = (
     "body{font:14px/1.5 system-ui,sans-serif;margin:1.5rem;color:#1f2933}table{border-collapse:collapse}"
@@ -21,13 +21,13 @@ class GateVerdict:
 
     Args:
         gate: its kind and metric.
-        wanted, found: for people to read, with units.
+        required, measured: for people to read, with units.
         note: why it could not be computed, or what to know beside the numbers; may be empty.
     """
 
     gate: str
-    wanted: str
-    found: str
+    required: str
+    measured: str
     passed: bool
     note: str
 
@@ -92,7 +92,7 @@ def to_html(verdicts: Sequence[GateVerdict], title: str = "Gates") -> str:
 
 
 def _cells(verdict: GateVerdict, written: Callable[[str], str]) -> tuple[str, str, str, str]:
-    return written(verdict.gate), written(verdict.wanted), written(verdict.found), verdict.word
+    return written(verdict.gate), written(verdict.required), written(verdict.measured), verdict.word
 
 
 def _flat(text: str) -> str:

@@ -66,7 +66,7 @@ def verdict(gate, evidence: GateEvidence = GOOD):
 def refused(gate, evidence: GateEvidence = GOOD) -> str:
     """The note of a gate that could not be computed."""
     found = verdict(gate, evidence)
-    assert (found.passed, found.found) == (False, "not computed")
+    assert (found.passed, found.measured) == (False, "not computed")
     return found.note
 
 
@@ -91,7 +91,7 @@ def test_nothing_known_of_a_version_passes_nothing():
     empty = GateEvidence({}, nothing, nothing, nothing, None, NOW, "", None, None)
     found = judge(DEFAULT_GATES, empty)
     assert [each.passed for each in found] == [False] * 5
-    assert all(each.found == "not computed" and each.note for each in found)
+    assert all(each.measured == "not computed" and each.note for each in found)
 
 
 def test_an_unknown_gate_is_named():
@@ -111,7 +111,7 @@ def test_a_maximum_is_met_up_to_its_threshold(value, expected):
 
 def test_a_narrow_miss_is_not_rounded_into_a_hit():
     found = verdict(MinimumGate(metric="test/x", threshold=0.8), with_metrics(test__x=0.79999))
-    assert (found.wanted, found.found) == (">= 0.8", "0.79999")
+    assert (found.required, found.measured) == (">= 0.8", "0.79999")
 
 
 def test_a_metric_that_is_absent_or_nan_fails_and_says_so():
@@ -127,15 +127,15 @@ def test_a_class_may_be_named_as_in_the_data_or_as_in_mlflow():
     by_data = verdict(MinimumGate(metric="test/class/data/deletion/recall", threshold=0.5))
     by_store = verdict(MinimumGate(metric="test/class/data_deletion/recall", threshold=0.5))
     assert by_data.passed
-    assert by_data.found == by_store.found == f"{GOOD.metrics['test/class/data_deletion/recall']:.4f}"
+    assert by_data.measured == by_store.measured == f"{GOOD.metrics['test/class/data_deletion/recall']:.4f}"
 
 
 def test_labels_that_read_alike_in_mlflow_are_told_apart():
     labels = np.array(["a/b", "a/b", "a_b", "a_b"])
     predicted = np.array(["a/b", "a_b", "a_b", "a_b"])
     evidence = replace(GOOD, metrics=measured(["a/b", "a_b"], labels, predicted), labels=labels, predicted=predicted)
-    assert verdict(MinimumGate(metric="test/class/a/b/recall", threshold=0), evidence).found == "0.5000"
-    assert verdict(MinimumGate(metric="test/class/a_b/recall", threshold=0), evidence).found == "1.0000"
+    assert verdict(MinimumGate(metric="test/class/a/b/recall", threshold=0), evidence).measured == "0.5000"
+    assert verdict(MinimumGate(metric="test/class/a_b/recall", threshold=0), evidence).measured == "1.0000"
 
 
 def test_a_class_that_there_is_not_fails():
@@ -146,10 +146,10 @@ def test_a_class_that_there_is_not_fails():
 def test_a_star_takes_the_worst_class_and_names_it():
     values = {"test__class__a__f1": 0.9, "test__class__b__f1": 0.4, "val__class__c__f1": 0.1, "test__f1_macro": 0.0}
     least = verdict(MinimumGate(metric="test/class/*/f1", threshold=0.5), with_metrics(**values))
-    assert (least.found, least.passed) == ("0.4000 (b)", False)
+    assert (least.measured, least.passed) == ("0.4000 (b)", False)
     assert verdict(MinimumGate(metric="test/class/*/f1", threshold=0.4), with_metrics(**values)).passed
     most = verdict(MaximumGate(metric="test/class/*/f1", threshold=0.85), with_metrics(**values))
-    assert (most.found, most.passed) == ("0.9000 (a)", False)
+    assert (most.measured, most.passed) == ("0.9000 (a)", False)
 
 
 def test_the_worst_class_is_not_known_while_a_class_is_unmeasured():
@@ -160,7 +160,7 @@ def test_the_worst_class_is_not_known_while_a_class_is_unmeasured():
     assert note.startswith("7 of 10 classes have no recall, for want of test rows: rare 0, rare 1, ")
     assert note.endswith(" and 2 more")
     found = verdict(MinimumGate(metric="test/class/*/support", threshold=20), evidence)
-    assert (found.passed, found.found) == (False, "0.0000 (rare 0)")
+    assert (found.passed, found.measured) == (False, "0.0000 (rare 0)")
 
 
 def test_a_star_without_class_metrics_fails():
@@ -175,13 +175,18 @@ def test_calibration_is_the_expected_calibration_error_of_the_test_rows():
     gate = CalibrationGate(threshold=0.1)
     assert verdict(gate, with_metrics(test__calibration_error=0.1)).passed
     found = verdict(gate, with_metrics(test__calibration_error=0.12))
-    assert (found.gate, found.wanted, found.found, found.passed) == ("calibration", "error <= 0.1", "0.1200", False)
+    assert (found.gate, found.required, found.measured, found.passed) == (
+        "calibration",
+        "error <= 0.1",
+        "0.1200",
+        False,
+    )
     assert "no metric test/calibration_error" in refused(gate, with_metrics())
 
 
 def test_without_a_champion_there_is_nothing_to_be_worse_than():
     found = verdict(NoWorseThanChampionGate(), replace(GOOD, champion_predicted=None, champion_version=None))
-    assert (found.passed, found.found) == (True, "no champion")
+    assert (found.passed, found.measured) == (True, "no champion")
     assert "no champion yet" in found.note
 
 
@@ -195,8 +200,8 @@ def test_a_much_worse_version_is_refused_and_a_better_one_is_not(metric):
     weak, gate = answers(right=0.7, seed=1)[1], NoWorseThanChampionGate(metric=metric)
     worse = verdict(gate, replace(GOOD, predicted=weak))
     assert not worse.passed
-    assert worse.wanted == "difference >= -0.03 (95% sure)"
-    assert worse.found.startswith("at least -0.")
+    assert worse.required == "difference >= -0.03 (95% sure)"
+    assert worse.measured.startswith("at least -0.")
     assert "champion v20260601_000000 0.9" in worse.note
     assert "on 300 test rows of which" in worse.note
     assert verdict(gate, replace(GOOD, champion_predicted=weak)).passed
@@ -260,7 +265,7 @@ def test_predictions_as_objects_are_compared_as_text():
 )
 def test_the_age_of_the_data_in_days(age, expected, found):
     given = verdict(DataAgeGate(days=365), replace(GOOD, data_time=NOW - age))
-    assert (given.wanted, given.found, given.passed) == ("<= 365 days", found, expected)
+    assert (given.required, given.measured, given.passed) == ("<= 365 days", found, expected)
 
 
 def test_ages_are_reckoned_over_time_zones():
@@ -286,7 +291,7 @@ def test_data_of_the_future_fail():
 
 def test_another_encoder_is_refused():
     found = verdict(EncoderGate(), replace(GOOD, encoder_digest="cd" * 32))
-    assert (found.wanted, found.found, found.passed) == ("ab" * 6, "cd" * 6, False)
+    assert (found.required, found.measured, found.passed) == ("ab" * 6, "cd" * 6, False)
     assert "train it with the one that serves" in found.note
 
 

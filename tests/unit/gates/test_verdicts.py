@@ -36,7 +36,7 @@ class Cells(HTMLParser):
 
 def test_the_table_is_aligned_and_gives_each_note_below_its_gate():
     assert table([PASSED, FAILED]).splitlines() == [
-        "gate                   wanted        found         verdict",
+        "gate                   required      measured      verdict",
         "---------------------  ------------  ------------  -------",
         "minimum test/f1_macro  >= 0.8        0.9123        passed",
         "encoder                abababababab  not computed  FAILED",
@@ -75,7 +75,7 @@ def test_a_label_cannot_break_the_table_or_colour_the_terminal():
 
 def test_the_page_shows_every_cell_and_runs_nothing():
     page = Cells(to_html([PASSED, HOSTILE], title="Gates of <v1>"))
-    assert page.cells[:5] == ["gate", "wanted", "found", "verdict", "note"]
+    assert page.cells[:5] == ["gate", "required", "measured", "verdict", "note"]
     assert page.cells[5:10] == ["minimum test/f1_macro", ">= 0.8", "0.9123", "passed", ""]
     assert page.cells[12] == "0.1 (<b>| [31m_x_ </td>)"
     assert page.cells[14] == "a | <script>1</script>"
@@ -84,7 +84,7 @@ def test_the_page_shows_every_cell_and_runs_nothing():
 
 def test_markdown_has_one_row_a_gate_and_as_many_columns_in_each():
     lines = to_markdown([PASSED, HOSTILE]).splitlines()
-    assert lines[0] == "| gate | wanted | found | verdict | note |"
+    assert lines[0] == "| gate | required | measured | verdict | note |"
     assert lines[2] == "| minimum test/f1\\_macro | &gt;= 0.8 | 0.9123 | passed |  |"
     assert [line.replace("\\|", "").count("|") for line in lines] == [6] * 4
     assert "<" not in lines[3]
