@@ -6,7 +6,6 @@ No message may quote a customer's text: name the row and the column instead.
 
 from __future__ import annotations
 
-import difflib
 import signal
 from collections.abc import Iterable
 
@@ -39,6 +38,8 @@ class PccError(Exception):
 
 def meant(word: str, names: Iterable[str]) -> str:
     """The nearest of some names as a question in brackets; empty where none is near. Options' dashes do not count."""
+    import difflib  # a hundredth of a second, for mistakes alone
+
     bare = {name.lstrip("-"): name for name in names}
     near = difflib.get_close_matches(word.lstrip("-"), bare, n=1)
     return f" (did you mean {bare[near[0]]}?)" if near else ""

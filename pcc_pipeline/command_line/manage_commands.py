@@ -6,8 +6,7 @@ import importlib
 import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import any_text_prints, exit_code, imports, log, volume, volume_options
@@ -62,8 +61,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class ManageCommand:
+class ManageCommand(NamedTuple):
     """A command: `call(question, options)` gives the text to print.
 
     Attributes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, Action, Namespace
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pcc_pipeline.command_line.parser import Parser, Proposals
 from pcc_pipeline.errors import ConfigError
@@ -12,8 +12,7 @@ from pcc_pipeline.errors import ConfigError
 LEFT_OUT = "from-params-file"
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One option, `--test-data` for the name `test_data`.
 
     Attributes:

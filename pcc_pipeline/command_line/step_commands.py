@@ -9,9 +9,8 @@ import shlex
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pcc_pipeline.command_line import options as of
 from pcc_pipeline.command_line.options import LEFT_OUT, Option, unless_left_out
@@ -36,8 +35,7 @@ class Outcome(Protocol):
         """The lines that tell of it."""
 
 
-@dataclass(frozen=True)
-class StepCommand:
+class StepCommand(NamedTuple):
     """A step as it is called.
 
     Attributes:
