@@ -84,7 +84,7 @@ def _page(
     """What makes the run's page tell of the whole way: the files, the figures that say most, and a note."""
     data = embedded.files[0]
     files = [payloads.InputFile(data.source, "training", data.digest, data.total_rows), evaluated.input]
-    where = f"get-artifact?run_uuid={opened.run_id}&path=figures%2F"
+    where = f"#/experiments/{opened.experiment_id}/runs/{opened.run_id}/artifacts/figures/"
     note = pipeline_page(
         evaluated.facts,
         evaluated.document,

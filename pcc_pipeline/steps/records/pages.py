@@ -95,8 +95,9 @@ def pipeline_page(
     first = (
         f"Model: [{marked(name)} version {number}](#/models/{quote(name, safe='')}/versions/{number}); runs: {steps}"
     )
-    shown = [f"![{title}]({address})" for title, address in figures.items()]
-    return _page(facts, test, [*_how_to(f"models:/{name}/{number}"), *shown], warnings, first)
+    # Linked, not shown: MLflow draws a note's pictures in their full size, and the page's text is cut off beside them.
+    shown = ", ".join(f"[{title}]({address})" for title, address in figures.items())
+    return _page(facts, test, _how_to(f"models:/{name}/{number}"), warnings, f"{first}; figures: {shown}")
 
 
 def model_page(name: str) -> str:
