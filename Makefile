@@ -17,7 +17,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help to-run to-serve to-develop run test test-long check bench ui server server-stop clean pins
+.PHONY: help to-run to-serve to-develop run test test-long check bench ui server server-stop clean docs pins
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -57,6 +57,9 @@ server: to-serve  ## start the tracking server on this machine: PostgreSQL, a bu
 
 server-stop: to-serve  ## end what `make server` started, and nothing else
 	@$(BIN)/python deploy/local_server.py stop --state "$(STATE)"
+
+docs: to-develop  ## write the table of options into docs/configuration.md, from the schema and params.yaml
+	@$(BIN)/python -m pcc_pipeline.config.reference
 
 pins: to-develop  ## write constraints.txt from what is installed in .venv
 	@{ head -1 constraints.txt; $(BIN)/python -m pip list --format=freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' | sed 's/+cpu//'; } > constraints.new

@@ -103,7 +103,7 @@ install() {
 
 if ! ls "$folder"/installed* >/dev/null 2>&1; then
     echo "installing packages into $folder: about $size, several minutes"
-    [ "$(uname -s)" != Linux ] || echo "gigabytes more if this torch brings CUDA: the README's quick start says how to avoid it"
+    [ "$(uname -s)" != Linux ] || echo "gigabytes more if this torch brings CUDA: the README says how to avoid it"
     install
 else
     echo "installing what is new into $folder"

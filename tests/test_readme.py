@@ -1,4 +1,4 @@
-"""The README tells the truth: every command, option, file and table in it is held against what is there."""
+"""README and docs/ tell the truth: every command, option, file and table in them is held against what is there."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ import yaml
 from pcc_pipeline.command_line import manage_commands, pcc
 from pcc_pipeline.command_line.options import LEFT_OUT
 from pcc_pipeline.command_line.step_commands import STEPS
-from pcc_pipeline.config import Params
+from pcc_pipeline.config import Params, reference
 from pcc_pipeline.config.schema import ContractColumn, SearchMethod
 from pcc_pipeline.evaluation.predictions import COLUMNS
 from pcc_pipeline.model.families import FAMILIES
 from pcc_pipeline.steps.parameters import NAMED_OPTIONS, resolve
 
 REPOSITORY = Path(__file__).parents[1]
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 PROJECT = yaml.safe_load((REPOSITORY / "MLproject").read_text(encoding="utf-8"))["entry_points"]
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+# The table of options has a test of its own.
+_UNREAD = rf"^```.*?^```$|{re.escape(reference.BEGIN)}.*?{re.escape(reference.END)}"
+PROSE = re.sub(_UNREAD, "", README, flags=re.MULTILINE | re.DOTALL)
 SPANS = sorted(set(re.findall(r"`([^`\n]+)`", PROSE)))
 
 # Files that runs make, artifacts, and places on the user's machine: named in the README and not in the repository.
@@ -44,6 +47,7 @@ MADE = {
     "mlruns/",
     "rejected.parquet",
     "split.parquet",
+    "data_files.json",
     "trials.parquet",
     "predictions.parquet",
     "metrics.json",
@@ -253,9 +257,34 @@ def test_every_file_named_is_there_or_is_made_by_a_run() -> None:
     assert sorted(path for path in paths - MADE - folders if not (REPOSITORY / path).exists()) == []
 
 
-def test_links_within_the_repository_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)]+)\)", README)
-    assert [link for link in links if "://" not in link and not (REPOSITORY / link.partition("#")[0]).exists()] == []
+def headings(page: Path) -> set[str]:
+    """As the anchors that a link may name."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_pages_and_headings_that_are_there(page: Path) -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")) if "://" not in link]
+    for link in links:
+        name, _, heading = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not heading or heading in headings(target), link
+
+
+def test_the_readme_names_every_page_of_docs() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", PAGES[0].read_text(encoding="utf-8"))
+    assert {f"docs/{page.name}" for page in PAGES[1:]} <= set(links)
+
+
+def test_the_table_of_options_is_that_of_the_schema_and_of_params_yaml() -> None:
+    page = (REPOSITORY / "docs/configuration.md").read_text(encoding="utf-8")
+    params_file = (REPOSITORY / "params.yaml").read_text(encoding="utf-8")
+    assert page == reference.with_reference(page, params_file), "run make docs"
+    told = {names_in(row)[0] for row in page.splitlines() if re.match(r"\| `[a-z]+\.", row)}
+    assert told == set(Params().flat()) | {"model.hyperparameters"}
+    assert not re.findall(r"^\| `.*\|  \|$", page, flags=re.MULTILINE), "an option without a word on it"
 
 
 def test_the_tables_of_entry_points_and_parameters_equal_the_project_file() -> None:

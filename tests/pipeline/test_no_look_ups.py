@@ -23,7 +23,8 @@ from pcc_pipeline.data.sample.messages import sample
 pytestmark = pytest.mark.pipeline
 
 REPOSITORY = Path(__file__).parents[2]
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 # Python runs a module of this name, if it finds one, before anything else. Code that is not Python's is not seen by it.
 WATCH = """
 import os, sys
