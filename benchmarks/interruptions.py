@@ -89,7 +89,8 @@ class Phase:
 
 _SEARCH = ("--search-method", "grid", "--set", "search.n_jobs=2")
 _TRAIN = ("--search-method", "none")
-_PROMOTE = ("--force", "true", "--reason", "interrupted")
+# Whatever came before, this moves the champion.
+_PROMOTE = ("--model", f"models:/{MODEL}@previous", "--force", "true", "--reason", "interrupted")
 PHASES = {
     "everything": Phase("main", ("--promote", "auto", *_TRAIN)),
     "training": Phase("train", _TRAIN),

@@ -16,7 +16,7 @@ from pcc_pipeline.command_line import options as of
 from pcc_pipeline.command_line.options import LEFT_OUT, Option, unless_left_out
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import any_text_prints, exit_code, imports, log, volume, volume_options
-from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.errors import ConfigError, TrackingError
 
 if TYPE_CHECKING:
     from pcc_pipeline.config import Params
@@ -134,11 +134,20 @@ def _noted() -> Iterator[None]:
 
 
 def _where_next() -> list[str]:
+    """MLflow's UI opens on a page without runs, so the address is that of the experiment's runs."""
+    from pcc_pipeline.tracking.store.experiments import current, runs_page
     from pcc_pipeline.tracking.store.versions import shown_address
 
     address = shown_address()
-    shown = address if address.startswith("http") else f"mlflow ui --backend-store-uri {shlex.quote(address)}"
-    return [f"next       look at the runs: {shown}"]
+    try:
+        experiment = current()
+    except TrackingError:  # what the step did is done, and told; the address alone is left to tell
+        experiment = None
+    number = None if experiment is None else str(experiment.experiment_id)
+    if address.startswith("http"):
+        return [f"next       look at the runs: {runs_page(address, number) if number else address}"]
+    lines = [f"next       look at the runs: mlflow ui --backend-store-uri {shlex.quote(address)}"]
+    return [*lines, f"           then open {runs_page('http://127.0.0.1:5000', number)}"] if number else lines
 
 
 def _main(params: Params, options: Namespace) -> Outcome:

@@ -51,11 +51,16 @@ class PromoteOutcome:
     def summary(self) -> list[str]:
         before = f"version {self.move.before}" if self.move.before else "nobody"
         lines = [table(self.verdicts)] if self.verdicts else []
+        moved = [
+            f"{self.action:<10} champion is version {self.move.after} now, before it {before}",
+            f"           move {self.move.number} of this model, on record in run {self.run_id}",
+        ]
+        if self.move.is_none:
+            moved = [f"nothing moved: version {self.move.after} is the champion already, since move {self.move.number}"]
         return [
             *lines,
             *self.notes,
-            f"{self.action:<11} champion is version {self.move.after} now, before it {before}",
-            f"           move {self.move.number} of this model, on record in run {self.run_id}",
+            *moved,
             *told(self.publications),
         ]
 
@@ -107,7 +112,8 @@ def run(
         check_targets(params, found.loaded)
         with protected():  # a move that was made is on record
             move = promotion.promote(name, version, _signed(action, reason, opened))
-            _record_move(opened, action, move)
+            if not move.is_none:
+                _record_move(opened, action, move)
             with _moved(params, move):
                 publications = _publish(params, opened, move)
     return PromoteOutcome(opened.run_id, action, move, found.verdicts, publications, found.notes)

@@ -170,6 +170,7 @@ def test_publishing_runs_nothing_that_others_put_into_the_target(command: Any, o
     shutil.rmtree(version)
     again = command("promote", "--model", f"models:/{NAME}/1", *setting)
     assert again.code == 0, again.err
+    assert "nothing moved: version 1 is the champion already, since move 1" in again.out
     assert file_sha256(version / "metadata.json") == next(iter(recorded)).rpartition(".")[2]
 
 

@@ -22,18 +22,22 @@ class Move:
     Attributes:
         number: 1 for a model's first move, then counting without gaps; rollbacks count too.
         before: version that was champion, None for the first.
-        after: version that is champion now.
+        after: version that is champion now. The same as before: nothing moved, and `number` is of the last move.
     """
 
     number: int
     before: str | None
     after: str
 
+    @property
+    def is_none(self) -> bool:
+        return self.before == self.after
+
 
 def promote(name: str, version: str, tags: Mapping[str, str]) -> Move:
     """Make `version` the champion and the champion before it `previous`; `tags` go on both versions.
 
-    Promoting the champion again moves nothing but counts, so that the record is complete.
+    Promoting the champion again is no move, unless the last one was cut off before it was on record: then it counts.
 
     Raises:
         TrackingError: there is no such version, MLflow refuses, or another promotion holds the registry for minutes.
@@ -44,6 +48,12 @@ def promote(name: str, version: str, tags: Mapping[str, str]) -> Move:
         if champion is not None and champion.version != version:
             # First `previous`: a crash between the two leaves a champion and loses no way back.
             _point(own, name, PREVIOUS, _number(champion))
+        if champion is not None and champion.version == version:
+            with asking(f"registered model {name}"):
+                counted = MlflowClient().get_registered_model(name).tags.get(COUNT_TAG, "0")
+                last = MlflowClient().get_model_version(name, version).tags
+            if (last.get("pcc.state"), last.get("pcc.move")) == ("champion", counted):
+                return Move(int(counted), version, version)
         return _make_champion(own, name, version, champion, tags)
 
 

@@ -44,10 +44,18 @@ def demand_active() -> None:
     Raises:
         TrackingError: it is deleted, or MLflow does not answer.
     """
+    if (experiment := current()) is not None:
+        active(experiment)
+
+
+def current() -> Experiment | None:
+    """The experiment that the environment names, or the default one; None if it is not there yet.
+
+    Raises:
+        TrackingError: MLflow does not answer, or has no experiment of the number that the environment names.
+    """
     number, name = os.environ.get("MLFLOW_EXPERIMENT_ID"), os.environ.get("MLFLOW_EXPERIMENT_NAME")
-    client = MlflowClient()
     with asking(f"experiment {name or number or DEFAULT_EXPERIMENT}"):
         if number and not name:
-            active(client.get_experiment(number))
-        elif (found := client.get_experiment_by_name(name or DEFAULT_EXPERIMENT)) is not None:
-            active(found)
+            return MlflowClient().get_experiment(number)
+        return MlflowClient().get_experiment_by_name(name or DEFAULT_EXPERIMENT)

@@ -92,11 +92,19 @@ def test_the_champion_before_becomes_previous(versions: list[str]) -> None:
     assert locks() == []
 
 
-def test_promoting_the_champion_again_keeps_the_way_back(versions: list[str]) -> None:
-    for number in (versions[0], versions[1], versions[1]):
-        promotion.promote(NAME, number, {})
+def test_promoting_the_champion_again_is_no_move_and_keeps_the_way_back(versions: list[str]) -> None:
+    moves = [promotion.promote(NAME, number, {}) for number in (versions[0], versions[1], versions[1])]
+    assert [(move.number, move.is_none) for move in moves] == [(1, False), (2, False), (2, True)]
     assert (alias("champion"), alias("previous")) == (versions[1], versions[0])
     assert MlflowClient().get_model_version(NAME, versions[1]).tags["pcc.state"] == "champion"
+    assert promotion.promote(NAME, versions[2], {}).number == 3
+
+
+def test_a_move_that_was_cut_off_before_its_record_is_counted_by_the_next_try(versions: list[str]) -> None:
+    promotion.promote(NAME, versions[0], {})
+    MlflowClient().set_registered_model_alias(NAME, "champion", versions[1])
+    assert promotion.promote(NAME, versions[1], {}).number == 2
+    assert MlflowClient().get_model_version(NAME, versions[1]).tags["pcc.move"] == "2"
 
 
 def test_a_rollback_and_a_second_one_swap_the_two(versions: list[str]) -> None:
@@ -216,10 +224,12 @@ def test_twenty_processes_at_once_leave_one_champion_and_no_gap(versions: list[s
     processes = [context.Process(target=_promote, args=(address, versions[place % 3], results)) for place in range(20)]
     for process in processes:
         process.start()
-    moves = sorted(results.get(timeout=500) for _ in processes)
+    moves = sorted((results.get(timeout=500) for _ in processes), key=lambda move: move[0])
     for process in processes:
         process.join()
-    assert [number for number, _, _ in moves] == list(range(1, 21))
+    moves = [(number, before, after) for number, before, after in moves if before != after]
+    assert len(moves) > 2
+    assert [number for number, _, _ in moves] == list(range(1, len(moves) + 1))
     # Each move starts from where the one before ended.
     assert [before for _, before, _ in moves] == [None, *(after for _, _, after in moves[:-1])]
     assert alias("champion") == moves[-1][2]
