@@ -120,7 +120,7 @@ BAD = {
     "missing file, whole pipeline": Bad(lambda: ["--data", "cases.csv"], r"does not exist.*cases\.csv", "main"),
     "missing file, embed": Bad(lambda: ["--data", "cases.csv"], r"does not exist.*cases\.csv", "embed"),
     "missing test file": Bad(lambda: [*_good(), "--test-data", "t.csv"], r"does not exist.*t\.csv"),
-    "folder": Bad(_folder, r"is a folder.*cases\.csv"),
+    "folder": Bad(_folder, r"no data file here.*cases\.csv"),
     "empty file": Bad(lambda: _written("cases.csv", b""), "is empty"),
     "header only": Bad(lambda: _written("cases.csv", b"text,intent\n"), "columns and no rows"),
     "unsupported suffix": Bad(lambda: _written("cases.xlsx", b"PK"), r"kind is not known.*\.csv.*\.parquet"),

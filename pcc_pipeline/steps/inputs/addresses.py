@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pcc_pipeline.config.paths import addresses_in, local_path
 from pcc_pipeline.data.readers import SUFFIXES, suffix_of
-from pcc_pipeline.errors import DataError
+from pcc_pipeline.errors import DataError, StorageError
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, open_store
 
 # `data.path: sample` names the generated sample set, not a file.
@@ -77,6 +77,10 @@ def _of_bucket_pattern(address: str) -> list[str]:
 
 
 def _names(folder: str) -> list[str]:
+    if not folder.removeprefix(BUCKET_SCHEME).strip("/"):
+        raise StorageError(
+            "the address names no bucket", where=folder, fix=f"write {BUCKET_SCHEME}bucket/path/file.csv"
+        )
     return open_store(folder.rstrip("/")).names()
 
 
