@@ -35,6 +35,12 @@ SPACE = {
 }
 N_ITER = 11  # one more than the random start of tpe and gp
 METHODS = ["none", "grid", "random", "optuna-tpe", "optuna-gp", "optuna-qmc"]
+# Starting workers takes seconds: one that remembers what it asked and one that does not stand for the others.
+BY_WORKERS = [
+    "random",
+    "optuna-tpe",
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("none", "grid", "optuna-gp", "optuna-qmc")),
+]
 PROMISED = {"none": 1, "grid": 12}
 Make = Callable[..., Searcher]
 
@@ -120,17 +126,20 @@ def test_another_seed_gives_another_search(make: Make, method: str) -> None:
     assert same == (method in ("none", "grid"))
 
 
+@pytest.mark.parametrize("method", BY_WORKERS, indirect=True)
 def test_two_workers_give_the_same_search_twice(make: Make) -> None:
     """Whatever the timing: candidates depend on n_jobs at most."""
     assert found(run(make(), n_jobs=2)) == found(run(make(), n_jobs=2))
 
 
+@pytest.mark.parametrize("method", BY_WORKERS, indirect=True)
 def test_the_number_of_workers_does_not_matter_to_a_search_without_memory(make: Make) -> None:
     if make().adaptive:
         pytest.skip("an adaptive search proposes by what it knows, and more workers know less")
     assert found(run(make(), n_jobs=1)) == found(run(make(), n_jobs=2))
 
 
+@pytest.mark.parametrize("method", BY_WORKERS, indirect=True)
 def test_an_adaptive_search_hears_of_trials_in_order(make: Make) -> None:
     searcher, told = make(), []
     run(searcher, n_jobs=2, on_trial=lambda trial: told.append(trial.number))
@@ -170,6 +179,7 @@ def test_the_best_is_the_greatest_score_and_the_first_of_equals(make: Make) -> N
     assert outcome.best.score == max(trial.score or 0 for trial in outcome.trials)
 
 
+@pytest.mark.parametrize("method", BY_WORKERS, indirect=True)
 def test_a_worker_that_is_killed_fails_its_trial_only(make: Make, tmp_path: Path) -> None:
     mark = tmp_path / "killed"
 

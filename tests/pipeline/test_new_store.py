@@ -32,6 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_mlflow_itself_still_races(outside, folder: Path) -> None:
     """MLflow 3.17: its store does not take its own lock, and of processes that start together on no store some fail.
 

@@ -125,7 +125,8 @@ def test_a_whole_make_run_looks_no_name_up(after_make_run: Watch) -> None:
     assert after_make_run.foreign() == []
 
 
-@pytest.mark.parametrize("backend", [pytest.param("torch", marks=pytest.mark.long), "auto"])
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["torch", "auto"])
 def test_an_entry_point_by_itself_looks_no_name_up(watch: Watch, backend: str) -> None:
     """In a shell that sets nothing, and with each library that can run the encoder."""
     sample(60).to_csv(watch.folder / "cases.csv", index=False)
@@ -163,6 +164,7 @@ def test_the_readmes_plain_commands_look_no_name_up(
     assert watch.foreign() == []
 
 
+@pytest.mark.long
 def test_notebooks_look_no_name_up(after_make_run: Watch, watch: Watch, tmp_path: Path) -> None:
     watch.environment["MLFLOW_TRACKING_URI"] = after_make_run.environment["MLFLOW_TRACKING_URI"]
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
