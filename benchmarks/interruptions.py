@@ -478,7 +478,10 @@ def main() -> int:
     options = parser.parse_args()
     import_everything()
     with contextlib.ExitStack() as stack:
-        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder, own = options.folder or Path(tempfile.mkdtemp()), os.getpid()
+        if options.folder is None:
+            # A forked step leaves through here as well, and must leave the folder.
+            stack.callback(lambda: shutil.rmtree(folder) if os.getpid() == own else None)
         folder.mkdir(exist_ok=True)
         server = Server(os.environ, f"interruptions-{os.getpid()}") if options.server else None
         harness = Harness(folder, server or new_database(folder), options.seed)
