@@ -135,12 +135,14 @@ def _noted() -> Iterator[None]:
 
 def _where_next() -> list[str]:
     """MLflow's UI opens on a page without runs, so the address is that of the experiment's runs."""
+    from pcc_pipeline.tracking.delivery.writer import brief_requests
     from pcc_pipeline.tracking.store.experiments import current, runs_page
     from pcc_pipeline.tracking.store.versions import shown_address
 
     address = shown_address()
     try:
-        experiment = current()
+        with brief_requests():  # the summary must not wait for a server that went away
+            experiment = current()
     except TrackingError:  # what the step did is done, and told; the address alone is left to tell
         experiment = None
     number = None if experiment is None else str(experiment.experiment_id)

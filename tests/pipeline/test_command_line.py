@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow.projects.utils import load_project
 
+from pcc_pipeline.command_line import step_commands
 from pcc_pipeline.command_line.step_commands import STEPS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -132,3 +136,14 @@ def test_a_store_in_a_folder_that_may_not_be_entered_is_told(tmp_path: Path) -> 
     done = in_python(code, MLFLOW_TRACKING_URI=f"sqlite:///{tmp_path}/mlflow.db")
     assert done.returncode == 1
     assert b"MLflow's database cannot be opened: unable to open database file" in done.stderr
+
+
+def test_a_server_that_went_away_once_the_work_was_done_does_not_hold_the_summary_back(mlflow_of_its_own: None) -> None:
+    """MLflow's client would ask it for minutes, and the summary is printed after that."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    mlflow.set_tracking_uri(address)
+    began = time.monotonic()
+    assert step_commands._where_next() == [f"next       look at the runs: {address}"]
+    assert time.monotonic() - began < 20
