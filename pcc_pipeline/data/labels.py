@@ -47,6 +47,11 @@ def near_equal_line(groups: Sequence[Sequence[str]], merged: bool) -> str:
     )
 
 
+def one_line(text: str) -> str:
+    """Text as one line of printable characters: a label may hold any, and some steer a terminal or break a table."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
 def _shown(label: str) -> str:
     cut = label if len(label) <= _MAX_CHARACTERS else f"{label[:_MAX_CHARACTERS]}…"
     return ascii(cut) if not cut.isprintable() or unicodedata.normalize("NFC", cut) != cut else repr(cut)

@@ -6,6 +6,8 @@ import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pcc_pipeline.data.labels import one_line
+
 _TITLES = ("gate", "required", "measured", "verdict")
 _NO_GATES = "No gates are set: registry.gates is an empty list."
 _STYLE = (
@@ -45,7 +47,7 @@ def headline(verdicts: Sequence[GateVerdict]) -> str:
     """One line: how many gates passed, and which did not."""
     if not verdicts:
         return _NO_GATES
-    failed = [_flat(verdict.gate) for verdict in verdicts if not verdict.passed]
+    failed = [one_line(verdict.gate) for verdict in verdicts if not verdict.passed]
     count = f"{len(verdicts)} gate{'s' if len(verdicts) != 1 else ''}"
     return f"{len(failed)} of {count} failed: {', '.join(failed)}" if failed else f"{count} passed"
 
@@ -54,14 +56,14 @@ def table(verdicts: Sequence[GateVerdict]) -> str:
     """Aligned columns of plain text, each note on a line below its gate; no trailing newline."""
     if not verdicts:
         return _NO_GATES
-    cells = [_TITLES, *(_cells(verdict, _flat) for verdict in verdicts)]
+    cells = [_TITLES, *(_cells(verdict, one_line) for verdict in verdicts)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(_TITLES))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     shown = [lines[0], "  ".join("-" * width for width in widths)]
     for line, verdict in zip(lines[1:], verdicts, strict=True):
         shown.append(line)
         if verdict.note:
-            shown.append(f"  note: {_flat(verdict.note)}")
+            shown.append(f"  note: {one_line(verdict.note)}")
     return "\n".join(shown)
 
 
@@ -95,19 +97,14 @@ def _cells(verdict: GateVerdict, written: Callable[[str], str]) -> tuple[str, st
     return written(verdict.gate), written(verdict.required), written(verdict.measured), verdict.word
 
 
-def _flat(text: str) -> str:
-    """One line: a label may hold any character, and a line break or a terminal's escape would spoil the table."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
-
-
 def marked(text: str) -> str:
     """Any text as one line of Markdown that reads as it is."""
     # Escaped as HTML too, which Markdown lets through.
-    safe = html.escape(_flat(text), quote=False)
+    safe = html.escape(one_line(text), quote=False)
     for mark in "\\|*_`[]":
         safe = safe.replace(mark, f"\\{mark}")
     return safe
 
 
 def _escaped(text: str) -> str:
-    return html.escape(_flat(text))
+    return html.escape(one_line(text))

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pcc_pipeline.data.labels import one_line
+
 _NUMBER = re.compile(r"[-+]?[\d,]+(?:\.\d+)?(?:e[-+]?\d+)?(?: \[.*\])?")
 _GAP = "  "
 
@@ -48,4 +50,4 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 def shown(cell: object) -> str:
     """A cell as one line; what a server sent must not steer a terminal."""
     text = "" if cell is None else f"{cell:.4f}" if isinstance(cell, float) else str(cell)
-    return "".join(letter if letter.isprintable() else " " for letter in text.split("\n", 1)[0]).strip()
+    return one_line(text.split("\n", 1)[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pcc_pipeline.data.labels import one_line
 from pcc_pipeline.evaluation.report import worst_first
 
 _INDENT = " " * 11
@@ -67,6 +68,5 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _shown(label: str) -> str:
-    """A label as one short line; what stands in a file must not steer a terminal."""
-    flat = "".join(letter if letter.isprintable() else " " for letter in label)
+    flat = one_line(label)
     return flat if len(flat) <= _LONGEST_LABEL else f"{flat[: _LONGEST_LABEL - 1]}…"
