@@ -201,6 +201,7 @@ def test_a_champion_that_could_not_be_published_says_so_and_is_published_later(c
     assert greatest_version(open_store(str(target))) == version
 
 
+@pytest.mark.long
 def test_manage_models_promotes_rolls_back_and_publishes(
     two_versions: Any, in_process: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:

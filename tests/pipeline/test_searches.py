@@ -119,6 +119,7 @@ def test_a_timeout_keeps_what_was_done(command, store, small_file) -> None:
     assert time.monotonic() - started < 60
 
 
+@pytest.mark.long
 def test_a_killed_optuna_study_is_resumed_by_the_same_command(store, outside, small_file) -> None:
     """After SIGKILL amid the search: what was done is not done again, and in all there are n_iter trials."""
     command = ["python", str(REPOSITORY / "entrypoints/train.py"), "--params-file", str(REPOSITORY / "params.yaml")]

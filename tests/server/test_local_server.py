@@ -181,6 +181,7 @@ def test_postgres_wants_its_password_and_shows_nothing_to_others(server: Any) ->
         )
 
 
+@pytest.mark.long
 def test_each_part_is_stopped_killed_and_started_again(client: MlflowClient, server: Any) -> None:
     experiment = client.create_experiment("parts-come-back")
     with server.whole():

@@ -152,6 +152,7 @@ def test_a_server_that_dies_and_comes_back_has_every_trial_once(shell: Any, serv
     assert "Traceback" not in said
 
 
+@pytest.mark.long
 def test_what_a_server_that_stays_away_misses_is_logged_by_resume(shell: Any, server: Any, cases: Path) -> None:
     with server.whole():
         process = shell.train(cases, PCC_TRACKING__PATIENCE="1")
@@ -302,6 +303,7 @@ def small_disk(disk: Callable[[str], Path]) -> Path:
     return disk("size=3m")
 
 
+@pytest.mark.long
 def test_a_full_disk_under_the_local_store_loses_nothing(
     small_disk: Path, tmp_path: Path, cases: Path, empty_mlflow_database: Path, new_shell: Any
 ) -> None:

@@ -81,6 +81,7 @@ def in_bucket(server: Any, *names: str) -> list[str]:
     return [path for path in found if any(name in path for name in names)]
 
 
+@pytest.mark.long
 def test_old_runs_go_with_their_models_and_what_is_needed_stays(past: Past, shell: Any, server: Any) -> None:
     old, old_model = past.tree(100)
     loose = past.run(95, "embed")
