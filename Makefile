@@ -40,9 +40,10 @@ test: to-develop  ## run the tests, but for those that take minutes each
 test-long: to-develop  ## run the tests that take minutes each
 	@$(PYTEST) -m long $(ARGS)
 
-check: to-develop  ## format, lint, types and architecture
+check: to-develop  ## format, lint, floors, types and architecture
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q tests/test_architecture.py
 

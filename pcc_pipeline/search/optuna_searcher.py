@@ -4,6 +4,7 @@ Every candidate is drawn with a random state of its own, made of the seed and it
 killed and resumed goes on as if nothing had been. Import this module only where a search uses Optuna.
 """
 
+# ruff: noqa: TID253 # what it bans is imported by searchers.py for method optuna alone, by way of this module
 from __future__ import annotations
 
 import json

@@ -5,6 +5,7 @@ the system frees both when the owner dies, however it dies. So a trial that the 
 Other databases have no such guard: whoever uses one must see that a study has one owner.
 """
 
+# ruff: noqa: TID253 # as optuna_searcher.py, which imports this module
 from __future__ import annotations
 
 import contextlib

@@ -184,7 +184,7 @@ def test_zsh_gets_a_script_of_its_own(tmp_path: Path, capsys: pytest.CaptureFixt
         subprocess.run([zsh, "-n"], input=script, text=True, timeout=60, check=True)
 
 
-@pytest.mark.parametrize("script", ["train", "manage_models", "installed_package"])
+@pytest.mark.parametrize("script", sorted(path.stem for path in (REPOSITORY / "entrypoints").glob("*.py")))
 def test_without_the_package_a_script_says_what_to_do(script: str, tmp_path: Path) -> None:
     """As `python entrypoints/train.py` with the system's Python."""
     done = _without_packages(script, tmp_path)
