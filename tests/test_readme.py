@@ -249,7 +249,9 @@ def test_every_file_named_is_there_or_is_made_by_a_run() -> None:
         span
         for span in SPANS
         if re.fullmatch(rf"[\w./-]+(?:{suffixes}|/)|[\w.-]+(?:/[\w.-]+)+|MLproject|Makefile|\.\w+", span)
-        and not span.startswith(("http", "figures/", "test/", "train/", "val/", "cv/", "data/near_", "roles/", "."))
+        and not span.startswith(
+            ("http", "figures/", "test/", "train/", "val/", "cv/", "probability/", "data/near_", "roles/", ".")
+        )
     } | {span for span in SPANS if span.startswith(".ci")}
     assert {"params.yaml", "tests/test_architecture.py", ".ci/run"} <= paths
     # The table of floors names their folders by the last name.

@@ -24,6 +24,7 @@ ContractColumn = Literal[
 ]
 BalanceMethod = Literal["SMOTE", "BorderlineSMOTE", "ADASYN", "RandomOverSampler", "class_weight", "none"]
 SearchMethod = Literal["none", "grid", "random", "optuna"]
+ExtraColumn = Literal["row", "probabilities"]
 Scoring = Literal["f1", "f1_weighted", "f1_macro", "accuracy", "roc_auc", "pr_auc", "neg_log_loss"]
 
 
@@ -142,6 +143,7 @@ class TrackingParams(Section):
 class OutputParams(Section):
     embedded_dir: HomePath = "outputs/embedded"
     predictions: HomePath = "outputs/predictions.parquet"
+    extra_columns: tuple[ExtraColumn, ...] = ()
     metrics: HomePath = "outputs/metrics.json"
     figures_dir: HomePath = "outputs/figures"
     rejected: HomePath = "outputs/rejected.parquet"

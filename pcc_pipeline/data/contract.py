@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,28 @@ class Contract:
 
 
 @dataclass(frozen=True)
+class RowPlaces:
+    """Where rows stand in their file, as it was read.
+
+    rows: int64 (n,), counted from 0, the header and left-out blank lines not counted. files: (n,) addresses as str
+    objects, where several are read as one data set; else None.
+    """
+
+    rows: np.ndarray[Any, np.dtype[np.int64]]
+    files: np.ndarray[Any, np.dtype[np.object_]] | None = None
+
+    def take(self, some: np.ndarray[Any, Any]) -> RowPlaces:
+        """Those of some rows, by positions or a mask."""
+        return RowPlaces(self.rows[some], None if self.files is None else self.files[some])
+
+    @staticmethod
+    def joined(parts: Sequence[RowPlaces]) -> RowPlaces:
+        """Those of several batches of one data set, in order."""
+        files = [part.files for part in parts if part.files is not None]
+        return RowPlaces(np.concatenate([part.rows for part in parts]), np.concatenate(files) if files else None)
+
+
+@dataclass(frozen=True)
 class CheckedBatch:
     """One batch after the check.
 
@@ -74,11 +97,13 @@ class CheckedBatch:
     vectors: float32 (len(good), 384 or 584), None where the file has no `embeddings`.
     rejected: columns row (position in the file from 0), case_id (null unless the file gives one), column, reason; and
     file, where several are read as one data set.
+    places: of the good rows.
     """
 
     good: pd.DataFrame
     vectors: Vectors | None
     rejected: pd.DataFrame
+    places: RowPlaces
 
 
 def check(batch: pd.DataFrame, contract: Contract, expected_width: int | None = None) -> CheckedBatch:
@@ -125,7 +150,11 @@ class ContractChecker:
         rejected = _rejected(frame.index[~accepted] - self._file_start, given_ids, faults, ~accepted)
         if self._file is not None:
             rejected["file"] = pd.array([self._file] * len(rejected), dtype="str")
-        return CheckedBatch(good, None if vectors is None else vectors[accepted], rejected)
+        return CheckedBatch(good, None if vectors is None else vectors[accepted], rejected, self._places(good))
+
+    def _places(self, good: pd.DataFrame) -> RowPlaces:
+        files = None if self._file is None else np.full(len(good), self._file, dtype=object)
+        return RowPlaces(good.index.to_numpy(dtype=np.int64) - self._file_start, files)
 
     def _demand_columns(self, found: list[str]) -> None:
         missing = [name for name in self.contract.demanded if name not in found]

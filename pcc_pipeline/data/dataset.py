@@ -12,7 +12,15 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.data.columns import OPTIONAL_RULES, as_list
-from pcc_pipeline.data.contract import CASE_ID, REJECTED_COLUMNS, TEXT, CheckedBatch, Contract, ContractChecker
+from pcc_pipeline.data.contract import (
+    CASE_ID,
+    REJECTED_COLUMNS,
+    TEXT,
+    CheckedBatch,
+    Contract,
+    ContractChecker,
+    RowPlaces,
+)
 from pcc_pipeline.data.formats.bounds import Room
 from pcc_pipeline.data.labels import near_equal, near_equal_line, spellings
 from pcc_pipeline.data.notes import ReadNotes
@@ -54,7 +62,8 @@ class Fingerprint:
 class Dataset:
     """A checked file.
 
-    frame: the good rows, index 0..n-1. vectors: float32 (n, 384 or 584) or None. rejected: see CheckedBatch.
+    frame: the good rows, index 0..n-1. places: where they stand in the file. vectors: float32 (n, 384 or 584) or None.
+    rejected: see CheckedBatch.
     digest: the Fingerprint. total_rows: good and rejected. contract: what was asked of the file.
     encoder_digest: of the encoder that made the vectors; None where there are none, or where nobody said.
     notes: what to know about the file that its good rows do not show. blank_lines: that are no rows.
@@ -62,6 +71,7 @@ class Dataset:
     """
 
     frame: pd.DataFrame
+    places: RowPlaces
     vectors: Vectors | None
     rejected: pd.DataFrame
     digest: str
@@ -95,7 +105,8 @@ class Dataset:
     def take(self, rows: np.ndarray[Any, Any]) -> Dataset:
         """Some of the good rows, by positions or a mask, with their vectors; digest and counts stay the file's."""
         vectors = None if self.vectors is None else self.vectors[rows]
-        return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True), vectors=vectors)
+        frame = self.frame.iloc[rows].reset_index(drop=True)
+        return replace(self, frame=frame, places=self.places.take(rows), vectors=vectors)
 
     @property
     def texts(self) -> list[str]:
@@ -148,6 +159,7 @@ class CheckedFile:
         # Other columns are not held: only `embed` passes them on.
         self._columns = {CASE_ID, *contract.demanded, *OPTIONAL_RULES}
         self._good: list[pd.DataFrame] = []
+        self._places: list[RowPlaces] = []
         self._vectors: list[Vectors] = []
         self._rejected: list[pd.DataFrame] = []
         self._encoder_digest: str | None = None
@@ -162,6 +174,7 @@ class CheckedFile:
         self._fingerprint.update(checked.good)
         if self._kept and len(checked.good):
             self._good.append(checked.good[[name for name in checked.good if name in self._columns]])
+            self._places.append(checked.places)
             vectors = checked.vectors
             self._room.take(int(self._good[-1].memory_usage().sum()) + (0 if vectors is None else vectors.nbytes))
             if vectors is not None:
@@ -218,6 +231,7 @@ class CheckedFile:
         rejected = self.rejected(max_rejected_fraction)
         return Dataset(
             frame=pd.concat(self._good, ignore_index=True),
+            places=RowPlaces.joined(self._places),
             vectors=np.concatenate(self._vectors) if self._vectors else None,
             rejected=rejected,
             digest=self.digest,

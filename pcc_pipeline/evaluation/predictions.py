@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from pcc_pipeline.data.contract import RowPlaces
 from pcc_pipeline.errors import DataError
+from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.metrics import check_probabilities
 
 if TYPE_CHECKING:
@@ -31,7 +33,44 @@ _NULLABLE = ("subtype_label", "prediction_notes")
 _TIMES = ("inference_timestamp", "ingestion_time")
 
 
-def prediction_schema() -> pa.Schema:
+class ExtraColumns:
+    """Columns behind `COLUMNS`, for who joins predictions back to their rows or decides by probabilities.
+
+    `row`, int64: where the row stands in its file; `file`, text: of several files, which. `probability/<label>`,
+    float64, for each label in the classes' order; its name is made as in the metrics `test/class/<label>/f1`.
+    """
+
+    def __init__(
+        self, *, row: bool = False, file: bool = False, probabilities: bool = False, classes: Sequence[str] = ()
+    ) -> None:
+        names = metric_names([str(label) for label in classes])
+        self._place = [name for name, there in (("row", row), ("file", row and file)) if there]
+        self._probabilities = [f"probability/{names[str(label)]}" for label in classes] if probabilities else []
+
+    @property
+    def names(self) -> list[str]:
+        """The columns in order."""
+        return [*self._place, *self._probabilities]
+
+    def fields(self) -> list[pa.Field[Any]]:
+        """The columns as Arrow types."""
+        import pyarrow as pa
+
+        kinds = {"row": pa.int64(), "file": pa.string()}
+        return [pa.field(name, kinds.get(name, pa.float64()), nullable=False) for name in self.names]
+
+    def added_to(self, frame: pd.DataFrame, places: RowPlaces, probabilities: ArrayLike) -> pd.DataFrame:
+        """A frame of `prediction_frame` with these columns, for rows at `places` with the same probabilities."""
+        values: dict[str, Any] = {"row": places.rows, "file": None if places.files is None else _text(places.files)}
+        columns = {name: values[name] for name in self._place}
+        columns |= dict(zip(self._probabilities, np.asarray(probabilities, dtype=np.float64).T, strict=False))
+        return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis=1) if columns else frame
+
+
+NO_EXTRA_COLUMNS = ExtraColumns()
+
+
+def prediction_schema(extra: ExtraColumns = NO_EXTRA_COLUMNS) -> pa.Schema:
     """The columns as Arrow types, for writers that go batch by batch; times in microseconds, UTC.
 
     Microseconds, since BigQuery's TIMESTAMP has no finer ones.
@@ -43,7 +82,7 @@ def prediction_schema() -> pa.Schema:
             return pa.timestamp("us", tz="UTC")
         return pa.float64() if name == "confidence" else pa.string()
 
-    return pa.schema([pa.field(name, kind(name), nullable=name in _NULLABLE) for name in COLUMNS])
+    return pa.schema([*(pa.field(name, kind(name), nullable=name in _NULLABLE) for name in COLUMNS), *extra.fields()])
 
 
 def prediction_frame(
@@ -103,14 +142,14 @@ def prediction_frame(
     return pd.DataFrame(columns, columns=list(COLUMNS))
 
 
-def prediction_table(frame: pd.DataFrame) -> pa.Table:
+def prediction_table(frame: pd.DataFrame, extra: ExtraColumns = NO_EXTRA_COLUMNS) -> pa.Table:
     """A frame of `prediction_frame` as an Arrow table of `prediction_schema`, for `pyarrow.parquet.ParquetWriter`.
 
     Built column by column: `pyarrow.Table.from_pandas` (25.0) reads times in a way that pandas 3.1 warns of.
     """
     import pyarrow as pa
 
-    schema = prediction_schema()
+    schema = prediction_schema(extra)
     columns = []
     for field in schema:
         column = frame[field.name]

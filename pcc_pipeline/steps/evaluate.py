@@ -20,6 +20,7 @@ from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
 from pcc_pipeline.steps.records.monitoring_log import monitored
 from pcc_pipeline.steps.records.pages import TrainedFacts, evaluation_page, version_page
+from pcc_pipeline.steps.records.prediction_file import extra_columns, writing
 from pcc_pipeline.steps.records.summary import scores_by_class
 from pcc_pipeline.steps.records.test_scores import measure
 from pcc_pipeline.steps.records.used_options import used_on_model
@@ -145,8 +146,10 @@ def run(
             scores = {f"metric.test/{score}": f"{found.scores[score]:.6f}" for score in ("accuracy", "f1_macro")}
             opened.describe(name, version, version_page(facts, name, version, test, doubts), scores)
         targets = Path(params.output.predictions), Path(params.output.metrics)
-        with replacing(targets[0]) as partial:
-            predictions.to_parquet(partial, index=False)
+        places = held.dataset.places
+        extra = extra_columns(params, classes, several_files=places.files is not None)
+        with replacing(targets[0]) as partial, writing(partial, targets[0], extra) as write:
+            write(extra.added_to(predictions, places, probabilities))
         for stem, picture in pictures.items():
             with replacing(Path(params.output.figures_dir) / f"{stem}.png") as partial:
                 partial.write_bytes(picture)

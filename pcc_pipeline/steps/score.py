@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import TEXT, CheckedBatch, Contract, ContractChecker
 from pcc_pipeline.data.dataset import Fingerprint, check_rejections, join_rejected
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.data.vector_origin import origin_of
+from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.encoder.cache import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import Encoder
@@ -31,7 +32,7 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder, refuse_texts
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.records.monitoring_log import Monitor, monitored
-from pcc_pipeline.steps.records.prediction_file import SUFFIXES, writing
+from pcc_pipeline.steps.records.prediction_file import SUFFIXES, extra_columns, writing
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, replacing
 from pcc_pipeline.tracking import payloads
@@ -202,8 +203,11 @@ def _score_file(
         partial = stack.enter_context(replacing(target, shared=True))
         bar = stack.enter_context(progress_bar(None, f"score {address}"))
         scorer = stack.enter_context(_Scorer(params, model))
-        with writing(partial, target) as write:
-            for batch in read(address, notes):
+        batches = read(address, notes)
+        first = next(batches)
+        extra = extra_columns(params, model.classes, several_files=file_of(first) is not None)
+        with writing(partial, target, extra) as write:
+            for batch in chain([first], batches):
                 checked = checker.check(batch)
                 if len(checked.rejected):
                     rejected.append(checked.rejected)
@@ -215,16 +219,15 @@ def _score_file(
                     if checked.vectors is not None:
                         demand_encoder(origin_of(batch), model, OF_THE_DATA)
                     probabilities = scorer.probabilities(checked, bar.update)
-                    write(
-                        prediction_frame(
-                            checked.good["case_id"].to_numpy(dtype=object),
-                            probabilities,
-                            model.classes,
-                            model.model_version,
-                            model.embedding_model,
-                            started,
-                        )
+                    predictions = prediction_frame(
+                        checked.good["case_id"].to_numpy(dtype=object),
+                        probabilities,
+                        model.classes,
+                        model.model_version,
+                        model.embedding_model,
+                        started,
                     )
+                    write(extra.added_to(predictions, checked.places, probabilities))
                     counts.update(labels[probabilities.argmax(axis=1)])
                     monitor.passed_validation += len(checked.good)
         all_rejected = join_rejected(rejected)

@@ -115,6 +115,52 @@ def test_bad_rows_are_put_aside_and_csv_is_written(command, trained) -> None:
     assert MARK not in done.out + done.err
 
 
+EXTRA = ("--set", "output.extra_columns=[row,probabilities]")
+PROBABILITIES = [f"probability/{label}" for label in INTENTS]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_predictions_can_be_joined_back_to_the_rows_of_several_files(
+    command, trained, small_frame, suffix: str
+) -> None:
+    """Behind the downstream columns: the row of its own file, rejected rows counted, the file, and probabilities."""
+    for name, rows in (("a", slice(0, 5)), ("b", slice(5, 12))):
+        part = small_frame.iloc[rows].reset_index(drop=True).drop(columns="intent")
+        part.loc[1, "text"] = " "
+        part.to_parquet(trained.folder / f"part_{name}.parquet", index=False)
+    output = f"joined{suffix}"
+    limit = ("--set", "data.max_rejected_fraction=0.2")
+    done = command("score", "--data", "part_*.parquet", "--output", output, *EXTRA, *limit, store=trained)
+    assert done.code == 0, done.err
+    result = _scores(trained, output)
+    assert list(result.columns) == [*COLUMNS, "row", "file", *PROBABILITIES]
+    assert list(result["row"]) == [0, 2, 3, 4, 0, 2, 3, 4, 5, 6]
+    assert list(result["file"]) == ["part_a.parquet"] * 4 + ["part_b.parquet"] * 6
+    probabilities = result[PROBABILITIES].to_numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(probabilities.max(axis=1), result["confidence"])
+    assert [INTENTS[place] for place in probabilities.argmax(axis=1)] == list(result["predicted_label"])
+    assert trained.step("score").data.params["output.extra_columns"] == "['row', 'probabilities']"
+
+
+def test_predictions_of_an_evaluation_can_be_joined_back_too(command, trained, small_frame) -> None:
+    """In the local copy, whose suffix says its format; MLflow's has the downstream columns alone."""
+    done = command("evaluate", *EXTRA, "--set", "output.predictions=tested.csv", store=trained)
+    assert done.code == 0, done.err
+    result = _scores(trained, "tested.csv")
+    assert list(result.columns) == [*COLUMNS, "row", *PROBABILITIES]
+    logged = pd.read_parquet(trained.file(trained.step("evaluate"), "predictions.parquet"))
+    assert list(logged.columns) == list(COLUMNS)
+    split = pd.read_parquet(trained.file(trained.step("train"), "split.parquet"))
+    assert len(result) == 48 == (split["split"] == "test").sum()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", trained.uri)
+        model = load_trained_model(f"models:/{NAME}/1").model
+    rows = small_frame.iloc[result["row"]]
+    again = model.probabilities(np.array(rows["embeddings"].tolist(), dtype=np.float32), rows["text"].tolist())
+    np.testing.assert_allclose(result[PROBABILITIES], again, atol=1e-6)
+
+
 def test_whole_vectors_are_scored_without_the_encoder(of_whole_vectors, outside) -> None:
     """Neither torch nor the encoder's package is imported, in a process of its own."""
     store = of_whole_vectors

@@ -1,8 +1,11 @@
-"""A file of predictions, written batch by batch as Parquet or CSV in the downstream system's columns."""
+"""A file of predictions, written batch by batch as Parquet or CSV: the downstream columns, then those asked for.
+
+The predictions of `evaluate` and of `score` are such files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,30 +14,38 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from pcc_pipeline.config import Params
 from pcc_pipeline.errors import StorageError
-from pcc_pipeline.evaluation.predictions import prediction_schema, prediction_table
+from pcc_pipeline.evaluation.predictions import ExtraColumns, prediction_schema, prediction_table
 
 SUFFIXES = (".parquet", ".csv")
 
 
+def extra_columns(params: Params, classes: Sequence[str], *, several_files: bool) -> ExtraColumns:
+    """The columns that `output.extra_columns` asks for, of a model with these labels."""
+    asked = params.output.extra_columns
+    return ExtraColumns(row="row" in asked, file=several_files, probabilities="probabilities" in asked, classes=classes)
+
+
 @contextmanager
-def writing(partial: Path, target: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+def writing(partial: Path, target: Path, extra: ExtraColumns) -> Iterator[Callable[[pd.DataFrame], None]]:
     """A function that appends a frame of predictions; each becomes a row group of Parquet.
 
     Args:
         partial: where to write for now.
-        target: the final name; its suffix says which format, and errors name it.
+        target: the final name, which errors name: CSV where it ends in .csv, else Parquet.
+        extra: the columns of the frames behind the downstream system's.
 
     Raises:
         StorageError: the file cannot be written.
     """
-    parquet = target.name.lower().endswith(".parquet")
+    csv = target.name.lower().endswith(".csv")
     with _disk_errors(target):
-        writer = (pq.ParquetWriter if parquet else pa.csv.CSVWriter)(partial, prediction_schema())
+        writer = (pa.csv.CSVWriter if csv else pq.ParquetWriter)(partial, prediction_schema(extra))
 
     def write(frame: pd.DataFrame) -> None:
         with _disk_errors(target):
-            writer.write_table(prediction_table(frame))
+            writer.write_table(prediction_table(frame, extra))
 
     try:
         yield write

@@ -22,14 +22,15 @@ USED: dict[str, tuple[str, ...]] = {
     "train": (*_MODEL, "registry.model_name", "output.studies_dir"),
     "evaluate": (
         *("registry.model_name", *_ENCODING),
-        *("output.predictions", "output.metrics", "output.figures_dir", "output.monitoring_log"),
+        *("output.predictions", "output.extra_columns", "output.metrics", "output.figures_dir"),
+        "output.monitoring_log",
     ),
     "promote": (*_ENCODING, *_PUBLISHING, "registry.gates"),
     "roll_back": _PUBLISHING,
     "publish": _PUBLISHING,
     "score": (
         *("data.path", "data.schema", "data.max_rejected_fraction", "preprocessing.embedding_model", *_ENCODING),
-        *("registry.model_name", "output.scores", "output.rejected", "output.monitoring_log"),
+        *("registry.model_name", "output.scores", "output.extra_columns", "output.rejected", "output.monitoring_log"),
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
@@ -10,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pcc_pipeline.data.contract import RowPlaces
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.evaluation.predictions import prediction_frame, prediction_schema, prediction_table
+from pcc_pipeline.evaluation.predictions import ExtraColumns, prediction_frame, prediction_schema, prediction_table
 
 COLUMNS = [
     "case_id",
@@ -72,6 +74,18 @@ def test_streamed_batches_fit_the_schema(tmp_path):
     assert prediction_schema().names == COLUMNS
     nullable = [field.name for field in prediction_schema() if field.nullable]
     assert nullable == ["subtype_label", "prediction_notes"]
+
+
+def test_columns_of_probabilities_have_names_of_their_own_for_any_label():
+    labels = ["a/b", "a_b", "A_b", "", "..", "=1+1", "x" * 300, "löschen"]
+    extra = ExtraColumns(probabilities=True, classes=labels)
+    assert len({name.casefold() for name in extra.names}) == len(labels)
+    assert all(re.fullmatch(r"probability/[\w.\- ]+", name) for name in extra.names)
+    probabilities = np.full((2, len(labels)), 1 / len(labels))
+    frame = prediction_frame(["a", "b"], probabilities, labels, "v1", "MiniLM", NOW)
+    table = prediction_table(extra.added_to(frame, RowPlaces(np.arange(2)), probabilities), extra)
+    assert table.schema.equals(prediction_schema(extra))
+    assert table.column_names == [*COLUMNS, *extra.names]
 
 
 def test_times_are_stored_in_utc():
