@@ -28,6 +28,26 @@ examples:
 The store is the one that MLFLOW_TRACKING_URI names, by default mlflow.db in this folder. Each command has its own
 --help.
 """
+# Held to what `import` takes by a test.
+REGISTRY_FORM = """\
+the file's form:
+  {"runs": [{
+    "run_id": "run_20250729084352",
+    "timestamp": "2025-07-29T08:43:52",
+    "status": "success",
+    "model_version": "v20250729084352",
+    "embedding_model": "all-MiniLM-L6-v2",
+    "metrics": {"f1_macro": 0.91, "accuracy": 0.93},
+    "hyperparameters": {"C": 10, "penalty": "l1"},
+    "data_info": {"total_samples": 900, "classes": ["opt_out", "other"]},
+    "gcs_paths": {"model": "gs://pcc-datasets/pcc-models/v20250729084352/model.joblib"},
+    "processing_duration_seconds": 42.5,
+    "notes": "left out without --free-text"
+  }]}
+
+Each run needs run_id, timestamp (ISO 8601, or seconds since 1970) and status (success or failed); the rest may be
+missing, and what stands in metrics, hyperparameters, data_info and gcs_paths may have other names and be nested.
+"""
 _REFERENCE = "a version: v20250729_084352 (the '_' may be left out), a registry number, @champion, or a run's id"
 # Option of a command -> how argparse should read it.
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -67,6 +87,7 @@ class ManageCommand(NamedTuple):
     Attributes:
         module: of pcc_pipeline.manage.
         needs_params: it goes by the gates and targets of the parameter file, so there must be one.
+        epilog: what the help says after the options.
     """
 
     name: str
@@ -75,6 +96,7 @@ class ManageCommand(NamedTuple):
     options: tuple[str, ...] = ()
     module: str = "queries"
     needs_params: bool = False
+    epilog: str | None = None
 
     def add_options(self, parser: Parser) -> None:
         """Make the options those of this parser."""
@@ -108,7 +130,8 @@ def add_to(parser: Parser) -> None:
     """Make the commands those of this parser; the chosen one is `options.command`."""
     commands = parser.add_commands([command.name for command in COMMANDS])
     for command in COMMANDS:
-        one = commands.add_parser(command.name, help=command.help, description=f"{command.help.capitalize()}.")
+        description = f"{command.help[0].upper()}{command.help[1:]}."
+        one = commands.add_parser(command.name, help=command.help, description=description, epilog=command.epilog)
         command.add_options(one)
         one.set_defaults(command=command)
 
@@ -238,5 +261,11 @@ COMMANDS = (
         ("--days", "--delete"),
         "retention",
     ),
-    ManageCommand("import", "bring the older system's JSON registry in, once", _import, ("file", "--free-text")),
+    ManageCommand(
+        "import",
+        "bring the older system's JSON registry in, once",
+        _import,
+        ("file", "--free-text"),
+        epilog=REGISTRY_FORM,
+    ),
 )

@@ -59,7 +59,9 @@ _SEARCHES = ("none", "grid", "random", "optuna")
 _TYPES = ("LogisticRegression", "LinearSVC", "RandomForest", "HistGradientBoosting", "MLP", "SGD", "Voting", "Stacking")
 _TRUE_OR_FALSE = ("true", "false")
 
-PARAMS_FILE = Option("params_file", "default: params.yaml", "params.yaml", is_file=True, metavar="FILE")
+PARAMS_FILE = Option(
+    "params_file", "default: params.yaml in this folder; without one, the defaults", is_file=True, metavar="FILE"
+)
 DATA = Option(
     "data",
     "labelled rows: .csv, .csv.gz, .parquet or .pkl, local or gs://…; a folder, a pattern such as 'cases_*.csv' or a "

@@ -17,7 +17,8 @@ examples:
   pcc train --data cases.csv --model-type SGD   training alone
   pcc models list --failed                      why did the last runs fail?
 
-Each command has its own --help. Options that are left out come from params.yaml in this folder.
+Each command has its own --help. Options that are left out come from params.yaml in this folder; without one, they have
+their defaults.
 """
 
 

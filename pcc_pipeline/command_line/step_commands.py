@@ -9,7 +9,6 @@ import shlex
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pcc_pipeline.command_line import options as of
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from pcc_pipeline.config import Params
 
 EPILOG = """\
-What is not given comes from the parameter file, which explains every option. Any option can be set by its dotted
-key:  --set "model.cv_folds=3 preprocessing.balance=false"
+What is not given comes from the parameter file, which explains every option; without one, from the defaults. Any
+option can be set by its dotted key:  --set "model.cv_folds=3 preprocessing.balance=false"
 """
 
 
@@ -43,6 +42,7 @@ class StepCommand(NamedTuple):
         name: its command of `pcc`.
         module: of pcc_pipeline.steps.
         options: those that it uses beside the parameter file and `--set`, which all have.
+        moves_champion: whether it may, with these options.
     """
 
     entry: str
@@ -52,6 +52,7 @@ class StepCommand(NamedTuple):
     options: tuple[Option, ...]
     call: Callable[[Params, Namespace], Outcome]
     epilog: str = EPILOG
+    moves_champion: Callable[[Namespace], bool] = lambda _: False
 
     def add_options(self, parser: Parser) -> None:
         """Make the options those of this parser."""
@@ -92,6 +93,7 @@ class StepCommand(NamedTuple):
         return exit_code(answer, debug=options.debug, unprinted=0)
 
     def _params(self, options: Namespace) -> Params:
+        from pcc_pipeline.config.loading import chosen_file
         from pcc_pipeline.steps.parameters import NAMED_OPTIONS, resolve
 
         # Before the file is read, which may have something to say.
@@ -103,13 +105,16 @@ class StepCommand(NamedTuple):
         settings = [text for text in options.set if text != LEFT_OUT]
         if (level := volume(options)) is not None:
             settings.append(f"logging.level={level}")
+        file = chosen_file(unless_left_out(options.params_file), demanded=self.moves_champion(options))
         params = resolve(
-            Path(options.params_file),
+            file,
             {name: value for name, value in named.items() if name in NAMED_OPTIONS},
             settings,
             os.environ,
         )
         log(params.logging.level)
+        if file is None:
+            logging.getLogger(__name__).info("no params.yaml in this folder: the defaults of every option are used")
         return params
 
 
@@ -155,7 +160,7 @@ def _where_next() -> list[str]:
 def _main(params: Params, options: Namespace) -> Outcome:
     from pcc_pipeline.steps import pipeline
 
-    return pipeline.run(params, promotion=of.choice(of.PROMOTE, options) == "auto")
+    return pipeline.run(params, promotion=_promotes(options))
 
 
 def _embed(params: Params, options: Namespace) -> Outcome:
@@ -180,6 +185,10 @@ def _score(params: Params, options: Namespace) -> Outcome:
     from pcc_pipeline.steps import score
 
     return score.run(params, unless_left_out(options.model), unless_left_out(options.output))
+
+
+def _promotes(options: Namespace) -> bool:
+    return of.choice(of.PROMOTE, options) == "auto"
 
 
 def _promote(params: Params, options: Namespace) -> Outcome:
@@ -207,6 +216,7 @@ STEPS = (
         "Embed, train and evaluate: from a file of labelled messages to an evaluated, registered model.",
         (*_TRAINING, of.PROMOTE),
         _main,
+        moves_champion=_promotes,
     ),
     StepCommand(
         "embed",
@@ -250,5 +260,6 @@ STEPS = (
             *(of.REASON, of.FORCE, of.ROLLBACK),
         ),
         _promote,
+        moves_champion=lambda _: True,
     ),
 )

@@ -98,6 +98,30 @@ def _size(value: Any, known: dict[int, int], around: tuple[int, ...]) -> int:
     return known[id(value)]
 
 
+def chosen_file(name: str | None, *, demanded: bool = False) -> Path | None:
+    """The parameter file of a command: the named one, else params.yaml in the working folder; None for the defaults.
+
+    Args:
+        demanded: the command moves a champion. It goes by the gates and targets of a file, and by the defaults only
+            where a file says so: in a wrong folder it would judge mildly, and publish nothing.
+
+    Raises:
+        ConfigError: a file is demanded, and there is none.
+    """
+    if name is not None:
+        return local_path(name)
+    path = local_path("params.yaml")
+    if path.is_file():
+        return path
+    if demanded:
+        raise ConfigError(
+            "no params.yaml in this folder, and a promotion goes by its gates and targets",
+            where=str(path.absolute()),
+            fix="name it with --params-file, or change to its folder; an empty file stands for the defaults",
+        )
+    return None
+
+
 def load_params(
     path: str | Path | None,
     overrides: Mapping[str, Any] | None = None,

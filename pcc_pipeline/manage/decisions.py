@@ -21,7 +21,7 @@ def promote(asked: Question, reference: str, *, reason: str = "", force: bool = 
         raise ConfigError(
             "only a registered version can be promoted",
             where=f"{version.pcc_version}, run {version.trained.run_id}",
-            fix="name one that `manage_models.py list` shows with a number",
+            fix="name one that `pcc models list` shows with a number",
         )
     uri = f"models:/{asked.model_name}/{version.registered.number}"
     _record_in(asked)

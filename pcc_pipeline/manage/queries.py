@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pcc_pipeline.config import Params, load_params
+from pcc_pipeline.config.loading import chosen_file
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, DataError, PccError
 from pcc_pipeline.manage.comparison import NOT_EVALUATED, Score, compared, rows_measured, score
@@ -47,14 +48,12 @@ def params_of(params_file: str | None, environment: Mapping[str, str], *, demand
     """The configuration of a parameter file, by default params.yaml, and the environment.
 
     Args:
-        demanded: the default file must be there; without it, its absence leaves the defaults. A named one must be.
+        demanded: see `chosen_file`.
 
     Raises:
         ConfigError: there is no such file, or it is wrong.
     """
-    path = local_path(params_file or "params.yaml")
-    absent = params_file is None and not demanded and not path.is_file()
-    return load_params(None if absent else path, environment=environment)
+    return load_params(chosen_file(params_file, demanded=demanded), environment=environment)
 
 
 def init(asked: Question) -> str:

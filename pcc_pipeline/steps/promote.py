@@ -107,7 +107,7 @@ def run(
                 "\n".join([f"{headline(found.verdicts)}; the champion stays", table(found.verdicts), *found.notes]),
                 where=f"{name} version {version} ({found.loaded.model.model_version}), run {opened.run_id}",
                 fix="train a better version, change registry.gates, or go past them with force and a reason "
-                '(-P force=true -P reason="…", or manage_models.py promote --force --reason "…")',
+                '(-P force=true -P reason="…", or pcc models promote --force --reason "…")',
             )
         check_targets(params, found.loaded)
         with protected():  # a move that was made is on record
@@ -163,7 +163,7 @@ def _moved(params: Params, move: promotion.Move) -> Iterator[None]:
         if targets(params):
             ended.add_note(
                 f"version {move.after} of {params.registry.model_name} is the champion now, and may not be published; "
-                "for that: python entrypoints/manage_models.py publish"
+                "for that: pcc models publish"
             )
         raise
 
@@ -176,7 +176,7 @@ def _publish(params: Params, opened: StepRun, move: promotion.Move) -> tuple[Pub
             f"version {move.after} of {params.registry.model_name} is the champion now, but it was not published "
             f"everywhere: {error.what}",
             where=error.where,
-            fix=f"{error.fix or 'mend that'}; then: python entrypoints/manage_models.py publish",
+            fix=f"{error.fix or 'mend that'}; then: pcc models publish",
         ) from error
 
 

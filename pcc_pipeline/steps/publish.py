@@ -108,7 +108,7 @@ def publish_champion(params: Params, run: StepRun) -> tuple[Publication, ...]:
     raise TrackingError(
         "the champion changed again and again while it was being published",
         where=f"registered model {name}",
-        fix="when the promotions have ended: python entrypoints/manage_models.py publish",
+        fix="when the promotions have ended: pcc models publish",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import shlex
 import shutil
@@ -20,6 +21,7 @@ from pcc_pipeline.command_line import manage_commands, options, pcc
 from pcc_pipeline.command_line.step_commands import STEPS
 from pcc_pipeline.config.schema import SearchMethod
 from pcc_pipeline.model.families import FAMILIES
+from pcc_pipeline.tracking.store.legacy_import import read_entry
 
 REPOSITORY = Path(__file__).parents[2]
 PCC = "pcc_pipeline.command_line.pcc"
@@ -46,6 +48,41 @@ def test_pcc_trains_and_looks_up_what_it_trained(command: Any, store: Any, small
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert training.data.tags["pcc.version"] in out
+
+
+@pytest.mark.pipeline
+def test_without_a_parameter_file_the_defaults_stand_and_a_line_says_so(command: Any, store: Any) -> None:
+    """But what may move a champion goes by a file, and a file that is named must be there."""
+    unnamed = ("--params-file", options.LEFT_OUT)
+    done = command(PCC, "train", *unnamed, "--data", "missing.csv")
+    assert "The data file does not exist" in done.err
+    assert done.err.count("no params.yaml in this folder: the defaults of every option are used") == 1
+    assert "no such parameter file" in command(PCC, "train", "--params-file", "params.yaml").err
+    for words in (("promote",), ("promote", "--rollback", "true"), ("run", "--promote", "auto")):
+        done = command(PCC, *words, *unnamed)
+        assert done.code == 1
+        assert "no params.yaml in this folder, and a promotion goes by its gates" in done.err
+    (store.folder / "params.yaml").write_text("modle: {}\n", encoding="utf-8")
+    assert "did you mean model?" in command(PCC, "train", *unnamed).err
+
+
+def test_the_help_of_import_shows_a_registry_that_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    """As docs/commands.md does."""
+    shown = _help(capsys, "models", "import")
+    (entry,) = json.loads(shown[shown.index('{"runs"') : shown.index("}]}") + 3])["runs"]
+    page = (REPOSITORY / "docs/commands.md").read_text(encoding="utf-8")
+    assert json.loads(page.partition("```json\n")[2].partition("```")[0]) == {"runs": [entry]}
+    needed = {"run_id", "timestamp", "status"}
+    for name in entry:
+        less = {key: value for key, value in entry.items() if key != name}
+        if name in needed:
+            with pytest.raises(ValueError, match=name):
+                read_entry(less)
+        else:
+            read_entry(less)
+    legacy = read_entry(entry)
+    assert (legacy.finished, legacy.metrics["legacy/f1_macro"], legacy.params["best.C"]) == (True, 0.91, "10")
+    assert legacy.left_out == ("notes",)
 
 
 def test_every_entry_point_and_every_command_of_manage_models_is_a_command_of_pcc(

@@ -194,7 +194,7 @@ def test_a_champion_that_could_not_be_published_says_so_and_is_published_later(c
     done = command("promote", *setting)
     assert done.code == 1
     assert "version 1 of pcc-intent-classifier is the champion now, but it was not published" in done.err
-    assert "manage_models.py publish" in done.err
+    assert "pcc models publish" in done.err
     assert one_version.client.get_registered_model(NAME).aliases["champion"] == 1
     (target / version / "foreign.bin").unlink()
     assert promote(command, str(target)).out.count(f"{target}/{version}") == 1

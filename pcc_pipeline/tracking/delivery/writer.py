@@ -25,7 +25,7 @@ from pcc_pipeline.tracking.delivery.outages import (
 from pcc_pipeline.tracking.store.versions import shown_address
 
 T = TypeVar("T")
-RESUME = "python entrypoints/manage_models.py resume"
+RESUME = "pcc models resume"
 _RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 # A server that answered so lately is not asked for a sign of life before each write.
 _FRESH_SECONDS = 5.0

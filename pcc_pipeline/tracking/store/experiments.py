@@ -34,7 +34,7 @@ def active(experiment: Experiment) -> Experiment:
         f"the experiment {experiment.name} is deleted",
         where=shown_address(),
         fix=f"restore it: mlflow experiments restore --experiment-id {experiment.experiment_id}; or name another: "
-        "--experiment-name of mlflow run, --experiment of manage_models.py, or MLFLOW_EXPERIMENT_NAME",
+        "--experiment-name of mlflow run, --experiment of pcc models, or MLFLOW_EXPERIMENT_NAME",
     )
 
 

@@ -161,7 +161,7 @@ def test_what_a_server_that_stays_away_misses_is_logged_by_resume(shell: Any, se
         assert process.wait(timeout=240) == 1
         said = shell.said("train")
         assert "Nothing is lost" in said
-        assert "python entrypoints/manage_models.py resume" in said
+        assert "pcc models resume" in said
         assert "Traceback" not in said
         # Without a server, resume says so and keeps all.
         kept = shell.kept()
@@ -196,7 +196,7 @@ def test_a_trainer_killed_while_the_server_was_away_leaves_its_trials_to_resume(
         before, kept = len(shell.step("trial")), len(shell.kept())
         # The next start closes the dead run, and tells of what is kept.
         shell.start("embed", "--params-file", shell.params_file, "--data", str(cases)).wait(timeout=120)
-        assert "manage_models.py resume" in shell.said("embed")
+        assert "pcc models resume" in shell.said("embed")
         (train,) = shell.step("train")
         assert train.info.status == "KILLED"
         assert train.data.tags["pcc.error"] == "its process ended without closing it"

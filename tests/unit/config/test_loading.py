@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pcc_pipeline.config import Fault, Params, load_params
+from pcc_pipeline.config.loading import chosen_file
 from pcc_pipeline.config.schema import ModelParams
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.model.builders import Task
@@ -500,6 +501,17 @@ def test_a_key_without_end_is_a_fault() -> None:
 def test_a_number_without_end_in_a_named_option_is_a_fault() -> None:
     with pytest.raises(ConfigError, match=r"model\.n_iter: '999.*\(5,002 characters\): unable to parse"):
         resolve(None, {"n_iter": "9" * 5000})
+
+
+def test_a_command_goes_by_the_file_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without one, by the defaults; but what moves a champion needs one."""
+    monkeypatch.chdir(tmp_path)
+    assert chosen_file(None) is None
+    assert chosen_file("~/mine.yaml") == Path.home() / "mine.yaml"
+    with pytest.raises(ConfigError, match=rf"(?s)a promotion goes by its gates.*where: {tmp_path}.*--params-file"):
+        chosen_file(None, demanded=True)
+    written(tmp_path, "")
+    assert chosen_file(None) == chosen_file(None, demanded=True) == Path("params.yaml")
 
 
 def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

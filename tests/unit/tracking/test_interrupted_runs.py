@@ -194,7 +194,7 @@ def test_an_ended_run_publishes_nothing_more_and_says_what_is_left_to_do(
     with pytest.raises(Interrupted) as caught:
         work()
     assert runs()["promote"].info.status == "KILLED"
-    assert any("manage_models.py publish" in note for note in caught.value.__notes__)
+    assert any("pcc models publish" in note for note in caught.value.__notes__)
 
 
 @pytest.fixture
