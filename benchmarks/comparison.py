@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+# Among comparisons of one title.
+Size = Literal["", "1x", "4x", "16x"]
 # Seconds of ours and of the peer (None where the peer was left out), and what shows that the work is the same.
 Pair = Callable[[], tuple[float, float | None, str]]
 
@@ -24,4 +26,4 @@ class Comparison:
     pair: Pair
     goal: float | None = None
     most_runs: int | None = None
-    size: Literal["", "1x", "4x", "16x"] = ""
+    size: Size = ""

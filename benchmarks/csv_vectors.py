@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.comparison import Comparison
+from benchmarks.comparison import Comparison, Size
 from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.data.vector_column import parse_vectors
 
@@ -21,7 +21,8 @@ _ROWS, _WIDTH = 10_000, 584
 
 def comparisons() -> Iterator[Comparison]:
     """10,000 rows, and a quarter and a sixteenth of them."""
-    for rows, size, goal in ((625, "1x", None), (2_500, "4x", None), (_ROWS, "16x", 3)):
+    parts: tuple[tuple[int, Size, float | None], ...] = ((625, "1x", None), (2_500, "4x", None), (_ROWS, "16x", 3))
+    for rows, size, goal in parts:
         yield Comparison(f"CSV with vectors, up to {_ROWS:,} x {_WIDTH}", partial(_pair, rows), goal, size=size)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.comparison import Comparison
+from benchmarks.comparison import Comparison, Size
 from benchmarks.real_data import FOLDER
 from pcc_pipeline.encoder.cache import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import embed
@@ -30,7 +30,9 @@ def comparisons() -> Iterator[Comparison]:
     bank, support = FOLDER / "banking77" / "train.parquet", FOLDER / "pcc_bitext" / "train.parquet"
     if bank.is_file():
         texts = list(pd.read_parquet(bank)["text"].unique())
-        for part, size, goal in ((625, "1x", None), (2_500, "4x", None), (len(texts), "16x", 4)):
+        parts: tuple[tuple[int, Size, float | None], ...]
+        parts = ((625, "1x", None), (2_500, "4x", None), (len(texts), "16x", 4))
+        for part, size, goal in parts:
             title = f"embedding different texts, no cache, up to {len(texts):,}"
             yield Comparison(title, partial(_first_time, texts[:part]), goal, size=size)
         yield Comparison(f"embedding {len(texts):,} texts again, 1 % new", partial(_again, texts), 50, most_runs=1)

@@ -115,8 +115,8 @@ class Seen:
 
 
 class Store(Protocol):
-    environment: Mapping[str, str]
-
+    @property
+    def environment(self) -> Mapping[str, str]: ...
     def look(self) -> Seen: ...
     def faults(self) -> Iterator[str]: ...
 
@@ -408,7 +408,7 @@ def _session(process: psutil.Process) -> int:
 
 def _call_before(place: str, call: Callable[[], None]) -> None:
     module_name, _, path = place.partition(":")
-    owner: Any = importlib.import_module(module_name)
+    owner: object = importlib.import_module(module_name)
     *parents, name = path.split(".")
     for parent in parents:
         owner = getattr(owner, parent)

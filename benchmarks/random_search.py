@@ -85,7 +85,7 @@ class Searched:
 
     @property
     def best(self) -> float:
-        return max(candidate["score"] for candidate in self.candidates)
+        return max(float(candidate["score"]) for candidate in self.candidates)
 
 
 def comparisons() -> Iterator[Comparison]:

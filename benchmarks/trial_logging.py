@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.plan import Scoring
 from pcc_pipeline.search.searchers import RandomSearcher
 from pcc_pipeline.search.spaces import space_of
+from pcc_pipeline.search.trials import Trial
 from pcc_pipeline.search.workers import WorkerPool
 from pcc_pipeline.solvers.logistic import solver_of
 
@@ -60,7 +61,9 @@ def comparisons(n_rows: int = _ROWS) -> Iterator[Comparison]:
         yield Comparison(title, partial(_pair, rows, store), 0.95, most_runs=1)
 
 
-def _pair(rows: Messages, store: Any) -> tuple[float, float, str]:
+def _pair(
+    rows: Messages, store: Callable[[Path], AbstractContextManager[tuple[str, list[psutil.Process]]]]
+) -> tuple[float, float, str]:
     import mlflow
 
     from pcc_pipeline.tracking.runs import step_run
@@ -88,11 +91,11 @@ def _pair(rows: Messages, store: Any) -> tuple[float, float, str]:
 
 def _seconds(processes: list[psutil.Process]) -> float:
     """Processor seconds so far."""
-    return sum(times.user + times.system for times in (process.cpu_times() for process in processes))
+    return float(sum(times.user + times.system for times in (process.cpu_times() for process in processes)))
 
 
 @contextmanager
-def _prepared(rows: Messages) -> Iterator[tuple[Callable[[Any], None], list[int]]]:
+def _prepared(rows: Messages) -> Iterator[tuple[Callable[[Callable[[Trial], None]], None], list[int]]]:
     """A search whose folds are prepared, given what to do with each trial, and its workers' process numbers."""
     classes = np.unique(rows.labels)
     encoded = Rows(rows.texts, rows.vectors, np.searchsorted(classes, rows.labels))
@@ -108,7 +111,7 @@ def _prepared(rows: Messages) -> Iterator[tuple[Callable[[Any], None], list[int]
                 "preparing the folds",
             )
 
-        def search(on_trial: Any) -> None:
+        def search(on_trial: Callable[[Trial], None]) -> None:
             searcher = RandomSearcher({}, space_of(_FAMILY, None), _TRIALS, 42)
             scoring = Scoring(scored, _FOLDS, partial(objective, scoring="f1_macro"))
             run_search(searcher, scoring, pool, None, on_trial)

@@ -10,7 +10,10 @@ import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flask import Request
 
 # `accounts.py` gives it; whoever has an account without it is a reader.
 TRAINER_ROLE = "trainer"
@@ -211,7 +214,7 @@ READING_MUTATIONS = {"mlflowSearchDatasets", "mlflowSearchRuns"}
 _SOURCES = ("models:/", "runs:/", "mlflow-artifacts:/")
 
 
-def fault_of_request(request: Any) -> str:
+def fault_of_request(request: Request) -> str:
     """Why a request of the current account is refused for what stands in it; empty where it is not.
 
     Args:
@@ -235,7 +238,7 @@ def fault_of_request(request: Any) -> str:
     return ""
 
 
-def _writes(query: Any) -> bool:
+def _writes(query: object) -> bool:
     """Whether a GraphQL document holds a mutation, or subscription, that is not known to only read."""
     from graphql import FieldNode, OperationDefinitionNode, OperationType, parse
 

@@ -97,5 +97,5 @@ def _sentence_transformer(folder: Path, device: str) -> Any:
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call] # transformers leaves it untyped
+    transformers_logging.disable_progress_bar()
     return SentenceTransformer(str(folder), device=device)

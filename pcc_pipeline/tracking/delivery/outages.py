@@ -73,14 +73,14 @@ def status_of(error: BaseException) -> int | None:
     if getattr(response, "status_code", None):
         return int(response.status_code)  # type: ignore[union-attr] # not None: it has a status
     if isinstance(error, RestException):
-        return int(error.get_http_status_code())  # type: ignore[no-untyped-call] # mlflow leaves it untyped
+        return int(error.get_http_status_code())
     if isinstance(error, MlflowException):
         text = str(error.message)
         if match := _CODE_IN_TEXT.search(text):
             return int(next(group for group in match.groups() if group))
         if any(words in text for words in _UNREACHED):
             return 503
-        return int(error.get_http_status_code())  # type: ignore[no-untyped-call] # mlflow leaves it untyped
+        return int(error.get_http_status_code())
     if type(error).__module__.startswith("google."):
         code = getattr(error, "code", None)
         if isinstance(code, int):
@@ -157,10 +157,8 @@ def ask(path: str, method: str = "GET", *, timeout: float = 4, **arguments: Any)
     Raises:
         MlflowException: no answer.
     """
-    account = get_default_host_creds(mlflow.get_tracking_uri())  # type: ignore[no-untyped-call] # mlflow's
-    return http_request(  # type: ignore[no-untyped-call] # mlflow's
-        account, path, method, max_retries=0, timeout=timeout, raise_on_status=False, **arguments
-    )
+    account = get_default_host_creds(mlflow.get_tracking_uri())
+    return http_request(account, path, method, max_retries=0, timeout=timeout, raise_on_status=False, **arguments)
 
 
 def is_server(address: str) -> bool:

@@ -135,7 +135,7 @@ def _probe(location: str) -> None:
     with scratch_folder() as folder:
         path = folder / _PROBE
         path.write_text(uuid.uuid4().hex, encoding="utf-8")
-        repository.log_artifact(str(path))  # type: ignore[no-untyped-call] # mlflow leaves it untyped
+        repository.log_artifact(str(path))
     try:
         delete_artifacts(repository, _PROBE)
     except Exception as error:  # of any kind of store, as above

@@ -284,7 +284,7 @@ def _signature(vector_width: int) -> ModelSignature:
     the model refuses single rows and says why.
     """
     column = "embeddings" if vector_width == FULL_WIDTH else "text"
-    anything = AnyType()  # type: ignore[no-untyped-call] # mlflow's
+    anything = AnyType()
     types = dict.fromkeys(("inference_timestamp", "ingestion_time"), DataType.datetime) | {
         "confidence": DataType.double
     }

@@ -44,7 +44,7 @@ def demand_database(*, create: bool) -> None:
     address = str(mlflow.get_tracking_uri())
     if is_server(address):
         return
-    if is_local_uri(address):  # type: ignore[no-untyped-call] # mlflow leaves it untyped
+    if is_local_uri(address):
         _demand_file_store()
         return
     try:
@@ -82,7 +82,7 @@ def demand_database(*, create: bool) -> None:
 
 
 def _demand_file_store() -> None:
-    if MLFLOW_ALLOW_FILE_STORE.get():  # type: ignore[no-untyped-call] # mlflow leaves it untyped
+    if MLFLOW_ALLOW_FILE_STORE.get():
         return
     raise TrackingError(
         "runs of an older MLflow lie here as plain files, which this MLflow no longer reads",
@@ -100,7 +100,7 @@ def _file_of(url: URL) -> Path | None:
 
 def database_file(address: str) -> Path | None:
     """The file of MLflow's address, where that is a SQLite database on disk."""
-    if is_server(address) or is_local_uri(address):  # type: ignore[no-untyped-call] # mlflow leaves it untyped
+    if is_server(address) or is_local_uri(address):
         return None
     try:
         return _file_of(make_url(address))
@@ -137,11 +137,11 @@ def _is_newest(revision: str) -> bool:
 
 
 def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_get_alembic_config(db_url=""))  # type: ignore[no-untyped-call] # mlflow's
+    return ScriptDirectory.from_config(_get_alembic_config(db_url=""))
 
 
 def _revision(address: str) -> str | None:
-    engine = create_sqlalchemy_engine(address)  # type: ignore[no-untyped-call] # mlflow leaves it untyped
+    engine = create_sqlalchemy_engine(address)
     try:
         with engine.connect() as connection:
             heads = MigrationContext.configure(connection).get_current_heads()

@@ -59,10 +59,10 @@ def prepare() -> None:
 
 def keep_artifacts_private(location: str) -> None:
     """Make the folder of a run's artifacts, where it is to be on this machine, for its owner alone."""
-    if is_local_uri(location):  # type: ignore[no-untyped-call] # mlflow's
+    if is_local_uri(location):
         # That it cannot be made is told by whoever writes there.
         with contextlib.suppress(OSError):
-            private_folder(Path(local_file_uri_to_path(location)))  # type: ignore[no-untyped-call] # mlflow's
+            private_folder(Path(local_file_uri_to_path(location)))
 
 
 @contextlib.contextmanager
@@ -89,7 +89,7 @@ def _make(path: Path) -> None:
         # Not here: MLflow would read a % in this folder's name as the sign of another character.
         with scratch_folder() as scratch:
             made = scratch / "new.db"
-            _get_sqlalchemy_store(f"sqlite:///{made}", None).engine.dispose()  # type: ignore[no-untyped-call] # mlflow's
+            _get_sqlalchemy_store(f"sqlite:///{made}", None).engine.dispose()
             shutil.copyfile(made, partial)
         try:
             os.link(partial, path)

@@ -32,7 +32,7 @@ def mended_location(run: Any) -> str:
     found = str(run.info.artifact_uri)
     if is_server(mlflow.get_tracking_uri()) or not found.startswith("/") or url2pathname(found) == found:
         return found
-    store = _get_store()  # type: ignore[no-untyped-call] # mlflow leaves it untyped
+    store = _get_store()
     if not isinstance(store, SqlAlchemyStore):
         return found
     number = int(run.info.experiment_id)
