@@ -20,7 +20,15 @@ from pcc_pipeline.encoder.cache import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.steps.inputs.datasets import HandedOn, cache_of, contract_of, encoder_of, progress_bar, read
+from pcc_pipeline.steps.inputs.datasets import (
+    HandedOn,
+    cache_of,
+    contract_of,
+    encoder_of,
+    input_files,
+    progress_bar,
+    read,
+)
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter, embedded_path
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
@@ -34,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EmbeddedFile:
-    """One embedded file."""
+    """One embedded file, or several that are one data set; `files` as of `CheckedFile`."""
 
     source: str
     output: Path
@@ -44,14 +52,7 @@ class EmbeddedFile:
     rejected: pd.DataFrame
     notes: tuple[str, ...] = ()
     handed_on: HandedOn | None = None
-    parts: tuple[dict[str, Any], ...] = ()
-
-    @property
-    def inputs(self) -> list[payloads.InputFile]:
-        """For the run's record: the file, or each of several that are one data set."""
-        if not self.parts:
-            return [payloads.InputFile(self.source, "embedding", self.digest, self.total_rows)]
-        return [payloads.InputFile(part["file"], "embedding", part["digest"], part["rows"]) for part in self.parts]
+    files: tuple[dict[str, Any], ...] = ()
 
     @property
     def _counted(self) -> list[str]:
@@ -143,11 +144,11 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
         for side, file in zip(("data", "test_data"), outcome.files, strict=False):
             logger.info("embedded %s: %s", file.source, file.summary[1].strip())
             opened.log(payloads.Metrics(_metrics(f"embed/{side}", file)))
-        if parts := [part for file in outcome.files for part in file.parts]:
+        if parts := [part for file in outcome.files for part in file.files]:
             opened.log(payloads.Json("data_files.json", parts))
         rejected = join_rejected([file.rejected for file in outcome.files])
         opened.log(
-            payloads.Inputs([one for file in files for one in file.inputs]),
+            payloads.Inputs([one for file in files for one in input_files(file.source, "embedding", file)]),
             payloads.Tags({"pcc.data_digest": outcome.digest}),
             payloads.Table("rejected.parquet", rejected),
         )

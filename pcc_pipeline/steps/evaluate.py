@@ -39,7 +39,7 @@ class EvaluateOutcome:
     Attributes:
         document: `test` as metrics.json has it.
         facts: of the model's training.
-        input: the file that the rows stand in.
+        inputs: the files that the rows stand in.
         pictures: file stem -> the figure as PNG.
     """
 
@@ -49,7 +49,7 @@ class EvaluateOutcome:
     test: Report
     document: dict[str, Any]
     facts: TrainedFacts
-    input: payloads.InputFile
+    inputs: list[payloads.InputFile]
     pictures: dict[str, bytes]
     predictions: Path
     metrics: Path
@@ -138,7 +138,6 @@ def run(
             payloads.Json("metrics.json", document),
             payloads.Table("predictions.parquet", predictions),
             payloads.Figures(pictures),
-            payloads.Inputs([held.as_input]),
             payloads.Note(evaluation_page(facts, test, doubts, model_uri or loaded.model_uri)),
         )
         name, version = loaded.source.name, loaded.version
@@ -162,7 +161,7 @@ def run(
             test=found,
             document=test,
             facts=facts,
-            input=held.as_input,
+            inputs=held.inputs,
             pictures=pictures,
             predictions=targets[0],
             metrics=targets[1],

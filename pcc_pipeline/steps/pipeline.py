@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import PccError
 from pcc_pipeline.steps import embed, evaluate, promote, publish, train
+from pcc_pipeline.steps.inputs.datasets import input_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
 from pcc_pipeline.steps.records.pages import pipeline_page
 from pcc_pipeline.steps.records.summary import duration
@@ -83,7 +84,7 @@ def _page(
 ) -> list[payloads.Payload]:
     """What makes the run's page tell of the whole way: the files, the figures that say most, and a note."""
     data = embedded.files[0]
-    files = [payloads.InputFile(data.source, "training", data.digest, data.total_rows), evaluated.input]
+    files = [*input_files(data.source, "training", data), *evaluated.inputs]
     where = f"#/experiments/{opened.experiment_id}/runs/{opened.run_id}/artifacts/figures/"
     note = pipeline_page(
         evaluated.facts,

@@ -13,12 +13,11 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
-from pcc_pipeline.data.contract import TEXT, CheckedBatch, Contract, ContractChecker
-from pcc_pipeline.data.dataset import Fingerprint, check_rejections, join_rejected
+from pcc_pipeline.data.contract import TEXT, CheckedBatch, Contract
+from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.encoder.cache import EmbeddingCache
@@ -27,7 +26,7 @@ from pcc_pipeline.encoder.sentence_encoder import Encoder
 from pcc_pipeline.errors import ConfigError, TrackingError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.predictions import prediction_frame
-from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of, progress_bar, read
+from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of, input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder, refuse_texts
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
@@ -122,8 +121,9 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         logger.info("scoring %s with %s", address, model.model_version)
         began = time.perf_counter()
         notes = ReadNotes()
-        fingerprint = Fingerprint(None)
-        counts = _score_file(params, model, target, monitor, notes, fingerprint)
+        # Groups serve the split of training rows alone, so a file to score need not have them.
+        file = CheckedFile(Contract(None, params.data.required_columns), address, kept=False)
+        counts = _score_file(params, model, target, monitor, notes, file)
         outcome = ScoreOutcome(
             run_id=opened.run_id,
             model_uri=loaded.model_uri,
@@ -140,7 +140,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         # Counts and no predictions: a million rows a day are the downstream system's to keep, not MLflow's.
         opened.log(
             payloads.Metrics(_metrics(outcome)),
-            payloads.Inputs([payloads.InputFile(address, "scoring", fingerprint.hexdigest(), monitor.total_cases)]),
+            payloads.Inputs(input_files(address, "scoring", file)),
         )
         return outcome
 
@@ -190,15 +190,12 @@ def _load(params: Params, uri: str | None) -> LoadedModel:
 
 
 def _score_file(
-    params: Params, model: TrainedModel, target: Path, monitor: Monitor, notes: ReadNotes, fingerprint: Fingerprint
+    params: Params, model: TrainedModel, target: Path, monitor: Monitor, notes: ReadNotes, file: CheckedFile
 ) -> Counter[str]:
     """Writes the predictions and the rejected rows; returns label -> rows. `monitor` counts rows on the way."""
     address, started = params.data.path, datetime.now(UTC)
-    # Groups serve the split of training rows alone, so a file to score need not have them.
-    checker = ContractChecker(Contract(None, params.data.required_columns), source=address)
     labels = np.array(model.classes, dtype=object)
     counts: Counter[str] = Counter()
-    rejected: list[pd.DataFrame] = []
     with ExitStack() as stack:
         partial = stack.enter_context(replacing(target, shared=True))
         bar = stack.enter_context(progress_bar(None, f"score {address}"))
@@ -208,14 +205,11 @@ def _score_file(
         extra = extra_columns(params, model.classes, several_files=file_of(first) is not None)
         with writing(partial, target, extra) as write:
             for batch in chain([first], batches):
-                checked = checker.check(batch)
-                if len(checked.rejected):
-                    rejected.append(checked.rejected)
-                    bar.update(len(checked.rejected))
-                monitor.total_cases = checker.rows
+                checked = file.add(batch)
+                bar.update(len(checked.rejected))
+                monitor.total_cases = file.total_rows
                 monitor.dropped_cases += len(checked.rejected)
                 if len(checked.good):
-                    fingerprint.update(checked.good)
                     if checked.vectors is not None:
                         demand_encoder(origin_of(batch), model, OF_THE_DATA)
                     probabilities = scorer.probabilities(checked, bar.update)
@@ -230,10 +224,9 @@ def _score_file(
                     write(extra.added_to(predictions, checked.places, probabilities))
                     counts.update(labels[probabilities.argmax(axis=1)])
                     monitor.passed_validation += len(checked.good)
-        all_rejected = join_rejected(rejected)
-        check_rejections(all_rejected, checker.rows, address, params.data.max_rejected_fraction)
+        rejected = file.rejected(params.data.max_rejected_fraction)
         with replacing(Path(params.output.rejected)) as rejected_partial:
-            all_rejected.to_parquet(rejected_partial, index=False)
+            rejected.to_parquet(rejected_partial, index=False)
     return counts
 
 

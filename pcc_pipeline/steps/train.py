@@ -32,6 +32,7 @@ from pcc_pipeline.steps.inputs.datasets import (
     contract_of,
     encoded,
     encoder_of,
+    input_files,
     load_dataset,
     newest_timestamp,
     rows_of,
@@ -142,9 +143,9 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
             tags["pcc.data_newest"] = newest
         if test_file is not None:
             tags["pcc.test_digest"] = test_file.digest
-        files = _input_files(params.data.path, "training", dataset)
+        files = input_files(params.data.path, "training", dataset)
         if test_file is not None:
-            files += _input_files(str(params.data.test_path), "testing", test_file)
+            files += input_files(str(params.data.test_path), "testing", test_file)
         opened.log(payloads.Tags(tags), payloads.Inputs(files), payloads.Table("rejected.parquet", dataset.rejected))
         if parts := [*dataset.files, *(test_file.files if test_file is not None else ())]:
             opened.log(payloads.Json("data_files.json", parts))
@@ -301,13 +302,6 @@ def _cv_line(record: TrainingRecord) -> tuple[str, ...]:
 def _notes(dataset: Dataset, sides: Sides) -> tuple[str, ...]:
     left_out = f"{sides.overlapping:,} rows left out: their text or group also stands in the test file"
     return (*dataset.rejection_line, *([left_out] if sides.overlapping else []))
-
-
-def _input_files(address: str, use: str, dataset: Dataset) -> list[payloads.InputFile]:
-    """The file, or each of several that are one data set."""
-    if not dataset.files:
-        return [payloads.InputFile(address, use, dataset.digest, dataset.total_rows)]
-    return [payloads.InputFile(part["file"], use, part["digest"], part["rows"]) for part in dataset.files]
 
 
 def _read(address: str, params: Params, at_hand: Mapping[str, HandedOn], known_labels: Sequence[str] = ()) -> Dataset:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # MLflow takes 100 params, 100 tags and 1000 entities in all in one log_batch call.
 _METRICS_PER_CALL, _OTHERS_PER_CALL = 800, 100
+# MLflow takes 1000 in one log_inputs call.
+_INPUTS_PER_CALL = 1000
 # Sharp on screens of two pixels a point.
 _DOTS_PER_INCH = 200
 # Stands for the model of the run, whose id is known once it is logged.
@@ -196,8 +198,8 @@ def write(client: MlflowClient, run_id: str, batch: Batch, folder: Path, model_i
     tags = [RunTag(key, value) for key, value in batch.tags.items()]
     for part in _batches(metrics, params, tags):
         client.log_batch(run_id, *part)
-    if batch.inputs:
-        client.log_inputs(run_id, [_dataset(file) for file in batch.inputs])
+    for start in range(0, len(batch.inputs), _INPUTS_PER_CALL):
+        client.log_inputs(run_id, [_dataset(file) for file in batch.inputs[start : start + _INPUTS_PER_CALL]])
     if folder.is_dir() and any(folder.iterdir()):
         client.log_artifacts(run_id, str(folder))
 

@@ -122,9 +122,24 @@ def test_main_on_several_files_has_each_on_record_and_evaluates_on_the_same_rows
         ("cases_2.parquet", 50),
     ]
     assert len({part["digest"] for part in parts}) == 2
+    assert _inputs(store, "pipeline") == _inputs(store, "train")  # MLflow lists a data set once a run
+    assert _inputs(store, "train") == {(Path(part["file"]).name, part["digest"][:12], "training") for part in parts}
+    assert _inputs(store, "evaluate") == {(name, digest, "testing") for name, digest, _ in _inputs(store, "train")}
     assert command("evaluate").code == 0
     assert store.step("evaluate").data.metrics == evaluated.data.metrics
     assert (
         command("score", "--data", "[cases_1.csv, cases_2.parquet]", "--model", f"models:/{NAME}/1", *OPTIONS).code == 0
     )
     assert store.step("score").data.metrics["score/rows"] == 150
+    assert {(name, use) for name, _, use in _inputs(store, "score")} == {
+        ("cases_1.csv", "scoring"),
+        ("cases_2.parquet", "scoring"),
+    }
+    assert command("promote", "--force", "true", "--reason", "a drill").code == 0
+    assert _inputs(store, "promote") == _inputs(store, "evaluate")
+
+
+def _inputs(store: Any, step: str) -> set[tuple[str, str, str]]:
+    """The name, digest and use of the data sets on this run's page."""
+    used = store.step(step).inputs.dataset_inputs
+    return {(each.dataset.name, each.dataset.digest, each.tags[0].value) for each in used}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncode
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of
 from pcc_pipeline.storage.objects import local_copy
+from pcc_pipeline.tracking.payloads import InputFile
 
 
 def read(address: str, notes: ReadNotes | None = None) -> Iterator[pd.DataFrame]:
@@ -51,6 +52,29 @@ def _read_one(file: str, notes: ReadNotes | None) -> Iterator[pd.DataFrame]:
         for batch in read_batches(path, notes=notes):
             batch.attrs[ENCODER_DIGEST] = digest
             yield batch
+
+
+class ReadFile(Protocol):
+    """A file that was read, or several that are one data set: a Dataset, a CheckedFile."""
+
+    @property
+    def digest(self) -> str:
+        """The Fingerprint of all good rows."""
+
+    @property
+    def total_rows(self) -> int:
+        """Good and rejected."""
+
+    @property
+    def files(self) -> tuple[dict[str, Any], ...]:
+        """Of several files, each one's record; see `CheckedFile.files`."""
+
+
+def input_files(address: str, use: str, read: ReadFile) -> list[InputFile]:
+    """For a run's record: the file, or each of several that are one data set with its own digest."""
+    if not read.files:
+        return [InputFile(address, use, read.digest, read.total_rows)]
+    return [InputFile(part["file"], use, part["digest"], part["rows"]) for part in read.files]
 
 
 def contract_of(params: Params, *, labelled: bool = True) -> Contract:

@@ -12,7 +12,7 @@ from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.split_record import TEST, SplitRecord
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.steps.inputs.datasets import load_dataset, read
+from pcc_pipeline.steps.inputs.datasets import input_files, load_dataset, read
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
 from pcc_pipeline.tracking.payloads import InputFile
 from pcc_pipeline.tracking.runs import TrainingRun, read_split
@@ -42,9 +42,9 @@ class HeldOut:
     file_notes: tuple[str, ...] = ()
 
     @property
-    def as_input(self) -> InputFile:
-        """The file among the data sets of a run that measures a model."""
-        return InputFile(self.address, "testing", self.dataset.digest, self.dataset.total_rows)
+    def inputs(self) -> list[InputFile]:
+        """The files among the data sets of a run that measures a model."""
+        return input_files(self.address, "testing", self.dataset)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ class Measurement:
 
     @property
     def record(self) -> tuple[payloads.Payload, ...]:
-        """Scores with intervals, on the run and on the model's page, and on which rows of which source."""
+        """Scores with intervals, on the run and on the model's page, and on which rows of which files."""
         model = self.loaded.model
         return (
             payloads.Tags(
@@ -47,6 +47,7 @@ class Measurement:
             ),
             payloads.Metrics(self.report.metrics(), model_id=self.loaded.source.model_id),
             payloads.Metrics({"test/overlap_removed_rows": self.held.learned_rows}),
+            payloads.Inputs(self.held.inputs),
         )
 
 
