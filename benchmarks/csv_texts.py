@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow.csv
 
 from benchmarks.comparison import Comparison
-from pcc_pipeline.data.readers import read_batches
+from pcc_pipeline.data.formats.readers import read_batches
 
 Peer = Literal["pandas", "pyarrow"]
 _WORDS = ["delete", "my", "account", "please", "stop", "the", "emails", "why", "order, now", "late", '"really"', "ünï"]

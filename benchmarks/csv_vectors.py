@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.comparison import Comparison, Size
-from pcc_pipeline.data.readers import read_batches
+from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.data.vector_column import parse_vectors
 
 _ROWS, _WIDTH = 10_000, 584

@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from pcc_pipeline.config.paths import addresses_in, local_path
-from pcc_pipeline.data.readers import SUFFIXES, suffix_of
+from pcc_pipeline.data.formats.readers import SUFFIXES, suffix_of
 from pcc_pipeline.errors import DataError, StorageError
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, open_store
 

@@ -16,8 +16,8 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import Dataset, load
+from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.data.vector_column import Vectors
 from pcc_pipeline.data.vector_origin import ENCODER_DIGEST, FILE, origin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pcc_pipeline.data.contract import Contract, ContractChecker
-from pcc_pipeline.data.readers import read_batches
+from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of

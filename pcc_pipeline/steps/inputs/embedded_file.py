@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pcc_pipeline.config.paths import addresses_in, local_path
 from pcc_pipeline.data.contract import EMBEDDINGS
-from pcc_pipeline.data.readers import suffix_of
+from pcc_pipeline.data.formats.readers import suffix_of
 from pcc_pipeline.data.vector_origin import signed
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.steps.inputs.addresses import SAMPLE

@@ -24,7 +24,7 @@ import pytest
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import load
 from pcc_pipeline.data.formats.pickles import load_frame
-from pcc_pipeline.data.readers import read_batches
+from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.errors import DataError
 
 # One process for all files, since its imports take longer than a refusal; each file is read in a fork of it, which may
@@ -34,7 +34,7 @@ import os, resource, sys
 from pathlib import Path
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import load
-from pcc_pipeline.data.readers import read_batches
+from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.errors import DataError
 import pandas, pyarrow.parquet, pyarrow.compute
 

@@ -10,7 +10,7 @@ import pytest
 
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import Fingerprint, check_rejections, join_rejected, load
-from pcc_pipeline.data.readers import read_batches
+from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.errors import DataError
 
 TRAINING = Contract(label_column="intent")

@@ -19,8 +19,8 @@ import pytest
 
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import Dataset, load
+from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.errors import DataError
 
 SOME_ID = uuid.UUID(int=7)

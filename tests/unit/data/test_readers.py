@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pcc_pipeline.data.formats import csv_rows, lines
+from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.data.readers import read_batches
 from pcc_pipeline.errors import DataError
 
 
