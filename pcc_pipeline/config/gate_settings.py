@@ -1,22 +1,55 @@
-"""`registry.gates`: what a version must show before it may become the champion; `evaluation.gates` judges by them."""
+"""`registry.gates`: what a version must show before it may become the champion; `gates.judge` judges by them.
+
+A kind of gate is one file of `gates/kinds/`: its options, what it requires in words, and its verdict. It is registered
+by one line of `KINDS`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import pkgutil
+from functools import cache
+from typing import Annotated, Any, Union
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainValidator,
+    SerializeAsAny,
+    Tag,
+    TypeAdapter,
+    model_validator,
+)
 
-from pcc_pipeline.config.section import NonEmpty, Section
+from pcc_pipeline.config.section import Section
 from pcc_pipeline.errors import meant
 
-ComparedMetric = Literal["f1_macro", "accuracy", "f1_weighted"]
+# Every kind and its class. By name, and imported when gates are read: the classes stand floors above this one.
+KINDS = {
+    "minimum": "pcc_pipeline.gates.kinds.metric_bounds:MinimumGate",
+    "maximum": "pcc_pipeline.gates.kinds.metric_bounds:MaximumGate",
+    "no_worse_than_champion": "pcc_pipeline.gates.kinds.no_worse_than_champion:NoWorseThanChampionGate",
+    "calibration": "pcc_pipeline.gates.kinds.metric_bounds:CalibrationGate",
+    "data_age": "pcc_pipeline.gates.kinds.data_age:DataAgeGate",
+    "encoder": "pcc_pipeline.gates.kinds.encoder:EncoderGate",
+}
+DEFAULT: list[dict[str, Any]] = [
+    {"kind": "minimum", "metric": "test/f1_macro", "threshold": 0.8},
+    {"kind": "no_worse_than_champion", "metric": "f1_macro", "margin": 0.03, "confidence": 0.95},
+    {"kind": "calibration", "threshold": 0.15},
+    {"kind": "data_age", "days": 365},
+    {"kind": "encoder"},
+]
+
 # Strict: YAML's yes is no bound of 1, nor is .nan one of anything.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 ShareOfOne = Annotated[Number, Field(ge=0, le=1)]
 
 
-class _Gate(Section):
+class GateSettings(Section):
     """One entry of the list: its kind and that kind's own options."""
+
+    kind: str
 
     @model_validator(mode="before")
     @classmethod
@@ -37,64 +70,37 @@ class _Gate(Section):
         return values
 
 
-class _BoundGate(_Gate):
-    metric: NonEmpty
-    threshold: Number
-
-    @field_validator("metric")
-    @classmethod
-    def _named_with_its_split(cls, metric: str) -> str:
-        if "/" not in metric:
-            raise ValueError(
-                f"{metric!r} does not say of which rows; name a metric as MLflow shows it, such as test/{metric}"
-            )
-        return metric
+@cache
+def classes() -> dict[str, type[GateSettings]]:
+    """The class of every kind."""
+    return {kind: pkgutil.resolve_name(place) for kind, place in KINDS.items()}
 
 
-class MinimumGate(_BoundGate):
-    """`metric >= threshold`; `test/class/*/f1` is the worst class's."""
-
-    kind: Literal["minimum"] = "minimum"
-
-
-class MaximumGate(_BoundGate):
-    """`metric <= threshold`; `test/class/*/…` is the greatest of the classes'."""
-
-    kind: Literal["maximum"] = "maximum"
+@cache
+def default_gates() -> tuple[GateSettings, ...]:
+    """The gates of a configuration that names none."""
+    return tuple(_gate(entry) for entry in DEFAULT)
 
 
-class NoWorseThanChampionGate(_Gate):
-    """With this confidence (one-sided), challenger minus champion on the same test rows is `-margin` or more.
-
-    The default margin is one that a few hundred test rows can show: where 5 % of the rows are labelled differently, a
-    version that is just as good passes in 4 of 5 cases with 3,316 rows at a margin of 0.01, 884 at 0.02, 422 at 0.03
-    and 174 at 0.05 (`noninferiority.Difference.rows_needed`, accuracy).
-    """
-
-    kind: Literal["no_worse_than_champion"] = "no_worse_than_champion"
-    metric: ComparedMetric = "f1_macro"
-    margin: ShareOfOne = 0.03
-    confidence: Annotated[Number, Field(ge=0.5, le=0.995)] = 0.95
+def _gate(value: Any) -> GateSettings:
+    return _any_kind().validate_python(value)
 
 
-class CalibrationGate(_Gate):
-    """`test/calibration_error <= threshold`."""
+@cache
+def _any_kind() -> TypeAdapter[GateSettings]:
+    tagged = tuple(Annotated[model, Tag(kind)] for kind, model in classes().items())
+    # A function rather than the field's name: only so does pydantic take a message of our own.
+    kind = Discriminator(
+        _kind_of,
+        custom_error_type="gate_kind",
+        custom_error_message=f"a gate is a mapping whose kind is one of {', '.join(KINDS)}",
+    )
+    union: Any = Annotated[Union[tagged], kind]  # noqa: UP007 # of a tuple made at run time
+    return TypeAdapter(union)
 
-    kind: Literal["calibration"] = "calibration"
-    threshold: ShareOfOne = 0.15
 
-
-class DataAgeGate(_Gate):
-    """The training data are `days` old at most."""
-
-    kind: Literal["data_age"] = "data_age"
-    days: Annotated[int, Field(strict=True, gt=0)] = 365
-
-
-class EncoderGate(_Gate):
-    """The version was trained with the sentence encoder that serves."""
-
-    kind: Literal["encoder"] = "encoder"
+def _kind_of(value: Any) -> Any:
+    return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
 
 
 def _a_list(value: Any) -> Any:
@@ -104,34 +110,7 @@ def _a_list(value: Any) -> Any:
     return value
 
 
-Gate = MinimumGate | MaximumGate | NoWorseThanChampionGate | CalibrationGate | DataAgeGate | EncoderGate
-KINDS: tuple[str, ...] = ("minimum", "maximum", "no_worse_than_champion", "calibration", "data_age", "encoder")
-
-
-def _kind_of(value: Any) -> Any:
-    return value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-
-
-# A function rather than the field's name: only so does pydantic take a message of our own.
-_TaggedGate = Annotated[
-    Annotated[MinimumGate, Tag("minimum")]
-    | Annotated[MaximumGate, Tag("maximum")]
-    | Annotated[NoWorseThanChampionGate, Tag("no_worse_than_champion")]
-    | Annotated[CalibrationGate, Tag("calibration")]
-    | Annotated[DataAgeGate, Tag("data_age")]
-    | Annotated[EncoderGate, Tag("encoder")],
-    Discriminator(
-        _kind_of,
-        custom_error_type="gate_kind",
-        custom_error_message=f"a gate is a mapping whose kind is one of {', '.join(KINDS)}",
-    ),
+Gates = Annotated[
+    tuple[Annotated[SerializeAsAny[GateSettings], PlainValidator(_gate)], ...],
+    BeforeValidator(_a_list),
 ]
-Gates = Annotated[tuple[_TaggedGate, ...], BeforeValidator(_a_list)]
-
-DEFAULT_GATES: tuple[Gate, ...] = (
-    MinimumGate(metric="test/f1_macro", threshold=0.8),
-    NoWorseThanChampionGate(metric="f1_macro", margin=0.03, confidence=0.95),
-    CalibrationGate(threshold=0.15),
-    DataAgeGate(days=365),
-    EncoderGate(),
-)

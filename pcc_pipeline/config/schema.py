@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from pcc_pipeline.config.gate_settings import DEFAULT_GATES, Gates
+from pcc_pipeline.config.gate_settings import DEFAULT, Gates, default_gates
 from pcc_pipeline.config.paths import DataAddress, HomePath
 from pcc_pipeline.config.section import Fraction, NonEmpty, Section
 
@@ -131,7 +131,7 @@ class PublishParams(Section):
 
 class RegistryParams(Section):
     model_name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")] = "pcc-intent-classifier"
-    gates: Gates = DEFAULT_GATES
+    gates: Gates = Field(default_factory=default_gates, json_schema_extra={"default": [*DEFAULT]})
     publish: PublishParams = PublishParams()
 
 
@@ -165,7 +165,7 @@ class Params(Section):
     preprocessing: PreprocessingParams = PreprocessingParams()
     model: ModelParams = ModelParams()
     search: SearchParams = SearchParams()
-    registry: RegistryParams = RegistryParams()
+    registry: RegistryParams = Field(default_factory=RegistryParams)
     tracking: TrackingParams = TrackingParams()
     output: OutputParams = OutputParams()
     logging: LoggingParams = LoggingParams()

@@ -11,7 +11,8 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError, FeatureError, ModelError, PccError, StorageError, TrackingError
-from pcc_pipeline.gates.judge import GateEvidence, judge
+from pcc_pipeline.gates.evidence import GateEvidence
+from pcc_pipeline.gates.judge import judge
 from pcc_pipeline.gates.verdicts import GateVerdict
 from pcc_pipeline.steps.inputs.datasets import encoder_of
 from pcc_pipeline.steps.inputs.model_vectors import rows_for_champion

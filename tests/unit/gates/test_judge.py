@@ -6,22 +6,24 @@ import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cache
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pcc_pipeline.config.gate_settings import (
-    DEFAULT_GATES,
-    CalibrationGate,
-    DataAgeGate,
-    EncoderGate,
-    MaximumGate,
-    MinimumGate,
-    NoWorseThanChampionGate,
-)
+from pcc_pipeline.config import gate_settings, load_params
+from pcc_pipeline.config.gate_settings import GateSettings, default_gates
+from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.report import report
-from pcc_pipeline.gates.judge import GateEvidence, judge
+from pcc_pipeline.gates.evidence import GateEvidence
+from pcc_pipeline.gates.gate import Gate, Measured
+from pcc_pipeline.gates.judge import judge
+from pcc_pipeline.gates.kinds.data_age import DataAgeGate
+from pcc_pipeline.gates.kinds.encoder import EncoderGate
+from pcc_pipeline.gates.kinds.metric_bounds import CalibrationGate, MaximumGate, MinimumGate
+from pcc_pipeline.gates.kinds.no_worse_than_champion import NoWorseThanChampionGate
 from pcc_pipeline.gates.verdicts import passed
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=UTC)
@@ -75,7 +77,7 @@ def with_metrics(**metrics: float) -> GateEvidence:
 
 
 def test_a_good_version_passes_the_gates_of_the_shipped_file():
-    found = judge(DEFAULT_GATES, GOOD)
+    found = judge(default_gates(), GOOD)
     assert [(each.gate, each.passed) for each in found] == [
         ("minimum test/f1_macro", True),
         ("no_worse_than_champion f1_macro", True),
@@ -89,14 +91,14 @@ def test_a_good_version_passes_the_gates_of_the_shipped_file():
 def test_nothing_known_of_a_version_passes_nothing():
     nothing = np.array([], dtype=str)
     empty = GateEvidence({}, nothing, nothing, nothing, None, NOW, "", None, None)
-    found = judge(DEFAULT_GATES, empty)
+    found = judge(default_gates(), empty)
     assert [each.passed for each in found] == [False] * 5
     assert all(each.measured == "not computed" and each.note for each in found)
 
 
-def test_an_unknown_gate_is_named():
-    with pytest.raises(TypeError, match="cannot judge a str"):
-        judge(["minimum"], GOOD)
+def test_what_cannot_judge_is_named():
+    with pytest.raises(TypeError, match="cannot judge a GateSettings"):
+        judge([GateSettings(kind="minimum")], GOOD)
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0.9, True), (0.8, True), (0.8 - 1e-15, True), (0.7999, False)])
@@ -318,3 +320,29 @@ def test_a_champion_that_cannot_be_loaded_fails_the_gates_that_need_it():
     assert refused(NoWorseThanChampionGate(kind="no_worse_than_champion"), broken) == "its files were altered"
     assert refused(EncoderGate(kind="encoder"), broken)
     assert verdict(MinimumGate(kind="minimum", metric="test/f1_macro", threshold=0.1), broken).passed
+
+
+class RowsGate(Gate):
+    """As a new kind would be written."""
+
+    kind: Literal["rows"] = "rows"
+    least: int
+
+    def required(self, evidence: GateEvidence) -> str:
+        return f">= {self.least} rows"
+
+    def measure(self, evidence: GateEvidence) -> Measured:
+        return Measured(f"{evidence.labels.size}", evidence.labels.size >= self.least)
+
+
+def test_a_new_kind_takes_its_class_and_one_registration(monkeypatch):
+    monkeypatch.setitem(gate_settings.KINDS, "rows", f"{__name__}:RowsGate")
+    # Read anew here and, without this kind, by the tests that follow.
+    for made_once in (gate_settings.classes, gate_settings._any_kind):
+        monkeypatch.setattr(gate_settings, made_once.__name__, cache(made_once.__wrapped__))
+    params = load_params(None, {"registry.gates": [{"kind": "rows", "least": 301}]})
+    assert params.document()["registry"]["gates"] == [{"kind": "rows", "least": 301}]
+    (found,) = judge(params.registry.gates, GOOD)
+    assert (found.gate, found.required, found.measured, found.passed) == ("rows", ">= 301 rows", "300", False)
+    with pytest.raises(ConfigError, match=r"least is missing; a gate of this kind takes kind, least"):
+        load_params(None, {"registry.gates": [{"kind": "rows"}]})
