@@ -1,5 +1,6 @@
-"""Runs the benchmarks, prints a table, and writes it to benchmarks/RESULTS.md: ours, peer, how many times faster, and
-what shows that the work is the same.
+"""Runs the benchmarks, prints a table, and writes it to benchmarks/RESULTS.md.
+
+A line of it is ours, the peer, how many times faster, and what shows that the work is the same.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ def compare(comparison: Comparison, runs: int) -> Row:
 
 
 def main() -> int:
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(_SUITES)}; default: all")
     parser.add_argument("--runs", type=int, default=3, help="runs of each pair, fewer of long ones (default 3)")

@@ -55,6 +55,7 @@ def seconds(environment: Mapping[str, str], processes: int, trials: int) -> list
 
 
 def main() -> int:
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--trials", type=int, default=50, help="of each process")

@@ -32,6 +32,7 @@ _EMBED = "import sys; sys.path.insert(0, 'entrypoints'); import embed\nassert em
 
 
 def main() -> int:
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--kind", choices=["parquet", "csv"], default="parquet")

@@ -115,6 +115,8 @@ class Seen:
 
 
 class Store(Protocol):
+    """Where runs are kept, read beside MLflow's client."""
+
     @property
     def environment(self) -> Mapping[str, str]: ...
     def look(self) -> Seen: ...
@@ -228,7 +230,7 @@ class Ended:
 class Harness:
     """One folder with one store, in which steps run one after another.
 
-    Args:
+    Attributes:
         folder: empty; gets the data, the outputs and what the steps say.
     """
 
@@ -469,6 +471,7 @@ def new_database(folder: Path) -> Database:
 
 
 def main() -> int:
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--times", type=int, default=100, help="of each phase; every other is interrupted twice")
     parser.add_argument("--phase", action="append", choices=tuple(PHASES), help="default: all; repeatable")

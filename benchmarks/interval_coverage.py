@@ -80,6 +80,7 @@ def coverage(
 
 
 def main() -> int:
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.interval_coverage", description=__doc__)
     parser.add_argument("--simulations", type=int, default=400, help="of each line (default 400)")
     simulations, begun, lowest = parser.parse_args().simulations, time.perf_counter(), 1.0

@@ -1,5 +1,6 @@
-"""How often the gate no_worse_than_champion passes a version that is worse by its margin (its level, to be 5 % at
-most), and one that is as good (its power).
+"""The level and the power of the gate no_worse_than_champion.
+
+The level, to be 5 % at most, is how often it passes a version that is worse by its margin; the power, one as good.
 
     python -m benchmarks.noninferiority_level [--simulations 2000]
 
@@ -142,6 +143,7 @@ def _of_f1(metric: str, prevalence: str, n_labels: int, rows: int, simulations: 
 
 
 def main() -> int:
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.noninferiority_level", description=__doc__)
     parser.add_argument("--simulations", type=int, default=2000, help="of each level of F1 (default 2000)")
     simulations, begun = parser.parse_args().simulations, time.perf_counter()

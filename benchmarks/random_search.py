@@ -222,8 +222,10 @@ def search_peer(rows: Messages, setting: Setting) -> Searched:
 
 @contextmanager
 def _processes_of_joblib() -> Iterator[None]:
-    """joblib brings a loky of its own. Both tell multiprocessing to start workers their way, and the last one imported
-    wins: joblib then loses sight of the files that it shares with its workers, and says so in many tracebacks.
+    """Let workers start as joblib's own loky has them start.
+
+    It and ours tell multiprocessing to start workers their way, and the last one imported wins: joblib then loses sight
+    of the files that it shares with its workers, and says so in many tracebacks.
     """
     contexts: Any = vars(multiprocessing.context)["_concrete_contexts"]  # there is no public way
     before = contexts["loky"]
@@ -256,6 +258,7 @@ def _processor_seconds() -> float:
 
 
 def main() -> int:
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(description="One search at its full size, with each candidate's score and time.")
     parser.add_argument("set", choices=FULL)
     parser.add_argument("--rows", type=int, help="a stratified part of the rows")

@@ -52,6 +52,7 @@ def objective(model: Any, values: dict[str, Any], vectors: np.ndarray, labels: n
 
 
 def main() -> int:
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rows", type=int, default=2000, help="stratified rows of each set (default 2000)")
     parser.add_argument("--sets", nargs="*", default=["sage_privacy_reviews", "pcc_bitext", "banking77"])

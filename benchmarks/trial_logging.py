@@ -155,6 +155,7 @@ def _answers(port: int) -> bool:
 
 
 def main() -> int:
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=_ROWS)
     parser.add_argument("--runs", type=int, default=3)

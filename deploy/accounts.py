@@ -76,6 +76,7 @@ def trainer_role() -> int:
 
 
 def parser_of_accounts() -> argparse.ArgumentParser:
+    """The commands and their options."""
     parser = argparse.ArgumentParser(description="accounts of the tracking server of MLFLOW_TRACKING_URI")
     actions = parser.add_subparsers(dest="action", required=True)
     adding = actions.add_parser("add", help="a new user, who may look at everything, train and promote")
@@ -90,6 +91,7 @@ def parser_of_accounts() -> argparse.ArgumentParser:
 
 
 def main() -> None:
+    """Run it; what is wrong ends the process with a message."""
     given = parser_of_accounts().parse_args()
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         sys.exit("error: MLFLOW_TRACKING_URI names no server; set it, and the name and password of an admin")

@@ -404,6 +404,7 @@ def _private(path: Path, mode: str) -> IO[Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(
         description="PostgreSQL, a bucket emulator and MLflow with accounts, on this machine"
     )

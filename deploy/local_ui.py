@@ -39,6 +39,7 @@ def page(server: str, experiment: str) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run it, and return the exit code."""
     parser = argparse.ArgumentParser(description="MLflow's UI on the local store")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--experiment", default="pcc-intent", help="whose runs are shown")

@@ -26,6 +26,7 @@ def programs() -> dict[str, str]:
 
 
 def number(text: str) -> float:
+    """The number that a folder is named for; 0 for another name."""
     try:
         return float(text)
     except ValueError:
@@ -44,6 +45,7 @@ def postgres_user() -> dict[str, Any]:
 
 
 def enters(folder: Path, user: dict[str, Any]) -> bool:
+    """Whether this user may enter the folder."""
     return subprocess.run(["test", "-x", str(folder)], cwd="/", env={"PATH": os.defpath}, **user).returncode == 0
 
 
@@ -56,6 +58,11 @@ def plain(environment: Mapping[str, str]) -> dict[str, str]:
 def succeed(
     what: str, command: list[str], environment: dict[str, str], user: dict[str, Any], stdin: Any = subprocess.DEVNULL
 ) -> str:
+    """What the command prints.
+
+    Raises:
+        ServerError: it failed; the message says at what, and what it wrote to standard error.
+    """
     done = subprocess.run(command, env=environment, stdin=stdin, capture_output=True, text=True, cwd="/", **user)
     if done.returncode:
         raise ServerError(f"{what} failed with code {done.returncode}:\n{done.stderr.strip()}")

@@ -46,6 +46,7 @@ def _began(pid: int) -> str:
 
 
 def descendants(pid: int) -> list[Process]:
+    """Its children, their children, and so on; none of a process that is gone."""
     with contextlib.suppress(psutil.Error):
         return [Process.of(child.pid) for child in psutil.Process(pid).children(recursive=True)]
     return []
@@ -64,6 +65,7 @@ def status_of(url: str, headers: Mapping[str, str] | None = None) -> int:
 
 
 def is_free(port: int) -> bool:
+    """Whether nobody listens on this port of this machine."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -74,6 +76,7 @@ def is_free(port: int) -> bool:
 
 
 def any_port(but: set[int]) -> int:
+    """A free port, and none of these."""
     while True:
         with socket.socket() as probe:
             probe.bind((HOST, 0))

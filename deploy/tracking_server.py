@@ -91,6 +91,7 @@ def command_of(environment: Mapping[str, str]) -> list[str]:
 
 
 def main() -> None:
+    """Run it; what is wrong ends the process with a message."""
     faults = faults_of_secrets(os.environ)
     faults += [f"{name} is not set ({meaning})" for name, meaning in NEEDED.items() if not os.environ.get(name)]
     if faults:

@@ -9,6 +9,7 @@ from installed_package import step_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it, and return the exit code."""
     return step_commands.main("score", arguments)
 
 

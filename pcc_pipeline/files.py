@@ -150,8 +150,10 @@ def _mode_of(target: Path) -> int:
 
 
 def _followed(path: Path) -> Path:
-    """What a link leads to. Where everybody may write and nobody may remove another's files, as in /tmp, a link of
-    somebody else is not followed: Linux' own rule (fs.protected_symlinks) for whoever opens it.
+    """What a link leads to.
+
+    Where everybody may write and nobody may remove another's files, as in /tmp, a link of somebody else is not
+    followed: Linux' own rule (fs.protected_symlinks) for whoever opens it.
     """
     if not path.is_symlink() or _is_written_to(path):
         return path

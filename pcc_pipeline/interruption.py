@@ -166,8 +166,10 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
 
 
 class LogHandler(logging.StreamHandler):  # type: ignore[type-arg] # generic for type checkers only
-    """Logs to standard error. A signal that raised just after its lock was taken would leave all other threads waiting
-    for that lock, and this one for those threads.
+    """Logs to standard error, with signals held back.
+
+    One that raised just after the handler's lock was taken would leave all other threads waiting for that lock, and
+    this one for those threads.
     """
 
     def handle(self, record: logging.LogRecord) -> bool:

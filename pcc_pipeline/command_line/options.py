@@ -52,6 +52,7 @@ class Option(NamedTuple):
 
 
 def words(*choices: str) -> str:
+    """The choices as a phrase: `a, b or c`."""
     return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 

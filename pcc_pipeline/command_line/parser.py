@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
         return [*self._files, *(action for child in dict(children or {}).values() for action in child.files)]
 
     def add_commands(self, names: Iterable[str], **settings: Any) -> Any:
-        """argparse's `add_subparsers`; one of `names`, which are added next, must be given."""
+        """As argparse's `add_subparsers`; one of `names`, which are added next, must be given."""
         self._commands += names
         self._children = self.add_subparsers(required=True, metavar="COMMAND", **settings)
         return self._children

@@ -29,6 +29,8 @@ Scoring = Literal["f1", "f1_weighted", "f1_macro", "accuracy", "roc_auc", "pr_au
 
 
 class DataParams(Section):
+    """`data`: the files, their columns and rules, and the split."""
+
     path: DataAddress = "sample"
     test_path: DataAddress | None = None
     label_column: NonEmpty = "intent"
@@ -54,6 +56,8 @@ class DataParams(Section):
 
 
 class TfidfParams(Section):
+    """`preprocessing.tfidf`: the lexical half."""
+
     analyzer: Literal["word", "char", "char_wb"] = "char_wb"
     ngram_range: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(le=10)]] = (3, 5)
     n_features: int = Field(default=65536, ge=256, le=2**22)
@@ -67,6 +71,8 @@ class TfidfParams(Section):
 
 
 class PreprocessingParams(Section):
+    """`preprocessing`: how a text becomes numbers."""
+
     embedding_model: NonEmpty = "all-MiniLM-L6-v2"
     backend: Literal["auto", "torch", "openvino"] = "auto"
     cache_dir: NonEmpty | None = "~/.cache/pcc_pipeline"
@@ -83,6 +89,8 @@ class PreprocessingParams(Section):
 
 
 class ModelParams(Section):
+    """`model`: the classifier, and how its hyperparameters are found."""
+
     type: NonEmpty = "LogisticRegression"
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     search_method: SearchMethod = "random"
@@ -103,6 +111,8 @@ class ModelParams(Section):
 
 
 class SearchParams(Section):
+    """`search`: how a search runs, and where its study is kept."""
+
     n_jobs: int = Field(default=-1, ge=-1, le=256)
     timeout: float | None = Field(default=None, gt=0)
     sampler: Literal["tpe", "gp", "qmc"] = "tpe"
@@ -118,6 +128,8 @@ class SearchParams(Section):
 
 
 class PublishParams(Section):
+    """`registry.publish`: where champions are published."""
+
     target: HomePath | None = None
 
     @field_validator("target")
@@ -130,17 +142,23 @@ class PublishParams(Section):
 
 
 class RegistryParams(Section):
+    """`registry`: the registered model, and what its champion must show."""
+
     model_name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")] = "pcc-intent-classifier"
     gates: Gates = Field(default_factory=default_gates, json_schema_extra={"default": [*DEFAULT]})
     publish: PublishParams = PublishParams()
 
 
 class TrackingParams(Section):
+    """`tracking`: what is done about an MLflow server that does not answer."""
+
     preflight: bool = True
     patience: float = Field(default=600, ge=0)
 
 
 class OutputParams(Section):
+    """`output`: where local copies go."""
+
     embedded_dir: HomePath = "outputs/embedded"
     predictions: HomePath = "outputs/predictions.parquet"
     extra_columns: tuple[ExtraColumn, ...] = ()
@@ -155,6 +173,8 @@ class OutputParams(Section):
 
 
 class LoggingParams(Section):
+    """`logging`: what is written to standard error."""
+
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 

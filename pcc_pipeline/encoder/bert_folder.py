@@ -1,5 +1,7 @@
-"""A sentence-transformers folder read without sentence-transformers, where it is of the one kind that is known here:
-a BERT, mean pooling, vectors of unit length."""
+"""A sentence-transformers folder read without sentence-transformers, where it is of the one kind that is known here.
+
+That is a BERT, mean pooling, vectors of unit length.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ IntArray = NDArray[np.intp]
 class Ranking:
     """One number per class, shape (K,); NaN for a class that no row has, or that every row has.
 
-    Args:
+    Attributes:
         roc_auc: the chance that a row of the class outranks a row of another class, ties counted half (Mann-Whitney U).
         pr_auc: average precision, the sum over thresholds of precision times the gain in recall.
     """

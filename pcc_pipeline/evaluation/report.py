@@ -31,7 +31,7 @@ NOTHING_RANKED: dict[str, float] = {"roc_auc": math.nan, "pr_auc": math.nan, "lo
 class Report:
     """The scores of one split.
 
-    Args:
+    Attributes:
         split: `train`, `val` or `test`.
         classes: the labels that the model knows, in the order of its probabilities.
         scores: `accuracy`, `f1`, `f1_macro`, `f1_weighted` over all rows; `roc_auc`, `pr_auc`, `log_loss` over the rows

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 class GateEvidence:
     """All that any gate may ask for.
 
-    Args:
+    Attributes:
         metrics: the version's metrics under their names in MLflow (`test/f1_macro`, `test/class/<label>/recall`).
         labels: true labels of the test rows, shape (rows,).
         predicted: the version's labels for these rows, shape (rows,).

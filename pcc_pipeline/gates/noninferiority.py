@@ -40,7 +40,7 @@ class _Differing:
 class Difference:
     """Challenger minus champion in one score, and what it is at least, with the confidence asked for.
 
-    Args:
+    Attributes:
         low: lower confidence bound of the difference, one-sided.
         differing_rows: rows that the two models label differently.
         unmeasured: labels of a model that no test row has; F1 is compared without them.

@@ -21,7 +21,7 @@ _STYLE = (
 class GateVerdict:
     """One gate's outcome.
 
-    Args:
+    Attributes:
         gate: its kind and metric.
         required, measured: for people to read, with units.
         note: why it could not be computed, or what to know beside the numbers; may be empty.

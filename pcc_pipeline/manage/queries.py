@@ -155,7 +155,7 @@ def summary(asked: Question, *, limit: int | None = None, metrics: Sequence[str]
 
 
 def _row_set(place: int) -> str:
-    """A name for the rows that some versions were measured on: A, B, …, Z, A1, …"""
+    """A name for the rows that some versions were measured on: A, B, …, Z, A1, and so on."""
     return chr(ord("A") + place % 26) + (str(place // 26) if place >= 26 else "")
 
 

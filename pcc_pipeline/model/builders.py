@@ -40,6 +40,7 @@ class Task:
 
 
 def logistic_clash(values: Values) -> str:
+    """Why these values cannot go together; empty where they can."""
     solver, penalty = values["solver"], values["penalty"]
     if penalty not in PENALTIES_OF[solver]:
         able = [name for name, penalties in PENALTIES_OF.items() if penalty in penalties]
@@ -52,6 +53,7 @@ def logistic_clash(values: Values) -> str:
 
 
 def logistic(values: Values, task: Task) -> BaseEstimator:
+    """Logistic regression; of more than two classes one against the rest where liblinear fits it."""
     # scikit-learn 1.8 deprecated `penalty`: l1_ratio alone says it now.
     ratio = {"l1": 1.0, "l2": 0.0, "elasticnet": values["l1_ratio"]}[values["penalty"]]
     model = LogisticRegression(
@@ -69,6 +71,7 @@ def logistic(values: Values, task: Task) -> BaseEstimator:
 
 
 def linear_svc(values: Values, task: Task) -> BaseEstimator:
+    """A linear support vector machine, with probabilities by Platt's scaling."""
     svc = LinearSVC(
         C=values["C"],
         loss=values["loss"],
@@ -80,17 +83,21 @@ def linear_svc(values: Values, task: Task) -> BaseEstimator:
 
 
 def random_forest(values: Values, task: Task) -> BaseEstimator:
+    """A random forest, on one core."""
     return RandomForestClassifier(**values, class_weight=task.class_weight, random_state=task.seed, n_jobs=1)
 
 
 def hist_gradient_boosting(values: Values, task: Task) -> BaseEstimator:
+    """Gradient boosting of binned trees."""
     return HistGradientBoostingClassifier(**values, class_weight=task.class_weight, random_state=task.seed)
 
 
 def mlp(values: Values, task: Task) -> BaseEstimator:
+    """A multilayer perceptron."""
     sizes = tuple(values["hidden_layer_sizes"])
     return MLPClassifier(**{**values, "hidden_layer_sizes": sizes}, random_state=task.seed)
 
 
 def sgd(values: Values, task: Task) -> BaseEstimator:
+    """Logistic regression by stochastic gradient descent."""
     return SGDClassifier(loss="log_loss", **values, class_weight=task.class_weight, random_state=task.seed)

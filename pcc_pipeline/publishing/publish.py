@@ -1,5 +1,7 @@
-"""Published models, as the downstream system reads them: `<target>/vYYYYMMDD_HHMMSS/` with `model.joblib`,
-`features.joblib` (unless the model takes whole vectors) and `metadata.json` with the SHA-256 of the others.
+"""Published models, as the downstream system reads them: folders `<target>/vYYYYMMDD_HHMMSS/`.
+
+In each are `model.joblib`, `features.joblib` (unless the model takes whole vectors) and `metadata.json`, with the
+SHA-256 of the others.
 
 A version counts as published when its `metadata.json` matches its files: `published_versions` is the reference
 listing. All files are first written to `.staging-<version>-…/`, which no reader looks at, and then placed under the

@@ -20,7 +20,7 @@ Objective = Callable[[dict[str, Any], int], Scores]
 class SearchPlan:
     """Which candidates a search tries.
 
-    Args:
+    Attributes:
         family: whose hyperparameters are searched, as in `model.type`.
         fixed: hyperparameters that are not searched; searched values are laid over them.
         space: hyperparameter -> values that may be tried; without effect for method none.
@@ -62,7 +62,7 @@ class SearchPlan:
 class StudyRecord:
     """Where an Optuna study is kept, and what its scores depend on.
 
-    Args:
+    Attributes:
         name: unique, or the study of that name resumes.
         directory: where its journal lies if `storage` is None.
         depends_on: data digest, scoring, folds and so on, as text; the plan's own parts are added. A stored study
@@ -80,7 +80,7 @@ class StudyRecord:
 class Scoring:
     """How a candidate is scored.
 
-    Args:
+    Attributes:
         objective: (hyperparameters, fold 0..n_folds-1) -> scores; picklable by cloudpickle where there are workers.
         number_of: a fold's scores -> the number to make great.
         name: of that number, for messages.

@@ -1,5 +1,6 @@
-"""Logistic regression fitted by solvers of our own where they reach the named solver's objective sooner; the result is
-a plain scikit-learn estimator, with nothing in it to tell which solver found its weights.
+"""Logistic regression fitted by solvers of our own where they reach the named solver's objective sooner.
+
+The result is a plain scikit-learn estimator, with nothing in it to tell which solver found its weights.
 
 | named solver | penalty | the problem | solved by |
 |---|---|---|---|

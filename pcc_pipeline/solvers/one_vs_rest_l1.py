@@ -86,7 +86,7 @@ def solve_l1_logistic(problem: Problem, tol: float, max_iter: int, start: np.nda
 class _Step:
     """A step of some labels.
 
-    Args:
+    Attributes:
         labels: the labels' places, (k,).
         direction: change of their weights, (d + 1, k).
         drift: change of their scores, (n, k).

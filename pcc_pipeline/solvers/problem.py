@@ -27,7 +27,7 @@ class Problem:
     where the penalties spare the intercepts unless `intercept_penalised`, a_i are the rows' weights, and the loss is
     the softmax's log loss, or the sum over columns of the binary log loss.
 
-    Args:
+    Attributes:
         rows: (n, d); the products are made in its precision.
         targets: (n, K) of 0 and 1, of the same type.
         row_weights: (n, 1) or, for columns on their own, (n, K); one row of them holds for all rows.

@@ -77,6 +77,7 @@ def solve_softmax(problem: Problem, tol: float, max_iter: int) -> Solution:
 
 
 def penalty_of(weights: np.ndarray, penalty: Penalty) -> float:
+    """What the penalty adds to the objective; the last row, the intercepts, is free."""
     inner = weights[:-1]
     return penalty.l1 * float(np.abs(inner).sum()) + penalty.l2 / 2 * float((inner**2).sum())
 

@@ -73,11 +73,10 @@ class _Compared:
 
 
 def judge_version(params: Params, model_uri: str, data: str | None = None, at_hand: HeldOut | None = None) -> Judgement:
-    """Measure a version, and the champion on those of the same rows that neither has learned, and hold both against
-    `registry.gates`.
+    """Measure a version, and the champion on the same rows, and hold both against `registry.gates`.
 
-    Test rows that cannot be found, a champion that cannot be loaded or has no vectors of its own encoder, and what
-    cannot be known fail the gates that need them.
+    The rows compared are those that neither has learned. Test rows that cannot be found, a champion that cannot be
+    loaded or has no vectors of its own encoder, and what cannot be known fail the gates that need them.
 
     Args:
         at_hand: the test rows, from the version's training in this process.

@@ -47,7 +47,7 @@ def recipe_of(params: Params, labels: np.ndarray) -> Recipe:
 class SearchRows:
     """What candidates are scored on.
 
-    Args:
+    Attributes:
         train: the training rows, with their labels as text.
         groups: of these rows, (n,): rows of one group stay in one fold.
         classes: the model's labels in order; `positive` is the index that binary scores are about.

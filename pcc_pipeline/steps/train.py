@@ -177,7 +177,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
 class _Material:
     """What a model is trained from, once it is read, split and encoded.
 
-    Args:
+    Attributes:
         digests: of data, vectors that came with it and split, by name.
         test: rows that are set aside for `evaluate`; of them the training looks at `test_texts` alone, for copies of
             training rows.

@@ -37,8 +37,10 @@ class ObjectStore(Protocol):
         ...
 
     def folders(self, prefix: str = "") -> dict[str, str]:
-        """What a reader that goes by the names of folders finds at the top: each name that starts with `prefix`, and
-        what it is where it is no folder with files in it (`a link`, `a file`, `an empty folder`), else "".
+        """What a reader that goes by the names of folders finds at the top.
+
+        Each name that starts with `prefix`, and what it is where it is no folder with files in it (`a link`, `a file`,
+        `an empty folder`), else "".
 
         Raises:
             StorageError: it cannot be listed.
@@ -54,9 +56,11 @@ class ObjectStore(Protocol):
         ...
 
     def place_folder(self, source: str, target: str, order: Sequence[str]) -> None:
-        """Give the objects `source/<name>` the names `target/<name>`: in a local folder all at once, in a bucket one
-        after the other in `order`. The last of `order` says that the folder is whole; while it is not there, what an
-        earlier attempt left in `target` is replaced. What stays under `source` is the caller's to remove.
+        """Give the objects `source/<name>` the names `target/<name>`.
+
+        In a local folder all at once, in a bucket one after the other in `order`. The last of `order` says that the
+        folder is whole; while it is not there, what an earlier attempt left in `target` is replaced. What stays under
+        `source` is the caller's to remove.
 
         Raises:
             ContentionError: `target` is whole already, or another process is placing objects there.

@@ -20,8 +20,9 @@ OF_THE_DATA = "the encoder that made the vectors in the data"
 
 
 def rows_for(loaded: LoadedModel, dataset: Dataset, params: Params, learned: Params, what: str) -> Rows:
-    """The rows with the data's own vectors, where they are as wide as those of the training, else with vectors made by
-    the encoder that stands under the name of the training's.
+    """The rows with the data's own vectors, where they are as wide as those of the training.
+
+    Else with vectors made by the encoder that stands under the name of the training's.
 
     Args:
         params: what encodes, and where the cache is.

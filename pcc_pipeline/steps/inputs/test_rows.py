@@ -148,8 +148,9 @@ def _unlearned(test: Dataset, training: TrainingRun, loaded: LoadedModel, addres
 
 
 def _learned_vectors(dataset: Dataset, training: TrainingRun, address: str, loaded: LoadedModel) -> Dataset:
-    """The training file with the vectors that were learned from. Where it brought none then, vectors that do not say
-    whose they are do not count.
+    """The training file with the vectors that were learned from.
+
+    Where it brought none then, vectors that do not say whose they are do not count.
 
     Raises:
         DataError: its vectors are not those of the training.

@@ -134,8 +134,9 @@ def _start_once(writer: Writer, key: str, tags: dict[str, str], **arguments: Any
 
 @contextmanager
 def alive(run: Any, opened: Session) -> Iterator[None]:
-    """While this holds, an outermost run beats. Before, runs of this experiment whose process is gone are closed, and
-    an artifact is tried.
+    """While this holds, an outermost run beats.
+
+    Before, runs of this experiment whose process is gone are closed, and an artifact is tried.
 
     Raises:
         TrackingError: the artifact store takes no file.

@@ -136,7 +136,7 @@ def open_bundle(folder: Path, manifest_digest: str | None, where: str) -> Traine
 
 
 def _import_skops() -> Any:
-    """skops imports every module of scikit-learn, and one of those imports torch: 190 MB and seconds for nothing."""
+    """Import skops without torch, which a module of scikit-learn would bring along: 190 MB and seconds for nothing."""
     import sklearn.base  # noqa: F401 # first: SciPy asks for torch while it is imported, and stumbles over a hidden one
 
     return import_without("skops.io", "torch")

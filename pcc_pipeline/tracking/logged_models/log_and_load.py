@@ -280,8 +280,9 @@ def requirements(model: TrainedModel, *, own_encoder: bool) -> list[str]:
 
 
 def _signature(vector_width: int) -> ModelSignature:
-    """Columns of any type: MLflow would refuse a whole table for one cell of another type, and ids that are numbers;
-    the model refuses single rows and says why.
+    """Columns of any type: the model refuses single rows and says why.
+
+    MLflow would refuse a whole table for one cell of another type, and ids that are numbers.
     """
     column = "embeddings" if vector_width == FULL_WIDTH else "text"
     anything = AnyType()

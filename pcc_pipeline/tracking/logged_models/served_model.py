@@ -74,6 +74,7 @@ class Bundle:
 
 
 def file_sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -322,8 +323,9 @@ def table_of_json(request: Mapping[str, Any], column: str) -> pd.DataFrame:
 
 
 def table_of_csv(text: str, column: str) -> pd.DataFrame:
-    """The table of a CSV request. A cell is a text, or a vector written as a JSON list; an empty line of a file of one
-    column is a row without a text. Otherwise as `table_of_json`.
+    """The table of a CSV request, otherwise as `table_of_json`.
+
+    A cell is a text, or a vector written as a JSON list; an empty line of a file of one column is a row without a text.
     """
     csv.field_size_limit(sys.maxsize)  # a long text refuses its row, not the request
     try:
