@@ -69,6 +69,7 @@ _IMPORTED = (
     "manage_models",
 )
 _END_OF_A_STEP = 120.0
+_MODULES = "modules.txt"
 
 
 @dataclass(frozen=True)
@@ -253,8 +254,13 @@ class Harness:
     def prepare(self) -> None:
         """Rows with vectors, so that no encoder is needed, and two versions, one of them champion."""
         _forked(lambda: _write_rows(self.folder / "cases.parquet"))
-        for _ in range(2):
-            self.undisturbed("everything")
+        self.undisturbed("everything")
+        # What it imported on its way is there for all forks that follow.
+        for name in (self.folder / _MODULES).read_text().split("\n"):
+            if name not in sys.modules:
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(name)
+        self.undisturbed("everything")
 
     def undisturbed(self, name: str) -> None:
         ended = self.run(PHASES[name], ())
@@ -337,6 +343,7 @@ class Harness:
             begin()
         data = () if phase.entry in ("evaluate", "promote") else ("--data", "cases.parquet")
         code = importlib.import_module(phase.entry).main(["--params-file", "params.yaml", *data, *phase.arguments])
+        (self.folder / _MODULES).write_text("\n".join(sys.modules))
         sys.exit(code)
 
     def _leftovers(self, ended: Ended) -> Iterator[str]:
@@ -455,6 +462,11 @@ def import_everything() -> None:
         sys.path.insert(0, str(REPOSITORY / "entrypoints"))
     for name in _IMPORTED:
         importlib.import_module(name)
+    # MLflow reads the records of all installed packages, once in a process, before it logs a model.
+    from mlflow.utils.requirements_utils import _init_packages_to_modules_map
+
+    _init_packages_to_modules_map()
+    import matplotlib.font_manager  # noqa: F401 # reads the list of fonts
 
 
 def new_database(folder: Path) -> Database:
