@@ -318,10 +318,9 @@ def test_model_types_and_prediction_columns_are_named() -> None:
 
 def test_the_defaults_that_the_readme_states_are_the_defaults() -> None:
     params = Params()
-    assert "drawn at random (default)" in README
-    assert params.model.search_method == "random"
-    assert params.model.type == "LogisticRegression"
-    assert params.model.refit
+    methods = table("`search_method`", "what it tries")
+    assert [names_in(row[0]) for row in methods if "(default)" in row[1]] == [[params.model.search_method]]
+    assert f"`{params.model.type}` (default)" in README
     assert f"`{params.registry.model_name}`" in README
     assert f"`{params.preprocessing.cache_dir}`" in README
     assert f"under `{params.output.studies_dir}`" in README

@@ -292,13 +292,17 @@ def test_a_released_encoder_encodes_again() -> None:
     np.testing.assert_array_equal(encoder.encode(["one text"]), before)
 
 
-def test_a_graphics_card_is_looked_for_only_where_a_driver_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "_GPU_FILES", ("/nowhere/at/all",))
-    assert not backends._gpu_is_there()
-    monkeypatch.setattr(backends, "_GPU_FILES", ("/dev/null",))
-    import torch
-
-    assert backends._gpu_is_there() == torch.cuda.is_available()
+def test_torch_is_asked_for_a_graphics_card_only_where_a_driver_is() -> None:
+    """Importing it takes seconds and hundreds of megabytes."""
+    code = (
+        "import sys\nfrom pcc_pipeline.encoder import choose\n"
+        "for files in ('/nowhere/at/all',), ('/nowhere/at/all', '/dev/null'):\n"
+        "    choose._GPU_FILES = files\n"
+        "    choose._gpu_is_there()\n"
+        "    print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.split() == ["False", "True"]
 
 
 @pytest.mark.parametrize("equal", [True, False])

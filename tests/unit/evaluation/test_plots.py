@@ -188,8 +188,12 @@ def test_a_split_with_one_class_is_drawn_with_a_note_for_the_curves():
 
 def test_labels_with_signs_that_mean_something_to_matplotlib_are_drawn_as_they_are():
     y, given, _ = sample(3)
-    for figure in figures(y, given, ["$x", "$\\frac{$", "_\nhidden"]).values():
+    drawn = figures(y, given, ["$x", "$\\frac{$", "_\nhidden"])
+    for figure in drawn.values():
         save(figure)
+    shown = [label.get_text() for label in drawn["confusion_matrix"].axes[0].get_xticklabels()]
+    # matplotlib shows an escaped dollar as a dollar.
+    assert [text.replace(r"\$", "$") for text in shown] == ["$x", "$\\frac{$", "_ hidden"]
 
 
 def test_long_labels_keep_both_ends_and_stay_apart():

@@ -105,7 +105,7 @@ def test_no_customers_text_gets_into_a_reason() -> None:
     reasons = [trial.reason for trial in run(objective, [0, 1, 2, 3, 4]).trials]
     assert reasons[0] == "ValueError: could not convert string to float: …"
     assert reasons[1].startswith("KeyError at test_driver.py:")
-    assert reasons[2] == "ValueError: np.str_(…)" or reasons[2].startswith("ValueError: np.str_(…")
+    assert reasons[2] == "ValueError: np.str_(…]"
     assert not any("Jane" in reason or "data" in reason for reason in reasons)
     assert len(reasons[3]) == 200
 
