@@ -37,6 +37,7 @@ class EvaluateOutcome:
     """One model's scores on one set of rows.
 
     Attributes:
+        model_id: of the logged model.
         document: `test` as metrics.json has it.
         facts: of the model's training.
         inputs: the files that the rows stand in.
@@ -45,6 +46,7 @@ class EvaluateOutcome:
 
     run_id: str
     model_uri: str
+    model_id: str
     model_version: str
     test: Report
     document: dict[str, Any]
@@ -157,6 +159,7 @@ def run(
         return EvaluateOutcome(
             run_id=opened.run_id,
             model_uri=loaded.model_uri,
+            model_id=loaded.source.model_id,
             model_version=loaded.model.model_version,
             test=found,
             document=test,

@@ -96,7 +96,8 @@ def _page(
         {title: f"{where}{stem}.png" for stem, title in _SHOWN.items()},
     )
     pictures = {stem: evaluated.pictures[stem] for stem in _SHOWN}
-    return [payloads.Inputs(files), payloads.Figures(pictures), payloads.Note(note)]
+    made = payloads.Models(made=[evaluated.model_id])
+    return [payloads.Inputs(files), made, payloads.Figures(pictures), payloads.Note(note)]
 
 
 def _promote(params: Params, version: str, at_hand: HeldOut) -> promote.PromoteOutcome | promote.PromotionRefusedError:

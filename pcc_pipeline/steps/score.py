@@ -141,6 +141,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         opened.log(
             payloads.Metrics(_metrics(outcome)),
             payloads.Inputs(input_files(address, "scoring", file)),
+            payloads.Models(used=[loaded.source.model_id]),
         )
         return outcome
 
@@ -184,7 +185,7 @@ def _load(params: Params, uri: str | None) -> LoadedModel:
         raise TrackingError(
             f"{name} has no champion yet: no version has been promoted",
             where=champion,
-            fix=f"promote one with: mlflow run . -e promote; or name the model to score with: -P model={challenger}",
+            fix=f"promote one with: pcc promote; or name the model to score with: --model {challenger}",
         )
     return load_trained_model(uri or champion)
 

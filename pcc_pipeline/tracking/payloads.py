@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelInput,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+)
 
 from pcc_pipeline.files import scratch_folder
 
@@ -123,7 +132,15 @@ class Inputs:
     files: Sequence[InputFile]
 
 
-Payload = Params | Metrics | Tags | Json | Text | Table | Figures | Note | Inputs
+@dataclass(frozen=True)
+class Models:
+    """Ids of logged models that a run made, itself or by a run within it, and of those that it used."""
+
+    made: Sequence[str] = ()
+    used: Sequence[str] = ()
+
+
+Payload = Params | Metrics | Tags | Json | Text | Table | Figures | Note | Inputs | Models
 
 
 @dataclass(frozen=True)
@@ -145,6 +162,8 @@ class Batch:
     params: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[InputFile, ...] = ()
+    models_made: tuple[str, ...] = ()
+    models_used: tuple[str, ...] = ()
 
 
 def rendered(payloads: Iterable[Payload], folder: Path) -> Batch:
@@ -157,6 +176,8 @@ def rendered(payloads: Iterable[Payload], folder: Path) -> Batch:
     params: dict[str, str] = {}
     tags: dict[str, str] = {}
     inputs: list[InputFile] = []
+    made: list[str] = []
+    used: list[str] = []
     now = int(time.time() * 1000)
     for payload in payloads:
         match payload:
@@ -170,11 +191,14 @@ def rendered(payloads: Iterable[Payload], folder: Path) -> Batch:
                 tags[_NOTE_TAG] = markdown
             case Inputs(files):
                 inputs += files
+            case Models(some_made, some_used):
+                made += some_made
+                used += some_used
             case Json() | Text() | Table() | Figures():
                 _write(payload, folder)
             case _:
                 raise TypeError(f"cannot log a {type(payload).__name__}")
-    return Batch(tuple(metrics), params, tags, tuple(inputs))
+    return Batch(tuple(metrics), params, tags, tuple(inputs), tuple(made), tuple(used))
 
 
 def write(client: MlflowClient, run_id: str, batch: Batch, folder: Path, model_id: str | None = None) -> None:
@@ -200,8 +224,23 @@ def write(client: MlflowClient, run_id: str, batch: Batch, folder: Path, model_i
         client.log_batch(run_id, *part)
     for start in range(0, len(batch.inputs), _INPUTS_PER_CALL):
         client.log_inputs(run_id, [_dataset(file) for file in batch.inputs[start : start + _INPUTS_PER_CALL]])
+    if batch.models_used:
+        client.log_inputs(run_id, models=[LoggedModelInput(model) for model in batch.models_used])
+    if batch.models_made:
+        link_made(client, run_id, batch.models_made)
     if folder.is_dir() and any(folder.iterdir()):
         client.log_artifacts(run_id, str(folder))
+
+
+def link_made(client: MlflowClient, run_id: str, models: Sequence[str]) -> None:
+    """Name models as made by a run, where it does not name them yet.
+
+    MLflow 3.17's store refuses to link one twice: "UNIQUE constraint failed: inputs…".
+    """
+    outputs = client.get_run(run_id).outputs
+    linked = [output.model_id for output in (outputs.model_outputs if outputs else [])]
+    if new := [LoggedModelOutput(model, step=0) for model in models if model not in linked]:
+        client.log_outputs(run_id, new)
 
 
 def log(client: MlflowClient, run_id: str, payloads: Iterable[Payload]) -> None:

@@ -229,12 +229,13 @@ def test_each_page_says_which_data_which_model_and_how_good(store, tree) -> None
     version = store.client.get_model_version(NAME, "1")
     pages = {step: tree[step].data.tags["mlflow.note.content"] for step in ("pipeline", "train", "evaluate")}
     pages["version"] = version.description
-    model = f"LogisticRegression {tree['train'].data.tags['pcc.version'].replace('_', chr(92) + '_')}"
+    model = f"LogisticRegression {tree['train'].data.tags['pcc.version']}"
     measured = tree["evaluate"].data.metrics
     scored = f"macro F1 {measured['test/f1_macro']:.3f} (95% {measured['test/f1_macro_low']:.3f} to "
     for page, text in pages.items():
         assert len(text) < 5000
-        assert text.startswith(f"**{model}**: macro F1 ")
+        first = text.partition("\n")[0]
+        assert re.fullmatch(rf"{model}: macro F1 0\.\d+ \(.*rows.*\. Learned from cases\.csv\.", first), first
         for expected in ("cases.csv", tree["train"].data.tags["pcc.data_digest"][:12], *INTENTS, "C ", "penalty l2"):
             assert expected in text.replace(chr(92), ""), page
         assert (scored in text) is (page != "train")
@@ -246,7 +247,10 @@ def test_each_page_says_which_data_which_model_and_how_good(store, tree) -> None
     assert "pass no gates" in store.client.get_registered_model(NAME).description
     assert version.tags["metric.test/f1_macro"] == f"{measured['test/f1_macro']:.6f}"
     (logged,) = tree["train"].outputs.model_outputs
-    assert store.client.get_logged_model(logged.model_id).name == model.replace(chr(92), "")
+    assert store.client.get_logged_model(logged.model_id).name == model
+    assert [each.model_id for each in tree["pipeline"].outputs.model_outputs] == [logged.model_id]
+    evaluate = store.client.get_run(tree["evaluate"].info.run_id)
+    assert [each.model_id for each in evaluate.inputs.model_inputs] == [logged.model_id]
 
 
 def test_every_file_is_listed_with_its_use(store, tree) -> None:

@@ -211,7 +211,7 @@ def _other_encoder(store) -> list[str]:
 
 
 REFUSED = {
-    "nothing promoted": ("of_whole_vectors", _mark, r"no champion yet.*-e promote.*@challenger"),
+    "nothing promoted": ("of_whole_vectors", _mark, r"no champion yet.*pcc promote.*@challenger"),
     "texts for a model of whole vectors": (
         "of_whole_vectors",
         lambda store: [*_mark(store), *CHALLENGER],

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from pcc_pipeline.evaluation.report import worst_first
 from pcc_pipeline.gates.verdicts import marked
+from pcc_pipeline.tracking.store.experiments import runs_page
 
 Document = Mapping[str, Any]
 
@@ -21,6 +22,7 @@ _MOST_CLASSES, _MOST_WARNINGS = 10, 5
 _LONGEST_NAME, _LONGEST_SENTENCE, _LONGEST_FILE = 40, 280, 160
 _MORE_SCORES = ("f1_weighted", "roc_auc", "pr_auc", "log_loss")
 _VALIDATED = (("f1_macro", "macro F1"), ("accuracy", "accuracy"))
+_SPACE = "\N{NO-BREAK SPACE}"
 _NO_GATES = 'MLflow\'s own "Promote" button and aliases that are edited here pass no gates.'
 
 
@@ -52,9 +54,7 @@ def version_tags(facts: TrainedFacts) -> dict[str, str]:
 def training_page(facts: TrainedFacts, run_id: str) -> str:
     """Of a `train` run."""
     model = f"runs:/{run_id}/model"
-    return _page(
-        facts, None, [f"Score a file with it: `mlflow run . -e score -P model={model} -P data=FILE`", _NO_GATES]
-    )
+    return _page(facts, None, [f"Score a file with it: `pcc score --model {model} --data FILE`", _NO_GATES])
 
 
 def evaluation_page(facts: TrainedFacts, test: Document, warnings: Sequence[str], model: str) -> str:
@@ -91,7 +91,9 @@ def pipeline_page(
         figures: title -> address of a picture, relative to MLflow's own page.
     """
     name, number = version
-    steps = ", ".join(f"[{step}](#/experiments/{experiment}/runs/{run_id})" for step, run_id in runs.items())
+    # Relative, as the server may stand anywhere.
+    pages = {step: runs_page("", experiment, run_id).removeprefix("/") for step, run_id in runs.items()}
+    steps = ", ".join(f"[{step}]({page})" for step, page in pages.items())
     first = (
         f"Model: [{marked(name)} version {number}](#/models/{quote(name, safe='')}/versions/{number}); runs: {steps}"
     )
@@ -109,7 +111,7 @@ def model_page(name: str) -> str:
             "- `champion` serves, scores files and is published\n- `challenger` is the newest training\n"
             "- `previous` was champion before",
             f"{_NO_GATES} Promote the challenger with",
-            "`mlflow run . -e promote`",
+            "`pcc promote`",
             "Load the champion with",
             f'`mlflow.pyfunc.load_model("models:/{marked(name)}@champion")`',
         ]
@@ -119,8 +121,8 @@ def model_page(name: str) -> str:
 def _how_to(address: str) -> list[str]:
     return [
         f"Load it: `mlflow.pyfunc.load_model({address!r})`",
-        f"Score a file: `mlflow run . -e score -P model={shlex.quote(address)} -P data=FILE`",
-        f"Promote it: `mlflow run . -e promote -P model={shlex.quote(address)}`. {_NO_GATES}",
+        f"Score a file: `pcc score --model {shlex.quote(address)} --data FILE`",
+        f"Promote it: `pcc promote --model {shlex.quote(address)}`. {_NO_GATES}",
     ]
 
 
@@ -129,7 +131,7 @@ def _page(
 ) -> str:
     doubts = [*facts.metrics["warnings"], *warnings]
     parts = [
-        f"**{marked(facts.name)}**: {headline(facts, test)}",
+        headline(facts, test),
         *([first] if first else []),
         _table([("", ""), *_facts(facts, test)]),
         *([_by_class(test)] if test else []),
@@ -140,14 +142,19 @@ def _page(
 
 
 def headline(facts: TrainedFacts, test: Document | None) -> str:
-    """How good a model is, on which data, in one line."""
+    """Which model, how good, on which data, in one line.
+
+    Without Markdown's marks, since MLflow's lists show the text as it is. It begins with the model's name and a colon:
+    by that a version's description is known again.
+    """
     data = marked(_cut(_file(str(facts.metadata["trained_on"])), _LONGEST_FILE))
     if test is None:
         scores = facts.metrics["val"]
         kind = "validation rows; not tested yet"
     else:
         scores, kind = test, "test rows"
-    return f"{_score(scores, 'f1_macro', 'macro F1')} on {scores['n_rows']:,} {kind}. Learned from {data}."
+    score = _score(scores, "f1_macro", "macro F1")
+    return f"{facts.name}: {score} on {scores['n_rows']:,} {kind}. Learned from {data}."
 
 
 def _score(report: Document, name: str, title: str) -> str:
@@ -177,7 +184,8 @@ def _facts(facts: TrainedFacts, test: Document | None) -> list[tuple[str, str]]:
         *([("Search", search)] if search else []),
         *_measured(facts, test),
     ]
-    return [(title, marked(text)) for title, text in rows]
+    # Unbroken, since MLflow gives the narrower column as little room as it can.
+    return [(title.replace(" ", _SPACE).replace("-", "\N{NON-BREAKING HYPHEN}"), marked(text)) for title, text in rows]
 
 
 def _measured(facts: TrainedFacts, test: Document | None) -> list[tuple[str, str]]:
@@ -224,7 +232,9 @@ def _by_class(test: Document) -> str:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    # MLflow leaves no room between columns.
+    spaced = [[line[0], *(f"{_SPACE}{cell}" for cell in line[1:])] for line in rows]
+    lines = [spaced[0], ["---"] * len(rows[0]), *spaced[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -48,6 +48,7 @@ class Measurement:
             payloads.Metrics(self.report.metrics(), model_id=self.loaded.source.model_id),
             payloads.Metrics({"test/overlap_removed_rows": self.held.learned_rows}),
             payloads.Inputs(self.held.inputs),
+            payloads.Models(used=[self.loaded.source.model_id]),
         )
 
 

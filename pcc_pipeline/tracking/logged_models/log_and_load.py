@@ -13,7 +13,7 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
@@ -26,6 +26,7 @@ from pcc_pipeline.interruption import allowed, protected
 from pcc_pipeline.tracking.delivery.outages import no_temporary_room
 from pcc_pipeline.tracking.logged_models import served_model
 from pcc_pipeline.tracking.logged_models.bundle import TrainedModel, open_bundle, write_bundle
+from pcc_pipeline.tracking.payloads import link_made
 from pcc_pipeline.tracking.store.versions import Resolved, asking, resolve
 
 __all__ = ["DIGEST_TAG", "LoadedModel", "LoggedModel", "TrainedModel", "load_trained_model", "log_trained_model"]
@@ -152,12 +153,9 @@ def _flavour(bundle: Path, facts: BundleFacts) -> dict[str, Any]:
 def _complete(client: MlflowClient, begun: Any, run_id: str, bundle: Path, facts: BundleFacts) -> None:
     """Write the files of a model that an earlier try began, and call it ready.
 
-    MLflow 3.17's `log_model`, given the id of a model that is linked to its run already, links it once more, which its
-    store refuses: "UNIQUE constraint failed: inputs…".
+    MLflow's `log_model`, given the id of a model that is linked to its run already, links it once more, which fails.
     """
-    linked = client.get_run(run_id).outputs
-    if begun.model_id not in [output.model_id for output in (linked.model_outputs if linked else [])]:
-        client.log_outputs(run_id, [LoggedModelOutput(begun.model_id, step=0)])
+    link_made(client, run_id, [begun.model_id])
     described = Model(
         artifact_path=begun.artifact_location,
         model_uuid=begun.model_id,

@@ -18,6 +18,7 @@ from pcc_pipeline.tracking.payloads import (
     Inputs,
     Json,
     Metrics,
+    Models,
     Note,
     Params,
     Table,
@@ -107,6 +108,18 @@ def test_figures_land_in_their_folder_as_png(run_id: str) -> None:
     content = artifact(run_id, "figures/roc_curve.png").read_bytes()
     assert content.startswith(b"\x89PNG\r\n")
     assert int.from_bytes(content[16:20], "big") == 400  # 2 inches at 200 dots
+
+
+def test_models_are_named_on_a_run_that_made_or_used_them_however_often_they_are_logged(run_id: str) -> None:
+    client = MlflowClient()
+    made, used = (
+        client.create_logged_model(client.get_run(run_id).info.experiment_id, name).model_id for name in ("a", "b")
+    )
+    for _ in range(2):
+        log(client, run_id, [Models(made=[made], used=[used])])
+    run = client.get_run(run_id)
+    assert [each.model_id for each in run.outputs.model_outputs] == [made]
+    assert [each.model_id for each in run.inputs.model_inputs] == [used]
 
 
 def test_files_are_listed_as_data_sets_with_digest_and_source_however_often_they_are_logged(run_id: str) -> None:
