@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pcc_pipeline.processes import process_lives, process_mark
 from pcc_pipeline.tracking.delivery.outages import ask, is_server
+from pcc_pipeline.tracking.store.paging import pages
 
 BEAT_TAG, PROCESS_TAG, ERROR_TAG = "pcc.heartbeat", "pcc.process", "pcc.error"
 SWEPT = "its process ended without closing it"
@@ -111,9 +112,8 @@ def sweep(experiment_id: str, now: float) -> list[str]:
     """
     client = MlflowClient()
     condition = f"attributes.status = 'RUNNING' AND tags.`{BEAT_TAG}` LIKE '%'"
-    found = client.search_runs([experiment_id], condition, ViewType.ACTIVE_ONLY, max_results=1000)
     swept = []
-    for run in found:
+    for run in list(pages(client.search_runs, [experiment_id], condition, ViewType.ACTIVE_ONLY)):
         if not _is_dead(run, now):
             continue
         # A beat may have come since the search.
@@ -142,12 +142,7 @@ def _children(client: MlflowClient, parent: Run) -> list[Run]:
     waiting = [parent.info.run_id]
     while waiting:
         condition = f"tags.`mlflow.parentRunId` = '{waiting.pop()}' AND attributes.status != 'FINISHED'"
-        token = None
-        while True:
-            page = client.search_runs([parent.info.experiment_id], condition, max_results=1000, page_token=token)
-            found += page
-            waiting += [run.info.run_id for run in page]
-            token = page.token
-            if not token:
-                break
+        inner = list(pages(client.search_runs, [parent.info.experiment_id], condition))
+        found += inner
+        waiting += [run.info.run_id for run in inner]
     return found

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, Run, ViewType
@@ -21,9 +20,9 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.outages import status_of
 from pcc_pipeline.tracking.store.locations import delete_artifacts
+from pcc_pipeline.tracking.store.paging import pages
 from pcc_pipeline.tracking.store.versions import asking, shown_address
 
-_PAGE = 1000
 _DAY_MS = 86_400_000
 # The record of decisions, and what was brought in from the older system: small, and asked for years later.
 KEPT_STEPS = ("promote", "publish", "legacy")
@@ -64,7 +63,7 @@ def plan(experiment_id: str, days: int, now: float) -> Plan:
     client = MlflowClient()
     with asking(f"experiment {experiment_id}"):
         versions = _versions(client)
-        trees = _trees(_runs(client, experiment_id))
+        trees = _trees(pages(client.search_runs, [experiment_id], "", ViewType.ACTIVE_ONLY))
         models = _models(client, experiment_id)
         protected = {version.run_id or "" for found in versions.values() for version in found if _is_protected(version)}
         before = now * 1000 - days * _DAY_MS
@@ -145,16 +144,6 @@ def _why_it_stays(runs: Sequence[Run], protected: set[str]) -> str:
     return ""
 
 
-def _runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
-    token = None
-    while True:
-        page = client.search_runs([experiment_id], "", ViewType.ACTIVE_ONLY, _PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
 def _trees(runs: Iterator[Run]) -> list[list[Run]]:
     """Each tree with the inner runs before the outer; oldest tree first."""
     known = {run.info.run_id: run for run in runs}
@@ -173,29 +162,19 @@ def _trees(runs: Iterator[Run]) -> list[list[Run]]:
 def _models(client: MlflowClient, experiment_id: str) -> dict[str, list[LoggedModel]]:
     """Run -> the models that it logged."""
     found: dict[str, list[LoggedModel]] = defaultdict(list)
-    token = None
-    while True:
-        page = client.search_logged_models([experiment_id], max_results=50, page_token=token)
-        for model in page:
-            found[model.source_run_id or ""].append(model)
-        token = page.token
-        if not token:
-            return found
+    for model in pages(client.search_logged_models, [experiment_id]):
+        found[model.source_run_id or ""].append(model)
+    return found
 
 
 def _versions(client: MlflowClient) -> dict[str, list[ModelVersion]]:
     """Run -> the registered versions of it, of every registered model, with their aliases."""
     found: dict[str, list[ModelVersion]] = defaultdict(list)
-    token: Any = None
-    while True:
-        page = client.search_model_versions(max_results=_PAGE, page_token=token)
-        for version in page:
-            # MLflow's searches leave the aliases out of the versions that they find.
-            if (whole := _version(client, version)) is not None:
-                found[whole.run_id or ""].append(whole)
-        token = page.token
-        if not token:
-            return found
+    for version in pages(client.search_model_versions):
+        # MLflow's searches leave the aliases out of the versions that they find.
+        if (whole := _version(client, version)) is not None:
+            found[whole.run_id or ""].append(whole)
+    return found
 
 
 def _version(client: MlflowClient, version: ModelVersion) -> ModelVersion | None:

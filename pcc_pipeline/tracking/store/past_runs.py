@@ -15,11 +15,11 @@ from mlflow.entities import Experiment, Run, ViewType
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.preflight import demand_server
 from pcc_pipeline.tracking.store.experiments import DEFAULT_EXPERIMENT, active
-from pcc_pipeline.tracking.store.versions import VERSION_TAG, asking, shown_address
+from pcc_pipeline.tracking.store.paging import pages
+from pcc_pipeline.tracking.store.versions import VERSION_TAG, aliases_of, asking, shown_address, versions_of
 
 LEGACY_STEP = "legacy"
 _TRAINING = ("train", LEGACY_STEP)
-_PAGE = 1000
 _NEWEST_FIRST = ["attributes.start_time DESC"]
 _FORMS = "v20250729_084352 (or v20250729084352), a registry number such as 3, @champion, or a run's id"
 
@@ -191,30 +191,17 @@ def find_version(reference: str, model_name: str, experiment: Experiment) -> Ver
 
 def registered_versions(model_name: str) -> list[RegisteredVersion]:
     """All versions of the registered model, newest first; none where there is no such model."""
-    mark = '"' if "'" in model_name else "'"
-    client, found, token = MlflowClient(), [], None
-    with asking(f"registered model {model_name}"):
-        while True:
-            page = client.search_model_versions(f"name={mark}{model_name}{mark}", max_results=_PAGE, page_token=token)
-            found += list(page)
-            token = page.token
-            if not token:
-                break
-        # MLflow's searches leave the aliases out of the versions that they find.
-        pairs = client.get_registered_model(model_name).aliases.items() if found else ()
-    aliases: dict[str, tuple[str, ...]] = {}
-    for alias, number in sorted(pairs):
-        aliases[str(number)] = (*aliases.get(str(number), ()), alias)
-    versions = [
+    versions = versions_of(model_name)
+    aliases = aliases_of(model_name) if versions else {}
+    return [
         RegisteredVersion(
             str(version.version),
             version.run_id or "",
             version.tags.get(VERSION_TAG, ""),
             aliases.get(str(version.version), ()),
         )
-        for version in found
+        for version in versions
     ]
-    return sorted(versions, key=lambda version: -int(version.number))
 
 
 def _is_meant(version: RegisteredVersion, wanted: str) -> bool:
@@ -240,7 +227,7 @@ def _measurements(experiments: Sequence[str], conditions: Sequence[str]) -> list
 
 def _every_experiment() -> list[str]:
     with asking("experiments"):
-        return [experiment.experiment_id for experiment in MlflowClient().search_experiments()]
+        return [experiment.experiment_id for experiment in pages(MlflowClient().search_experiments)]
 
 
 def _word(text: str) -> str:
@@ -250,19 +237,10 @@ def _word(text: str) -> str:
 
 
 def _search(experiments: Sequence[str], conditions: Sequence[str], limit: int | None) -> list[RecordedRun]:
-    client, condition, token = MlflowClient(), " AND ".join(conditions), None
-    found: list[RecordedRun] = []
+    about = (list(experiments), " AND ".join(conditions), ViewType.ACTIVE_ONLY)
     with asking(f"runs of experiment {', '.join(experiments)}"):
-        while limit is None or len(found) < limit:
-            size = _PAGE if limit is None else min(_PAGE, limit - len(found))
-            page = client.search_runs(
-                list(experiments), condition, ViewType.ACTIVE_ONLY, size, _NEWEST_FIRST, page_token=token
-            )
-            found += [_recorded(run) for run in page]
-            token = page.token
-            if not token:
-                break
-    return found
+        runs = pages(MlflowClient().search_runs, *about, order_by=_NEWEST_FIRST, limit=limit)
+        return [_recorded(run) for run in runs]
 
 
 def _recorded(run: Run) -> RecordedRun:

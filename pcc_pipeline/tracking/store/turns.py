@@ -31,6 +31,7 @@ from pcc_pipeline import interruption
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.heartbeat import server_now
 from pcc_pipeline.tracking.delivery.outages import ask, is_server
+from pcc_pipeline.tracking.store.paging import pages, quoted
 from pcc_pipeline.tracking.store.versions import asking
 
 TICKET_TAG, BEAT_TAG = "pcc.turn.", "pcc.turn_beat."
@@ -227,9 +228,10 @@ def _clock() -> float:
 
 def _remove_old_locks(name: str) -> None:
     """Remove what earlier versions of this program locked by: registered models, of which dead processes left some."""
-    client, mark = MlflowClient(), '"' if "'" in name else "'"
+    client = MlflowClient()
     form = re.compile(re.escape(name) + r"\.promoting(?:\.stale-[0-9a-f]{32})?")
-    for model in client.search_registered_models(f"name LIKE {mark}{name}.promoting%{mark}"):
+    locks = list(pages(client.search_registered_models, f"name LIKE {quoted(f'{name}.promoting%')}"))
+    for model in locks:
         made = float(model.creation_timestamp or 0) / 1000
         if form.fullmatch(model.name) and "pcc.lock" in model.tags and server_now() - made > STALE_SECONDS:
             try:

@@ -27,11 +27,11 @@ from pcc_pipeline.tracking.delivery.outages import (
     status_of,
     without_account,
 )
+from pcc_pipeline.tracking.store.paging import name_is, pages
 
 VERSION_TAG = "pcc.version"
 _FORMS = "models:/<name>@<alias>, models:/<name>/<version number>, models:/m-<model id> or runs:/<run id>/model"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
-_PAGE = 1000
 # What MLflow's store takes.
 _LONGEST_DESCRIPTION = 5000
 _REFUSED_FIX = "mend what it refuses; its address is right, since it answered"
@@ -150,9 +150,9 @@ def find_alias(name: str, alias: str) -> Resolved | None:
     Raises:
         TrackingError: MLflow does not answer.
     """
-    if not (versions := _versions(name)):
+    if not (versions := versions_of(name)):
         return None
-    aliases = _aliases_of(name)
+    aliases = aliases_of(name)
     found = [version for version in versions if alias in aliases.get(str(version.version), ())]
     return _resolved(found[0]) if found else None
 
@@ -163,7 +163,7 @@ def find_version(name: str, pcc_version: str) -> Resolved | None:
     Raises:
         TrackingError: MLflow does not answer.
     """
-    found = [version for version in _versions(name) if version.tags.get(VERSION_TAG) == pcc_version]
+    found = [version for version in versions_of(name) if version.tags.get(VERSION_TAG) == pcc_version]
     return _resolved(found[0]) if found else None
 
 
@@ -176,11 +176,11 @@ def claim_pcc_version(name: str, now: datetime, run_id: str) -> str:
     Raises:
         TrackingError: MLflow does not answer.
     """
-    taken = {version.tags.get(VERSION_TAG) for version in _versions(name)}
+    taken = {version.tags.get(VERSION_TAG) for version in versions_of(name)}
     client = MlflowClient()
     moment = now.astimezone(UTC)
     with asking(f"run {run_id}"):
-        experiments = [each.experiment_id for each in client.search_experiments(ViewType.ALL)]
+        experiments = [each.experiment_id for each in pages(client.search_experiments, ViewType.ALL)]
         while True:
             candidate = f"v{moment:%Y%m%d_%H%M%S}"
             if candidate not in taken:
@@ -239,22 +239,23 @@ def describe_model(name: str, description: str) -> None:
                 raise
 
 
-def _versions(name: str) -> list[ModelVersion]:
-    """All versions of a registered model, newest first; none where the name is unknown."""
-    mark = '"' if "'" in name else "'"
-    found: list[ModelVersion] = []
-    token = None
+def versions_of(name: str) -> list[ModelVersion]:
+    """All versions of a registered model, newest first; none where the name is unknown.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
     with asking(f"registered model {name}"):
-        while True:
-            page = MlflowClient().search_model_versions(f"name={mark}{name}{mark}", max_results=_PAGE, page_token=token)
-            found += page
-            token = page.token
-            if not token:
-                return sorted(found, key=lambda version: -int(version.version))
+        found = list(pages(MlflowClient().search_model_versions, name_is(name)))
+    return sorted(found, key=lambda version: -int(version.version))
 
 
-def _aliases_of(name: str) -> dict[str, tuple[str, ...]]:
-    """Version -> its aliases. MLflow's searches leave them out of the versions they find."""
+def aliases_of(name: str) -> dict[str, tuple[str, ...]]:
+    """Version -> its aliases. MLflow's searches leave them out of the versions they find.
+
+    Raises:
+        TrackingError: there is no such registered model, or MLflow does not answer.
+    """
     table: dict[str, tuple[str, ...]] = {}
     with asking(f"registered model {name}"):
         for alias, version in sorted(MlflowClient().get_registered_model(name).aliases.items()):
@@ -271,19 +272,19 @@ def _resolved(version: ModelVersion) -> Resolved:
             where=f"models:/{version.name}/{version.version}",
             fix="name a version that the train entry point registered",
         )
-    aliases = _aliases_of(version.name).get(str(version.version), ())
+    aliases = aliases_of(version.name).get(str(version.version), ())
     return Resolved(source[1], version.run_id or "", version.name, str(version.version), aliases)
 
 
 def _of_version(name: str, uri: str, *, alias: str = "", version: str = "") -> Resolved:
-    versions = _versions(name)
+    versions = versions_of(name)
     if not versions:
         raise TrackingError(
             f"no model is registered as {name}",
             where=uri,
             fix="train first, or set registry.model_name to a model that is; the MLflow UI lists them under Models",
         )
-    aliases = _aliases_of(name)
+    aliases = aliases_of(name)
     for found in versions:
         number = str(found.version)
         if number == version.lstrip("0") or alias in aliases.get(number, ()):
