@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,6 +43,7 @@ from pcc_pipeline.publishing.read import (
     published_versions,
 )
 from pcc_pipeline.storage.objects import ContentionError, ObjectStore, scratch
+from pcc_pipeline.waiting import Patience
 
 __all__ = [
     "READ_DOWNSTREAM",
@@ -58,8 +58,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 READ_DOWNSTREAM = ("model_version", "embedding_model", "trained_on", "classifier")
-# Seconds between looks at a version that another process is placing at this moment.
-_PATIENCE = (0.2, 0.5, 1.0, 2.0)
+# For a version that another process is placing at this moment.
+_PATIENCE_SECONDS = 4.0
 
 
 class Records(Protocol):
@@ -133,7 +133,8 @@ def _settled(
 ) -> Publication:
     """Place what lies in `folder` unless it is there, and see that it is; others may do the same meanwhile."""
     placed = contended = completed = False
-    for pause in (*_PATIENCE, 0.0):
+    patience = Patience(_PATIENCE_SECONDS, first=0.2, longest=2.0)
+    while True:
         with scratch() as copy:
             found = find(store, version, copy)
         if found.whole:
@@ -160,12 +161,12 @@ def _settled(
                 if not _there_now(store, version):
                     raise
                 contended = True
-        time.sleep(pause)
-    raise StorageError(
-        f"{version} does not come out whole: another process publishes another model under this name",
-        where=found.where,
-        fix="end the other publication, remove the version's folder, and publish it again",
-    )
+        if not patience.wait():
+            raise StorageError(
+                f"{version} does not come out whole: another process publishes another model under this name",
+                where=found.where,
+                fix="end the other publication, remove the version's folder, and publish it again",
+            )
 
 
 def _place(store: ObjectStore, version: str, folder: Path, order: list[str]) -> None:

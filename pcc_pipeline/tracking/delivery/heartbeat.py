@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pcc_pipeline.processes import process_lives, process_mark
 from pcc_pipeline.tracking.delivery.outages import ask, is_server
 from pcc_pipeline.tracking.store.paging import pages
+from pcc_pipeline.waiting import jittered
 
 BEAT_TAG, PROCESS_TAG, ERROR_TAG = "pcc.heartbeat", "pcc.process", "pcc.error"
 SWEPT = "its process ended without closing it"
@@ -78,7 +79,7 @@ class Heartbeat:
                     revive(self._client, self._run_id)
             except (MlflowException, SQLAlchemyError, OSError) as error:
                 logger.debug("no heartbeat: %s", type(error).__name__)
-                wait, missed = _AGAIN_SECONDS, True
+                wait, missed = jittered(_AGAIN_SECONDS), True
             else:
                 wait, missed = _BEAT_SECONDS, False
 

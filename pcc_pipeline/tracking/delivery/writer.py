@@ -23,6 +23,7 @@ from pcc_pipeline.tracking.delivery.outages import (
     server_answers,
 )
 from pcc_pipeline.tracking.store.versions import shown_address
+from pcc_pipeline.waiting import Patience, delays
 
 T = TypeVar("T")
 RESUME = "pcc models resume"
@@ -57,7 +58,7 @@ class Writer:
         self._journal, self._patience = journal, patience
         self._pending = 0
         self._answered = time.monotonic()
-        self._wait, self._next_try = _FIRST_WAIT, 0.0
+        self._delays, self._next_try = delays(_FIRST_WAIT, _LONGEST_WAIT), 0.0
         self._error: BaseException | None = None
         # The run whose model was registered last: its work is done, however the process goes on.
         self.complete = ""
@@ -132,21 +133,21 @@ class Writer:
         Raises:
             KeptError: MLflow stayed away for longer than `patience`, or does not take this account any more.
         """
-        deadline = time.monotonic() + self._patience
-        told = False
+        patience = Patience(self._patience, first=_FIRST_WAIT, longest=_LONGEST_WAIT)
+        warned = False
         while True:
             if self._drain(None):
                 try:
                     return attempt()
                 except Exception as error:  # the same
                     self._note(error)
-            left = deadline - time.monotonic()
-            if left <= 0 or (self._error is not None and is_account(self._error)):
+            if self._error is not None and is_account(self._error):
                 raise self._stayed_away()
-            if not told:
-                told = True
-                logger.warning("%s: waiting up to %.0f s", self._trouble, left)
-            interruption.sleep(min(self._wait, left))
+            if not warned and patience.left > 0:
+                warned = True
+                logger.warning("%s: waiting up to %.0f s", self._trouble, patience.left)
+            if not patience.wait():
+                raise self._stayed_away()
 
     def try_once(self) -> None:
         """Write what is kept if MLflow answers now; for a process that has failed and will not wait."""
@@ -204,15 +205,15 @@ class Writer:
         return False
 
     def _has_answered(self) -> None:
-        self._answered, self._error, self._wait = time.monotonic(), None, _FIRST_WAIT
+        self._answered, self._error = time.monotonic(), None
+        self._delays = delays(_FIRST_WAIT, _LONGEST_WAIT)
 
     def _note(self, error: Exception) -> None:
         """Remember an outage and when to try again; anything else goes its way."""
         if not is_outage(error):
             raise error
         self._error = error
-        self._next_try = time.monotonic() + self._wait
-        self._wait = min(2 * self._wait, _LONGEST_WAIT)
+        self._next_try = time.monotonic() + next(self._delays)
 
     @property
     def _reason(self) -> str:

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.outages import is_server, reason_of
 from pcc_pipeline.tracking.store.versions import shown_address
+from pcc_pipeline.waiting import Patience
 
 _ELSEWHERE = "point MLFLOW_TRACKING_URI at another store"
 _MIGRATIONS = "store/db_migrations/versions"
@@ -64,10 +65,8 @@ def demand_database(*, create: bool) -> None:
         return
     try:
         revision = _revision(address)
-        waited = 0.0
-        while _is_being_made(url, revision) and waited < _PATIENCE_SECONDS:
-            time.sleep(0.5)
-            waited += 0.5
+        patience = Patience(_PATIENCE_SECONDS, first=0.1, longest=1.0)
+        while _is_being_made(url, revision) and patience.wait():
             revision = _revision(address)
     except ImportError as error:
         raise _unusable(f"the driver of this database is not installed: {error}") from error

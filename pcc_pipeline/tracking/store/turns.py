@@ -14,7 +14,6 @@ dead finds it gone when it wakes up (`Turn.check`).
 from __future__ import annotations
 
 import logging
-import random
 import re
 import time
 import uuid
@@ -33,6 +32,7 @@ from pcc_pipeline.tracking.delivery.heartbeat import server_now
 from pcc_pipeline.tracking.delivery.outages import ask, is_server
 from pcc_pipeline.tracking.store.paging import pages, quoted
 from pcc_pipeline.tracking.store.versions import asking
+from pcc_pipeline.waiting import jittered
 
 TICKET_TAG, BEAT_TAG = "pcc.turn.", "pcc.turn_beat."
 STALE_SECONDS = 60.0
@@ -96,7 +96,7 @@ class Turn:
                     where=f"registered model {self._name}, tag {TICKET_TAG}{first}",
                     fix="wait for it, or end its process; one that is gone is passed by itself after a minute",
                 )
-            interruption.sleep(random.uniform(0.1, 0.3) * min(len(ahead), 10))  # the nearer, the more often
+            interruption.sleep(jittered(0.3 * min(len(ahead), 10)))  # the nearer, the more often
         for holder in {name.removeprefix(BEAT_TAG) for name in tags if name.startswith(BEAT_TAG)} - {*_tickets(tags)}:
             self._remove(holder)  # of one that beat once more when it had been taken for dead
 
