@@ -144,9 +144,14 @@ def sweep(folder: Path, prefix: str) -> None:
 def _mode_of(target: Path) -> int:
     if target.exists():
         return stat.S_IMODE(target.stat().st_mode)
-    mask = os.umask(0)  # there is no other way to ask for it
-    os.umask(mask)
-    return 0o666 & ~mask
+    # What a new file gets, by umask and by the folder's own rules; who asks for the mask changes it, for all threads.
+    probe = target.parent / marked(PARTIAL)
+    handle = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(handle).st_mode)
+    finally:
+        os.close(handle)
+        probe.unlink()
 
 
 def _followed(path: Path) -> Path:

@@ -131,23 +131,25 @@ def _noted() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        if os.environ.get("MLFLOW_RUN_ID"):
+        from pcc_pipeline.tracking.environment import run_to_take_over
+
+        if (run_id := run_to_take_over()) is not None:
             from pcc_pipeline.tracking.runs import note_failure
 
-            note_failure(error)
+            note_failure(run_id, error)
         raise
 
 
 def _where_next() -> list[str]:
     """MLflow's UI opens on a page without runs, so the address is that of the experiment's runs."""
     from pcc_pipeline.tracking.delivery.writer import brief_requests
-    from pcc_pipeline.tracking.store.experiments import current, runs_page
+    from pcc_pipeline.tracking.store.experiments import find, runs_page
     from pcc_pipeline.tracking.store.versions import shown_address
 
     address = shown_address()
     try:
         with brief_requests():  # the summary must not wait for a server that went away
-            experiment = current()
+            experiment = find()
     except TrackingError:  # what the step did is done, and told; the address alone is left to tell
         experiment = None
     number = None if experiment is None else str(experiment.experiment_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from pcc_pipeline.errors import ConfigError
@@ -24,20 +23,18 @@ def promote(asked: Question, reference: str, *, reason: str = "", force: bool = 
             fix="name one that `pcc models list` shows with a number",
         )
     uri = f"models:/{asked.model_name}/{version.registered.number}"
-    _record_in(asked)
-    return _told(asked, promotion.run(asked.params, uri, reason=reason, force=force, data=data))
+    done = promotion.run(asked.params, uri, reason=reason, force=force, data=data, experiment=_experiment_of(asked))
+    return _told(asked, done)
 
 
 def rollback(asked: Question, *, reason: str = "") -> str:
     """Make the previous champion the champion again."""
-    _record_in(asked)
-    return _told(asked, promotion.roll_back(asked.params, reason=reason))
+    return _told(asked, promotion.roll_back(asked.params, reason=reason, experiment=_experiment_of(asked)))
 
 
 def publish(asked: Question) -> str:
     """Publish the champion where it is not yet what the downstream system takes up."""
-    _record_in(asked)
-    done = publishing.run(asked.params)
+    done = publishing.run(asked.params, experiment=_experiment_of(asked))
     if asked.as_json:
         return json_text(
             {"run_id": done.run_id, "champion": done.version, "publications": _documents(done.publications)}
@@ -45,12 +42,9 @@ def publish(asked: Question) -> str:
     return "\n".join(done.summary)
 
 
-def _record_in(asked: Question) -> None:
-    """The run of a decision belongs to the experiment that was asked about, which must exist."""
-    past_runs.open_experiment(asked.experiment)
-    if asked.experiment:
-        os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
-        os.environ["MLFLOW_EXPERIMENT_NAME"] = asked.experiment
+def _experiment_of(asked: Question) -> str:
+    """The id of the experiment that was asked about, which must exist: the run of a decision belongs to it."""
+    return str(past_runs.open_experiment(asked.experiment).experiment_id)
 
 
 def _told(asked: Question, done: promotion.PromoteOutcome) -> str:

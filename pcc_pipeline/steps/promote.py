@@ -5,8 +5,6 @@ Every decision is a run of its own, with the table of gates, so the history stan
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from pcc_pipeline.steps.inputs.test_rows import HeldOut
 from pcc_pipeline.steps.publish import check_targets, publish_champion, targets, told
 from pcc_pipeline.steps.records.used_options import used, used_on_model
 from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
 from pcc_pipeline.tracking.runs import StepRun, step_run
 from pcc_pipeline.tracking.store import champion as promotion
@@ -73,6 +72,7 @@ def run(
     force: bool = False,
     data: str | None = None,
     at_hand: HeldOut | None = None,
+    experiment: str | None = None,
 ) -> PromoteOutcome:
     """Make a version the champion if every gate passes.
 
@@ -82,6 +82,7 @@ def run(
         force: go past failed gates; the failure and the reason stay on record.
         data: where the version's training file lies now, if not where its training run found it.
         at_hand: its test rows, from its training in this process.
+        experiment: id of the one that the run goes to; default is the one that the environment names.
 
     Raises:
         PromotionRefusedError: a gate failed; the message holds the table.
@@ -93,7 +94,7 @@ def run(
             "force needs a reason, for the record", where="force", fix='give one: -P reason="…", or --reason "…"'
         )
     name = params.registry.model_name
-    with step_run("promote", params) as opened:
+    with step_run("promote", params, experiment=experiment) as opened:
         if at_hand is None:
             demand_input(params.data.test_path or data)
         version = _version_of(model_uri or f"models:/{name}@{promotion.CHALLENGER}", name)
@@ -119,7 +120,7 @@ def run(
     return PromoteOutcome(opened.run_id, action, move, found.verdicts, publications, found.notes)
 
 
-def roll_back(params: Params, *, reason: str = "") -> PromoteOutcome:
+def roll_back(params: Params, *, reason: str = "", experiment: str | None = None) -> PromoteOutcome:
     """Make the previous champion the champion again, also for the downstream system.
 
     Raises:
@@ -128,10 +129,10 @@ def roll_back(params: Params, *, reason: str = "") -> PromoteOutcome:
         NotPublishedError: it is champion now, but could not be published.
     """
     name = params.registry.model_name
-    with step_run("promote", params) as opened:
+    with step_run("promote", params, experiment=experiment) as opened:
         opened.log(
             payloads.Params(used(params, "roll_back")),
-            payloads.Tags({"pcc.action": "not moved", "pcc.reason": reason, "pcc.who": _who()}),
+            payloads.Tags({"pcc.action": "not moved", "pcc.reason": reason, "pcc.who": account()}),
         )
         if (previous := find_alias(name, promotion.PREVIOUS)) is not None:
             check_targets(params, load_trained_model(previous.model_uri))
@@ -187,7 +188,7 @@ def _record(opened: StepRun, action: str, reason: str, found: Judgement, version
             {
                 "pcc.action": action,
                 "pcc.reason": reason,
-                "pcc.who": _who(),
+                "pcc.who": account(),
                 "pcc.version": found.loaded.model.model_version,
                 "pcc.registered_version": version,
                 "pcc.champion_at_decision": found.champion or "",
@@ -231,8 +232,4 @@ def _record_move(opened: StepRun, action: str, move: promotion.Move) -> None:
 
 def _signed(action: str, reason: str, opened: StepRun) -> Mapping[str, str]:
     """What stands on the versions: who moved them, why, and in which run."""
-    return {"pcc.moved_by": _who(), "pcc.move_reason": reason or action, "pcc.move_run": opened.run_id}
-
-
-def _who() -> str:
-    return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
+    return {"pcc.moved_by": account(), "pcc.move_reason": reason or action, "pcc.move_run": opened.run_id}

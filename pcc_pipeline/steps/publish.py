@@ -112,8 +112,11 @@ def publish_champion(params: Params, run: StepRun) -> tuple[Publication, ...]:
     )
 
 
-def run(params: Params) -> PublishOutcome:
+def run(params: Params, *, experiment: str | None = None) -> PublishOutcome:
     """Publish the champion, as promoting it would.
+
+    Args:
+        experiment: id of the one that the run goes to; default is the one that the environment names.
 
     Raises:
         TrackingError: there is no champion, or nowhere to publish it.
@@ -123,7 +126,7 @@ def run(params: Params) -> PublishOutcome:
         raise TrackingError(
             "there is nowhere to publish to", where="registry.publish.target", fix="set it, or output.model_dir"
         )
-    with step_run("publish", params) as opened:
+    with step_run("publish", params, experiment=experiment) as opened:
         opened.log(payloads.Params(used(params, "publish")))
         publications = publish_champion(params, opened)
         version = str(_champion(name).version)

@@ -132,11 +132,12 @@ class TrainingRun:
 
 
 @contextmanager
-def step_run(step: str, params: Configuration | None = None) -> Iterator[StepRun]:
+def step_run(step: str, params: Configuration | None = None, *, experiment: str | None = None) -> Iterator[StepRun]:
     """The run of `step`: the one `mlflow run` made, a nested one inside another step, or a new one.
 
     Args:
         params: how long to wait for MLflow and where to keep what it misses; a step within another need not say.
+        experiment: id of the one that a new run goes to; default is the one that the environment names.
 
     Raises:
         TrackingError: the tracking server cannot be reached or refuses.
@@ -144,7 +145,7 @@ def step_run(step: str, params: Configuration | None = None) -> Iterator[StepRun
     """
     with interruption.handled(), session(params) as (at_hand, outermost), interruption.protected() as section:
         with asking("this run"):
-            run = start(step, at_hand, outermost=outermost)
+            run = start(step, at_hand, outermost=outermost, experiment=experiment)
         opened = StepRun(run.info.run_id, run.info.experiment_id, at_hand.writer)
         try:
             if _RANDOM_NAME.fullmatch(run.info.run_name or ""):
@@ -234,12 +235,10 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}{place}"
 
 
-def note_failure(error: BaseException) -> None:
+def note_failure(run_id: str, error: BaseException) -> None:
     """Set `pcc.error` of the run that `mlflow run` made, where the error came before any step took it over."""
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    if run_id:
-        with interruption.protected(), suppress(MlflowException):  # the error itself is what the user must see
-            MlflowClient().set_tag(run_id, "pcc.error", describe(error)[:_TAG_LENGTH])
+    with interruption.protected(), suppress(MlflowException):  # the error itself is what the user must see
+        MlflowClient().set_tag(run_id, "pcc.error", describe(error)[:_TAG_LENGTH])
 
 
 @contextmanager

@@ -93,10 +93,10 @@ def test_a_text_that_cannot_be_written_is_told_and_a_summary_fails_no_work(unpri
 
 STRANGER = """
 import mlflow
-from pcc_pipeline.steps.promote import _who
+from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.runs import step_run
 with step_run("promote") as opened:
-    print(_who(), mlflow.get_run(opened.run_id).data.tags["mlflow.user"])
+    print(account(), mlflow.get_run(opened.run_id).data.tags["mlflow.user"])
 """
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -25,8 +23,9 @@ from pcc_pipeline.tracking.delivery.journal import Journal, left_behind
 from pcc_pipeline.tracking.delivery.operations import KEY_TAG, run_of_key
 from pcc_pipeline.tracking.delivery.outages import is_outage
 from pcc_pipeline.tracking.delivery.writer import RESUME, Writer, brief_requests
+from pcc_pipeline.tracking.environment import name_user, run_to_take_over
 from pcc_pipeline.tracking.store import local_store
-from pcc_pipeline.tracking.store.experiments import DEFAULT_EXPERIMENT, demand_active
+from pcc_pipeline.tracking.store.experiments import find_or_make
 from pcc_pipeline.tracking.store.locations import mended_location
 from pcc_pipeline.tracking.store.versions import asked_over_a_network, asking
 
@@ -56,7 +55,7 @@ def session(params: Params | None) -> Iterator[tuple[Session, bool]]:
         yield around, False
         return
     options = params or Params()
-    _name_user()
+    name_user()
     local_store.prepare()
     preflight.demand_server()
     if options.tracking.preflight:
@@ -73,23 +72,16 @@ def session(params: Params | None) -> Iterator[tuple[Session, bool]]:
         writer.close()
 
 
-def _name_user() -> None:
-    """See that `getpass.getuser` answers, which MLflow asks for each run, and `promote` for its record.
-
-    It raises KeyError for a user id that the system has no entry of, as in many containers.
-    """
-    try:
-        getpass.getuser()
-    except (KeyError, OSError):
-        os.environ["LOGNAME"] = f"uid-{os.getuid()}"
-
-
 def _unreachable() -> Session:
     raise AssertionError("it was set just now")
 
 
-def start(step: str, opened: Session, *, outermost: bool) -> Any:
+def start(step: str, opened: Session, *, outermost: bool, experiment: str | None = None) -> Any:
     """Start the MLflow run of a step, once, whatever happens to the server's answer.
+
+    Args:
+        experiment: id of the one that a run goes to that is neither within another nor `mlflow run`'s; default is the
+            one that the environment names.
 
     Raises:
         TrackingError: MLflow refuses, or stays away.
@@ -98,23 +90,25 @@ def start(step: str, opened: Session, *, outermost: bool) -> Any:
     tags = {"pcc.step": step, KEY_TAG: key}
     if outermost:
         tags |= heartbeat.first_tags(opened.now)
-    if mlflow.active_run() is not None:
-        return _start_once(opened.writer, key, tags, run_name=step, nested=True)
-    if os.environ.get("MLFLOW_RUN_ID"):
-        run = mlflow.start_run()
+    if (around := mlflow.active_run()) is not None:
+        return _start_once(opened.writer, key, tags, step, around.info.experiment_id)
+    if run_to_take_over() is not None:
+        run = mlflow.start_run()  # takes that one over, and the variable out of the environment
         MlflowClient().log_batch(run.info.run_id, tags=[mlflow.entities.RunTag(*pair) for pair in tags.items()])
         return run
-    demand_active()
-    if not (os.environ.get("MLFLOW_EXPERIMENT_NAME") or os.environ.get("MLFLOW_EXPERIMENT_ID")):
-        mlflow.set_experiment(DEFAULT_EXPERIMENT)
-    return _start_once(opened.writer, key, tags, run_name=step)
+    return _start_once(opened.writer, key, tags, step, experiment or find_or_make().experiment_id)
 
 
-def _start_once(writer: Writer, key: str, tags: dict[str, str], **arguments: Any) -> Any:
+def _start_once(writer: Writer, key: str, tags: dict[str, str], name: str, experiment: str) -> Any:
     writer.settle()
+    nested = mlflow.active_run() is not None
+
+    def new() -> Any:
+        return mlflow.start_run(tags=tags, run_name=name, experiment_id=experiment, nested=nested)
+
     try:
         with brief_requests():
-            return mlflow.start_run(tags=tags, **arguments)
+            return new()
     except Exception as error:  # of any store; what is no outage goes its way
         if not is_outage(error):
             raise
@@ -122,12 +116,8 @@ def _start_once(writer: Writer, key: str, tags: dict[str, str], **arguments: Any
 
     def again() -> Any:
         with brief_requests():
-            around = mlflow.active_run()
-            experiment = around.info.experiment_id if around else str(mlflow.tracking.fluent._get_experiment_id())
             made = run_of_key(MlflowClient(), experiment, key)
-            if made is not None:
-                return mlflow.start_run(made.info.run_id, nested=arguments.get("nested", False))
-            return mlflow.start_run(tags=tags, **arguments)
+            return new() if made is None else mlflow.start_run(made.info.run_id, nested=nested)
 
     return writer.patiently(again)
 

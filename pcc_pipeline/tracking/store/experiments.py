@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, LifecycleStage
+from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.environment import named_experiment
 from pcc_pipeline.tracking.store.versions import asking, shown_address
 
 DEFAULT_EXPERIMENT = "pcc-intent"
@@ -38,24 +38,42 @@ def active(experiment: Experiment) -> Experiment:
     )
 
 
-def demand_active() -> None:
-    """See that the experiment that the environment names, or the default one, is not a deleted one.
+def find(name: str | None = None) -> Experiment | None:
+    """The experiment of this name, else the one that the environment names, else the default; None if there is none.
 
     Raises:
-        TrackingError: it is deleted, or MLflow does not answer.
+        TrackingError: it is deleted, MLflow does not answer, or has none of the number that the environment names.
     """
-    if (experiment := current()) is not None:
-        active(experiment)
+    number = named_experiment().number
+    experiment: Experiment | None
+    if name is None and number is not None:
+        with asking(f"experiment {number}"):
+            experiment = MlflowClient().get_experiment(number)
+    else:
+        with asking(f"experiment {name_of(name)}"):
+            experiment = MlflowClient().get_experiment_by_name(name_of(name))
+    return None if experiment is None else active(experiment)
 
 
-def current() -> Experiment | None:
-    """The experiment that the environment names, or the default one; None if it is not there yet.
+def find_or_make(name: str | None = None) -> Experiment:
+    """The experiment that `find` means, made if it is not there yet.
 
     Raises:
-        TrackingError: MLflow does not answer, or has no experiment of the number that the environment names.
+        TrackingError: as `find`, or MLflow refuses.
     """
-    number, name = os.environ.get("MLFLOW_EXPERIMENT_ID"), os.environ.get("MLFLOW_EXPERIMENT_NAME")
-    with asking(f"experiment {name or number or DEFAULT_EXPERIMENT}"):
-        if number and not name:
-            return MlflowClient().get_experiment(number)
-        return MlflowClient().get_experiment_by_name(name or DEFAULT_EXPERIMENT)
+    if (experiment := find(name)) is not None:
+        return experiment
+    client = MlflowClient()
+    with asking(f"experiment {name_of(name)}"):
+        try:
+            return client.get_experiment(client.create_experiment(name_of(name)))
+        except MlflowException as error:
+            # Another process made it meanwhile.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or (experiment := find(name)) is None:
+                raise
+            return experiment
+
+
+def name_of(name: str | None) -> str:
+    """What the experiment is called that `find` looks for by name."""
+    return name or named_experiment().name or DEFAULT_EXPERIMENT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from mlflow.entities import Experiment, Run, ViewType
 
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.preflight import demand_server
-from pcc_pipeline.tracking.store.experiments import DEFAULT_EXPERIMENT, active
+from pcc_pipeline.tracking.store import experiments
 from pcc_pipeline.tracking.store.paging import pages
 from pcc_pipeline.tracking.store.versions import VERSION_TAG, aliases_of, asking, shown_address, versions_of
 
@@ -104,21 +103,14 @@ def open_experiment(name: str | None = None, *, create: bool = False) -> Experim
         TrackingError: there is none, or MLflow does not answer.
     """
     demand_server(create=create)
-    number = os.environ.get("MLFLOW_EXPERIMENT_ID")
-    client = MlflowClient()
-    if name is None and number:
-        with asking(f"experiment {number}"):
-            return active(client.get_experiment(number))
-    wanted = name or os.environ.get("MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
-    with asking(f"experiment {wanted}"):
-        found = client.get_experiment_by_name(wanted)
-        if found is None and create:
-            return client.get_experiment(client.create_experiment(wanted))
-        if found is not None:
-            return active(found)
-        there = sorted(experiment.name for experiment in client.search_experiments(max_results=20))
+    if create:
+        return experiments.find_or_make(name)
+    if (experiment := experiments.find(name)) is not None:
+        return experiment
+    with asking("experiments"):
+        there = sorted(each.name for each in MlflowClient().search_experiments(max_results=20))
     raise TrackingError(
-        f"the experiment {wanted} does not exist; there are: {', '.join(there) or 'none'}",
+        f"the experiment {experiments.name_of(name)} does not exist; there are: {', '.join(there) or 'none'}",
         where=shown_address(),
         fix="name one with --experiment, or point MLFLOW_TRACKING_URI at the store that has it",
     )
@@ -210,18 +202,16 @@ def _is_meant(version: RegisteredVersion, wanted: str) -> bool:
     return version.pcc_version == wanted or wanted.removeprefix("@") in version.aliases
 
 
-def _trainings(experiments: Sequence[str], pcc_version: str) -> list[RecordedRun]:
-    about = _search(experiments, [f"tags.`{VERSION_TAG}` = '{pcc_version}'"], None)
+def _trainings(places: Sequence[str], pcc_version: str) -> list[RecordedRun]:
+    about = _search(places, [f"tags.`{VERSION_TAG}` = '{pcc_version}'"], None)
     return [run for run in about if run.step in _TRAINING]
 
 
-def _measurements(experiments: Sequence[str], conditions: Sequence[str]) -> list[RecordedRun]:
+def _measurements(places: Sequence[str], conditions: Sequence[str]) -> list[RecordedRun]:
     """Runs that measured a version on test rows, newest first."""
-    evaluations = _search(experiments, ["tags.`pcc.step` = 'evaluate'", "status = 'FINISHED'", *conditions], None)
+    evaluations = _search(places, ["tags.`pcc.step` = 'evaluate'", "status = 'FINISHED'", *conditions], None)
     # A refusal ends its run as failed, and the scores that it was refused for stand. Without them nothing was measured.
-    judgements = _search(
-        experiments, ["tags.`pcc.step` = 'promote'", "metrics.`test/accuracy` >= 0", *conditions], None
-    )
+    judgements = _search(places, ["tags.`pcc.step` = 'promote'", "metrics.`test/accuracy` >= 0", *conditions], None)
     return sorted([*evaluations, *judgements], key=lambda run: run.started, reverse=True)
 
 
@@ -236,9 +226,9 @@ def _word(text: str) -> str:
     return text
 
 
-def _search(experiments: Sequence[str], conditions: Sequence[str], limit: int | None) -> list[RecordedRun]:
-    about = (list(experiments), " AND ".join(conditions), ViewType.ACTIVE_ONLY)
-    with asking(f"runs of experiment {', '.join(experiments)}"):
+def _search(places: Sequence[str], conditions: Sequence[str], limit: int | None) -> list[RecordedRun]:
+    about = (list(places), " AND ".join(conditions), ViewType.ACTIVE_ONLY)
+    with asking(f"runs of experiment {', '.join(places)}"):
         runs = pages(MlflowClient().search_runs, *about, order_by=_NEWEST_FIRST, limit=limit)
         return [_recorded(run) for run in runs]
 

@@ -1,0 +1,51 @@
+"""What MLflow's users, and `mlflow run`, say by environment variables: read here alone, and handed on as values."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NamedExperiment:
+    """The experiment that runs go to: `mlflow run` hands on its number, as `mlflow.set_experiment` does.
+
+    Attributes:
+        number: its id, which goes before its name; None where it is not named by it.
+    """
+
+    number: str | None
+    name: str | None
+
+
+def named_experiment() -> NamedExperiment:
+    """What MLFLOW_EXPERIMENT_ID and MLFLOW_EXPERIMENT_NAME say."""
+    return NamedExperiment(_set("MLFLOW_EXPERIMENT_ID"), _set("MLFLOW_EXPERIMENT_NAME"))
+
+
+def run_to_take_over() -> str | None:
+    """The run that `mlflow run` made for this process, until a step takes it over; None without one."""
+    return _set("MLFLOW_RUN_ID")
+
+
+def account() -> str:
+    """Who asks: the account of the tracking server, or else the system's user."""
+    return _set("MLFLOW_TRACKING_USERNAME") or user()
+
+
+def user() -> str:
+    """The system's user; by number where the system has no name for it, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
+
+
+def name_user() -> None:
+    """See that MLflow can name the user, which it asks the system for with each run."""
+    os.environ["LOGNAME"] = user()
+
+
+def _set(name: str) -> str | None:
+    return os.environ.get(name) or None
