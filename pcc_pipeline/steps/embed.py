@@ -126,7 +126,7 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
             demand_input(address, contract_of(params, labelled=for_training))
         encoder = encoder_of(params)
         opened.log(
-            payloads.Params(used(params, "embed")),
+            payloads.LoggedParams(used(params, "embed")),
             payloads.Tags({"pcc.encoder_digest": encoder.digest, "pcc.encoder_backend": encoder.backend}),
         )
         with cache_of(params, encoder) as cache:

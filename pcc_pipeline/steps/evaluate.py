@@ -111,7 +111,7 @@ def run(
         monitor.total_cases, monitor.passed_validation = held.total_rows, len(held.dataset.frame)
         monitor.dropped_cases = held.total_rows - monitor.passed_validation
         opened.log(
-            payloads.Params(used_on_model(params, "evaluate", training.params, data)),
+            payloads.LoggedParams(used_on_model(params, "evaluate", training.params, data)),
             payloads.Tags({"pcc.version": loaded.model.model_version, "pcc.model_uri": loaded.model_uri}),
         )
         logger.info("evaluating %s on %s rows", loaded.model.model_version, f"{len(held.dataset.frame):,}")

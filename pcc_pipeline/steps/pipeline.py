@@ -59,7 +59,9 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
     """
     began = time.perf_counter()
     with step_run("pipeline", params) as opened:
-        opened.log(payloads.Params(used(params, "embed", "train", "evaluate", *(["promote"] if promotion else []))))
+        opened.log(
+            payloads.LoggedParams(used(params, "embed", "train", "evaluate", *(["promote"] if promotion else [])))
+        )
         if promotion:
             publish.check_room(params)
         embedded = embed.run(params, for_training=True)

@@ -99,7 +99,7 @@ def run(
             demand_input(params.data.test_path or data)
         version = _version_of(model_uri or f"models:/{name}@{promotion.CHALLENGER}", name)
         found = judge_version(params, f"models:/{name}/{version}", data, at_hand)
-        opened.log(payloads.Params(used_on_model(params, "promote", found.learned, data)))
+        opened.log(payloads.LoggedParams(used_on_model(params, "promote", found.learned, data)))
         good = passed(found.verdicts)
         action = "promoted" if good else "forced" if force else "refused"
         _record(opened, action if action == "refused" else "not moved", reason, found, version)
@@ -131,7 +131,7 @@ def roll_back(params: Params, *, reason: str = "", experiment: str | None = None
     name = params.registry.model_name
     with step_run("promote", params, experiment=experiment) as opened:
         opened.log(
-            payloads.Params(used(params, "roll_back")),
+            payloads.LoggedParams(used(params, "roll_back")),
             payloads.Tags({"pcc.action": "not moved", "pcc.reason": reason, "pcc.who": account()}),
         )
         if (previous := find_alias(name, promotion.PREVIOUS)) is not None:

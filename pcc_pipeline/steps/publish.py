@@ -127,7 +127,7 @@ def run(params: Params, *, experiment: str | None = None) -> PublishOutcome:
             "there is nowhere to publish to", where="registry.publish.target", fix="set it, or output.model_dir"
         )
     with step_run("publish", params, experiment=experiment) as opened:
-        opened.log(payloads.Params(used(params, "publish")))
+        opened.log(payloads.LoggedParams(used(params, "publish")))
         publications = publish_champion(params, opened)
         version = str(_champion(name).version)
         opened.log(payloads.Tags({"pcc.registered_version": version}))

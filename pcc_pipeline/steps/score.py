@@ -100,7 +100,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
     address, name = params.data.path, output or params.output.scores
     with step_run("score", params) as opened, monitored(Path(params.output.monitoring_log), opened.run_id) as monitor:
         opened.log(
-            payloads.Params({**used(params, "score"), "output.scores": name}),
+            payloads.LoggedParams({**used(params, "score"), "output.scores": name}),
             payloads.Tags({"pcc.scored_source": address}),
         )
         target = _target(name, params)

@@ -129,7 +129,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         encoder = encoder_of(params)
         version = versions.claim_pcc_version(params.registry.model_name, datetime.now(UTC), opened.run_id)
         opened.log(
-            payloads.Params(used(params, "train")),
+            payloads.LoggedParams(used(params, "train")),
             payloads.Text("params.yaml", yaml.safe_dump(params.document(), sort_keys=False, allow_unicode=True)),
             payloads.Tags({"pcc.encoder_digest": encoder.digest, **code_version().tags()}),
         )

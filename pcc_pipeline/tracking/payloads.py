@@ -44,8 +44,8 @@ _DATASET_NAME = 500
 
 
 @dataclass(frozen=True)
-class Params:
-    """Dotted key -> value."""
+class LoggedParams:
+    """Dotted key -> value, as MLflow lists them among a run's params."""
 
     values: Mapping[str, str]
 
@@ -140,7 +140,7 @@ class Models:
     used: Sequence[str] = ()
 
 
-Payload = Params | Metrics | Tags | Json | Text | Table | Figures | Note | Inputs | Models
+Payload = LoggedParams | Metrics | Tags | Json | Text | Table | Figures | Note | Inputs | Models
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def rendered(payloads: Iterable[Payload], folder: Path) -> Batch:
     now = int(time.time() * 1000)
     for payload in payloads:
         match payload:
-            case Params(values):
+            case LoggedParams(values):
                 params |= values
             case Metrics(values, model_id, step):
                 metrics += [Number(key, value, now, step, model_id) for key, value in values.items()]

@@ -24,7 +24,7 @@ from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 
 from pcc_pipeline import interruption
-from pcc_pipeline.config import Params as Configuration
+from pcc_pipeline.config import Params
 from pcc_pipeline.data.split_record import SplitRecord
 from pcc_pipeline.errors import Interrupted, PccError, TrackingError
 from pcc_pipeline.files import scratch_folder
@@ -125,14 +125,14 @@ class TrainingRun:
     """What a training run left on record."""
 
     run_id: str
-    params: Configuration
+    params: Params
     tags: Mapping[str, str]
     metrics: Mapping[str, Any]
     metadata: Mapping[str, Any]
 
 
 @contextmanager
-def step_run(step: str, params: Configuration | None = None, *, experiment: str | None = None) -> Iterator[StepRun]:
+def step_run(step: str, params: Params | None = None, *, experiment: str | None = None) -> Iterator[StepRun]:
     """The run of `step`: the one `mlflow run` made, a nested one inside another step, or a new one.
 
     Args:
@@ -265,7 +265,7 @@ def read_training_run(run_id: str) -> TrainingRun:
         documents = {}
         for name in ("params.yaml", "metrics.json", "metadata.json"):
             documents[name] = Path(client.download_artifacts(run_id, name, str(folder))).read_text(encoding="utf-8")
-        params = Configuration.model_validate(yaml.safe_load(documents["params.yaml"]))
+        params = Params.model_validate(yaml.safe_load(documents["params.yaml"]))
         return TrainingRun(
             run_id, params, tags, json.loads(documents["metrics.json"]), json.loads(documents["metadata.json"])
         )

@@ -164,7 +164,7 @@ def training_payloads(record: TrainingRecord, metadata: dict[str, Any]) -> list[
         payloads.Json("metrics.json", metrics_document(record)),
         payloads.Json("metadata.json", metadata),
         payloads.Tags({"pcc.solver": record.solver}),
-        payloads.Params(
+        payloads.LoggedParams(
             {f"best.{name}": str(value) for name, value in record.hyperparameters.items() if value is not None}
         ),
     ]

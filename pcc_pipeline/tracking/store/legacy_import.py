@@ -21,7 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.metric_names import metric_names
-from pcc_pipeline.tracking.payloads import Metrics, Params, Payload, Tags, log
+from pcc_pipeline.tracking.payloads import LoggedParams, Metrics, Payload, Tags, log
 from pcc_pipeline.tracking.store.past_runs import LEGACY_STEP, canonical_version, recent_runs
 from pcc_pipeline.tracking.store.versions import VERSION_TAG, asking
 
@@ -257,7 +257,7 @@ def _write(legacy: LegacyRun, experiment: Experiment, half: str | None) -> None:
         if half is None:
             tags = {RUN_TAG: legacy.run_id, "pcc.step": LEGACY_STEP, MLFLOW_RUN_NAME: name}
             half = client.create_run(experiment.experiment_id, start, tags, run_name=name).info.run_id
-        payloads: list[Payload] = [Metrics(legacy.metrics), Params(legacy.params), Tags(legacy.tags)]
+        payloads: list[Payload] = [Metrics(legacy.metrics), LoggedParams(legacy.params), Tags(legacy.tags)]
         try:
             log(client, half, payloads)
         except MlflowException as error:

@@ -93,7 +93,7 @@ def test_ctrl_c_amid_a_transaction_closes_the_run_and_leaves_the_database_free(
 ) -> None:
     def work() -> None:
         with step_run("pipeline"), step_run("train") as run:
-            run.log(payloads.Params({"a": "1"}), payloads.Tags({"b": "2"}))
+            run.log(payloads.LoggedParams({"a": "1"}), payloads.Tags({"b": "2"}))
 
     with pytest.raises(Interrupted) as caught, amid(statement, signal.SIGINT, *again):
         work()

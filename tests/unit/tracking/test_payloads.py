@@ -17,10 +17,10 @@ from pcc_pipeline.tracking.payloads import (
     InputFile,
     Inputs,
     Json,
+    LoggedParams,
     Metrics,
     Models,
     Note,
-    Params,
     Table,
     Tags,
     Text,
@@ -63,7 +63,7 @@ def test_more_than_one_call_may_hold(run_id: str) -> None:
     metrics = {f"test/class/label {number}/f1": number / 2 for number in range(2345)}
     params = {f"model.{number}": str(number) for number in range(251)}
     tags = {f"pcc.{number}": str(number) for number in range(101)}
-    log(MlflowClient(), run_id, [Params(params), Metrics(metrics), Tags(tags)])
+    log(MlflowClient(), run_id, [LoggedParams(params), Metrics(metrics), Tags(tags)])
     data = MlflowClient().get_run(run_id).data
     assert data.metrics == metrics
     assert data.params == params
@@ -71,7 +71,11 @@ def test_more_than_one_call_may_hold(run_id: str) -> None:
 
 
 def test_payloads_of_one_kind_add_up(run_id: str) -> None:
-    log(MlflowClient(), run_id, [Metrics({"a": 1.0}), Params({"p": "1"}), Metrics({"b": 2.0}), Params({"q": "2"})])
+    log(
+        MlflowClient(),
+        run_id,
+        [Metrics({"a": 1.0}), LoggedParams({"p": "1"}), Metrics({"b": 2.0}), LoggedParams({"q": "2"})],
+    )
     data = MlflowClient().get_run(run_id).data
     assert (data.metrics, data.params) == ({"a": 1.0, "b": 2.0}, {"p": "1", "q": "2"})
 
@@ -143,7 +147,7 @@ def test_files_are_listed_as_data_sets_with_digest_and_source_however_often_they
 
 def test_nothing_to_log_is_no_call_and_no_file(run_id: str) -> None:
     log(MlflowClient(), run_id, [])
-    log(MlflowClient(), run_id, [Params({}), Metrics({}), Tags({})])
+    log(MlflowClient(), run_id, [LoggedParams({}), Metrics({}), Tags({})])
     data = MlflowClient().get_run(run_id).data
     assert (data.metrics, data.params) == ({}, {})
     assert MlflowClient().list_artifacts(run_id) == []

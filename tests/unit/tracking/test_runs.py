@@ -46,7 +46,7 @@ def fail(step: str, error: BaseException) -> None:
 
 def test_a_step_that_ends_well_is_finished_and_tagged() -> None:
     with step_run("embed") as run:
-        run.log(payloads.Metrics({"rows": 3.0}), payloads.Params({"data.path": "x"}))
+        run.log(payloads.Metrics({"rows": 3.0}), payloads.LoggedParams({"data.path": "x"}))
         assert MlflowClient().get_run(run.run_id).info.status == "RUNNING"
     found = named("embed")
     assert found.info.run_id == run.run_id
