@@ -209,7 +209,10 @@ class OptunaSearcher:
                 self._study.enqueue_trial(values, user_attrs={"runs_again": trial.number})
             if running:
                 # Queued first, failed second: a kill in between loses nothing, and is seen above.
-                self._owned.storage.set_trial_user_attr(trial._trial_id, "reason", _INTERRUPTED)
+                storage = self._owned.storage
+                study = storage.get_study_id_from_name(self._study.study_name)
+                number = storage.get_trial_id_from_study_id_trial_number(study, trial.number)
+                storage.set_trial_user_attr(number, "reason", _INTERRUPTED)
                 self._study.tell(trial.number, state=OptunaState.FAIL)
 
     def _load_finished(self) -> tuple[Trial, ...]:

@@ -138,7 +138,7 @@ class _Slot:
 
     def __init__(self) -> None:
         self._executor: Any = None
-        self._stopped: Any = None
+        self._stopped: threading.Thread | None = None
         self._future: Future[Any] | None = None
 
     @property
@@ -161,9 +161,9 @@ class _Slot:
 
     def stop(self, kill: bool) -> None:
         if self._executor is not None:
-            # The manager thread does the stopping, in parallel with those of the other slots.
-            self._stopped = self._executor._executor_manager_thread
-            self._executor.shutdown(wait=False, kill_workers=kill)
+            # In parallel with the other slots.
+            self._stopped = threading.Thread(target=self._executor.shutdown, kwargs={"kill_workers": kill})
+            self._stopped.start()
             self._executor = None
 
     def join(self) -> None:

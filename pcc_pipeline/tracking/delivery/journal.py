@@ -57,7 +57,7 @@ class Journal:
             TrackingError: it cannot be written here either.
         """
         try:
-            self._own()
+            self.own()
             self._count += 1
             partial = self.folder / f"{_PARTIAL}{self._count:06d}"
             if files is not None:
@@ -107,7 +107,12 @@ class Journal:
         self._lock.close()
         self._lock = None
 
-    def _own(self) -> None:
+    def own(self) -> None:
+        """Lock the folder, which is made if it is not there, for this process.
+
+        Raises:
+            OSError: another process holds it, or it cannot be made.
+        """
         if self._lock is not None:
             return
         private_folder(self.folder)
@@ -137,7 +142,7 @@ def adopt(folder: Path) -> Journal | None:
     """The journal of a process that ended, owned by this one now; None if it lives, or another one was quicker."""
     journal = Journal(folder)
     try:
-        journal._own()
+        journal.own()
     except OSError:
         return None
     return journal

@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import logging
 import math
 import os
 import sys
@@ -373,7 +374,7 @@ def _serve_requests_as_sent(column: str, needed: str) -> None:
     server = sys.modules.get("mlflow.pyfunc.scoring_server")
     if server is None or "__pyfunc_model_path__" not in os.environ:
         return
-    mlflow.models.utils._logger.setLevel("ERROR")
+    logging.getLogger("mlflow.models.utils").setLevel(logging.ERROR)
     server.infer_and_parse_data = lambda data, schema=None: table_of_json(data, column)  # type: ignore[attr-defined]
     server.parse_csv_input = lambda csv_input, schema=None: table_of_csv(  # type: ignore[attr-defined]
         csv_input.getvalue(), column

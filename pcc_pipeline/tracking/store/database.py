@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from mlflow.environment_variables import MLFLOW_ALLOW_FILE_STORE
-from mlflow.store.db.utils import _get_alembic_config, create_sqlalchemy_engine
+from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.utils.uri import is_local_uri
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -126,7 +126,7 @@ def _is_being_made(url: URL, revision: str | None) -> bool:
 @cache
 def _is_newest(revision: str) -> bool:
     # The migrations' own text says it in a few milliseconds; Alembic imports them all, and MLflow has it do so again.
-    texts = [path.read_text(encoding="utf-8") for path in (Path(mlflow.__file__).parent / _MIGRATIONS).glob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in _migrations().glob("*.py")]
     word = f"[\"']{re.escape(revision)}[\"']"
     known, followed = (
         any(re.search(f"^{name} = .*{word}", text, re.MULTILINE) for text in texts)
@@ -135,8 +135,12 @@ def _is_newest(revision: str) -> bool:
     return (known and not followed) or revision in _scripts().get_heads()
 
 
+def _migrations() -> Path:
+    return Path(mlflow.__file__).parent / _MIGRATIONS
+
+
 def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_get_alembic_config(db_url=""))
+    return ScriptDirectory(str(_migrations().parent))
 
 
 def _revision(address: str) -> str | None:

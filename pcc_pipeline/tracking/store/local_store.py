@@ -80,7 +80,8 @@ def _folder_to_ourselves(folder: Path) -> Iterator[None]:
 
 def _make(path: Path) -> None:
     """A new store, which takes its place when it is whole, unless there is one by then."""
-    from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
+    from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     sweep(path.parent, PARTIAL)
     partial = path.with_name(f"{marked(PARTIAL)}.db")
@@ -89,7 +90,8 @@ def _make(path: Path) -> None:
         # Not here: MLflow would read a % in this folder's name as the sign of another character.
         with scratch_folder() as scratch:
             made = scratch / "new.db"
-            _get_sqlalchemy_store(f"sqlite:///{made}", None).engine.dispose()
+            store = SqlAlchemyStore(f"sqlite:///{made}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+            store.engine.dispose()
             shutil.copyfile(made, partial)
         try:
             os.link(partial, path)

@@ -9,15 +9,18 @@ UI and server as well. Where it removes files, though, it decodes the place twic
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import url2pathname
 
 import mlflow
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+from mlflow.store.db.utils import create_sqlalchemy_engine
 from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlLoggedModel, SqlRun
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.tracking._tracking_service.utils import _get_store
+from mlflow.utils.uri import is_local_uri
+from sqlalchemy.orm import Session
 
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.outages import is_server
@@ -30,14 +33,13 @@ def mended_location(run: Any) -> str:
         TrackingError: earlier files of the experiment lie where MLflow read it to be.
     """
     found = str(run.info.artifact_uri)
-    if is_server(mlflow.get_tracking_uri()) or not found.startswith("/") or url2pathname(found) == found:
-        return found
-    store = _get_store()
-    if not isinstance(store, SqlAlchemyStore):
+    address = str(mlflow.get_tracking_uri())
+    of_database = not is_server(address) and not is_local_uri(address)
+    if not of_database or not found.startswith("/") or url2pathname(found) == found:
         return found
     number = int(run.info.experiment_id)
-    with store.ManagedSessionMaker() as session:
-        place = str(session.get(SqlExperiment, number).artifact_location)
+    with _database() as session:
+        place = str(session.get_one(SqlExperiment, number).artifact_location)
     wrong = url2pathname(place)
     if not found.startswith(f"{place}/") or wrong == place:
         return found
@@ -48,14 +50,28 @@ def mended_location(run: Any) -> str:
             where=wrong,
             fix=f"move that folder to {place} and run again; it is then found where it belongs",
         )
-    address = Path(place).as_uri()
-    with store.ManagedSessionMaker(read_only=False) as session:
-        session.get(SqlExperiment, number).artifact_location = address
+    mended = Path(place).as_uri()
+    with _database() as session:
+        session.get_one(SqlExperiment, number).artifact_location = mended
         for row in session.query(SqlRun).filter_by(experiment_id=number):
-            row.artifact_uri = _moved(row.artifact_uri, place, address)
+            row.artifact_uri = _moved(row.artifact_uri, place, mended)
         for model in session.query(SqlLoggedModel).filter_by(experiment_id=number):
-            model.artifact_location = _moved(model.artifact_location, place, address)
-    return _moved(found, place, address)
+            model.artifact_location = _moved(model.artifact_location, place, mended)
+    return _moved(found, place, mended)
+
+
+@contextmanager
+def _database() -> Iterator[Any]:
+    """A transaction on MLflow's database, whose client has no call for what is done here: an SQLAlchemy session.
+
+    MLflow's tables are typed for the SQLAlchemy before 2, so it is typed as anything.
+    """
+    engine = create_sqlalchemy_engine(str(mlflow.get_tracking_uri()))
+    try:
+        with Session(engine) as session, session.begin():
+            yield session
+    finally:
+        engine.dispose()
 
 
 def delete_artifacts(repository: Any, name: str | None = None) -> None:

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Metric, Param, RunTag
 
 from pcc_pipeline.errors import TrackingError
-from pcc_pipeline.tracking.store import past_runs
+from pcc_pipeline.tracking.store import paging, past_runs
 
 MODEL = "pcc-intent-classifier"
 START = 1_767_268_800_000  # 2026-01-01 12:00 UTC
@@ -77,7 +77,7 @@ def test_recent_runs_come_newest_first_with_failed_ones_and_those_that_never_rea
 
 def test_many_runs_take_one_call_a_page_and_none_a_run(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = [recorded(experiment, "embed", minute) for minute in range(7)]
-    monkeypatch.setattr(past_runs, "_PAGE", 3)
+    monkeypatch.setattr(paging, "_PAGE", 3)
     calls = []
     real = MlflowClient.search_runs
     monkeypatch.setattr(MlflowClient, "search_runs", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
