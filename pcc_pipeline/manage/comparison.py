@@ -33,11 +33,11 @@ class Score:
         ends = {f"{name}{end}" for name in metrics for end in ("_low", "_high")}
         return sorted(name for name, value in metrics.items() if name not in ends and math.isfinite(value))
 
-    def text(self, wanted: str | None = None) -> str:
+    def text(self, expected: str | None = None) -> str:
         """`0.9123 [0.8901, 0.9345]`, with its name where that is not the one that was asked for."""
         number = f"{self.value:,.0f}" if self.value.is_integer() and abs(self.value) > 1 else f"{self.value:.4f}"
         interval = "" if self.low is None or self.high is None else f" [{self.low:.4f}, {self.high:.4f}]"
-        return number + interval + (f" {self.name}" if wanted not in (None, self.name) else "")
+        return number + interval + (f" {self.name}" if expected not in (None, self.name) else "")
 
     def document(self) -> dict[str, Any]:
         return {"metric": self.name, "value": self.value, "low": self.low, "high": self.high}
@@ -92,8 +92,8 @@ def score(metrics: Mapping[str, float], name: str) -> Score | None:
     """A metric, or what the older system called the same; None where neither was measured."""
     short = name.rpartition("/")[2]
     names = [name, *(f"legacy/{form}" for form in (short, f"test_{short}", f"test/{short}"))]
-    found = next((each for each in names if math.isfinite(metrics.get(each, math.nan))), None)
-    return None if found is None else Score.of(metrics, found)
+    first = next((each for each in names if math.isfinite(metrics.get(each, math.nan))), None)
+    return None if first is None else Score.of(metrics, first)
 
 
 def rows_measured(version: VersionRecord, metric: str) -> str | None:

@@ -13,42 +13,46 @@ from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.store import past_runs
 
 
-def promote(asked: Question, reference: str, *, reason: str = "", force: bool = False, data: str | None = None) -> str:
+def promote(
+    question: Question, reference: str, *, reason: str = "", force: bool = False, data: str | None = None
+) -> str:
     """Make a version the champion if it passes the gates; see `steps.promote.run`."""
-    version = find(asked, reference)
+    version = find(question, reference)
     if version.registered is None:
         raise ConfigError(
             "only a registered version can be promoted",
             where=f"{version.pcc_version}, run {version.trained.run_id}",
             fix="name one that `pcc models list` shows with a number",
         )
-    uri = f"models:/{asked.model_name}/{version.registered.number}"
-    done = promotion.run(asked.params, uri, reason=reason, force=force, data=data, experiment=_experiment_of(asked))
-    return _told(asked, done)
+    uri = f"models:/{question.model_name}/{version.registered.number}"
+    done = promotion.run(
+        question.params, uri, reason=reason, force=force, data=data, experiment=_experiment_of(question)
+    )
+    return _answer(question, done)
 
 
-def rollback(asked: Question, *, reason: str = "") -> str:
+def rollback(question: Question, *, reason: str = "") -> str:
     """Make the previous champion the champion again."""
-    return _told(asked, promotion.roll_back(asked.params, reason=reason, experiment=_experiment_of(asked)))
+    return _answer(question, promotion.roll_back(question.params, reason=reason, experiment=_experiment_of(question)))
 
 
-def publish(asked: Question) -> str:
+def publish(question: Question) -> str:
     """Publish the champion where it is not yet what the downstream system takes up."""
-    done = publishing.run(asked.params, experiment=_experiment_of(asked))
-    if asked.as_json:
+    done = publishing.run(question.params, experiment=_experiment_of(question))
+    if question.as_json:
         return json_text(
             {"run_id": done.run_id, "champion": done.version, "publications": _documents(done.publications)}
         )
     return "\n".join(done.summary)
 
 
-def _experiment_of(asked: Question) -> str:
+def _experiment_of(question: Question) -> str:
     """The id of the experiment that was asked about, which must exist: the run of a decision belongs to it."""
-    return str(past_runs.open_experiment(asked.experiment).experiment_id)
+    return str(past_runs.open_experiment(question.experiment).experiment_id)
 
 
-def _told(asked: Question, done: promotion.PromoteOutcome) -> str:
-    if not asked.as_json:
+def _answer(question: Question, done: promotion.PromoteOutcome) -> str:
+    if not question.as_json:
         return "\n".join(done.summary)
     return json_text(
         {

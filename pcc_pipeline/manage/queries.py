@@ -56,7 +56,7 @@ def params_of(params_file: str | None, environment: Mapping[str, str], *, demand
     return load_params(chosen_file(params_file, demanded=demanded), environment=environment)
 
 
-def init(asked: Question) -> str:
+def init(question: Question) -> str:
     """Make MLflow's local store, for its owner alone, where there is none; several may at once.
 
     Raises:
@@ -64,15 +64,15 @@ def init(asked: Question) -> str:
     """
     local_store.prepare()
     address = shown_address()
-    return json_text({"store": address}) if asked.as_json else f"the store is there: {address}"
+    return json_text({"store": address}) if question.as_json else f"the store is there: {address}"
 
 
-def list_runs(asked: Question, *, limit: int | None = None, step: str | None = None, failed: bool = False) -> str:
+def list_runs(question: Question, *, limit: int | None = None, step: str | None = None, failed: bool = False) -> str:
     """Recent runs, newest first, with why the failed ones failed."""
     number = _limit(limit, 20)
-    runs = past_runs.recent_runs(past_runs.open_experiment(asked.experiment), number, step=step, failed=failed)
-    places = _places(asked.model_name) if runs else {}
-    if asked.as_json:
+    runs = past_runs.recent_runs(past_runs.open_experiment(question.experiment), number, step=step, failed=failed)
+    places = _places(question.model_name) if runs else {}
+    if question.as_json:
         return json_text([_run_document(run, places) for run in runs])
     rows = [
         (
@@ -92,37 +92,39 @@ def list_runs(asked: Question, *, limit: int | None = None, step: str | None = N
     return table(("started (UTC)", "run", "step", "status", "version", "score", "seconds", "reason"), rows)
 
 
-def latest(asked: Question) -> str:
+def latest(question: Question) -> str:
     """The newest training that finished."""
-    experiment = past_runs.open_experiment(asked.experiment)
-    finished = past_runs.recent_versions(experiment, asked.model_name, 1, finished=True)
+    experiment = past_runs.open_experiment(question.experiment)
+    finished = past_runs.recent_versions(experiment, question.model_name, 1, finished=True)
     if not finished:
         raise PccError("no training has finished in this experiment", fix="train first, or name another --experiment")
-    return _version_text(finished[0], asked.as_json)
+    return _version_text(finished[0], question.as_json)
 
 
-def get(asked: Question, reference: str) -> str:
+def get(question: Question, reference: str) -> str:
     """One version, by tag, registry number, alias or run id."""
-    return _version_text(find(asked, reference), asked.as_json)
+    return _version_text(find(question, reference), question.as_json)
 
 
-def summary(asked: Question, *, limit: int | None = None, metrics: Sequence[str] | None = None) -> str:
+def summary(question: Question, *, limit: int | None = None, metrics: Sequence[str] | None = None) -> str:
     """How versions performed over time, oldest first. Only scores on the same rows are compared."""
     metrics, number = metrics or SUMMARY_METRICS, _limit(limit, 20)
-    versions = past_runs.recent_versions(past_runs.open_experiment(asked.experiment), asked.model_name, number)[::-1]
+    versions = past_runs.recent_versions(past_runs.open_experiment(question.experiment), question.model_name, number)[
+        ::-1
+    ]
     scores = [[score(version.metrics, name) for name in metrics] for version in versions]
     measured_on = [
         None if row[0] is None else rows_measured(version, row[0].name)
         for version, row in zip(versions, scores, strict=True)
     ]
-    if asked.as_json:
+    if question.as_json:
         documents = [
             {
                 "version": version.pcc_version,
                 "started": version.trained.started.isoformat(),
                 "status": version.trained.status,
                 "number": version.registered.number if version.registered else None,
-                "scores": {name: found.document() if found else None for name, found in zip(metrics, row, strict=True)},
+                "scores": {name: score.document() if score else None for name, score in zip(metrics, row, strict=True)},
                 "evaluated_by": version.evaluated.run_id if version.evaluated else None,
                 "measured_on": rows,
             }
@@ -179,12 +181,12 @@ def _highest(
     return [*lines, "Scores with intervals that overlap widely tell no versions apart either."]
 
 
-def export(asked: Question, *, form: str = "csv", output: str | None = None, limit: int | None = None) -> str:
+def export(question: Question, *, form: str = "csv", output: str | None = None, limit: int | None = None) -> str:
     """All runs with their parameters, metrics and our tags; to a file if one is named."""
-    runs = past_runs.recent_runs(past_runs.open_experiment(asked.experiment), _limit(limit, None))
-    places = _places(asked.model_name)
+    runs = past_runs.recent_runs(past_runs.open_experiment(question.experiment), _limit(limit, None))
+    places = _places(question.model_name)
     documents = [_run_document(run, places) for run in runs]
-    text = json_text(documents) if form == "json" or asked.as_json else csv_text([_flat(one) for one in documents])
+    text = json_text(documents) if form == "json" or question.as_json else csv_text([_flat(one) for one in documents])
     if output is None:
         return text
     with replacing(local_path(output), shared=True) as partial:
@@ -192,28 +194,28 @@ def export(asked: Question, *, form: str = "csv", output: str | None = None, lim
     return f"wrote {len(documents):,} runs to {output}"
 
 
-def compare(asked: Question, a: str, b: str, *, every: bool = False) -> str:
+def compare(question: Question, a: str, b: str, *, every: bool = False) -> str:
     """Two versions side by side: scores with their 95 % intervals, and the parameters in which they differ."""
-    first, second = find(asked, a), find(asked, b)
-    found = compared(first, second)
-    if asked.as_json:
-        return json_text(found.document())
+    first, second = find(question, a), find(question, b)
+    comparison = compared(first, second)
+    if question.as_json:
+        return json_text(comparison.document())
     names = [shown(version.pcc_version) or version.trained.run_id[:8] for version in (first, second)]
     scores = [
         (row.name, row.a.text() if row.a else "", row.b.text() if row.b else "", row.change)
-        for row in found.metrics
+        for row in comparison.metrics
         if every or "/class/" not in row.name
     ]
-    params = [(row.name, row.a, row.b) for row in found.params if every or row.a != row.b]
+    params = [(row.name, row.a, row.b) for row in comparison.params if every or row.a != row.b]
     parts = [
         table(("metric [95%]", *names, "B - A"), scores) if scores else "neither has scores",
         table(("parameter", *names), params) if params else "no parameter differs",
-        *found.notes,
+        *comparison.notes,
     ]
     return "\n\n".join(parts)
 
 
-def import_registry(asked: Question, path: str, *, free_text: bool = False) -> str:
+def import_registry(question: Question, path: str, *, free_text: bool = False) -> str:
     """Bring the older system's JSON registry in as runs; what is there already is left alone."""
     try:
         with local_copy(path) as copy:
@@ -227,8 +229,8 @@ def import_registry(asked: Question, path: str, *, free_text: bool = False) -> s
         raise DataError(
             f"the file is not readable JSON{said}", where=path, fix="give a whole, unaltered file"
         ) from None
-    done = import_runs(document, past_runs.open_experiment(asked.experiment, create=True), free_text=free_text)
-    if asked.as_json:
+    done = import_runs(document, past_runs.open_experiment(question.experiment, create=True), free_text=free_text)
+    if question.as_json:
         return json_text(
             {
                 "experiment": done.experiment,
@@ -249,18 +251,18 @@ def import_registry(asked: Question, path: str, *, free_text: bool = False) -> s
     )
 
 
-def _limit(given: int | None, default: int | None) -> int | None:
+def _limit(limit: int | None, default: int | None) -> int | None:
     """How many to ask for: 0 means all."""
-    if given is not None and given < 0:
+    if limit is not None and limit < 0:
         raise ConfigError("--limit cannot be negative", fix="give a number of rows, or 0 for all")
-    return default if given is None else given or None
+    return default if limit is None else limit or None
 
 
-def find(asked: Question, reference: str) -> VersionRecord:
+def find(question: Question, reference: str) -> VersionRecord:
     """The version that a person means by a tag, registry number, alias or run id."""
     if not reference.strip():
         raise ConfigError("no version is named", fix="name one such as v20250729_084352, 3 or @champion")
-    return past_runs.find_version(reference, asked.model_name, past_runs.open_experiment(asked.experiment))
+    return past_runs.find_version(reference, question.model_name, past_runs.open_experiment(question.experiment))
 
 
 def _places(model_name: str) -> dict[str, RegisteredVersion]:
@@ -336,10 +338,10 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in document.items():
         if isinstance(value, dict):
-            found |= {f"{name}.{inner}": each for inner, each in value.items()}
+            flat |= {f"{name}.{inner}": each for inner, each in value.items()}
         else:
-            found[name] = " ".join(value) if isinstance(value, list) else value
-    return found
+            flat[name] = " ".join(value) if isinstance(value, list) else value
+    return flat

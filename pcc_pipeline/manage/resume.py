@@ -26,32 +26,32 @@ class _Done:
     busy: int = 0
 
 
-def resume(asked: Question) -> str:
+def resume(question: Question) -> str:
     """Write everything under `output.unlogged_dir` to MLflow, each thing once, and forget it. May be repeated.
 
     Raises:
         TrackingError: MLflow does not answer, or refuses some of it; that stays where it is.
     """
-    root = Path(asked.params.output.unlogged_dir)
+    root = Path(question.params.output.unlogged_dir)
     demand_server()
     demand_account()
     done = _Done()
     for folder in folders(root):
         _one(folder, done)
     if done.faults:
-        told = "\n".join(f"  {fault}" for fault in done.faults)
+        text = "\n".join(f"  {fault}" for fault in done.faults)
         raise TrackingError(
-            f"MLflow was not told everything; the rest stays on disk:\n{told}",
+            f"MLflow was not told everything; the rest stays on disk:\n{text}",
             where=str(root),
             fix="mend the cause and resume again; nothing is logged twice",
         )
-    if asked.as_json:
+    if question.as_json:
         return json_text({"logged": dict(done.counts), "models": done.lines, "still_running": done.busy})
     if not done.counts and not done.busy:
         return f"nothing to log: MLflow misses nothing of {root}"
-    told = ", ".join(f"{number} {_NAMED[kind]}" for kind, number in sorted(done.counts.items())) or "nothing"
+    text = ", ".join(f"{number} {_NAMED[kind]}" for kind, number in sorted(done.counts.items())) or "nothing"
     waiting = [f"{done.busy} processes are still at work and log theirs themselves"] if done.busy else []
-    return "\n".join([f"logged {told}", *done.lines, *waiting])
+    return "\n".join([f"logged {text}", *done.lines, *waiting])
 
 
 def _one(folder: Path, done: _Done) -> None:
@@ -65,7 +65,7 @@ def _one(folder: Path, done: _Done) -> None:
                 operation, registered = journal.carry_out(entry)
             done.counts[operation.kind] += 1
             if registered is not None:
-                done.lines.append(_told(operation, registered))
+                done.lines.append(_model_line(operation, registered))
     except PccError as error:
         # What comes after it in this folder may build on it; other folders do not.
         done.faults.append(str(error).replace("\n", "\n  "))
@@ -73,7 +73,7 @@ def _one(folder: Path, done: _Done) -> None:
         journal.close()
 
 
-def _told(operation: Operation, registered: Registered) -> str:
+def _model_line(operation: Operation, registered: Registered) -> str:
     assert operation.kind == "model", "no other operation registers anything"
     if not registered.version:
         return (

@@ -16,7 +16,7 @@ from pcc_pipeline.tracking.store.expired import Tree
 _MB = 1_000_000
 
 
-def retention(asked: Question, *, days: int, delete: bool = False) -> str:
+def retention(question: Question, *, days: int, delete: bool = False) -> str:
     """The runs of the experiment that ended more than `days` days ago, with their models; removed if `delete`.
 
     Raises:
@@ -25,12 +25,12 @@ def retention(asked: Question, *, days: int, delete: bool = False) -> str:
     """
     if days < 1:
         raise ConfigError(f"{days} days would spare nothing", where="--days", fix="give 1 or more")
-    experiment = past_runs.open_experiment(asked.experiment)
+    experiment = past_runs.open_experiment(question.experiment)
     plan = expired.plan(experiment.experiment_id, days, time.time())
     if delete:
         for tree in plan.going:
             expired.remove(tree)
-    if asked.as_json:
+    if question.as_json:
         return json_text(
             {"removed": delete, "runs": [_document(tree) for tree in plan.going], "staying": dict(plan.staying)}
         )

@@ -34,7 +34,7 @@ from pcc_pipeline.publishing.read import (
     METADATA,
     MODEL,
     STAGING,
-    Found,
+    StoredVersion,
     check_version,
     fetch_published,
     find,
@@ -136,20 +136,20 @@ def _settled(
     patience = Patience(_PATIENCE_SECONDS, first=0.2, longest=2.0)
     while True:
         with scratch() as copy:
-            found = find(store, version, copy)
-        if found.whole:
-            _refuse_another_model(found, metadata, records)
+            stored = find(store, version, copy)
+        if stored.whole:
+            _refuse_another_model(stored, metadata, records)
             if records is not None:
-                records.add(found.digest, found.address)
+                records.add(stored.digest, stored.address)
             _clear_leftovers(store, version)
-            return Publication(version, found.address, found.files, not placed, completed)
-        if found.finished and not placed and not contended:
-            raise found.refusal()
-        if not found.finished:
-            completed |= _reported_as_unfinished(found, metadata)
+            return Publication(version, stored.address, stored.files, not placed, completed)
+        if stored.finished and not placed and not contended:
+            raise stored.refusal()
+        if not stored.finished:
+            completed |= _reported_as_unfinished(stored, metadata)
             # Before it is there: so a publisher that dies in between leaves nothing that is unknown.
             if records is not None:
-                records.add(file_sha256(folder / METADATA), found.address)
+                records.add(file_sha256(folder / METADATA), stored.address)
             try:
                 _place(store, version, folder, [*metadata["files"], METADATA])
                 placed = True
@@ -164,7 +164,7 @@ def _settled(
         if not patience.wait():
             raise StorageError(
                 f"{version} does not come out whole: another process publishes another model under this name",
-                where=found.where,
+                where=stored.where,
                 fix="end the other publication, remove the version's folder, and publish it again",
             )
 
@@ -182,31 +182,31 @@ def _place(store: ObjectStore, version: str, folder: Path, order: list[str]) -> 
             _remove(store, staging)
 
 
-def _reported_as_unfinished(found: Found, metadata: Mapping[str, Any]) -> bool:
-    if strange := sorted(found.names - {*metadata["files"], METADATA}):
+def _reported_as_unfinished(stored: StoredVersion, metadata: Mapping[str, Any]) -> bool:
+    if strange := sorted(stored.names - {*metadata["files"], METADATA}):
         raise StorageError(
             f"the folder of this version holds files that do not belong to it: {', '.join(strange)}",
-            where=found.address,
+            where=stored.address,
             fix="remove the folder, and publish again",
         )
-    if found.names:
-        logger.warning("%s was not wholly published; it is being completed", found.address)
-    return bool(found.names)
+    if stored.names:
+        logger.warning("%s was not wholly published; it is being completed", stored.address)
+    return bool(stored.names)
 
 
-def _refuse_another_model(found: Found, metadata: Mapping[str, Any], records: Records | None) -> None:
-    if any(found.metadata.get(name) != metadata.get(name) for name in READ_DOWNSTREAM):
+def _refuse_another_model(stored: StoredVersion, metadata: Mapping[str, Any], records: Records | None) -> None:
+    if any(stored.metadata.get(name) != metadata.get(name) for name in READ_DOWNSTREAM):
         raise StorageError(
             "another model is published under this version, and a published version is never overwritten",
-            where=found.where,
+            where=stored.where,
             fix="publish this model under its own version",
         )
-    known = records is not None and records.knows(found.digest)
-    if not known and found.files != metadata["files"]:
+    known = records is not None and records.knows(stored.digest)
+    if not known and stored.files != metadata["files"]:
         raise StorageError(
             "what is published under this version is not what was published from here: its files are not those of the "
             "model, and MLflow has no record of them",
-            where=found.where,
+            where=stored.where,
             fix="do not load them: find out who wrote there, remove the folder, and publish again (so too where an "
             "older pcc_pipeline published it with other packages, and kept no record)",
         )

@@ -44,16 +44,16 @@ def fetch_published(store: ObjectStore, version: str, folder: Path) -> dict[str,
         StorageError: there is no such version, it is unfinished or was altered.
     """
     check_version(version)
-    found = find(store, version, folder)
-    if not found.names:
-        raise StorageError("there is no such published version", where=found.address, fix="check the name")
-    if not found.whole:
-        raise found.refusal()
-    return found.metadata
+    stored = find(store, version, folder)
+    if not stored.names:
+        raise StorageError("there is no such published version", where=stored.address, fix="check the name")
+    if not stored.whole:
+        raise stored.refusal()
+    return stored.metadata
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredVersion:
     """What lies under a version's name.
 
     Attributes:
@@ -99,27 +99,27 @@ class Found:
         )
 
 
-def find(store: ObjectStore, version: str, folder: Path) -> Found:
+def find(store: ObjectStore, version: str, folder: Path) -> StoredVersion:
     """Look at a version; its files are then in `folder`, those that metadata.json names."""
     address = f"{store.address}/{version}"
     names = frozenset(name.removeprefix(f"{version}/") for name in store.names(f"{version}/"))
     if METADATA not in names:
-        return Found(address, names, "it has no metadata.json")
+        return StoredVersion(address, names, "it has no metadata.json")
     store.download(f"{version}/{METADATA}", folder / METADATA)
     try:
         metadata = metadata_of(folder / METADATA)
     except ValueError as error:
-        return Found(address, names, f"metadata.json {error}")
+        return StoredVersion(address, names, f"metadata.json {error}")
     files = metadata["files"]
     if metadata.get("published_as", version) != version:
-        return Found(address, names, "its metadata.json belongs to another folder", metadata)
+        return StoredVersion(address, names, "its metadata.json belongs to another folder", metadata)
     if odd := sorted(names ^ {*files, METADATA}):
-        return Found(address, names, f"its files are not those of metadata.json ({', '.join(odd)})", metadata)
+        return StoredVersion(address, names, f"its files are not those of metadata.json ({', '.join(odd)})", metadata)
     for name, digest in files.items():
         store.download(f"{version}/{name}", folder / name)
         if file_sha256(folder / name) != digest:
-            return Found(address, names, f"{name} is not the file that metadata.json names", metadata)
-    return Found(address, names, "", metadata, file_sha256(folder / METADATA))
+            return StoredVersion(address, names, f"{name} is not the file that metadata.json names", metadata)
+    return StoredVersion(address, names, "", metadata, file_sha256(folder / METADATA))
 
 
 def metadata_of(path: Path) -> dict[str, Any]:
@@ -136,10 +136,10 @@ def metadata_of(path: Path) -> dict[str, Any]:
 
 def _is_whole(store: ObjectStore, version: str) -> bool:
     with scratch() as folder:
-        found = find(store, version, folder)
-    if not found.whole:
-        logger.warning("%s is passed over: %s", found.where, found.fault)
-    return found.whole
+        stored = find(store, version, folder)
+    if not stored.whole:
+        logger.warning("%s is passed over: %s", stored.where, stored.fault)
+    return stored.whole
 
 
 def greatest_name(store: ObjectStore) -> str | None:

@@ -76,12 +76,12 @@ def _name_for(store: ObjectStore, version: str, now: datetime) -> str:
         logger.warning("%s is %s, which the downstream system takes up until now", address, entries[greatest])
         return max(now.astimezone(UTC), after).strftime(_FORM)
     with scratch() as folder:
-        found = find(store, greatest, folder)
-    if found.whole and found.metadata.get("model_version") == version:
+        stored = find(store, greatest, folder)
+    if stored.whole and stored.metadata.get("model_version") == version:
         return greatest
-    if found.finished and not found.whole:
-        logger.warning("%s was altered after it was published: %s; find out who changed it", found.where, found.fault)
-    elif not found.finished:
+    if stored.finished and not stored.whole:
+        logger.warning("%s was altered after it was published: %s; find out who changed it", stored.where, stored.fault)
+    elif not stored.finished:
         logger.warning("%s was never wholly published, but the downstream system takes it up until now", address)
     return max(now.astimezone(UTC), after).strftime(_FORM)
 

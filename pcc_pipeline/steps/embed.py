@@ -57,15 +57,15 @@ class EmbeddedFile:
     @property
     def _counted(self) -> list[str]:
         """What became of the rows; nothing of what did not happen."""
-        found = self.counts
-        parts = [f"{found.rows:,} rows"]
-        if found.unique:
-            parts += [f"{found.unique:,} different texts", f"{found.hits:,} from the cache"]
+        counts = self.counts
+        parts = [f"{counts.rows:,} rows"]
+        if counts.unique:
+            parts += [f"{counts.unique:,} different texts", f"{counts.hits:,} from the cache"]
         else:
             parts.append("with the vectors that the file brings")
-        if found.encoded:
-            speed = found.texts_per_second
-            parts.append(f"{found.encoded:,} encoded at {speed:,.{0 if speed >= 10 else 1}f} texts/s")
+        if counts.encoded:
+            speed = counts.texts_per_second
+            parts.append(f"{counts.encoded:,} encoded at {speed:,.{0 if speed >= 10 else 1}f} texts/s")
         return [*parts, f"{len(self.rejected):,} rows rejected"]
 
     @property
@@ -208,11 +208,11 @@ def _vectors(
 
 
 def _metrics(prefix: str, outcome: EmbeddedFile) -> dict[str, float]:
-    found = outcome.counts
+    counts = outcome.counts
     return {
         f"{prefix}/rows": outcome.total_rows,
-        f"{prefix}/unique_texts": found.unique,
-        f"{prefix}/cache_hits": found.hits,
-        f"{prefix}/texts_per_second": found.texts_per_second,
+        f"{prefix}/unique_texts": counts.unique,
+        f"{prefix}/cache_hits": counts.hits,
+        f"{prefix}/texts_per_second": counts.texts_per_second,
         f"{prefix}/rejected_rows": len(outcome.rejected),
     }

@@ -117,10 +117,10 @@ def run(
         logger.info("evaluating %s on %s rows", loaded.model.model_version, f"{len(held.dataset.frame):,}")
         started = datetime.now(UTC)
         measured = measure(loaded, held, params, training.params)
-        found, probabilities = measured.report, measured.probabilities
+        test_report, probabilities = measured.report, measured.probabilities
         classes, positive = list(loaded.model.classes), loaded.model.positive_label
         unchecked = (f"Rows that the model learned may be among them: {held.unchecked}.",) if held.unchecked else ()
-        doubts = (*unchecked, *held.file_notes, *cautions(None, found))
+        doubts = (*unchecked, *held.file_notes, *cautions(None, test_report))
         predictions = prediction_frame(
             held.dataset.case_ids,
             probabilities,
@@ -129,7 +129,7 @@ def run(
             loaded.model.embedding_model,
             started,
         )
-        test = {**found.to_json(), "source": held.source, "overlap_removed_rows": held.learned_rows}
+        test = {**test_report.to_json(), "source": held.source, "overlap_removed_rows": held.learned_rows}
         document = {**training.metrics, "test": test, "test_warnings": list(doubts)}
         place = classes.index(positive) if positive is not None else 1
         facts = TrainedFacts(training.metadata, training.metrics, training.tags.get("pcc.data_digest", ""))
@@ -144,7 +144,7 @@ def run(
         )
         name, version = loaded.source.name, loaded.version
         if name is not None and version is not None:
-            scores = {f"metric.test/{score}": f"{found.scores[score]:.6f}" for score in ("accuracy", "f1_macro")}
+            scores = {f"metric.test/{score}": f"{test_report.scores[score]:.6f}" for score in ("accuracy", "f1_macro")}
             opened.describe(name, version, version_page(facts, name, version, test, doubts), scores)
         targets = Path(params.output.predictions), Path(params.output.metrics)
         places = held.dataset.places
@@ -161,7 +161,7 @@ def run(
             model_uri=loaded.model_uri,
             model_id=loaded.source.model_id,
             model_version=loaded.model.model_version,
-            test=found,
+            test=test_report,
             document=test,
             facts=facts,
             inputs=held.inputs,

@@ -67,12 +67,12 @@ def from_names(
 def _model_faults(model: ModelParams) -> list[Fault]:
     if model.type not in FAMILIES:
         return [Fault("model.type", f"{model.type!r} is not one of {', '.join(FAMILIES)}{meant(model.type, FAMILIES)}")]
-    found = [
+    wrong = [
         Fault(f"model.hyperparameters.{name}" if name else "model.hyperparameters", problem)
         for name, problem in faults(model.type, model.hyperparameters)
     ]
     problems = space_faults(model.type, model.search_space, model.search_method)
-    return found + [
+    return wrong + [
         Fault(f"model.search_space.{name}" if name else "model.search_space", why) for name, why in problems
     ]
 

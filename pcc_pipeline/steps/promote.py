@@ -17,7 +17,7 @@ from pcc_pipeline.publishing.publish import Publication
 from pcc_pipeline.steps.gate_evidence import Judgement, judge_version
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
-from pcc_pipeline.steps.publish import check_targets, publish_champion, targets, told
+from pcc_pipeline.steps.publish import check_targets, publication_lines, publish_champion, targets
 from pcc_pipeline.steps.records.used_options import used, used_on_model
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.environment import account
@@ -60,7 +60,7 @@ class PromoteOutcome:
             *lines,
             *self.notes,
             *moved,
-            *told(self.publications),
+            *publication_lines(self.publications),
         ]
 
 
@@ -98,26 +98,28 @@ def run(
         if at_hand is None:
             demand_input(params.data.test_path or data)
         version = _version_of(model_uri or f"models:/{name}@{promotion.CHALLENGER}", name)
-        found = judge_version(params, f"models:/{name}/{version}", data, at_hand)
-        opened.log(payloads.LoggedParams(used_on_model(params, "promote", found.learned, data)))
-        good = passed(found.verdicts)
+        judgement = judge_version(params, f"models:/{name}/{version}", data, at_hand)
+        opened.log(payloads.LoggedParams(used_on_model(params, "promote", judgement.learned, data)))
+        good = passed(judgement.verdicts)
         action = "promoted" if good else "forced" if force else "refused"
-        _record(opened, action if action == "refused" else "not moved", reason, found, version)
+        _record(opened, action if action == "refused" else "not moved", reason, judgement, version)
         if action == "refused":
             raise PromotionRefusedError(
-                "\n".join([f"{headline(found.verdicts)}; the champion stays", table(found.verdicts), *found.notes]),
-                where=f"{name} version {version} ({found.loaded.model.model_version}), run {opened.run_id}",
+                "\n".join(
+                    [f"{headline(judgement.verdicts)}; the champion stays", table(judgement.verdicts), *judgement.notes]
+                ),
+                where=f"{name} version {version} ({judgement.loaded.model.model_version}), run {opened.run_id}",
                 fix="train a better version, change registry.gates, or go past them with force and a reason "
                 '(-P force=true -P reason="…", or pcc models promote --force --reason "…")',
             )
-        check_targets(params, found.loaded)
+        check_targets(params, judgement.loaded)
         with protected():  # a move that was made is on record
             move = promotion.promote(name, version, _signed(action, reason, opened))
             if not move.is_none:
                 _record_move(opened, action, move)
             with _moved(params, move):
                 publications = _publish(params, opened, move)
-    return PromoteOutcome(opened.run_id, action, move, found.verdicts, publications, found.notes)
+    return PromoteOutcome(opened.run_id, action, move, judgement.verdicts, publications, judgement.notes)
 
 
 def roll_back(params: Params, *, reason: str = "", experiment: str | None = None) -> PromoteOutcome:
@@ -181,40 +183,40 @@ def _publish(params: Params, opened: StepRun, move: promotion.Move) -> tuple[Pub
         ) from error
 
 
-def _record(opened: StepRun, action: str, reason: str, found: Judgement, version: str) -> None:
+def _record(opened: StepRun, action: str, reason: str, judgement: Judgement, version: str) -> None:
     opened.log(
-        *(() if found.test is None else found.test.record),
+        *(() if judgement.test is None else judgement.test.record),
         payloads.Tags(
             {
                 "pcc.action": action,
                 "pcc.reason": reason,
                 "pcc.who": account(),
-                "pcc.version": found.loaded.model.model_version,
+                "pcc.version": judgement.loaded.model.model_version,
                 "pcc.registered_version": version,
-                "pcc.champion_at_decision": found.champion or "",
-                "pcc.model_uri": found.loaded.model_uri,
-                "pcc.gates": headline(found.verdicts),
+                "pcc.champion_at_decision": judgement.champion or "",
+                "pcc.model_uri": judgement.loaded.model_uri,
+                "pcc.gates": headline(judgement.verdicts),
                 # MLflow shows a run's note at the top of its page.
-                "mlflow.note.content": to_markdown(found.verdicts),
+                "mlflow.note.content": to_markdown(judgement.verdicts),
             }
         ),
-        payloads.Metrics({"test/champion_overlap_removed_rows": found.champion_learned}),
-        payloads.Text("gates.html", to_html(found.verdicts, f"Gates of version {version}: {action}")),
-        payloads.Json("gates.json", [verdict.__dict__ for verdict in found.verdicts]),
+        payloads.Metrics({"test/champion_overlap_removed_rows": judgement.champion_learned}),
+        payloads.Text("gates.html", to_html(judgement.verdicts, f"Gates of version {version}: {action}")),
+        payloads.Json("gates.json", [verdict.__dict__ for verdict in judgement.verdicts]),
     )
 
 
 def _version_of(model_uri: str, name: str) -> str:
     """The registered version of `name` that an address leads to."""
-    found = resolve(model_uri)
-    if found.name != name or found.version is None:
-        there = f"{found.name} version {found.version}" if found.name else "not registered"
+    resolved = resolve(model_uri)
+    if resolved.name != name or resolved.version is None:
+        there = f"{resolved.name} version {resolved.version}" if resolved.name else "not registered"
         raise ConfigError(
             f"only a version of {name} can become its champion; this is {there}",
             where=model_uri,
             fix=f"name models:/{name}/<number>, or set registry.model_name",
         )
-    return found.version
+    return resolved.version
 
 
 def _record_move(opened: StepRun, action: str, move: promotion.Move) -> None:

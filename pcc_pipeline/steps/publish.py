@@ -40,7 +40,7 @@ class PublishOutcome:
 
     @property
     def summary(self) -> list[str]:
-        return [f"champion   version {self.version} of {self.name}", *told(self.publications)]
+        return [f"champion   version {self.version} of {self.name}", *publication_lines(self.publications)]
 
 
 def targets(params: Params) -> list[str]:
@@ -57,7 +57,7 @@ def _opened(params: Params, target: str) -> ObjectStore:
     return store
 
 
-def told(publications: tuple[Publication, ...]) -> list[str]:
+def publication_lines(publications: tuple[Publication, ...]) -> list[str]:
     """A line for each publication."""
     return [f"published  {each.address}{' (was there)' if each.already_there else ''}" for each in publications]
 
@@ -98,11 +98,11 @@ def publish_champion(params: Params, run: StepRun) -> tuple[Publication, ...]:
     name = params.registry.model_name
     champion = _champion(name)
     for _ in range(_ATTEMPTS):
-        found = _publish(params, name, champion)
-        run.log(payloads.Tags({"pcc.published": " ".join(each.address for each in found)}))
+        publications = _publish(params, name, champion)
+        run.log(payloads.Tags({"pcc.published": " ".join(each.address for each in publications)}))
         standing = _champion(name)
         if standing.version == champion.version:
-            return found
+            return publications
         logger.info("version %s became champion meanwhile; publishing it", standing.version)
         champion = standing
     raise TrackingError(
@@ -135,12 +135,12 @@ def run(params: Params, *, experiment: str | None = None) -> PublishOutcome:
 
 
 def _champion(name: str) -> Resolved:
-    found = find_alias(name, CHAMPION)
-    if found is None:
+    champion = find_alias(name, CHAMPION)
+    if champion is None:
         raise TrackingError(
             f"{name} has no champion to publish", where=f"models:/{name}@{CHAMPION}", fix="promote a version first"
         )
-    return found
+    return champion
 
 
 def _publish(params: Params, name: str, champion: Resolved) -> tuple[Publication, ...]:
@@ -155,11 +155,13 @@ def _publish(params: Params, name: str, champion: Resolved) -> tuple[Publication
         "registered_model": name,
         "registered_version": champion.version,
     }
-    found = []
+    publications = []
     records = PublicationRecords(name, str(champion.version))
     now = datetime.now(UTC)  # one name at all targets
     for target in targets(params):
         logger.info("publishing %s to %s", model.model_version, target)
-        found.append(publish_newest(_opened(params, target), model.classifier, model.lexical, metadata, records, now))
-    tag_version(name, str(champion.version), {"pcc.published": " ".join(each.address for each in found)})
-    return tuple(found)
+        publications.append(
+            publish_newest(_opened(params, target), model.classifier, model.lexical, metadata, records, now)
+        )
+    tag_version(name, str(champion.version), {"pcc.published": " ".join(each.address for each in publications)})
+    return tuple(publications)

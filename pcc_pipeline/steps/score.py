@@ -255,11 +255,11 @@ class _Scorer:
             vectors, _ = embed(texts, encoder, cache, progress)
         else:
             progress(len(texts))
-        found = np.empty((len(texts), len(self._model.classes)))
+        probabilities = np.empty((len(texts), len(self._model.classes)))
         for start in range(0, len(texts), _ROWS_AT_A_TIME):
             part = slice(start, start + _ROWS_AT_A_TIME)
-            found[part] = self._model.probabilities(vectors[part], texts[part])
-        return found
+            probabilities[part] = self._model.probabilities(vectors[part], texts[part])
+        return probabilities
 
     def _open(self) -> tuple[Encoder, EmbeddingCache | None]:
         if self._opened is None:

@@ -38,7 +38,7 @@ from pcc_pipeline.steps.inputs.datasets import (
     rows_of,
 )
 from pcc_pipeline.steps.inputs.early_checks import demand_input
-from pcc_pipeline.steps.inputs.split import Sides, assign
+from pcc_pipeline.steps.inputs.split import Split, assign
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
 from pcc_pipeline.steps.records.pages import (
     TrainedFacts,
@@ -150,11 +150,11 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         if parts := [*dataset.files, *(test_file.files if test_file is not None else ())]:
             opened.log(payloads.Json("data_files.json", parts))
         quality = duplicates(dataset.texts, list(dataset.labels), list(dataset.case_ids))
-        sides = assign(dataset, params, test_file)
-        digests = {"data_digest": dataset.digest, "split_digest": sides.record.digest}
+        split = assign(dataset, params, test_file)
+        digests = {"data_digest": dataset.digest, "split_digest": split.record.digest}
         if dataset.vectors_digest is not None:
             digests["vectors_digest"] = dataset.vectors_digest
-        opened.log(payloads.Tags({SPLIT_TAG: sides.record.digest}), payloads.Table(SPLIT_FILE, sides.record.frame()))
+        opened.log(payloads.Tags({SPLIT_TAG: split.record.digest}), payloads.Table(SPLIT_FILE, split.record.frame()))
         _demand_its_encoder(dataset, encoder, params)
         if dataset.vectors is None:
             if (handed := at_hand.get(params.data.path)) is not None:
@@ -163,13 +163,13 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
                 dataset, backend = encoded(dataset, params, encoder, "vectors"), encoder.backend
             opened.log(payloads.Tags({"pcc.encoder_backend": backend}))
         if test_file is None:
-            test = set_aside(dataset, sides.record, params.data.path)
+            test = set_aside(dataset, split.record, params.data.path)
         else:
             if (handed := at_hand.get(str(params.data.test_path))) is not None:
                 test_file = handed.with_vectors(test_file)
             test = whole_file(test_file, str(params.data.test_path))
-        test_texts = [dataset.texts[place] for place in sides.test] if test_file is None else test_file.texts
-        material = _Material(dataset, sides, quality, encoder, digests, test, test_texts)
+        test_texts = [dataset.texts[place] for place in split.test] if test_file is None else test_file.texts
+        material = _Material(dataset, split, quality, encoder, digests, test, test_texts)
         return _train(params, material, version, opened)
 
 
@@ -184,7 +184,7 @@ class _Material:
     """
 
     dataset: Dataset
-    sides: Sides
+    split: Split
     quality: DuplicateReport
     encoder: SentenceEncoder
     digests: Mapping[str, str]
@@ -193,16 +193,16 @@ class _Material:
 
 
 def _train(params: Params, material: _Material, version: str, opened: StepRun) -> TrainOutcome:
-    dataset, sides, encoder = material.dataset, material.sides, material.encoder
+    dataset, split, encoder = material.dataset, material.split, material.encoder
     rows = rows_of(dataset)
-    train, validation = rows.take(sides.train), rows.take(sides.validation)
+    train, validation = rows.take(split.train), rows.take(split.validation)
     classes = sorted(set(train.labels))
     positive = _positive_label(params, classes)
     recipe = recipe_of(params, train.labels)
     searched: SearchOutcome | None = None
     if params.model.folds_used:
         place = classes.index(positive) if positive is not None else 1
-        search_rows = SearchRows(train, sides.groups[sides.train], classes, place, material.digests)
+        search_rows = SearchRows(train, split.groups[split.train], classes, place, material.digests)
         searched = search(search_rows, recipe, params, version, opened)
     chosen = searched.best.hyperparameters if searched else params.model.hyperparameters
     hyperparameters = complete(params.model.type, chosen)
@@ -213,7 +213,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         side: report(side, side_rows.labels, fitted.probabilities(side_rows), classes, positive)
         for side, side_rows in (("train", train), ("val", validation))
     }
-    final = _refit(rows, sides, hyperparameters, recipe) if params.model.refit else fitted
+    final = _refit(rows, split, hyperparameters, recipe) if params.model.refit else fitted
     near = near_duplicates(train.texts, [*validation.texts, *material.test_texts])
     doubts = (
         *dataset.notes,
@@ -231,7 +231,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         version=version,
         classes=classes,
         hyperparameters=hyperparameters,
-        sides=sides,
+        split=split,
         labels=dataset.labels,
         quality=material.quality,
         reports=reports,
@@ -275,13 +275,13 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         version,
         reports["val"],
         record.cross_validation,
-        (*_cv_line(record), *_notes(dataset, sides)),
+        (*_cv_line(record), *_notes(dataset, split)),
         doubts,
         material.test,
         searched,
         params.model.scoring,
         record.class_counts
-        if len(sides.test)
+        if len(split.test)
         else {**record.class_counts, "test": Counter(map(str, material.test.dataset.labels))},
     )
 
@@ -299,9 +299,9 @@ def _cv_line(record: TrainingRecord) -> tuple[str, ...]:
     )
 
 
-def _notes(dataset: Dataset, sides: Sides) -> tuple[str, ...]:
-    left_out = f"{sides.overlapping:,} rows left out: their text or group also stands in the test file"
-    return (*dataset.rejection_line, *([left_out] if sides.overlapping else []))
+def _notes(dataset: Dataset, split: Split) -> tuple[str, ...]:
+    left_out = f"{split.overlapping:,} rows left out: their text or group also stands in the test file"
+    return (*dataset.rejection_line, *([left_out] if split.overlapping else []))
 
 
 def _read(address: str, params: Params, at_hand: Mapping[str, HandedOn], known_labels: Sequence[str] = ()) -> Dataset:
@@ -322,25 +322,25 @@ def _demand_its_encoder(dataset: Dataset, encoder: SentenceEncoder, params: Para
 
 
 def _positive_label(params: Params, classes: list[str]) -> str | None:
-    wanted = params.data.positive_label
+    label = params.data.positive_label
     if len(classes) != 2:
         return None
-    if wanted is not None:
+    if label is not None:
         # Named as it stands in the file, such as True.
-        spelling = spellings([label_text(wanted)], classes) if params.data.normalise_labels else {}
-        wanted = spelling.get(label_text(wanted), label_text(wanted))
-    if wanted is not None and wanted not in classes:
+        spelling = spellings([label_text(label)], classes) if params.data.normalise_labels else {}
+        label = spelling.get(label_text(label), label_text(label))
+    if label is not None and label not in classes:
         raise ConfigError(
-            f"data.positive_label {wanted!r} is not one of the labels",
+            f"data.positive_label {label!r} is not one of the labels",
             where=params.data.path,
             fix=f"name one of {', '.join(classes)}, or null for the last in alphabetical order",
         )
-    return wanted if wanted is not None else classes[1]
+    return label if label is not None else classes[1]
 
 
-def _refit(rows: Rows, sides: Sides, hyperparameters: dict[str, Any], recipe: Recipe) -> FittedModel:
+def _refit(rows: Rows, split: Split, hyperparameters: dict[str, Any], recipe: Recipe) -> FittedModel:
     """The final model learns from validation rows too; its reported scores are those of the fit that did not."""
-    both = rows.take(sides.both)
+    both = rows.take(split.both)
     logger.info("fitting again on training and validation rows together, %s rows", f"{len(both.texts):,}")
     return fit(prepare(both, recipe), hyperparameters, recipe)
 

@@ -80,11 +80,11 @@ class FolderStore:
         self.address = str(folder)
 
     def names(self, prefix: str = "") -> list[str]:
-        found = []
+        names = []
         # Unlike rglob, walk minds no folder that goes away meanwhile, as other publishers' staging folders do.
         for parent, _, inside in os.walk(self._folder):
-            found += [(Path(parent) / name).relative_to(self._folder).as_posix() for name in inside]
-        return sorted(name for name in found if name.startswith(prefix) and "/.partial-" not in f"/{name}")
+            names += [(Path(parent) / name).relative_to(self._folder).as_posix() for name in inside]
+        return sorted(name for name in names if name.startswith(prefix) and "/.partial-" not in f"/{name}")
 
     def folders(self, prefix: str = "") -> dict[str, str]:
         try:
@@ -201,9 +201,9 @@ class BucketStore:
                 )
 
     def remove_folder(self, name: str) -> None:
-        for found in self.names(f"{name}/"):
-            with _bucket_errors("remove", f"{self.address}/{found}"), _gone_already():
-                self._bucket.blob(self._prefix + found).delete(timeout=_TIMEOUT_SECONDS, retry=_retry())
+        for inner in self.names(f"{name}/"):
+            with _bucket_errors("remove", f"{self.address}/{inner}"), _gone_already():
+                self._bucket.blob(self._prefix + inner).delete(timeout=_TIMEOUT_SECONDS, retry=_retry())
 
 
 def _oddity(entry: os.DirEntry[str]) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from pcc_pipeline.data.split_record import LEFT_OUT, TEST, TRAIN, VALIDATION
 from pcc_pipeline.steps import embed, train
-from pcc_pipeline.steps.inputs import split as sides
+from pcc_pipeline.steps.inputs import split as splitting
 
 pytestmark = pytest.mark.pipeline
 
@@ -82,7 +82,7 @@ def test_training_keeps_a_record_and_evaluation_uses_its_positions(command, stor
     def not_again(*_: object) -> None:
         raise AssertionError("the split was computed again")
 
-    monkeypatch.setattr(sides, "split", not_again)
+    monkeypatch.setattr(splitting, "split", not_again)
     done = command("evaluate", "--data", path)
     assert done.code == 0, done.err
     assert ids_of(store) == set(frame["case_id"][record["split"] == TEST])
@@ -270,7 +270,7 @@ def test_main_measures_the_rows_that_it_trained_on_whatever_becomes_of_the_file(
 ) -> None:
     path, assign = file(rows_of(200)), train.assign
 
-    def replaced(*arguments: object) -> sides.Sides:
+    def replaced(*arguments: object) -> splitting.Split:
         file(rows_of(200, 500))
         return assign(*arguments)
 

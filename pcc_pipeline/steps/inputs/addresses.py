@@ -46,10 +46,10 @@ def _files(address: str) -> list[str]:
     # Path.glob takes no absolute pattern: it begins in the last folder that is named in full.
     fixed = [*takewhile(lambda part: not _MARKS.search(part), path.parts)]
     place = Path(*fixed)
-    found = sorted(str(each) for each in place.glob("/".join(path.parts[len(fixed) :])) if each.is_file())
-    if not found:
+    files = sorted(str(each) for each in place.glob("/".join(path.parts[len(fixed) :])) if each.is_file())
+    if not files:
         raise _none(address, [each.name for each in place.iterdir()] if place.is_dir() else [])
-    return found
+    return files
 
 
 def _of_folder(folder: str, names: list[str]) -> list[str]:

@@ -129,16 +129,16 @@ class EmbeddedFileWriter:
 
 def _unfit(file: pq.ParquetFile, schema: pa.Schema) -> set[str]:
     """Columns of a written file that do not fit a schema without loss."""
-    found = set()
+    unfit = set()
     for batch in file.iter_batches():
         for field in schema:
             if (
                 field.name in batch.schema.names
-                and field.name not in found
+                and field.name not in unfit
                 and not _fits(batch.column(field.name), field.type)
             ):
-                found.add(field.name)
-    return found
+                unfit.add(field.name)
+    return unfit
 
 
 def _common(schema: pa.Schema, table: pa.Table) -> pa.Schema:

@@ -107,10 +107,10 @@ def _fit(dataset: Dataset, model: TrainedModel) -> bool:
 
 
 def _own_encoder(loaded: LoadedModel, params: Params, learned: Params, stack: ExitStack) -> SentenceEncoder:
-    name, wanted = learned.preprocessing.embedding_model, loaded.model.encoder_digest
+    name, expected = learned.preprocessing.embedding_model, loaded.model.encoder_digest
     try:
         encoder = encoder_of(params, name)
-        if encoder.digest == wanted:
+        if encoder.digest == expected:
             return encoder
         reason = f"another one stands at {encoder.folder} now"
     except FeatureError as error:
@@ -118,7 +118,7 @@ def _own_encoder(loaded: LoadedModel, params: Params, learned: Params, stack: Ex
     if name != BUNDLED_ENCODER:
         # The model carries a copy of an encoder of the user's own.
         encoder = encoder_of(params, str(stack.enter_context(bundled_encoder_files(loaded))))
-        if encoder.digest == wanted:
+        if encoder.digest == expected:
             return encoder
     raise FeatureError(
         f"the encoder that {loaded.model.model_version} was trained with is not at hand: {reason}",

@@ -14,7 +14,7 @@ from pcc_pipeline.data.splits import RowKeys, split
 
 
 @dataclass(frozen=True)
-class Sides:
+class Split:
     """Row positions in the data set, and each row's group.
 
     Attributes:
@@ -34,7 +34,7 @@ class Sides:
     overlapping: int = 0
 
 
-def assign(dataset: Dataset, params: Params, test_file: Dataset | None) -> Sides:
+def assign(dataset: Dataset, params: Params, test_file: Dataset | None) -> Split:
     """Split `dataset` by groups; with a test file, no text or group of it stays on the training side.
 
     Raises:
@@ -52,4 +52,4 @@ def assign(dataset: Dataset, params: Params, test_file: Dataset | None) -> Sides
     training = np.isin(both, kept[parts.train])
     train, validation, test = both[training], both[~training], kept[parts.test]
     record = SplitRecord.of(keys, {TRAIN: train, VALIDATION: validation, TEST: test}, refit=params.model.refit)
-    return Sides(train, validation, both, test, groups, record, overlapping=len(groups) - len(kept))
+    return Split(train, validation, both, test, groups, record, overlapping=len(groups) - len(kept))

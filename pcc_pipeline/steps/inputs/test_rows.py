@@ -167,8 +167,8 @@ def _learned_vectors(dataset: Dataset, training: TrainingRun, address: str, load
     )
 
 
-def _demand_digest(dataset: Dataset, wanted: str | None, address: str, loaded: LoadedModel, option: str) -> None:
-    if dataset.digest != wanted:
+def _demand_digest(dataset: Dataset, expected: str | None, address: str, loaded: LoadedModel, option: str) -> None:
+    if dataset.digest != expected:
         raise DataError(
             f"this is not the file that {loaded.model.model_version} was trained with: its rows differ, so the rows "
             "that training set aside cannot be found in it",

@@ -64,5 +64,5 @@ def measure(loaded: LoadedModel, held: HeldOut, params: Params, learned: Params)
     """
     rows, model = rows_for(loaded, held.dataset, params, learned, "test vectors"), loaded.model
     probabilities = model.probabilities(rows.vectors, rows.texts)
-    found = report("test", rows.labels, probabilities, list(model.classes), model.positive_label)
-    return Measurement(loaded, held, rows, probabilities, found)
+    scores = report("test", rows.labels, probabilities, list(model.classes), model.positive_label)
+    return Measurement(loaded, held, rows, probabilities, scores)

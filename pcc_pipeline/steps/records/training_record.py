@@ -21,7 +21,7 @@ from pcc_pipeline.evaluation.plots.data_and_search import (
 )
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.steps.inputs.split import Sides
+from pcc_pipeline.steps.inputs.split import Split
 from pcc_pipeline.tracking import payloads
 
 
@@ -33,7 +33,7 @@ class TrainingRecord:
     version: str
     classes: list[str]
     hyperparameters: dict[str, Any]
-    sides: Sides
+    split: Split
     labels: np.ndarray
     quality: DuplicateReport
     reports: dict[str, Report]
@@ -49,12 +49,12 @@ class TrainingRecord:
     def headline(self) -> dict[str, float]:
         """The few numbers that stand beside a version in the registry."""
         validation = self.reports["val"].scores
-        found = {f"val/{name}": validation[name] for name in ("accuracy", "f1_macro", "roc_auc")}
+        scores = {f"val/{name}": validation[name] for name in ("accuracy", "f1_macro", "roc_auc")}
         for kind in ("mean", "corrected"):
             name = f"cv/{self.params.model.scoring}_{kind}"
             if name in self.cross_validation:
-                found[name] = self.cross_validation[name]
-        return {name: value for name, value in found.items() if np.isfinite(value)}
+                scores[name] = self.cross_validation[name]
+        return {name: value for name, value in scores.items() if np.isfinite(value)}
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -66,7 +66,7 @@ class TrainingRecord:
             "data/duplicate_rows": self.quality.duplicate_rows,
             "data/conflicting_texts": self.quality.conflicting_texts,
             "data/rows_in_conflict": self.quality.rows_in_conflict,
-            "data/overlap_removed_rows": self.sides.overlapping,
+            "data/overlap_removed_rows": self.split.overlapping,
             "data/near_duplicate_rows": self.near.repeated,
         }
         return {
@@ -79,10 +79,10 @@ class TrainingRecord:
     @property
     def class_counts(self) -> dict[str, dict[str, int]]:
         """Side -> label -> rows."""
-        sides = {"train": self.sides.train, "val": self.sides.validation, "test": self.sides.test}
+        parts = {"train": self.split.train, "val": self.split.validation, "test": self.split.test}
         return {
             name: dict(Counter(str(label) for label in self.labels[positions]))
-            for name, positions in sides.items()
+            for name, positions in parts.items()
             if len(positions)
         }
 
@@ -139,7 +139,7 @@ def metrics_document(record: TrainingRecord) -> dict[str, Any]:
             "duplicate_rows": record.quality.duplicate_rows,
             "conflicting_texts": record.quality.conflicting_texts,
             "conflicting_case_ids": list(record.quality.conflicting_case_ids),
-            "overlap_removed_rows": record.sides.overlapping,
+            "overlap_removed_rows": record.split.overlapping,
             "near_duplicate_rows": record.near.repeated,
             "class_counts": record.class_counts,
         },
@@ -159,7 +159,7 @@ def _search_tags(search: SearchOutcome) -> dict[str, str]:
 
 def training_payloads(record: TrainingRecord, metadata: dict[str, Any]) -> list[payloads.Payload]:
     """All that a training run logs with its model."""
-    found: list[payloads.Payload] = [
+    entries: list[payloads.Payload] = [
         payloads.Metrics(record.metrics, model_id=payloads.OF_THE_MODEL),
         payloads.Json("metrics.json", metrics_document(record)),
         payloads.Json("metadata.json", metadata),
@@ -171,8 +171,8 @@ def training_payloads(record: TrainingRecord, metadata: dict[str, Any]) -> list[
     drawings = {"class_distribution": class_distribution(record.class_counts)}
     search = record.search
     if search is not None:
-        found.append(payloads.Tags(_search_tags(search)))
-        found.append(
+        entries.append(payloads.Tags(_search_tags(search)))
+        entries.append(
             payloads.Table("trials.parquet", search.frame(partial(objective, scoring=record.params.model.scoring)))
         )
         if len(search.trials) > 1:
@@ -181,5 +181,5 @@ def training_payloads(record: TrainingRecord, metadata: dict[str, Any]) -> list[
             drawings["optimisation_history"] = optimisation_history(scores, states, record.params.model.scoring)
         if search.importances:
             drawings["parameter_importances"] = parameter_importances(search.importances, record.params.model.scoring)
-    found.append(payloads.Figures(drawings))
-    return found
+    entries.append(payloads.Figures(drawings))
+    return entries

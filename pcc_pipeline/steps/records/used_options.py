@@ -47,7 +47,7 @@ def used_on_model(params: Params, step: str, learned: Params, data: str | None =
         learned: the configuration of the model's training.
         data: where its training file lies now, if not where its training found it.
     """
-    found = {**learned.flat(*_MODEL), **used(params, step)}
+    options = {**learned.flat(*_MODEL), **used(params, step)}
     if params.data.test_path is not None:
-        return {**found, **params.flat("data.test_path", *_READING)}
-    return found if data is None else {**found, "data.path": data}
+        return {**options, **params.flat("data.test_path", *_READING)}
+    return options if data is None else {**options, "data.path": data}

@@ -36,9 +36,9 @@ def server_now() -> float:
     """Seconds since 1970 by the tracking server's clock; by this machine's where there is no server or it is away."""
     if is_server(mlflow.get_tracking_uri()):
         try:
-            told = ask("/health").headers.get("Date")
-            if told:
-                return parsedate_to_datetime(told).timestamp()
+            date = ask("/health").headers.get("Date")
+            if date:
+                return parsedate_to_datetime(date).timestamp()
         except (MlflowException, ValueError):
             logger.debug("the server does not tell its time")
     return time.time()
@@ -139,11 +139,11 @@ def _is_dead(run: Run, now: float) -> bool:
 
 
 def _children(client: MlflowClient, parent: Run) -> list[Run]:
-    found: list[Run] = []
+    children: list[Run] = []
     waiting = [parent.info.run_id]
     while waiting:
         condition = f"tags.`mlflow.parentRunId` = '{waiting.pop()}' AND attributes.status != 'FINISHED'"
         inner = list(pages(client.search_runs, [parent.info.experiment_id], condition))
-        found += inner
+        children += inner
         waiting += [run.info.run_id for run in inner]
-    return found
+    return children

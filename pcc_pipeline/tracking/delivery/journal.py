@@ -89,12 +89,12 @@ class Journal:
             raise TrackingError(
                 "this is no operation that was kept for MLflow", where=str(entry), fix="see what it is; move it away"
             ) from error
-        found = carry_out(operation, entry, again=True)
+        registered = carry_out(operation, entry, again=True)
         # Renamed first: what is half removed must not be read again.
         gone = entry.with_name(f"{_DONE}{entry.name}")
         entry.rename(gone)
         shutil.rmtree(gone)
-        return operation, found
+        return operation, registered
 
     def close(self) -> None:
         """Let go; an empty journal leaves nothing behind."""

@@ -152,12 +152,12 @@ def run_of_key(client: MlflowClient, experiment_id: str, key: str) -> Run | None
 
     Of two, which a server makes of one request that it answered too late, the first; the other is taken away.
     """
-    found = client.search_runs(
+    runs = client.search_runs(
         [experiment_id], f"tags.`{KEY_TAG}` = '{key}'", ViewType.ACTIVE_ONLY, order_by=["attributes.start_time ASC"]
     )
-    for surplus in found[1:]:
+    for surplus in runs[1:]:
         client.set_tag(
-            surplus.info.run_id, ERROR_TAG, f"made twice by an answer that was lost: see {found[0].info.run_id}"
+            surplus.info.run_id, ERROR_TAG, f"made twice by an answer that was lost: see {runs[0].info.run_id}"
         )
         client.set_terminated(surplus.info.run_id, "KILLED")
         try:
@@ -166,7 +166,7 @@ def run_of_key(client: MlflowClient, experiment_id: str, key: str) -> Run | None
             # An account that may write need not be one that may delete.
             if not is_account(error):
                 raise
-    return found[0] if found else None
+    return runs[0] if runs else None
 
 
 def _nested(client: MlflowClient, operation: Nested, folder: Path, *, again: bool) -> None:

@@ -42,12 +42,12 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     Raises:
         TimeoutError: it takes longer; it is left to itself and cannot hold up the end of the process.
     """
-    found: list[T] = []
+    results: list[T] = []
     raised: list[BaseException] = []
 
     def work() -> None:
         try:
-            found.append(call())
+            results.append(call())
         except BaseException as error:  # carried over to the thread that asked, which raises it
             raised.append(error)
 
@@ -57,9 +57,9 @@ def within(seconds: float, call: Callable[[], T]) -> T:
         thread.join(seconds)
     if raised:
         raise raised[0]
-    if not found:
+    if not results:
         raise TimeoutError(f"no answer within {seconds:g} s")
-    return found[0]
+    return results[0]
 
 
 def status_of(error: BaseException) -> int | None:

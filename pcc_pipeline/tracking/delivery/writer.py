@@ -100,9 +100,9 @@ class Writer:
         def attempt() -> Registered:
             nonlocal tried
             again, tried = tried, True
-            found = self._carry_out(operation, files, again=again)
-            assert found is not None, "only an operation that registers a model is demanded"
-            return found
+            result = self._carry_out(operation, files, again=again)
+            assert result is not None, "only an operation that registers a model is demanded"
+            return result
 
         try:
             registered = self.patiently(attempt)
@@ -192,9 +192,9 @@ class Writer:
 
     def _carry_out(self, operation: Operation, files: Path | None, *, again: bool) -> Registered | None:
         with brief_requests():
-            found = carry_out(operation, files or Path(os.devnull), again=again)
+            result = carry_out(operation, files or Path(os.devnull), again=again)
         self._has_answered()
-        return found
+        return result
 
     def _reachable(self) -> bool:
         if time.monotonic() - self._answered < _FRESH_SECONDS and self._error is None:

@@ -206,16 +206,18 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         """
         column, fault_of = ("text", text_fault) if self._takes_texts else ("embeddings", vector_fault)
         values = list(model_input[column])
-        given = list(model_input["case_id"]) if "case_id" in model_input else [None] * len(values)
-        ids = [id_text(case) for case in given]
+        case_ids = list(model_input["case_id"]) if "case_id" in model_input else [None] * len(values)
+        ids = [id_text(case) for case in case_ids]
         faults = [
             f"{column} {fault}" if (fault := fault_of(value)) else "case_id neither text nor a number" * (case is None)
             for value, case in zip(values, ids, strict=True)
         ]
         good = [value for value, fault in zip(values, faults, strict=True) if not fault]
         vectors = self._vectors(good) if self._takes_texts else np.reshape(good, (-1, FULL_WIDTH)).astype(np.float64)
-        found = class_probabilities(self._bundle.classifier, self._bundle.manifest["classes"], vectors)
-        frame = self._frame([case or _made_id(value) for case, value in zip(ids, values, strict=True)], faults, found)
+        probabilities = class_probabilities(self._bundle.classifier, self._bundle.manifest["classes"], vectors)
+        frame = self._frame(
+            [case or _made_id(value) for case, value in zip(ids, values, strict=True)], faults, probabilities
+        )
         if os.environ.get("_MLFLOW_IS_IN_SERVING_ENVIRONMENT") == "true":
             # The server would write a missing value as NaN, which is not JSON; None becomes null.
             return frame.astype(object).where(frame.notna(), None)
@@ -233,11 +235,11 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         table = np.hstack([encoded, lexical.transform(list(place))]).astype(np.float32)
         return table[[place[text] for text in texts]]
 
-    def _frame(self, case_ids: list[str], faults: list[str], found: np.ndarray) -> pd.DataFrame:
+    def _frame(self, case_ids: list[str], faults: list[str], probabilities: np.ndarray) -> pd.DataFrame:
         manifest, rows, good = self._bundle.manifest, len(faults), np.array([not fault for fault in faults], dtype=bool)
         labels, confidence = np.full(rows, None, dtype=object), np.full(rows, np.nan)
-        labels[good] = np.array(manifest["classes"], dtype=object)[found.argmax(axis=1)]
-        confidence[good] = found.max(axis=1)
+        labels[good] = np.array(manifest["classes"], dtype=object)[probabilities.argmax(axis=1)]
+        confidence[good] = probabilities.max(axis=1)
         columns = {
             "case_id": case_ids,
             "predicted_label": labels,

@@ -104,6 +104,6 @@ def _make_champion(own: Turn, name: str, version: str, champion: Resolved | None
     return Move(number, before, version)
 
 
-def _number(found: Resolved) -> str:
-    assert found.version is not None, "an alias always points at a version"
-    return found.version
+def _number(standing: Resolved) -> str:
+    assert standing.version is not None, "an alias always points at a version"
+    return standing.version

@@ -65,7 +65,7 @@ def plan(experiment_id: str, days: int, now: float) -> Plan:
         versions = _versions(client)
         trees = _trees(pages(client.search_runs, [experiment_id], "", ViewType.ACTIVE_ONLY))
         models = _models(client, experiment_id)
-        protected = {version.run_id or "" for found in versions.values() for version in found if _is_protected(version)}
+        protected = {version.run_id or "" for each in versions.values() for version in each if _is_protected(version)}
         before = now * 1000 - days * _DAY_MS
         going, staying = [], dict[str, int]()
         for runs in trees:
@@ -161,20 +161,20 @@ def _trees(runs: Iterator[Run]) -> list[list[Run]]:
 
 def _models(client: MlflowClient, experiment_id: str) -> dict[str, list[LoggedModel]]:
     """Run -> the models that it logged."""
-    found: dict[str, list[LoggedModel]] = defaultdict(list)
+    models: dict[str, list[LoggedModel]] = defaultdict(list)
     for model in pages(client.search_logged_models, [experiment_id]):
-        found[model.source_run_id or ""].append(model)
-    return found
+        models[model.source_run_id or ""].append(model)
+    return models
 
 
 def _versions(client: MlflowClient) -> dict[str, list[ModelVersion]]:
     """Run -> the registered versions of it, of every registered model, with their aliases."""
-    found: dict[str, list[ModelVersion]] = defaultdict(list)
+    versions: dict[str, list[ModelVersion]] = defaultdict(list)
     for version in pages(client.search_model_versions):
         # MLflow's searches leave the aliases out of the versions that they find.
         if (whole := _version(client, version)) is not None:
-            found[whole.run_id or ""].append(whole)
-    return found
+            versions[whole.run_id or ""].append(whole)
+    return versions
 
 
 def _version(client: MlflowClient, version: ModelVersion) -> ModelVersion | None:

@@ -182,15 +182,15 @@ def read_entry(entry: Any, *, free_text: bool = False) -> LegacyRun:
 
 
 def _started(entry: Mapping[str, Any]) -> datetime:
-    given = entry.get("timestamp")
+    value = entry.get("timestamp")
     try:
-        if isinstance(given, int | float) and not isinstance(given, bool):
-            found = datetime.fromtimestamp(given, UTC)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            moment = datetime.fromtimestamp(value, UTC)
         else:
-            found = datetime.fromisoformat(str(given))
-        found = found if found.tzinfo else found.replace(tzinfo=UTC)
-        if found.timestamp() >= 0:
-            return found
+            moment = datetime.fromisoformat(str(value))
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        if moment.timestamp() >= 0:
+            return moment
     except (ValueError, OverflowError, OSError):
         pass
     # Outside the handler: the first error quotes the value.
@@ -198,12 +198,12 @@ def _started(entry: Mapping[str, Any]) -> datetime:
 
 
 def _seconds(entry: Mapping[str, Any]) -> float:
-    given = entry.get("processing_duration_seconds")
-    if given is None:
+    seconds = entry.get("processing_duration_seconds")
+    if seconds is None:
         return 0.0
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < 1e9:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds < 1e9:
         raise _BadEntryError("processing_duration_seconds is not a number of seconds")
-    return float(given)
+    return float(seconds)
 
 
 def _finished(entry: Mapping[str, Any]) -> bool:
@@ -231,21 +231,21 @@ def _text(value: Any, free_text: bool) -> str | None:
     if isinstance(value, list):
         if not free_text and any(_text(item, free_text) is None for item in value):
             return None
-        found = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False)
     elif isinstance(value, str):
-        found = value.strip()
-        if not free_text and re.search(r"\s", found):
+        text = value.strip()
+        if not free_text and re.search(r"\s", text):
             return None
     elif isinstance(value, bool | int | float):
-        found = str(value)
+        text = str(value)
     else:
         return None
-    return found if len(found) <= _LONGEST_VALUE else None
+    return text if len(text) <= _LONGEST_VALUE else None
 
 
 def _shown_id(entry: Any) -> str:
-    given = entry.get("run_id") if isinstance(entry, dict) else None
-    return given if isinstance(given, str) and re.fullmatch(r"[\w.:\-]{1,200}", given) else ""
+    run_id = entry.get("run_id") if isinstance(entry, dict) else None
+    return run_id if isinstance(run_id, str) and re.fullmatch(r"[\w.:\-]{1,200}", run_id) else ""
 
 
 def _write(legacy: LegacyRun, experiment: Experiment, half: str | None) -> None:

@@ -32,17 +32,17 @@ def mended_location(run: Any) -> str:
     Raises:
         TrackingError: earlier files of the experiment lie where MLflow read it to be.
     """
-    found = str(run.info.artifact_uri)
+    location = str(run.info.artifact_uri)
     address = str(mlflow.get_tracking_uri())
     of_database = not is_server(address) and not is_local_uri(address)
-    if not of_database or not found.startswith("/") or url2pathname(found) == found:
-        return found
+    if not of_database or not location.startswith("/") or url2pathname(location) == location:
+        return location
     number = int(run.info.experiment_id)
     with _database() as session:
         place = str(session.get_one(SqlExperiment, number).artifact_location)
     wrong = url2pathname(place)
-    if not found.startswith(f"{place}/") or wrong == place:
-        return found
+    if not location.startswith(f"{place}/") or wrong == place:
+        return location
     if Path(wrong).exists():
         raise TrackingError(
             "MLflow reads the % in this project's path as the sign of another character, and put earlier files of this "
@@ -57,7 +57,7 @@ def mended_location(run: Any) -> str:
             row.artifact_uri = _moved(row.artifact_uri, place, mended)
         for model in session.query(SqlLoggedModel).filter_by(experiment_id=number):
             model.artifact_location = _moved(model.artifact_location, place, mended)
-    return _moved(found, place, mended)
+    return _moved(location, place, mended)
 
 
 @contextmanager

@@ -137,8 +137,8 @@ def recent_versions(
 ) -> list[VersionRecord]:
     """The newest trainings first, those of the older system and, unless `finished`, those that failed included."""
     ids, ended = [experiment.experiment_id], ["attributes.status = 'FINISHED'"]
-    found = [_search(ids, [f"tags.`pcc.step` = '{step}'", *(ended if finished else [])], limit) for step in _TRAINING]
-    trained = sorted([run for runs in found for run in runs], key=lambda run: run.started, reverse=True)[:limit]
+    by_step = [_search(ids, [f"tags.`pcc.step` = '{step}'", *(ended if finished else [])], limit) for step in _TRAINING]
+    trained = sorted([run for runs in by_step for run in runs], key=lambda run: run.started, reverse=True)[:limit]
     if not trained:
         return []
     since = int(trained[-1].started.timestamp() * 1000)
@@ -155,26 +155,26 @@ def find_version(reference: str, model_name: str, experiment: Experiment) -> Ver
     Raises:
         TrackingError: there is none.
     """
-    wanted, here = canonical_version(reference.strip()), [experiment.experiment_id]
+    name, here = canonical_version(reference.strip()), [experiment.experiment_id]
     known = registered_versions(model_name)
-    registered = next((version for version in known if _is_meant(version, wanted)), None)
-    found: list[RecordedRun] = []
-    if registered is not None or re.fullmatch(r"[0-9a-f]{8,32}", wanted):
+    registered = next((version for version in known if _is_meant(version, name)), None)
+    trainings: list[RecordedRun] = []
+    if registered is not None or re.fullmatch(r"[0-9a-f]{8,32}", name):
         # The first digits of a run's id will do, as `list` shows them.
-        condition = f"attributes.run_id LIKE '{registered.run_id if registered is not None else wanted}%'"
-        found = _search(here, [condition], 1) or _search(_every_experiment(), [condition], 1)
-        if found and found[0].step not in _TRAINING and found[0].pcc_version:
-            found = _trainings(here, found[0].pcc_version) or found
-    elif re.fullmatch(r"[\w.\- ]+", wanted) and not wanted.isdecimal():
-        found = _trainings(here, wanted)
-    if not found:
+        condition = f"attributes.run_id LIKE '{registered.run_id if registered is not None else name}%'"
+        trainings = _search(here, [condition], 1) or _search(_every_experiment(), [condition], 1)
+        if trainings and trainings[0].step not in _TRAINING and trainings[0].pcc_version:
+            trainings = _trainings(here, trainings[0].pcc_version) or trainings
+    elif re.fullmatch(r"[\w.\- ]+", name) and not name.isdecimal():
+        trainings = _trainings(here, name)
+    if not trainings:
         shown = ", ".join(f"{version.number} ({version.pcc_version})" for version in known[:10])
         raise TrackingError(
             f"there is no version {reference!r}; {model_name} has {shown or 'no versions'}",
             where=f"experiment {experiment.name} and registry at {shown_address()}",
             fix=f"name {_FORMS}",
         )
-    trained = found[0]
+    trained = trainings[0]
     places = sorted({trained.experiment_id, experiment.experiment_id})
     about = _measurements(places, [f"tags.`pcc.training_run` = '{trained.run_id}'"])
     registered = registered or next((version for version in known if version.run_id == trained.run_id), None)
@@ -196,10 +196,10 @@ def registered_versions(model_name: str) -> list[RegisteredVersion]:
     ]
 
 
-def _is_meant(version: RegisteredVersion, wanted: str) -> bool:
-    if wanted.isdecimal():
-        return version.number == wanted.lstrip("0")
-    return version.pcc_version == wanted or wanted.removeprefix("@") in version.aliases
+def _is_meant(version: RegisteredVersion, name: str) -> bool:
+    if name.isdecimal():
+        return version.number == name.lstrip("0")
+    return version.pcc_version == name or name.removeprefix("@") in version.aliases
 
 
 def _trainings(places: Sequence[str], pcc_version: str) -> list[RecordedRun]:

@@ -153,8 +153,8 @@ def find_alias(name: str, alias: str) -> Resolved | None:
     if not (versions := versions_of(name)):
         return None
     aliases = aliases_of(name)
-    found = [version for version in versions if alias in aliases.get(str(version.version), ())]
-    return _resolved(found[0]) if found else None
+    matching = [version for version in versions if alias in aliases.get(str(version.version), ())]
+    return _resolved(matching[0]) if matching else None
 
 
 def find_version(name: str, pcc_version: str) -> Resolved | None:
@@ -163,8 +163,8 @@ def find_version(name: str, pcc_version: str) -> Resolved | None:
     Raises:
         TrackingError: MLflow does not answer.
     """
-    found = [version for version in versions_of(name) if version.tags.get(VERSION_TAG) == pcc_version]
-    return _resolved(found[0]) if found else None
+    matching = [version for version in versions_of(name) if version.tags.get(VERSION_TAG) == pcc_version]
+    return _resolved(matching[0]) if matching else None
 
 
 def claim_pcc_version(name: str, now: datetime, run_id: str) -> str:
@@ -246,8 +246,8 @@ def versions_of(name: str) -> list[ModelVersion]:
         TrackingError: MLflow does not answer.
     """
     with asking(f"registered model {name}"):
-        found = list(pages(MlflowClient().search_model_versions, name_is(name)))
-    return sorted(found, key=lambda version: -int(version.version))
+        versions = list(pages(MlflowClient().search_model_versions, name_is(name)))
+    return sorted(versions, key=lambda version: -int(version.version))
 
 
 def aliases_of(name: str) -> dict[str, tuple[str, ...]]:
@@ -285,11 +285,11 @@ def _of_version(name: str, uri: str, *, alias: str = "", version: str = "") -> R
             fix="train first, or set registry.model_name to a model that is; the MLflow UI lists them under Models",
         )
     aliases = aliases_of(name)
-    for found in versions:
-        number = str(found.version)
+    for each in versions:
+        number = str(each.version)
         if number == version.lstrip("0") or alias in aliases.get(number, ()):
-            return _resolved(found)
-    numbers = ", ".join(str(found.version) for found in versions[:20]) + (", …" if len(versions) > 20 else "")
+            return _resolved(each)
+    numbers = ", ".join(str(each.version) for each in versions[:20]) + (", …" if len(versions) > 20 else "")
     there = [f"{one} (version {number})" for number, names in aliases.items() for one in names]
     missing = f"alias {alias}" if alias else f"version {version}"
     raise TrackingError(
