@@ -46,6 +46,12 @@ PRIVATE = (
     Private("deploy/mlflow_app/pcc_rights.py", "mlflow.server.handlers", "_get_request_json", _REQUEST),
     Private("deploy/mlflow_app/pcc_rights.py", "mlflow.server.handlers", "_get_request_message", _REQUEST),
     Private(
+        "benchmarks/interruptions.py",
+        "mlflow.utils.requirements_utils",
+        "_init_packages_to_modules_map",
+        "the call may go: it only spares the benchmark's forks some seconds each",
+    ),
+    Private(
         "pcc_pipeline/data/formats/pickles.py",
         "zoneinfo.ZoneInfo",
         "_unpickle",
