@@ -23,8 +23,8 @@ SUFFIXES = (".parquet", ".csv")
 
 def extra_columns(params: Params, classes: Sequence[str], *, several_files: bool) -> ExtraColumns:
     """The columns that `output.extra_columns` asks for, of a model with these labels."""
-    asked = params.output.extra_columns
-    return ExtraColumns(row="row" in asked, file=several_files, probabilities="probabilities" in asked, classes=classes)
+    names = params.output.extra_columns
+    return ExtraColumns(row="row" in names, file=several_files, probabilities="probabilities" in names, classes=classes)
 
 
 @contextmanager
