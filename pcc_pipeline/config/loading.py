@@ -52,13 +52,13 @@ class _Yaml(yaml.SafeLoader):
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         # PyYAML hands on what Python says of 2026-02-31, of a number of 5,000 digits or of `!!bool maybe`.
         try:
-            found = super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
         except (ValueError, OverflowError, LookupError, AttributeError, TypeError) as error:
             kind = node.tag.rpartition(":")[2]
             raise _impossible(f"this is no {kind} that there can be", node) from error
-        if isinstance(found, int) and found.bit_length() > _LONGEST_NUMBER_BITS:
+        if isinstance(value, int) and value.bit_length() > _LONGEST_NUMBER_BITS:
             raise _impossible("a number of so many digits is none of an option", node)
-        return found
+        return value
 
 
 _Yaml.add_implicit_resolver(
@@ -77,13 +77,13 @@ def _loaded(text: str) -> Any:
         yaml.YAMLError: it is no YAML, or one that grows without bounds, such as lists of aliases of lists of aliases.
     """
     try:
-        found = yaml.load(text, _Yaml)
-        size = _size(found, {}, ())
+        value = yaml.load(text, _Yaml)
+        size = _size(value, {}, ())
     except RecursionError as error:
         raise yaml.YAMLError("it is nested too deeply for a configuration") from error
     if size > _MOST_VALUES:
         raise yaml.YAMLError(f"its aliases stand for more than {_MOST_VALUES:,} values")
-    return found
+    return value
 
 
 def _size(value: Any, known: dict[int, int], around: tuple[int, ...]) -> int:
@@ -165,14 +165,14 @@ def load_params(
     for name, check in (checks or {}).items():
         section = Params.model_fields[name].annotation
         assert section is not None
-        given = document.get(name) or {}
+        options = document.get(name) or {}
         try:
-            faults += check(section.model_validate(given))
+            faults += check(section.model_validate(options))
         except ValidationError as error:
             # These faults are already among those of the whole; what else stands there is still checked.
             wrong = {item["loc"][0] for item in error.errors() if item["loc"]}
-            if isinstance(given, dict) and "type" not in wrong:
-                faults += check(section.model_validate({key: given[key] for key in given if key not in wrong}))
+            if isinstance(options, dict) and "type" not in wrong:
+                faults += check(section.model_validate({key: options[key] for key in options if key not in wrong}))
     if params is not None and whole_check is not None:
         faults += whole_check(params)
     if faults or params is None:
@@ -222,15 +222,15 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    found = {}
+    settings = {}
     for name, value in environment.items():
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
             section, option, *inner = name.removeprefix(ENVIRONMENT_PREFIX).split("__")
             # Hyperparameters are named by scikit-learn, C and max_iter: their case counts.
             as_written = option.lower() in ("hyperparameters", "search_space")
             key = ".".join([section.lower(), option.lower(), *(part if as_written else part.lower() for part in inner)])
-            found[key] = _value(key, value)
-    return found
+            settings[key] = _value(key, value)
+    return settings
 
 
 def _from_setting(text: str) -> dict[str, Any]:
@@ -238,11 +238,12 @@ def _from_setting(text: str) -> dict[str, Any]:
         words = shlex.split(text)
     except ValueError as error:
         return {"set": Fault("set", f"{text!r} cannot be split into key=value pairs: {error}")}
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
-        found[key] = _value(key, value) if equals else Fault("set", f"{word!r} is not of the form section.option=value")
-    return found
+        malformed = Fault("set", f"{word!r} is not of the form section.option=value")
+        settings[key] = _value(key, value) if equals else malformed
+    return settings
 
 
 def _value(key: str, text: str) -> Any:

@@ -62,7 +62,7 @@ def translate(document: dict[str, Any]) -> Translation:
     """The document of a parameter file, with what the older system wrote taken, translated or left out."""
     section = document.get("data"), document.get("model")
     data, model = (copy.deepcopy(value) if isinstance(value, dict) else None for value in section)
-    found = {**document, **({"data": data} if data is not None else {}), **({"model": model} if model else {})}
+    translated = {**document, **({"data": data} if data is not None else {}), **({"model": model} if model else {})}
     notes: list[str] = []
     older = False
     if data is not None and _is_typed(data.get("schema")):
@@ -73,11 +73,11 @@ def translate(document: dict[str, Any]) -> Translation:
             older = True
             notes.append(_grid_search(model))
         if isinstance(model.get("hyperparameters"), dict):
-            notes += _seed(found, model["hyperparameters"])
+            notes += _seed(translated, model["hyperparameters"])
             notes += _arguments(model["hyperparameters"]) if older else []
     if older:
-        notes += _unknown(found, Params, "")
-    return Translation(found, tuple(notes))
+        notes += _unknown(translated, Params, "")
+    return Translation(translated, tuple(notes))
 
 
 def _is_typed(schema: Any) -> bool:
@@ -100,21 +100,21 @@ def _schema(data: dict[str, Any]) -> str:
         parts.append(f"left alone, as no columns of the data contract: {', '.join(strange)}")
     parts.append("types are checked as the data contract has them")
     for name, entry in entries:
-        asked, known = _TYPES.get(name, ("", frozenset()))
+        meaning, known = _TYPES.get(name, ("", frozenset()))
         kind = str(entry.get("type", "")).strip().lower()
-        if asked and kind and kind.partition("[")[0].partition("<")[0].partition("(")[0] not in known:
-            parts.append(f"{name} is {asked} there, not {entry['type']}")
+        if meaning and kind and kind.partition("[")[0].partition("<")[0].partition("(")[0] not in known:
+            parts.append(f"{name} is {meaning} there, not {entry['type']}")
     return f"data.schema: read as a list of names: {'; '.join(parts)}"
 
 
 def _grid_search(model: dict[str, Any]) -> str:
-    asked = model.pop("grid_search")
-    word = "null" if asked is None else str(asked).lower()
-    if asked is None:
+    value = model.pop("grid_search")
+    word = "null" if value is None else str(value).lower()
+    if value is None:
         return "model.grid_search: null says nothing and is left out"
     if model.get("search_method") is not None:
         return f"model.grid_search: {word} is left out: model.search_method says {model['search_method']}"
-    model["search_method"] = "grid" if asked else "none"
+    model["search_method"] = "grid" if value else "none"
     return f"model.grid_search: {word} is taken as model.search_method: {model['search_method']}"
 
 

@@ -49,8 +49,8 @@ def _options(key: str, described: Mapping[str, Any], schema: Mapping[str, Any]) 
 def _resolved(described: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
     if "$ref" in described:
         name = described["$ref"].rpartition("/")[2]
-        found: Mapping[str, Any] = schema["$defs"][name]
-        return found
+        definition: Mapping[str, Any] = schema["$defs"][name]
+        return definition
     return described
 
 

@@ -208,8 +208,8 @@ class Params(Section):
 
         The password in an address, such as that of `search.storage`, is left out: three asterisks stand for it.
         """
-        found: dict[str, Any] = _masked(self.model_dump(mode="json", by_alias=True))
-        return found
+        document: dict[str, Any] = _masked(self.model_dump(mode="json", by_alias=True))
+        return document
 
     def flat(self, *keys: str) -> dict[str, str]:
         """Dotted key -> text, for logging: lists and mappings of one option stay in one value.
@@ -217,12 +217,12 @@ class Params(Section):
         Args:
             keys: options, or sections for all that is in them; none for the whole configuration.
         """
-        found = dict(_flatten("", self.document()))
+        options = dict(_flatten("", self.document()))
         if not keys:
-            return found
+            return options
         return {
             name: value
-            for name, value in found.items()
+            for name, value in options.items()
             if any(name == key or name.startswith(f"{key}.") for key in keys)
         }
 

@@ -140,14 +140,14 @@ class ContractChecker:
         faults = _Faults(len(frame))
         typed = self._typed(frame, faults)
         vectors = self._vectors(frame, faults)
-        given_ids = typed.get(CASE_ID)
-        if given_ids is not None:
-            faults.add(CASE_ID, self._repeated(given_ids, faults.column == ""))
+        ids = typed.get(CASE_ID)
+        if ids is not None:
+            faults.add(CASE_ID, self._repeated(ids, faults.column == ""))
         accepted = faults.column == ""
         good = frame.drop(columns=EMBEDDINGS, errors="ignore").assign(**typed)[accepted]
-        if given_ids is None:
+        if ids is None:
             good.insert(0, CASE_ID, self._make_ids(good))
-        rejected = _rejected(frame.index[~accepted] - self._file_start, given_ids, faults, ~accepted)
+        rejected = _rejected(frame.index[~accepted] - self._file_start, ids, faults, ~accepted)
         if self._file is not None:
             rejected["file"] = pd.array([self._file] * len(rejected), dtype="str")
         return CheckedBatch(good, None if vectors is None else vectors[accepted], rejected, self._places(good))
@@ -156,15 +156,15 @@ class ContractChecker:
         files = None if self._file is None else np.full(len(good), self._file, dtype=object)
         return RowPlaces(good.index.to_numpy(dtype=np.int64) - self._file_start, files)
 
-    def _demand_columns(self, found: list[str]) -> None:
-        missing = [name for name in self.contract.demanded if name not in found]
+    def _demand_columns(self, columns: list[str]) -> None:
+        missing = [name for name in self.contract.demanded if name not in columns]
         if not missing:
             return
         closest = {
-            name: difflib.get_close_matches(name.casefold(), [column.casefold() for column in found], n=1)
+            name: difflib.get_close_matches(name.casefold(), [column.casefold() for column in columns], n=1)
             for name in missing
         }
-        originals = {column.casefold(): column for column in found}
+        originals = {column.casefold(): column for column in columns}
         guesses = [f"{shown_columns([originals[near[0]]])} may be {name}" for name, near in closest.items() if near]
         fixes = ["rename or add the columns"]
         if guesses:
@@ -172,7 +172,7 @@ class ContractChecker:
         if self.contract.label_column in missing:
             fixes.append("use -P label=… if labels stand in another column")
         raise DataError(
-            f"The data file lacks required columns: {', '.join(missing)}. Columns found: {shown_columns(found)}.",
+            f"The data file lacks required columns: {', '.join(missing)}. Columns found: {shown_columns(columns)}.",
             where=self._file or self._source,
             fix="; ".join(fixes),
         )

@@ -29,10 +29,10 @@ def near_equal(counts: Mapping[str, int]) -> list[list[str]]:
 def spellings(labels: Iterable[str], known: Sequence[str] = ()) -> dict[str, str]:
     """Label -> the spelling that stands for it, for labels that change: a known one, else the most frequent one."""
     counts = Counter(labels)
-    found = {label: group[0] for group in near_equal(counts) for label in group[1:]}
+    replacement = {label: group[0] for group in near_equal(counts) for label in group[1:]}
     chosen = {label_key(label): label for label in known}
-    found |= {label: chosen[key] for label in counts if (key := label_key(label)) in chosen}
-    return {label: spelling for label, spelling in found.items() if label != spelling and label not in known}
+    replacement |= {label: chosen[key] for label in counts if (key := label_key(label)) in chosen}
+    return {label: spelling for label, spelling in replacement.items() if label != spelling and label not in known}
 
 
 def near_equal_line(groups: Sequence[Sequence[str]], merged: bool) -> str:

@@ -58,9 +58,9 @@ def near_duplicates(training: Sequence[str], held_out: Sequence[str]) -> NearDup
     shorter, whose = sums[row] - numbers, row[lengths[row] > _FEWEST_WORDS]
     shorter = shorter[lengths[row] > _FEWEST_WORDS]
     trains = np.arange(len(words)) < len(training)
-    known, asked = sums[trains & long], np.flatnonzero(~trains & long)
+    known, held = sums[trains & long], np.flatnonzero(~trains & long)
     repeated = np.zeros(len(words), dtype=bool)
-    repeated[asked] = _among(sums[asked], known) | _among(sums[asked], shorter[trains[whose]])
+    repeated[held] = _among(sums[held], known) | _among(sums[held], shorter[trains[whose]])
     of_held_out = ~trains[whose]
     repeated[whose[of_held_out][_among(shorter[of_held_out], known)]] = True
     return NearDuplicates(len(held_out), int(repeated.sum()))

@@ -190,8 +190,8 @@ def _cast(texts: pa.LargeStringArray, width: int) -> tuple[np.ndarray[Any, Any],
         parsed = pc.cast(array, pa.float32())
     except pa.ArrowInvalid:
         return none
-    found = np.frombuffer(parsed.buffers()[1], dtype=np.float32)[: bounds.size : 2].reshape(-1, width)
-    return np.arange(len(texts)), found
+    values = np.frombuffer(parsed.buffers()[1], dtype=np.float32)[: bounds.size : 2].reshape(-1, width)
+    return np.arange(len(texts)), values
 
 
 def _arrow_strings(cells: pd.Series) -> pa.LargeStringArray:

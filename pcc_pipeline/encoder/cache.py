@@ -54,7 +54,7 @@ class EmbeddingCache:
         self._path = folder / f"{space}.sqlite"
         self._lock: IO[bytes] | None = None
         self._connection: sqlite3.Connection | None = None
-        self._told_of_entries = False
+        self._warned = False
         try:
             private_folder(folder)
             # Held, shared, by whoever uses the file: SQLite's files must not be replaced under another process.
@@ -76,7 +76,7 @@ class EmbeddingCache:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         """The vectors that are there, by key; a damaged entry counts as absent."""
-        found: list[bytes] = []
+        present: list[bytes] = []
         blobs: list[bytes] = []
         damaged = 0
         size = 4 * self._width
@@ -84,7 +84,7 @@ class EmbeddingCache:
             for start in range(0, len(keys), _KEYS_PER_QUERY):
                 for key, blob in self._rows(keys[start : start + _KEYS_PER_QUERY]):
                     if isinstance(blob, bytes) and len(blob) == size + _CHECKSUM_BYTES and _proves_itself(key, blob):
-                        found.append(key)
+                        present.append(key)
                         blobs.append(blob[:size])
                     else:
                         damaged += 1
@@ -94,8 +94,8 @@ class EmbeddingCache:
         table = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(-1, self._width)
         finite = np.isfinite(table).all(axis=1)
         damaged += int(len(finite) - finite.sum())
-        if damaged and not self._told_of_entries:
-            self._told_of_entries = True
+        if damaged and not self._warned:
+            self._warned = True
             logger.warning(
                 "%d of %d vectors in the cache %s are damaged, or were kept without a checksum by an earlier version: "
                 "they are made again",
@@ -103,7 +103,7 @@ class EmbeddingCache:
                 damaged + int(finite.sum()),
                 self._path,
             )
-        return {key: vector for key, vector, good in zip(found, table, finite, strict=True) if good}
+        return {key: vector for key, vector, good in zip(present, table, finite, strict=True) if good}
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """Store `vectors` (len(keys), width) in one transaction."""

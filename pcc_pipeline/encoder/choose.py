@@ -38,29 +38,29 @@ class Backend(Protocol):
         ...
 
 
-def choose(wanted: BackendChoice, folder: Path, digest: str, batch_size: int, cache_dir: Path | None) -> Backend:
+def choose(choice: BackendChoice, folder: Path, digest: str, batch_size: int, cache_dir: Path | None) -> Backend:
     """Load the backend for the encoder in `folder`.
 
     A backend other than the reference must reach a cosine of `probe.LOWEST_COSINE` to it on every text of the probe;
     one that does not is replaced by the reference, with a warning. Where one fails, whatever of, the next is tried.
 
     Args:
-        wanted: auto takes float16 on a GPU, else OpenVINO where it is installed and knows the encoder's kind, else
+        choice: auto takes float16 on a GPU, else OpenVINO where it is installed and knows the encoder's kind, else
             bfloat16 by torch where the processor has it, else the reference.
         cache_dir: where the probe's vectors of an encoder other than the bundled one are kept; None computes them anew.
 
     Raises:
-        FeatureError: `wanted` is openvino, and it is not installed, does not know the encoder's kind, or fails; or no
+        FeatureError: `choice` is openvino, and it is not installed, does not know the encoder's kind, or fails; or no
             backend runs here.
     """
-    if wanted == "torch":
+    if choice == "torch":
         return _reference(folder, batch_size)
-    for name, load in _candidates(wanted, folder, batch_size):
+    for name, load in _candidates(choice, folder, batch_size):
         try:
             candidate = load()
             vectors = candidate.encode(probe.TEXTS)
         except Exception as error:  # a library, a driver, a locale or a limit: each raises its own
-            if wanted == "openvino":
+            if choice == "openvino":
                 raise _refused(reason_of(error)) from error
             logger.warning("%s fails here (%s); the next backend is tried", name, reason_of(error))
             continue
@@ -88,13 +88,13 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(lines)}"[:300] if lines else type(error).__name__
 
 
-def _candidates(wanted: BackendChoice, folder: Path, batch_size: int) -> Iterator[tuple[str, Callable[[], Backend]]]:
+def _candidates(choice: BackendChoice, folder: Path, batch_size: int) -> Iterator[tuple[str, Callable[[], Backend]]]:
     """Each backend that could be there, the fastest first, but for the reference."""
-    if wanted == "auto" and _gpu_is_there():
+    if choice == "auto" and _gpu_is_there():
         yield "torch on the GPU", lambda: _half(folder, batch_size, "cuda")
     if (obstacle := _openvino_obstacle(folder)) is None:
         yield "OpenVINO", lambda: _openvino(folder, batch_size)
-    elif wanted == "openvino":
+    elif choice == "openvino":
         raise _refused(obstacle)
     else:
         logger.info("OpenVINO would run the encoder faster, but %s", obstacle)

@@ -54,7 +54,7 @@ class OpenVinoBackend:
         self.name = f"openvino-{_PRECISIONS.get(precision, precision)}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        tokens = [found.ids for found in self._tokenizer.encode_batch_fast([text.strip() for text in texts])]
+        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch_fast([text.strip() for text in texts])]
         vectors = np.empty((len(texts), self._model.output(0).partial_shape[1].get_length()), dtype=np.float32)
 
         def keep(request: Any, positions: Positions) -> None:

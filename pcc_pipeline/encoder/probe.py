@@ -56,8 +56,8 @@ def reference(digest: str, cache_dir: Path | None, compute: Callable[[Sequence[s
     """The vectors of TEXTS in float32: shipped, kept from before, or computed now and kept."""
     kept = None if cache_dir is None else cache_dir / file_name(digest)
     for file in (shipped_file(digest), kept):
-        if file is not None and file.is_file() and (found := _read(file)) is not None:
-            return found
+        if file is not None and file.is_file() and (stored := _read(file)) is not None:
+            return stored
     vectors = compute(TEXTS)
     if kept is not None:
         _write(kept, vectors)
@@ -66,11 +66,11 @@ def reference(digest: str, cache_dir: Path | None, compute: Callable[[Sequence[s
 
 def _read(file: Path) -> np.ndarray | None:
     try:
-        found: np.ndarray = np.load(file, allow_pickle=False)
+        vectors: np.ndarray = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         logger.info("the probe's vectors in %s cannot be read and are computed anew: %s", file, error)
         return None
-    return found if found.ndim == 2 and len(found) == len(TEXTS) else None
+    return vectors if vectors.ndim == 2 and len(vectors) == len(TEXTS) else None
 
 
 def _write(file: Path, vectors: np.ndarray) -> None:

@@ -64,7 +64,7 @@ class SentenceEncoder:
         self.name = model if model == BUNDLED_ENCODER else Path(model).name
         self._model = model
         self._batch_size = batch_size
-        self._wanted = backend
+        self._choice = backend
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
         self._loaded: Backend | None = None
@@ -131,7 +131,7 @@ class SentenceEncoder:
                 # Another backend would make other vectors under this one's name. A library's words may be a customer's.
                 raise FeatureError(
                     f"{backend.name} failed on {len(texts)} texts ({type(error).__name__})",
-                    where=f"preprocessing.backend: {self._wanted}",
+                    where=f"preprocessing.backend: {self._choice}",
                     fix="give the process more memory or set preprocessing.batch_size lower; or set "
                     "preprocessing.backend to torch",
                 ) from error
@@ -150,7 +150,7 @@ class SentenceEncoder:
 
     def _load(self) -> Backend:
         if self._loaded is None:
-            self._loaded = choose(self._wanted, self.folder, self.digest, self._batch_size, self._cache_dir)
+            self._loaded = choose(self._choice, self.folder, self.digest, self._batch_size, self._cache_dir)
             self._backend = self._loaded.name
         return self._loaded
 

@@ -65,16 +65,16 @@ class HalfBackend:
         encode: Any = self._model.tokenizer
         tokens = encode([*texts], truncation=True, max_length=self._model.max_seq_length)["input_ids"]
         lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
-        found: list[tuple[np.ndarray, Any]] = []
+        passes: list[tuple[np.ndarray, Any]] = []
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=not self._on_gpu):
             # A GPU would rather have padding than many small passes; a processor pays for each token.
             for positions in token_batches(lengths, self._budget, equal=not self._on_gpu):
                 features = self._padded([tokens[position] for position in positions], encode.pad_token_id)
                 vectors = self._model(features)["sentence_embedding"].float()
-                found.append((positions, torch.nn.functional.normalize(vectors, dim=1)))
+                passes.append((positions, torch.nn.functional.normalize(vectors, dim=1)))
             # Fetched after the last pass is under way: an earlier fetch would wait for its own pass.
-            table = np.empty((len(texts), found[0][1].shape[1]), dtype=np.float32)
-            for positions, vectors in found:
+            table = np.empty((len(texts), passes[0][1].shape[1]), dtype=np.float32)
+            for positions, vectors in passes:
                 table[positions] = vectors.cpu().numpy()
         return table
 

@@ -152,9 +152,9 @@ def label_intervals(
     right = y_true == predicted
     made = {"accuracy": proportion_interval(int(right.sum()), int(right.size))}
     if positive is not None:
-        hits, support, given = (
+        hits, support, predictions = (
             int(mask.sum()) for mask in (right & (y_true == positive), y_true == positive, predicted == positive)
         )
-        made["f1"] = f1_interval(hits, support, given) if support or given else (0.0, 1.0)
+        made["f1"] = f1_interval(hits, support, predictions) if support or predictions else (0.0, 1.0)
     made["f1_macro"] = macro_f1_interval(y_true, predicted, n_labels, n_known=n_known)
     return made

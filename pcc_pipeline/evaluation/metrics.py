@@ -68,34 +68,34 @@ def check(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[IntArray, NDArra
         DataError: no rows.
         ModelError: the classifier gave NaN or infinity.
     """
-    y, given = np.asarray(y_true), check_probabilities(probabilities)
-    if y.ndim != 1 or y.shape[0] != given.shape[0]:
-        raise ValueError(f"expected as many class indices as rows of probabilities {given.shape}, got shape {y.shape}")
+    y, proba = np.asarray(y_true), check_probabilities(probabilities)
+    if y.ndim != 1 or y.shape[0] != proba.shape[0]:
+        raise ValueError(f"expected as many class indices as rows of probabilities {proba.shape}, got shape {y.shape}")
     if y.size == 0:
         raise DataError("There are no rows to measure.", fix="Give the split more rows: raise its size or add data.")
     if not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"expected integer class indices, got {y.dtype}")
-    if y.min() < 0 or y.max() >= given.shape[1]:
-        raise ValueError(f"expected class indices 0..{given.shape[1] - 1}, got {y.min()}..{y.max()}")
-    return y.astype(np.intp, copy=False), given
+    if y.min() < 0 or y.max() >= proba.shape[1]:
+        raise ValueError(f"expected class indices 0..{proba.shape[1] - 1}, got {y.min()}..{y.max()}")
+    return y.astype(np.intp, copy=False), proba
 
 
 def check_probabilities(probabilities: ArrayLike) -> NDArray[Any]:
     """Probabilities as a float array (n, K), n may be 0; float32 stays float32. Raises as `check` does."""
-    given = np.asarray(probabilities)
-    if not np.issubdtype(given.dtype, np.floating):
-        given = given.astype(np.float64)
-    if given.ndim != 2 or given.shape[1] == 0:
-        raise ValueError(f"expected probabilities of shape (rows, classes), got {given.shape}")
-    if given.size and not np.isfinite(given).all():
-        rows = int((~np.isfinite(given).all(axis=1)).sum())
+    proba = np.asarray(probabilities)
+    if not np.issubdtype(proba.dtype, np.floating):
+        proba = proba.astype(np.float64)
+    if proba.ndim != 2 or proba.shape[1] == 0:
+        raise ValueError(f"expected probabilities of shape (rows, classes), got {proba.shape}")
+    if proba.size and not np.isfinite(proba).all():
+        rows = int((~np.isfinite(proba).all(axis=1)).sum())
         raise ModelError(
             f"The classifier gave NaN or infinite probabilities for {rows} rows.",
             fix="It did not converge: scale the features, strengthen its regularisation or lower its learning rate.",
         )
-    if given.size and (given.min() < -1e-6 or given.max() > 1 + 1e-6):
-        raise ValueError(f"expected probabilities within 0..1, got {given.min()}..{given.max()}")
-    return given
+    if proba.size and (proba.min() < -1e-6 or proba.max() > 1 + 1e-6):
+        raise ValueError(f"expected probabilities within 0..1, got {proba.min()}..{proba.max()}")
+    return proba
 
 
 def label_indices(labels: ArrayLike, classes: Sequence[str]) -> IntArray:
@@ -146,8 +146,8 @@ def probability_scores(y_true: IntArray, probabilities: NDArray[Any], positive: 
         ranking = one_vs_rest(y_true, probabilities)
         roc_auc, pr_auc = mean_of_measured(ranking.roc_auc), mean_of_measured(ranking.pr_auc)
     epsilon = np.finfo(probabilities.dtype).eps
-    given = np.clip(probabilities[np.arange(y_true.size), y_true], epsilon, 1 - epsilon).astype(np.float64)
-    return {"roc_auc": roc_auc, "pr_auc": pr_auc, "log_loss": float(-np.log(given).mean())}
+    likelihood = np.clip(probabilities[np.arange(y_true.size), y_true], epsilon, 1 - epsilon).astype(np.float64)
+    return {"roc_auc": roc_auc, "pr_auc": pr_auc, "log_loss": float(-np.log(likelihood).mean())}
 
 
 def scores(y_true: ArrayLike, probabilities: ArrayLike, n_classes: int, positive: int = 1) -> dict[str, float]:
@@ -166,13 +166,13 @@ def scores(y_true: ArrayLike, probabilities: ArrayLike, n_classes: int, positive
     Raises:
         ValueError, DataError, ModelError: as `check`; ValueError too if K is not the width of the probabilities.
     """
-    y, given = check(y_true, probabilities)
-    if given.shape[1] != n_classes:
-        raise ValueError(f"expected probabilities for {n_classes} classes, got {given.shape[1]} columns")
+    y, proba = check(y_true, probabilities)
+    if proba.shape[1] != n_classes:
+        raise ValueError(f"expected probabilities for {n_classes} classes, got {proba.shape[1]} columns")
     if n_classes == 2 and positive not in (0, 1):
         raise ValueError(f"expected the positive class to be 0 or 1, got {positive}")
-    counts = count_labels(y, given.argmax(axis=1), n_classes)
-    return label_scores(counts, positive if n_classes == 2 else None) | probability_scores(y, given, positive)
+    counts = count_labels(y, proba.argmax(axis=1), n_classes)
+    return label_scores(counts, positive if n_classes == 2 else None) | probability_scores(y, proba, positive)
 
 
 def objective(scores: Mapping[str, float], scoring: str) -> float:
@@ -206,11 +206,11 @@ def expected_calibration_error(y: ArrayLike, probabilities: ArrayLike, bins: int
         y: class indices, shape (n,); a label unknown to the model may be given as -1, and counts as wrong.
         probabilities: shape (n, K).
     """
-    given = check_probabilities(probabilities)
-    if given.shape[0] == 0:
+    proba = check_probabilities(probabilities)
+    if proba.shape[0] == 0:
         return float("nan")
-    confidence = given.max(axis=1).astype(np.float64)
-    right = given.argmax(axis=1) == np.asarray(y)
+    confidence = proba.max(axis=1).astype(np.float64)
+    right = proba.argmax(axis=1) == np.asarray(y)
     place = confidence_bins(confidence, bins)
     gap = np.bincount(place, weights=right, minlength=bins) - np.bincount(place, weights=confidence, minlength=bins)
     return float(np.abs(gap).sum() / confidence.size)

@@ -115,11 +115,11 @@ def prediction_frame(
         ModelError: the classifier gave NaN or infinite probabilities.
         ValueError: lengths that do not fit each other, or a time without a zone.
     """
-    given, labels = check_probabilities(probabilities), np.array([str(label) for label in classes], dtype=object)
+    proba, labels = check_probabilities(probabilities), np.array([str(label) for label in classes], dtype=object)
     cases = np.asarray(case_ids, dtype=object)
     rows = cases.size
-    if given.shape != (rows, labels.size):
-        raise ValueError(f"expected probabilities of shape ({rows}, {labels.size}), got {given.shape}")
+    if proba.shape != (rows, labels.size):
+        raise ValueError(f"expected probabilities of shape ({rows}, {labels.size}), got {proba.shape}")
     if notes is not None and len(notes) != rows:
         raise ValueError(f"expected a note for each of {rows} cases, got {len(notes)}")
     if missing := int(pd.isna(cases).sum()):
@@ -130,9 +130,9 @@ def prediction_frame(
     nothing = [None] * rows
     columns: dict[str, Any] = {
         "case_id": _text([str(case) for case in cases]),
-        "predicted_label": _text(labels[given.argmax(axis=1)]),
+        "predicted_label": _text(labels[proba.argmax(axis=1)]),
         "subtype_label": _text(nothing),
-        "confidence": given.max(axis=1).astype(np.float64) if rows else np.empty(0),
+        "confidence": proba.max(axis=1).astype(np.float64) if rows else np.empty(0),
         "model_version": _text([model_version] * rows),
         "embedding_model": _text([embedding_model] * rows),
         "inference_timestamp": pd.DatetimeIndex([ran] * rows, dtype="datetime64[us, UTC]"),

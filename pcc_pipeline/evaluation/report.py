@@ -63,18 +63,18 @@ class Report:
         `<split>/unknown_label_rows` and, unless `by_class` is False, `<split>/class/<label>/precision`, `recall`, `f1`
         and `support`, where the label is made safe by `naming.metric_names`.
         """
-        found = dict(self.scores)
+        numbers = dict(self.scores)
         for name, (low, high) in self.intervals.items():
-            found |= {f"{name}_low": low, f"{name}_high": high}
-        found["calibration_error"] = self.calibration_error
-        found["rows"] = float(self.n_rows)
-        found["unknown_label_rows"] = float(sum(self.unknown_labels.values()))
+            numbers |= {f"{name}_low": low, f"{name}_high": high}
+        numbers["calibration_error"] = self.calibration_error
+        numbers["rows"] = float(self.n_rows)
+        numbers["unknown_label_rows"] = float(sum(self.unknown_labels.values()))
         if by_class:
             safe = metric_names([score.label for score in self.by_class])
             for score in self.by_class:
                 for name in ("precision", "recall", "f1", "support"):
-                    found[f"class/{safe[score.label]}/{name}"] = float(getattr(score, name))
-        return {f"{self.split}/{name}": value for name, value in found.items() if math.isfinite(value)}
+                    numbers[f"class/{safe[score.label]}/{name}"] = float(getattr(score, name))
+        return {f"{self.split}/{name}": value for name, value in numbers.items() if math.isfinite(value)}
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict for metrics.json: labels as they are, NaN as None, intervals as [low, high]."""
@@ -127,23 +127,23 @@ def report(
         ModelError: the classifier gave NaN or infinite probabilities.
         ValueError: shapes that do not fit each other.
     """
-    known, given = [str(label) for label in classes], check_probabilities(probabilities)
+    known, proba = [str(label) for label in classes], check_probabilities(probabilities)
     truth = np.array([str(label) for label in np.asarray(labels, dtype=object)], dtype=object)
-    if given.shape != (truth.size, len(known)):
-        raise ValueError(f"expected probabilities of shape ({truth.size}, {len(known)}), got {given.shape}")
+    if proba.shape != (truth.size, len(known)):
+        raise ValueError(f"expected probabilities of shape ({truth.size}, {len(known)}), got {proba.shape}")
     if truth.size == 0:
         raise DataError(f"The {split} split has no rows to measure.", fix="Raise the split's size or add data.")
     positive = None
     if len(known) == 2:
         positive = 1 if positive_label is None else _positive(positive_label, known)
-    y_known, predicted = label_indices(truth, known), given.argmax(axis=1)
+    y_known, predicted = label_indices(truth, known), proba.argmax(axis=1)
     strange = sorted(set(truth[y_known < 0]))
     every = known + strange
     y = label_indices(truth, every)
     counts = count_labels(y, predicted, len(every))
     ranked, seen = dict(NOTHING_RANKED), y_known >= 0
     if seen.any():
-        ranked = probability_scores(y_known[seen], given[seen], 1 if positive is None else positive)
+        ranked = probability_scores(y_known[seen], proba[seen], 1 if positive is None else positive)
     return Report(
         split=split,
         classes=tuple(known),
@@ -152,7 +152,7 @@ def report(
         intervals=label_intervals(y, predicted, len(every), n_known=len(known), positive=positive),
         class_intervals=tuple(class_intervals(counts)),
         n_rows=int(truth.size),
-        calibration_error=expected_calibration_error(y_known, given),
+        calibration_error=expected_calibration_error(y_known, proba),
         unknown_labels={label: int(counts.support[len(known) + place]) for place, label in enumerate(strange)},
         never_predicted=tuple(
             label for place, label in enumerate(known) if counts.support[place] and not counts.predicted[place]
@@ -175,11 +175,11 @@ def cv_metrics(fold_scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     The deviation is the sample's (divided by folds - 1): the folds stand for others that could have been drawn. Folds
     where a metric is NaN are left out of it; a metric with no fold left has no mean, with one fold left no deviation.
     """
-    found: dict[str, float] = {}
+    summary: dict[str, float] = {}
     for name in dict.fromkeys(name for fold in fold_scores for name in fold):
         values = np.array([fold[name] for fold in fold_scores if name in fold and not math.isnan(fold[name])])
         if values.size:
-            found[f"cv/{name}_mean"] = float(values.mean())
+            summary[f"cv/{name}_mean"] = float(values.mean())
         if values.size > 1:
-            found[f"cv/{name}_std"] = float(values.std(ddof=1))
-    return found
+            summary[f"cv/{name}_std"] = float(values.std(ddof=1))
+    return summary

@@ -110,13 +110,13 @@ def paired_difference(
     """
     if metric not in COMPARED:
         raise ValueError(f"expected a metric out of {COMPARED}, got {metric!r}")
-    given = [np.asarray(column).astype(str) for column in (labels, challenger, champion)]
-    shapes = [column.shape for column in given]
-    if given[0].ndim != 1 or len(set(shapes)) != 1 or given[0].size == 0:
+    columns = [np.asarray(column).astype(str) for column in (labels, challenger, champion)]
+    shapes = [column.shape for column in columns]
+    if columns[0].ndim != 1 or len(set(shapes)) != 1 or columns[0].size == 0:
         raise ValueError(f"expected labels and both predictions of the same rows, got shapes {shapes}")
     if not 0 < confidence < 1:
         raise ValueError(f"expected a confidence within 0..1, got {confidence}")
-    names, places = np.unique(np.concatenate(given), return_inverse=True)
+    names, places = np.unique(np.concatenate(columns), return_inverse=True)
     truth, first, second = places.reshape(3, -1)
     return difference_of_places(truth, first, second, names.size, metric, confidence)
 

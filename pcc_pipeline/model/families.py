@@ -213,15 +213,15 @@ def no_such_hyperparameter(family: str, name: str) -> str:
 def faults(family: str, hyperparameters: Values) -> list[tuple[str, str]]:
     """What is wrong with hyperparameters, as (name, problem); name is empty for values that clash."""
     known = FAMILIES[family]
-    found = []
+    problems = []
     for name, value in hyperparameters.items():
         if name not in known.domains:
-            found.append((name, no_such_hyperparameter(family, name)))
+            problems.append((name, no_such_hyperparameter(family, name)))
         elif problem := known.domains[name].fault(value):
-            found.append((name, f"{value!r} {problem}"))
-    if not found and (clash := known.clash(complete(family, hyperparameters))):
-        found.append(("", clash))
-    return found
+            problems.append((name, f"{value!r} {problem}"))
+    if not problems and (clash := known.clash(complete(family, hyperparameters))):
+        problems.append(("", clash))
+    return problems
 
 
 def build_classifier(family: str, hyperparameters: Values, task: Task) -> Any:

@@ -90,7 +90,7 @@ class _Run:
         # An adaptive searcher hears of trials in their numbers' order: these have ended and wait for a lower one.
         self._waiting: dict[int, Trial] = {}
         self._order: list[int] = []  # proposed and not ended
-        self._asked, self._to_ask = 0, searcher.n_trials - len(searcher.finished())
+        self._proposed, self._to_propose = 0, searcher.n_trials - len(searcher.finished())
         self._exhausted = False
         self.trials: list[Trial] = []
         self.stopped_by_timeout = False
@@ -120,9 +120,9 @@ class _Run:
         """
         while not self._exhausted and len(self._order) < self._pool.n_jobs:
             if time.monotonic() >= self._deadline:
-                self._exhausted, self.stopped_by_timeout = True, self._asked < self._to_ask
+                self._exhausted, self.stopped_by_timeout = True, self._proposed < self._to_propose
             elif candidate := self._searcher.ask():
-                self._asked += 1
+                self._proposed += 1
                 self._order.append(candidate.number)
                 self._active.append(_Active(candidate))
             else:

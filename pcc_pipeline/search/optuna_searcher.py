@@ -100,16 +100,16 @@ class OptunaSearcher:
                 raise damaged(place) from error
             raise
         self.n_trials = max(plan.n_iter, len(self._finished))
-        self._asked = 0
+        self._proposed = 0
 
     def finished(self) -> tuple[Trial, ...]:
         return self._finished
 
     def ask(self) -> Candidate | None:
-        place_in_search = len(self._finished) + self._asked
+        place_in_search = len(self._finished) + self._proposed
         if place_in_search >= self.n_trials:
             return None
-        self._asked += 1
+        self._proposed += 1
         with storage_errors(self._place):
             self._study.sampler = self._sampler(place_in_search)
             trial = self._study.ask(self._distributions)
@@ -151,13 +151,13 @@ class OptunaSearcher:
         if not varied or len({trial.value for trial in trials}) < 2:
             return None
         try:
-            found = get_param_importances(
+            shares = get_param_importances(
                 self._on_even_scales(trials), evaluator=FanovaImportanceEvaluator(seed=self._plan.seed), params=varied
             )
         except RuntimeError:
             # "Encountered zero total variance in all trees": the scores differ by too little for the forest.
             return None
-        return {name: float(share) for name, share in found.items()}
+        return {name: float(share) for name, share in shares.items()}
 
     def _on_even_scales(self, trials: list[FrozenTrial]) -> optuna.Study:
         """The trials in a study in memory, with logarithms in place of values searched on a logarithmic scale.

@@ -196,8 +196,8 @@ def _owned_file(path: Path, place: StudyPlace) -> Iterator[IO[bytes]]:
 
 def _own_in_postgresql(url: URL, place: StudyPlace, held: contextlib.ExitStack) -> None:
     session = held.enter_context(_session(url))
-    asked = session.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _key(f"study {place.study_name}")})
-    if not asked.scalar():
+    lock = session.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _key(f"study {place.study_name}")})
+    if not lock.scalar():
         raise _in_use(place, "another process")
 
 

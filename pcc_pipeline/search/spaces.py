@@ -71,8 +71,8 @@ def space_of(family: str, space: Mapping[str, Any] | None) -> Space:
             where="model.search_space",
             fix=f"Give a list of choices or a range such as {_EXAMPLE} for each hyperparameter to search.",
         )
-    given = FAMILIES[family].space if space is None else space
-    return {name: _dimension(spec) for name, spec in given.items()}
+    chosen = FAMILIES[family].space if space is None else space
+    return {name: _dimension(spec) for name, spec in chosen.items()}
 
 
 def space_faults(family: str, space: Mapping[str, Any] | None, search_method: SearchMethod) -> list[tuple[str, str]]:
@@ -82,10 +82,10 @@ def space_faults(family: str, space: Mapping[str, Any] | None, search_method: Se
     """
     if space is None and search_method == "none":
         return []
-    given = FAMILIES[family].space if space is None else space
-    if not given:
+    chosen = FAMILIES[family].space if space is None else space
+    if not chosen:
         return [("", _nothing_to_search(family, space))]
-    return [fault for name, spec in given.items() for fault in _faults_of(family, str(name), spec, search_method)]
+    return [fault for name, spec in chosen.items() for fault in _faults_of(family, str(name), spec, search_method)]
 
 
 def _nothing_to_search(family: str, space: Mapping[str, Any] | None) -> str:

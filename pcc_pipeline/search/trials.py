@@ -95,19 +95,19 @@ class SearchOutcome:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Why the best is the best of fewer candidates than were to be tried, one sentence each."""
-        found = []
+        sentences = []
         if self.workers_died:
-            found.append(
+            sentences.append(
                 f"{self.workers_died:,} of {len(self.trials):,} candidates were lost as their worker processes were "
                 f"killed (out of memory?), and the best was chosen among {self.counts['complete']:,}: lower "
                 "search.n_jobs or give the process more memory, and train again"
             )
         if self.timeout is not None:
-            found.append(
+            sentences.append(
                 f"search.timeout of {self.timeout:g} s ended the search after {len(self.trials):,} of {self.planned:,} "
                 "candidates"
             )
-        return tuple(found)
+        return tuple(sentences)
 
     def corrected_score(self, scoring_of: Callable[[Scores], float]) -> float | None:
         """What the winner's score is worth: each fold scored by the candidate that was best on the other folds.
@@ -171,8 +171,8 @@ def _number(value: float | None) -> float:
 
 
 def _column(values: list[Any], present: list[bool]) -> list[Any]:
-    given = [value for value, there in zip(values, present, strict=True) if there]
-    kinds = {type(value) for value in given}
+    known = [value for value, there in zip(values, present, strict=True) if there]
+    kinds = {type(value) for value in known}
     if kinds in ({bool}, {str}) or (kinds and kinds <= {int, float}):
         return [float(value) for value in values] if kinds == {int, float} and all(present) else values
     return [json.dumps(value) if there else None for value, there in zip(values, present, strict=True)]

@@ -77,10 +77,10 @@ class _RepeatedKeyError(Exception):
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    row = dict(pairs)
+    if len(row) != len(pairs):
         raise _RepeatedKeyError
-    return found
+    return row
 
 
 def _frame(block: list[dict[str, Any]], names: dict[str, None]) -> pd.DataFrame:

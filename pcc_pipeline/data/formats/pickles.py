@@ -177,11 +177,11 @@ class _FrameUnpickler(pickle.Unpickler):
         if (module, name) not in _ADMITTED:
             # The name is the author's, not a customer's, yet a forged one may hold anything.
             raise _Refused(re.sub(r"[^\w.]", "?", f"{module}.{name}")[:80])
-        found = getattr(import_module(module), name)
-        if isinstance(found, type):
-            self.before.setdefault(found, MappingProxyType(dict(vars(found))))
-            return found
-        return _called(found) if callable(found) else found
+        named = getattr(import_module(module), name)
+        if isinstance(named, type):
+            self.before.setdefault(named, MappingProxyType(dict(vars(named))))
+            return named
+        return _called(named) if callable(named) else named
 
     def restore_classes(self) -> bool:
         """Puts back what a forged state set on a class; True if there was any."""
@@ -252,7 +252,7 @@ def load_frame(path: Path) -> pd.DataFrame:
     with path.open("rb") as file:
         unpickler = _FrameUnpickler(file, size)
         try:
-            found = unpickler.load()
+            frame = unpickler.load()
         except _Refused as error:
             raise DataError(f"The pickle was refused: it asks for {error}.", where=str(path), fix=_FIX) from None
         except _TooManyRowsError:
@@ -265,15 +265,15 @@ def load_frame(path: Path) -> pd.DataFrame:
             altered = unpickler.restore_classes()
     if altered:
         raise DataError("The pickle was refused: it alters classes of pandas.", where=str(path), fix=_FIX)
-    if type(found) is not pd.DataFrame:
-        raise DataError(f"The pickle holds a {type(found).__name__}, not a DataFrame.", where=str(path), fix=_FIX)
+    if type(frame) is not pd.DataFrame:
+        raise DataError(f"The pickle holds a {type(frame).__name__}, not a DataFrame.", where=str(path), fix=_FIX)
     try:
-        if len(found) > size or found.shape[1] > MAX_COLUMNS:
+        if len(frame) > size or frame.shape[1] > MAX_COLUMNS:
             raise too_many
-        if any(name is not None for name in found.index.names):
-            Budget(path).take(_index_bytes(found.index))
-            found = found.reset_index()
-        return found.copy()
+        if any(name is not None for name in frame.index.names):
+            Budget(path).take(_index_bytes(frame.index))
+            frame = frame.reset_index()
+        return frame.copy()
     except DataError:
         raise
     except Exception:  # a forged frame can fail anywhere inside pandas

@@ -103,7 +103,7 @@ class _Writer:
 
     def _fill(self, template: str) -> str:
         while _SLOT.search(template):
-            template = _SLOT.sub(lambda found: self.rng.choice(SLOTS[found[1]]), template)
+            template = _SLOT.sub(lambda match: self.rng.choice(SLOTS[match[1]]), template)
         return template
 
     def _misspell(self, text: str) -> str:

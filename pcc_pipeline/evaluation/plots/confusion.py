@@ -53,24 +53,24 @@ def figures(
     """
     every = np.asarray(y_true)
     known = every >= 0
-    _, given = check(np.where(known, every, 0), probabilities)
-    y, given = every[known].astype(np.intp), given[known]
+    _, proba = check(np.where(known, every, 0), probabilities)
+    y, proba = every[known].astype(np.intp), proba[known]
     names = [str(label) for label in classes]
-    if len(names) != given.shape[1]:
-        raise ValueError(f"expected a label for each of {given.shape[1]} columns, got {len(names)}")
+    if len(names) != proba.shape[1]:
+        raise ValueError(f"expected a label for each of {proba.shape[1]} columns, got {len(names)}")
     left_out = int((~known).sum())
     what = f"{split}, {y.size:,} rows" + (f" ({left_out:,} of unknown label left out)" if left_out else "")
     if not y.size:
         return {stem: note("No row has a label that the model knows.", f"{title}\n{what}") for stem, title in _TITLES}
-    predicted = given.argmax(axis=1)
+    predicted = proba.argmax(axis=1)
     return {
         "scores_by_class": scores_by_class(y, predicted, names, what),
         "confusion_matrix": confusion_matrix(y, predicted, names, what),
         "confusion_matrix_normalised": confusion_matrix(y, predicted, names, what, normalised=True),
         "confused_pairs": confused_pairs(y, predicted, names, what),
-        "roc_curve": roc_curve(y, given, names, what, positive=positive),
-        "precision_recall_curve": precision_recall_curve(y, given, names, what, positive=positive),
-        "calibration_curve": calibration_curve(y, given, names, what),
+        "roc_curve": roc_curve(y, proba, names, what, positive=positive),
+        "precision_recall_curve": precision_recall_curve(y, proba, names, what, positive=positive),
+        "calibration_curve": calibration_curve(y, proba, names, what),
     }
 
 

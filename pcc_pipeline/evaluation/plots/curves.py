@@ -170,11 +170,11 @@ def calibration_curve(
     return figure
 
 
-def _reliability(given: FloatArray, true: NDArray[np.bool_], bins: int) -> tuple[FloatArray, FloatArray]:
+def _reliability(proba: FloatArray, true: NDArray[np.bool_], bins: int) -> tuple[FloatArray, FloatArray]:
     """Mean probability and share of true rows in each bin; NaN where it has too few rows for a share."""
-    place = confidence_bins(given, bins)
+    place = confidence_bins(proba, bins)
     rows = np.bincount(place, minlength=bins)
     # What is not a number interrupts a line.
     enough = np.where(rows >= _FEWEST_IN_BIN, rows, np.nan)
-    mean = np.bincount(place, weights=given, minlength=bins) / enough
+    mean = np.bincount(place, weights=proba, minlength=bins) / enough
     return mean, np.bincount(place, weights=true, minlength=bins) / enough
