@@ -25,6 +25,7 @@ ContractColumn = Literal[
 BalanceMethod = Literal["SMOTE", "BorderlineSMOTE", "ADASYN", "RandomOverSampler", "class_weight", "none"]
 SearchMethod = Literal["none", "grid", "random", "optuna"]
 ExtraColumn = Literal["row", "probabilities"]
+Calibration = Literal["none", "temperature", "sigmoid", "isotonic", "auto"]
 Scoring = Literal["f1", "f1_weighted", "f1_macro", "accuracy", "roc_auc", "pr_auc", "neg_log_loss"]
 
 
@@ -99,6 +100,7 @@ class ModelParams(Section):
     cross_val: bool | Literal["auto"] = "auto"
     cv_folds: int = Field(default=5, ge=2, le=50)
     scoring: Scoring = "f1_macro"
+    calibration: Calibration = "auto"
     refit: bool = True
     solver_exact: bool = False
 
@@ -108,6 +110,33 @@ class ModelParams(Section):
         if self.search_method == "none":
             return self.cv_folds if self.cross_val is True else 0
         return 1 if self.cross_val is False else self.cv_folds
+
+
+class DecisionParams(Section):
+    """Which rows the model leaves to a person, and its sets of labels."""
+
+    abstain: Literal["none", "threshold", "auto"] = "none"
+    score: Literal["confidence", "margin", "entropy"] = "confidence"
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    target_accuracy: Annotated[float, Field(gt=0, lt=1)] | None = None
+    max_review_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    label: NonEmpty | None = None
+    out_of_scope_label: NonEmpty | None = None
+    conformal: Annotated[float, Field(ge=0.5, lt=1)] | None = None
+    conformal_by_class: bool = False
+
+    @model_validator(mode="after")
+    def _aims_fit(self) -> Self:
+        aims = [name for name in ("target_accuracy", "max_review_share") if getattr(self, name) is not None]
+        if self.abstain == "auto" and len(aims) != 1:
+            raise ValueError("abstain: auto needs target_accuracy or max_review_share, and one of them only")
+        if self.abstain != "auto" and aims:
+            raise ValueError(f"{aims[0]} is what abstain: auto works towards; set abstain: auto, or leave it out")
+        if (self.abstain == "threshold") != (self.threshold is not None):
+            raise ValueError("abstain: threshold and a threshold go together: give both or neither")
+        if self.conformal_by_class and self.conformal is None:
+            raise ValueError("conformal_by_class needs conformal, the share of rows whose set holds their label")
+        return self
 
 
 class SearchParams(Section):
@@ -184,6 +213,7 @@ class Params(Section):
     data: DataParams = DataParams()
     preprocessing: PreprocessingParams = PreprocessingParams()
     model: ModelParams = ModelParams()
+    decision: DecisionParams = DecisionParams()
     search: SearchParams = SearchParams()
     registry: RegistryParams = Field(default_factory=RegistryParams)
     tracking: TrackingParams = TrackingParams()
@@ -202,6 +232,12 @@ class Params(Section):
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    @property
+    def needs_held_scores(self) -> bool:
+        """Whether training has to look at training rows through models that did not learn them."""
+        rule = self.decision
+        return self.model.calibration != "none" or rule.abstain == "auto" or rule.conformal is not None
 
     def document(self) -> dict[str, Any]:
         """The configuration as params.yaml would spell it: nested plain values, for the record.

@@ -14,6 +14,7 @@ from pcc_pipeline.data.contract import RowPlaces
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.metrics import check_probabilities
+from pcc_pipeline.model.decision import DECIDES_ALL, DecisionRule, certainty
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,10 +71,11 @@ class ExtraColumns:
 NO_EXTRA_COLUMNS = ExtraColumns()
 
 
-def prediction_schema(extra: ExtraColumns = NO_EXTRA_COLUMNS) -> pa.Schema:
+def prediction_schema(extra: ExtraColumns = NO_EXTRA_COLUMNS, rule: DecisionRule = DECIDES_ALL) -> pa.Schema:
     """The columns as Arrow types, for writers that go batch by batch; times in microseconds, UTC.
 
-    Microseconds, since BigQuery's TIMESTAMP has no finer ones.
+    Microseconds, since BigQuery's TIMESTAMP has no finer ones. A label may be missing only where `rule` leaves rows
+    without one.
     """
     import pyarrow as pa
 
@@ -82,7 +84,8 @@ def prediction_schema(extra: ExtraColumns = NO_EXTRA_COLUMNS) -> pa.Schema:
             return pa.timestamp("us", tz="UTC")
         return pa.float64() if name == "confidence" else pa.string()
 
-    return pa.schema([*(pa.field(name, kind(name), nullable=name in _NULLABLE) for name in COLUMNS), *extra.fields()])
+    nullable = {*_NULLABLE, *(["predicted_label"] if rule.abstains and rule.label is None else [])}
+    return pa.schema([*(pa.field(name, kind(name), nullable=name in nullable) for name in COLUMNS), *extra.fields()])
 
 
 def prediction_frame(
@@ -95,6 +98,7 @@ def prediction_frame(
     notes: Sequence[str | None] | None = None,
     *,
     ingestion_time: datetime | None = None,
+    rule: DecisionRule = DECIDES_ALL,
 ) -> pd.DataFrame:
     """One row per case: the most probable label (the first on a tie) and its probability.
 
@@ -104,6 +108,7 @@ def prediction_frame(
         inference_timestamp: when the model ran, with its time zone; stored in UTC.
         notes: one per case, or None for none at all. They must hold nothing that a customer wrote.
         ingestion_time: when the row is written; `inference_timestamp` if not given.
+        rule: the model's; a row that it leaves to a person has its label, or none, and a note instead.
 
     Returns:
         `COLUMNS` in that order: text as `str` (null where there is none, in a column of nulls too), `confidence` as
@@ -128,28 +133,36 @@ def prediction_frame(
         )
     ran, written = _utc(inference_timestamp), _utc(ingestion_time or inference_timestamp)
     nothing = [None] * rows
+    likeliest = labels[given.argmax(axis=1)]
+    predicted = likeliest.copy()
+    said: list[str | None] = [None] * rows if notes is None else list(notes)
+    undecided = np.flatnonzero(rule.left_to_a_person(given))
+    for place, sure in zip(undecided.tolist(), certainty(given[undecided], rule.score), strict=True):
+        predicted[place], said[place] = rule.label, rule.note(sure, likeliest[place])
     columns: dict[str, Any] = {
         "case_id": _text([str(case) for case in cases]),
-        "predicted_label": _text(labels[proba.argmax(axis=1)]),
+        "predicted_label": _text(predicted),
         "subtype_label": _text(nothing),
         "confidence": proba.max(axis=1).astype(np.float64) if rows else np.empty(0),
         "model_version": _text([model_version] * rows),
         "embedding_model": _text([embedding_model] * rows),
         "inference_timestamp": pd.DatetimeIndex([ran] * rows, dtype="datetime64[us, UTC]"),
-        "prediction_notes": _text(nothing if notes is None else list(notes)),
+        "prediction_notes": _text(said),
         "ingestion_time": pd.DatetimeIndex([written] * rows, dtype="datetime64[us, UTC]"),
     }
     return pd.DataFrame(columns, columns=list(COLUMNS))
 
 
-def prediction_table(frame: pd.DataFrame, extra: ExtraColumns = NO_EXTRA_COLUMNS) -> pa.Table:
+def prediction_table(
+    frame: pd.DataFrame, extra: ExtraColumns = NO_EXTRA_COLUMNS, rule: DecisionRule = DECIDES_ALL
+) -> pa.Table:
     """A frame of `prediction_frame` as an Arrow table of `prediction_schema`, for `pyarrow.parquet.ParquetWriter`.
 
     Built column by column: `pyarrow.Table.from_pandas` (25.0) reads times in a way that pandas 3.1 warns of.
     """
     import pyarrow as pa
 
-    schema = prediction_schema(extra)
+    schema = prediction_schema(extra, rule)
     columns = []
     for field in schema:
         column = frame[field.name]

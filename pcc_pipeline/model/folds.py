@@ -16,6 +16,7 @@ import numpy as np
 
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import full_vectors
+from pcc_pipeline.model.calibration import raw_scores
 from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.probabilities import class_probabilities
 
@@ -62,6 +63,13 @@ class FoldObjective:
         fitted = fit(PreparedRows(None, train_vectors, train_labels), hyperparameters, self.recipe)
         probabilities = class_probabilities(fitted.classifier, range(self.n_classes), held_vectors)
         return self.scorer(held_labels, probabilities, self.n_classes)
+
+    def held(self, hyperparameters: Mapping[str, Any], fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of the rows that a fold holds out: raw scores (n, K) for calibrators, probabilities (n, K), class indices."""
+        train_vectors, train_labels, held_vectors, held_labels = _open(self.fold_folder(fold))
+        fitted = fit(PreparedRows(None, train_vectors, train_labels), hyperparameters, self.recipe)
+        probabilities = class_probabilities(fitted.classifier, range(self.n_classes), held_vectors)
+        return raw_scores(fitted.classifier, self.n_classes, held_vectors), probabilities, np.array(held_labels)
 
     def fold_folder(self, fold: int) -> Path:
         return self.folder / f"fold-{fold}"

@@ -46,7 +46,7 @@ def decided(classifier: Any) -> Any:
         for name, member in zip(names, classifier.estimators_, strict=True):
             classifier.named_estimators_[name] = member
         return classifier
-    if not isinstance(classifier, OneVsRestClassifier | SGDClassifier) or len(classifier.classes_) == 2:
+    if not _answers_class_by_class(classifier):
         return classifier
     if isinstance(classifier, OneVsRestClassifier):
         classifier = _joined(classifier)
@@ -54,12 +54,52 @@ def decided(classifier: Any) -> Any:
     # function of the score, which both estimators use themselves.
     plain = _SigmoidCalibration()
     plain.a_, plain.b_ = -1.0, 0.0
-    wrapped = CalibratedClassifierCV(classifier, method="sigmoid", ensemble=False)
-    part = _CalibratedClassifier(classifier, [plain] * len(classifier.classes_), classes=classifier.classes_)
+    return assembled(classifier, "sigmoid", [plain] * len(classifier.classes_))
+
+
+def assembled(classifier: Any, method: str, calibrators: Sequence[Any]) -> CalibratedClassifierCV:
+    """A fitted classifier with fitted calibrators behind it, as CalibratedClassifierCV would have made it.
+
+    Args:
+        method: of CalibratedClassifierCV.
+        calibrators: scikit-learn's, one for `temperature` and for two classes, else one for each class.
+    """
+    wrapped = CalibratedClassifierCV(classifier, method=method, ensemble=False)
+    part = _CalibratedClassifier(classifier, list(calibrators), classes=classifier.classes_, method=method)
     wrapped.calibrated_classifiers_ = [part]
     wrapped.classes_ = classifier.classes_
     wrapped.n_features_in_ = classifier.n_features_in_
     return wrapped
+
+
+def bare(classifier: Any) -> Any:
+    """The classifier that `decided` or `assembled` wrapped; any other as it is."""
+    # No family of ours makes one with ensemble=False.
+    if isinstance(classifier, CalibratedClassifierCV) and classifier.ensemble is False:
+        return classifier.calibrated_classifiers_[0].estimator
+    return classifier
+
+
+def uncalibrated(classifier: Any) -> Any:
+    """What a calibrated classifier answers without its calibrators; one without any is given back as it is."""
+    inner = bare(classifier)
+    plain = inner if inner is classifier else decided(inner)
+    # Of one that `decided` alone wrapped, the same wrapping has been made anew.
+    return classifier if _is_plain(classifier) else plain
+
+
+def _is_plain(classifier: Any) -> bool:
+    """Whether `decided` made it."""
+    if bare(classifier) is classifier or classifier.method != "sigmoid":
+        return False
+    parts = classifier.calibrated_classifiers_[0].calibrators
+    return all(part.a_ == -1.0 and part.b_ == 0.0 for part in parts)
+
+
+def _answers_class_by_class(classifier: Any) -> bool:
+    if isinstance(classifier, LogisticRegression):  # more classes than liblinear fits: made by `_joined`
+        return classifier.solver == "liblinear" and len(classifier.classes_) > 2
+    return isinstance(classifier, OneVsRestClassifier | SGDClassifier) and len(classifier.classes_) > 2
 
 
 def _joined(classifier: OneVsRestClassifier) -> LogisticRegression:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.evaluation.answers import Answers
 from pcc_pipeline.evaluation.cautions import warnings as cautions
 from pcc_pipeline.evaluation.metrics import label_indices
 from pcc_pipeline.evaluation.plots.confusion import figures
+from pcc_pipeline.evaluation.plots.coverage import risk_coverage_curve
 from pcc_pipeline.evaluation.predictions import prediction_frame
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.steps.inputs.early_checks import demand_input
@@ -49,6 +51,7 @@ class EvaluateOutcome:
     model_id: str
     model_version: str
     test: Report
+    answers: Answers
     document: dict[str, Any]
     facts: TrainedFacts
     inputs: list[payloads.InputFile]
@@ -72,6 +75,7 @@ class EvaluateOutcome:
             f"           macro F1 {scores['f1_macro']:.4f} (95% interval {low:.4f} to {high:.4f}), "
             f"accuracy {scores['accuracy']:.4f}, {areas}",
             *scores_by_class(self.document["by_class"]),
+            *(f"           {line}" for line in self.answers.lines),
             f"           predictions in {self.predictions}, all scores in {self.metrics}, figures in {self.figures}",
             *(f"warning    {warning}" for warning in self.warnings),
         ]
@@ -128,12 +132,19 @@ def run(
             loaded.model.model_version,
             loaded.model.embedding_model,
             started,
+            rule=loaded.model.decision,
         )
-        test = {**test_report.to_json(), "source": held.source, "overlap_removed_rows": held.learned_rows}
+        test = {
+            **test_report.to_json(),
+            "answers": measured.answers.to_json(),
+            "source": held.source,
+            "overlap_removed_rows": held.learned_rows,
+        }
         document = {**training.metrics, "test": test, "test_warnings": list(doubts)}
         place = classes.index(positive) if positive is not None else 1
         facts = TrainedFacts(training.metadata, training.metrics, training.tags.get("pcc.data_digest", ""))
         drawings = figures(label_indices(measured.rows.labels, classes), probabilities, classes, positive=place)
+        drawings["risk_coverage"] = risk_coverage_curve(measured.answers, found.n_rows)
         pictures = payloads.drawn(drawings)
         opened.log(
             *measured.record,
@@ -149,7 +160,7 @@ def run(
         targets = Path(params.output.predictions), Path(params.output.metrics)
         places = held.dataset.places
         extra = extra_columns(params, classes, several_files=places.files is not None)
-        with replacing(targets[0]) as partial, writing(partial, targets[0], extra) as write:
+        with replacing(targets[0]) as partial, writing(partial, targets[0], extra, loaded.model.decision) as write:
             write(extra.added_to(predictions, places, probabilities))
         for stem, picture in pictures.items():
             with replacing(Path(params.output.figures_dir) / f"{stem}.png") as partial:
@@ -162,6 +173,7 @@ def run(
             model_id=loaded.source.model_id,
             model_version=loaded.model.model_version,
             test=test_report,
+            answers=measured.answers,
             document=test,
             facts=facts,
             inputs=held.inputs,

@@ -48,7 +48,7 @@ _ROWS_AT_A_TIME = 512
 
 @dataclass(frozen=True)
 class ScoreOutcome:
-    """One scored file. `label_counts`: label -> rows that got it, every label of the model included."""
+    """One scored file. `label_counts`: label -> rows that the model decided so, every label of it included."""
 
     run_id: str
     model_uri: str
@@ -67,14 +67,21 @@ class ScoreOutcome:
         return self.rows / self.seconds if self.seconds else 0.0
 
     @property
+    def left_to_a_person(self) -> int:
+        """Rows that the model's rule does not decide."""
+        return self.rows - sum(self.label_counts.values())
+
+    @property
     def summary(self) -> list[str]:
         largest = sorted(self.label_counts.items(), key=lambda pair: (-pair[1], pair[0]))
         shown = [f"{label} {count:,}" for label, count in largest[:5]]
         more = [f"{len(largest) - 5} more labels"] if len(largest) > 5 else []
         rejected = f"           {self.rejected_rows:,} rows rejected, with their reasons in {self.rejected}"
+        left = f"           {self.left_to_a_person:,} rows left to a person: see prediction_notes"
         return [
             f"scored     {self.rows:,} rows of {self.source} with {self.model_version}, {self.rows_per_second:,.0f}/s",
             f"           {', '.join([*shown, *more])}",
+            *([left] if self.left_to_a_person else []),
             f"           predictions in {self.output}",
             *([rejected] if self.rejected_rows else []),
             *(f"warning    {note}" for note in self.notes),
@@ -151,6 +158,7 @@ def _metrics(outcome: ScoreOutcome) -> dict[str, float]:
     return {
         "score/rows": outcome.rows,
         "score/rejected_rows": outcome.rejected_rows,
+        "score/undecided_rows": outcome.left_to_a_person,
         "score/rows_per_second": outcome.rows_per_second,
         **{f"score/class/{safe[label]}": count for label, count in outcome.label_counts.items()},
     }
@@ -204,7 +212,7 @@ def _score_file(
         batches = read(address, notes)
         first = next(batches)
         extra = extra_columns(params, model.classes, several_files=file_of(first) is not None)
-        with writing(partial, target, extra) as write:
+        with writing(partial, target, extra, model.decision) as write:
             for batch in chain([first], batches):
                 checked = file.add(batch)
                 bar.update(len(checked.rejected))
@@ -221,9 +229,11 @@ def _score_file(
                         model.model_version,
                         model.embedding_model,
                         started,
+                        rule=model.decision,
                     )
                     write(extra.added_to(predictions, checked.places, probabilities))
-                    counts.update(labels[probabilities.argmax(axis=1)])
+                    decided = ~model.decision.left_to_a_person(probabilities)
+                    counts.update(labels[probabilities.argmax(axis=1)[decided]])
                     monitor.passed_validation += len(checked.good)
         rejected = file.rejected(params.data.max_rejected_fraction)
         with replacing(Path(params.output.rejected)) as rejected_partial:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.quality import class_counts
 from pcc_pipeline.data.splits import cross_validation_folds
 from pcc_pipeline.evaluation.metrics import objective, scores
+from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
@@ -67,19 +68,22 @@ class SearchRows:
         return Rows(self.train.texts, self.train.vectors, indices)
 
 
-def search(rows: SearchRows, recipe: Recipe, params: Params, version: str, run: StepRun) -> SearchOutcome:
+def search(
+    rows: SearchRows, recipe: Recipe, params: Params, version: str, run: StepRun
+) -> tuple[SearchOutcome, HeldScores | None]:
     """Score candidates by cross-validation on the training rows alone.
 
     Args:
         version: names the study where params.yaml names none.
 
+    Returns:
+        What was found; and the best candidate's scores of the rows that each fold held out, where they are needed.
+
     Raises:
         SearchError: no candidate could be scored, or a stored study is another search's.
     """
-    model, n_classes = params.model, len(rows.classes)
-    folds = cross_validation_folds(
-        rows.train.labels, rows.groups, model.cv_folds, params.data.stratify, params.data.random_state
-    )[: model.folds_used]
+    model = params.model
+    folds = _folds(rows, params)[: model.folds_used]
     study = StudyRecord(
         name=params.search.study_name or version,
         directory=Path(params.output.studies_dir),
@@ -89,11 +93,38 @@ def search(rows: SearchRows, recipe: Recipe, params: Params, version: str, run: 
     searcher = make_searcher(SearchPlan.of(params), study)
     with (
         closing(searcher),
-        scratch() as folder,
-        WorkerPool(params.search.n_jobs) as pool,
-        TrialRuns(run, model.scoring, partial(_solver, recipe, n_classes)) as trial_runs,
+        _prepared(rows, recipe, folds, params.search.n_jobs) as (scored, pool),
+        TrialRuns(run, model.scoring, partial(_solver, recipe, len(rows.classes))) as trial_runs,
     ):
-        scored = FoldObjective(folder, recipe, n_classes, partial(scores, positive=rows.positive))
+        scoring = Scoring(scored, len(folds), partial(objective, scoring=model.scoring), model.scoring)
+        found = run_search(searcher, scoring, pool, params.search.timeout, trial_runs.log)
+        held = _held(scored, len(folds), pool, found.best.hyperparameters) if params.needs_held_scores else None
+        return found, held
+
+
+def held_scores(rows: SearchRows, recipe: Recipe, params: Params, hyperparameters: Mapping[str, Any]) -> HeldScores:
+    """Scores of all training rows by models of the same kind that did not learn them, where no search made the folds.
+
+    Raises:
+        DataError: there are too few rows for the folds.
+    """
+    folds = _folds(rows, params)
+    with _prepared(rows, recipe, folds, params.search.n_jobs) as (scored, pool):
+        return _held(scored, len(folds), pool, hyperparameters)
+
+
+def _folds(rows: SearchRows, params: Params) -> list[tuple[np.ndarray, np.ndarray]]:
+    return cross_validation_folds(
+        rows.train.labels, rows.groups, params.model.cv_folds, params.data.stratify, params.data.random_state
+    )
+
+
+@contextmanager
+def _prepared(
+    rows: SearchRows, recipe: Recipe, folds: Sequence[tuple[np.ndarray, np.ndarray]], n_jobs: int
+) -> Iterator[tuple[FoldObjective, WorkerPool]]:
+    with scratch() as folder, WorkerPool(n_jobs) as pool:
+        scored = FoldObjective(folder, recipe, len(rows.classes), partial(scores, positive=rows.positive))
         logger.info("preparing %d folds of %s rows", len(folds), f"{len(rows.train.texts):,}")
         with pool.sharing(rows.encoded) as encoded:
             pool.run_all(
@@ -104,8 +135,13 @@ def search(rows: SearchRows, recipe: Recipe, params: Params, version: str, run: 
                 ],
                 "preparing the folds",
             )
-        scoring = Scoring(scored, len(folds), partial(objective, scoring=model.scoring), model.scoring)
-        return run_search(searcher, scoring, pool, params.search.timeout, trial_runs.log)
+        yield scored, pool
+
+
+def _held(scored: FoldObjective, n_folds: int, pool: WorkerPool, hyperparameters: Mapping[str, Any]) -> HeldScores:
+    chosen = complete(scored.recipe.family, hyperparameters)
+    parts = pool.run_all(scored.held, [(chosen, number) for number in range(n_folds)], "calibrating")
+    return HeldScores.joined(parts)
 
 
 def _solver(recipe: Recipe, n_classes: int, hyperparameters: Mapping[str, Any]) -> str:

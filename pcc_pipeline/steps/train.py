@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -24,9 +24,11 @@ from pcc_pipeline.evaluation.cautions import warnings as cautions
 from pcc_pipeline.evaluation.metrics import objective
 from pcc_pipeline.evaluation.report import Report, cv_metrics, report
 from pcc_pipeline.features.full_vectors import FULL_WIDTH
+from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.search.trials import SearchOutcome
+from pcc_pipeline.steps.calibrate import learn_to_answer
 from pcc_pipeline.steps.inputs.datasets import (
     HandedOn,
     contract_of,
@@ -56,7 +58,7 @@ from pcc_pipeline.steps.records.training_record import (
     training_payloads,
 )
 from pcc_pipeline.steps.records.used_options import used
-from pcc_pipeline.steps.search import SearchRows, recipe_of, search
+from pcc_pipeline.steps.search import SearchRows, held_scores, recipe_of, search
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.operations import NUMBER
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
@@ -200,17 +202,20 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
     positive = _positive_label(params, classes)
     recipe = recipe_of(params, train.labels)
     searched: SearchOutcome | None = None
+    held: HeldScores | None = None
+    place = classes.index(positive) if positive is not None else 1
+    search_rows = SearchRows(train, split.groups[split.train], classes, place, material.digests)
     if params.model.folds_used:
-        place = classes.index(positive) if positive is not None else 1
-        search_rows = SearchRows(train, split.groups[split.train], classes, place, material.digests)
-        searched = search(search_rows, recipe, params, version, opened)
+        searched, held = search(search_rows, recipe, params, version, opened)
     chosen = searched.best.hyperparameters if searched else params.model.hyperparameters
     hyperparameters = complete(params.model.type, chosen)
 
     logger.info("fitting %s on %s rows", params.model.type, f"{len(train.texts):,}")
     fitted = fit(prepare(train, recipe), hyperparameters, recipe)
+    answering = learn_to_answer(params, lambda: held or held_scores(search_rows, recipe, params, hyperparameters))
+    measured = replace(fitted, classifier=answering.applied(fitted.classifier))
     reports = {
-        side: report(side, side_rows.labels, fitted.probabilities(side_rows), classes, positive)
+        side: report(side, side_rows.labels, measured.probabilities(side_rows), classes, positive)
         for side, side_rows in (("train", train), ("val", validation))
     }
     final = _refit(rows, split, hyperparameters, recipe) if params.model.refit else fitted
@@ -219,6 +224,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         *dataset.notes,
         *(searched.warnings if searched else ()),
         *dict.fromkeys((*fitted.warnings, *final.warnings)),
+        *answering.warnings,
         *cautions(reports["train"], reports["val"], quality=material.quality, near=near),
     )
     cross_validation = cv_metrics(searched.best.fold_scores) if searched else {}
@@ -242,9 +248,10 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         rejected=len(dataset.rejected),
         blank_lines=dataset.blank_lines,
         solver=final.solver,
+        answering=answering,
     )
     model = TrainedModel(
-        classifier=final.classifier,
+        classifier=answering.applied(final.classifier),
         lexical=final.lexical,
         classes=tuple(classes),
         model_version=version,
@@ -252,6 +259,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         encoder_digest=encoder.digest,
         vector_width=rows.vectors.shape[1],
         positive_label=positive,
+        decision=answering.rule,
     )
     metadata = metadata_document(record, encoder.name, FULL_WIDTH)
     facts = TrainedFacts(metadata, metrics_document(record), dataset.digest)
@@ -262,7 +270,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         metadata,
         [
             *training_payloads(record, metadata),
-            payloads.Tags({"pcc.balance": recipe.balance_method}),
+            payloads.Tags({"pcc.balance": recipe.balance_method, "pcc.calibration": answering.method}),
             payloads.Note(training_page(facts, opened.run_id)),
         ],
         _place(params, record, facts, encoder, dataset),
@@ -275,7 +283,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         version,
         reports["val"],
         record.cross_validation,
-        (*_cv_line(record), *_notes(dataset, split)),
+        (*_cv_line(record), *answering.line, *_notes(dataset, split)),
         doubts,
         material.test,
         searched,

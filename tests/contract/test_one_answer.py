@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pcc_pipeline.evaluation.predictions import prediction_frame
+from pcc_pipeline.model.calibration import HeldScores, calibrate, raw_scores
+from pcc_pipeline.model.decision import DecisionRule, certainty
 from pcc_pipeline.model.fitting import FittedModel, PreparedRows, Recipe, Rows, fit
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
+from pcc_pipeline.model.probabilities import class_probabilities
 from pcc_pipeline.publishing.joblib_files import write_plain
 from pcc_pipeline.tracking.logged_models.bundle import open_bundle, write_bundle
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, log_trained_model
@@ -117,3 +122,65 @@ def test_folds_fit_evaluation_bundle_server_and_published_file_give_one_answer(t
     wanted = [CLASSES[place] for place in answers["fit"].argmax(axis=1)]
     assert table["predicted_label"].tolist() == wanted
     assert [label for label, _ in published["answers"]] == wanted
+
+
+CALIBRATED = [
+    ("LogisticRegression", "temperature", "confidence", None),
+    ("LogisticRegression", "sigmoid", "margin", "ask somebody"),
+    ("SGD", "isotonic", "entropy", None),
+    ("LinearSVC", "temperature", "confidence", "ask somebody"),
+]
+
+
+@pytest.mark.usefixtures("mlflow_store")
+@pytest.mark.parametrize(("family", "method", "score", "label"), CALIBRATED)
+def test_a_calibrated_model_answers_and_leaves_rows_to_people_alike_everywhere(
+    tmp_path: Path, family: str, method: str, score: str, label: str | None
+) -> None:
+    vectors, places = rows_of_three_classes()
+    noisy = np.where(np.arange(90) % 7 == 0, np.roll(places, 1), places)
+    kept = np.arange(90) % 3 != 0
+    parts = []
+    for held in (kept, ~kept):
+        of_fold = fit(PreparedRows(None, vectors[~held], noisy[~held]), FAMILIES[family], Recipe(family, "none", {}, 0))
+        scores = raw_scores(of_fold.classifier, len(CLASSES), vectors[held])
+        parts.append((scores, class_probabilities(of_fold.classifier, range(4), vectors[held]), noisy[held]))
+    # The class of no row is none of the classifier's: its column goes.
+    seen = list(SEEN)
+    parts = [(one[:, seen], two[:, seen], np.searchsorted(seen, three)) for one, two, three in parts]
+    calibration = calibrate(method, HeldScores.joined(parts))
+    model, _ = fitted(family, vectors, np.array(CLASSES, dtype=object)[noisy])
+    classifier = calibration.applied(model.classifier)
+    threshold = float(np.median(certainty(class_probabilities(classifier, classifier.classes_, vectors[:20]), score)))
+    rule = DecisionRule(score, threshold, label)
+    trained = TrainedModel(classifier, None, CLASSES, "v20260101_000000", "elsewhere", "", 584, decision=rule)
+    asked = vectors[:20]
+    expected = trained.probabilities(asked, [""] * 20)
+    frame = prediction_frame(["x"] * 20, expected, CLASSES, "v", "e", datetime.now(UTC), rule=rule)
+    assert 0 < frame["prediction_notes"].notna().sum() < 20
+    assert set(
+        frame["predicted_label"][frame["prediction_notes"].notna()].map(lambda cell: cell if cell == cell else None)
+    ) == {label}
+
+    (tmp_path / "bundle").mkdir()
+    digest = write_bundle(trained, None, tmp_path / "bundle")
+    again = open_bundle(tmp_path / "bundle", digest, "here")
+    np.testing.assert_array_equal(again.probabilities(asked, [""] * 20), expected)
+    assert again.decision == rule
+    both = again.both_probabilities(asked, [""] * 20)
+    plain = class_probabilities(model.classifier, CLASSES, asked)
+    np.testing.assert_allclose(both[1], plain, atol=1e-12)
+
+    write_plain(trained.classifier, tmp_path / "model.joblib")
+    np.save(tmp_path / "rows.npy", asked)
+    command = [sys.executable, "-c", DOWNSTREAM, str(tmp_path / "model.joblib"), str(tmp_path / "rows.npy")]
+    published = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    # Scores of float32 rows differ in the seventh digit from one row at a time to many; isotonic steps are steep.
+    np.testing.assert_allclose([shares for _, shares in published["answers"]], expected[:, seen], atol=1e-5)
+
+    with mlflow.start_run():
+        logged = log_trained_model(trained, None, {})
+    served = mlflow.pyfunc.load_model(logged.model_uri)
+    table = served.predict(pd.DataFrame({"embeddings": [row.astype(float).tolist() for row in asked]}))
+    for column in ("predicted_label", "confidence", "prediction_notes"):
+        pd.testing.assert_series_equal(table[column], frame[column], check_dtype=False)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.evaluation.predictions import ExtraColumns, prediction_schema, prediction_table
+from pcc_pipeline.model.decision import DecisionRule
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -28,24 +29,27 @@ def extra_columns(params: Params, classes: Sequence[str], *, several_files: bool
 
 
 @contextmanager
-def writing(partial: Path, target: Path, extra: ExtraColumns) -> Iterator[Callable[[pd.DataFrame], None]]:
+def writing(
+    partial: Path, target: Path, extra: ExtraColumns, rule: DecisionRule
+) -> Iterator[Callable[[pd.DataFrame], None]]:
     """A function that appends a frame of predictions; each becomes a row group of Parquet.
 
     Args:
         partial: where to write for now.
         target: the final name, which errors name: CSV where it ends in .csv, else Parquet.
         extra: the columns of the frames behind the downstream system's.
+        rule: the model's.
 
     Raises:
         StorageError: the file cannot be written.
     """
     csv = target.name.lower().endswith(".csv")
     with _disk_errors(target):
-        writer = (pa.csv.CSVWriter if csv else pq.ParquetWriter)(partial, prediction_schema(extra))
+        writer = (pa.csv.CSVWriter if csv else pq.ParquetWriter)(partial, prediction_schema(extra, rule))
 
     def write(frame: pd.DataFrame) -> None:
         with _disk_errors(target):
-            writer.write_table(prediction_table(frame, extra))
+            writer.write_table(prediction_table(frame, extra, rule))
 
     try:
         yield write

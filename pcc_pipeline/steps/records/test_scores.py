@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.evaluation.answers import Answers, answers
 from pcc_pipeline.evaluation.report import Report, report
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.model_vectors import rows_for
@@ -29,6 +30,7 @@ class Measurement:
     rows: Rows
     probabilities: np.ndarray
     report: Report
+    answers: Answers
 
     @property
     def record(self) -> tuple[payloads.Payload, ...]:
@@ -45,7 +47,9 @@ class Measurement:
                     "pcc.test_rows_digest": self.held.dataset.rows_digest,
                 }
             ),
-            payloads.Metrics(self.report.metrics(), model_id=self.loaded.source.model_id),
+            payloads.Metrics(
+                {**self.report.metrics(), **self.answers.metrics("test")}, model_id=self.loaded.source.model_id
+            ),
             payloads.Metrics({"test/overlap_removed_rows": self.held.learned_rows}),
             payloads.Inputs(self.held.inputs),
             payloads.Models(used=[self.loaded.source.model_id]),
@@ -63,6 +67,9 @@ def measure(loaded: LoadedModel, held: HeldOut, params: Params, learned: Params)
         ModelError: it gives no probabilities.
     """
     rows, model = rows_for(loaded, held.dataset, params, learned, "test vectors"), loaded.model
-    probabilities = model.probabilities(rows.vectors, rows.texts)
-    scores = report("test", rows.labels, probabilities, list(model.classes), model.positive_label)
-    return Measurement(loaded, held, rows, probabilities, scores)
+    probabilities, uncalibrated = model.both_probabilities(rows.vectors, rows.texts)
+    classes = list(model.classes)
+    scores = report("test", rows.labels, probabilities, classes, model.positive_label)
+    outside = learned.decision.out_of_scope_label
+    said = answers(rows.labels, probabilities, uncalibrated, classes, model.decision, outside)
+    return Measurement(loaded, held, rows, probabilities, scores, said)

@@ -21,6 +21,7 @@ from pcc_pipeline.evaluation.plots.data_and_search import (
 )
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.search.trials import SearchOutcome
+from pcc_pipeline.steps.calibrate import Answering
 from pcc_pipeline.steps.inputs.split import Split
 from pcc_pipeline.tracking import payloads
 
@@ -44,6 +45,7 @@ class TrainingRecord:
     blank_lines: int
     solver: str
     near: NearDuplicates
+    answering: Answering
 
     @property
     def headline(self) -> dict[str, float]:
@@ -74,6 +76,7 @@ class TrainingRecord:
             **self.reports["train"].metrics(by_class=False),
             **self.reports["val"].metrics(by_class=False),
             **self.cross_validation,
+            **self.answering.metrics,
         }
 
     @property
@@ -120,6 +123,7 @@ def metadata_document(record: TrainingRecord, embedding_model: str, dimensions: 
         "feature_dimensions": dimensions,
         "classes": record.classes,
         "class_distribution": dict(sorted(trained.items())),
+        **record.answering.document(record.classes),
         "training_timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

@@ -10,7 +10,7 @@ from pcc_pipeline.config import Params
 _ALWAYS = ("tracking", "logging", "output.unlogged_dir")
 _READING = ("data.label_column", "data.schema", "data.max_rejected_fraction")
 _ENCODING = ("preprocessing.backend", "preprocessing.batch_size", "preprocessing.cache_dir")
-_MODEL = ("data", "preprocessing", "model", "search")
+_MODEL = ("data", "preprocessing", "model", "decision", "search")
 _PUBLISHING = ("registry.model_name", "registry.publish", "output.model_dir")
 
 # Step -> keys of options, or of sections for all that is in them.

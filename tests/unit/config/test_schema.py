@@ -200,3 +200,19 @@ def test_a_publication_target_is_a_folder_or_a_bucket(target: str) -> None:
 @pytest.mark.parametrize("target", ["gs://bucket", "gs://bucket/models", "/models", "outputs/our models"])
 def test_folders_and_buckets_are_publication_targets(target: str) -> None:
     assert load_params(None, {"registry.publish.target": target}).registry.publish.target == target
+
+
+@pytest.mark.parametrize(
+    ("decision", "fault"),
+    [
+        ({"abstain": "auto"}, "needs target_accuracy or max_review_share"),
+        ({"abstain": "auto", "target_accuracy": 0.9, "max_review_share": 0.1}, "one of them only"),
+        ({"target_accuracy": 0.9}, "set abstain: auto"),
+        ({"abstain": "threshold"}, "go together"),
+        ({"threshold": 0.5}, "go together"),
+        ({"conformal_by_class": True}, "needs conformal"),
+    ],
+)
+def test_a_decision_rule_that_cannot_be_meant_is_refused(decision: dict, fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        Params.model_validate({"decision": decision})

@@ -1,0 +1,83 @@
+"""Which calibration holds: log loss and calibration error of held-out training rows, with and without each method.
+
+    python -m benchmarks.calibration --data DIR [--set banking77 ...] [--rows 10000]
+
+`DIR/<set>/train.parquet` has `text` and the label. No test row is read. Each row is scored by a model of the other
+folds, and each method's calibrators are fitted on the other folds' rows too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.evaluation.answers import risk_coverage
+from pcc_pipeline.evaluation.metrics import expected_calibration_error
+from pcc_pipeline.features.full_vectors import full_vectors
+from pcc_pipeline.model.calibration import METHODS, HeldScores, calibrate, raw_scores
+from pcc_pipeline.model.fitting import Recipe, Rows, fit, prepare
+from pcc_pipeline.model.probabilities import class_probabilities
+
+LABELS = {"banking77": "intent", "sage_privacy_reviews": "intent", "pcc_bitext": "pcc_intent"}
+MODELS: dict[str, dict[str, Any]] = {
+    "l1, liblinear (the default)": {},
+    "l2, liblinear": {"penalty": "l2"},
+    "l2, lbfgs": {"penalty": "l2", "solver": "lbfgs"},
+}
+
+
+def held_scores(rows: Rows, recipe: Recipe, hyperparameters: dict[str, Any], classes: np.ndarray) -> HeldScores:
+    """Scores of each row by a model of the other four folds."""
+    from sklearn.model_selection import StratifiedKFold
+
+    parts = []
+    for train, held in StratifiedKFold(5, shuffle=True, random_state=0).split(rows.vectors, rows.labels):
+        prepared = prepare(rows.take(train), recipe)
+        classifier = fit(prepared, hyperparameters, recipe).classifier
+        there = rows.take(held)
+        vectors = full_vectors(there.vectors, prepared.lexical, there.texts)
+        said = class_probabilities(classifier, range(len(classes)), vectors)
+        parts.append((raw_scores(classifier, len(classes), vectors), said, there.labels))
+    return HeldScores.joined(parts)
+
+
+def main() -> None:
+    """Print one table for each set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--set", action="append", choices=tuple(LABELS), help="default: all; repeatable")
+    parser.add_argument("--rows", type=int, default=10_000, help="at most; a random sample of larger sets")
+    options = parser.parse_args()
+    preprocessing = Params().preprocessing
+    lexical = {**preprocessing.tfidf.model_dump(), "components": preprocessing.svd_components}
+    for name in options.set or LABELS:
+        frame = pd.read_parquet(options.data / name / "train.parquet")
+        frame = frame[frame["text"].str.strip() != ""]
+        frame = frame.sample(min(options.rows, len(frame)), random_state=0)
+        classes, labels = np.unique(frame[LABELS[name]].to_numpy(dtype=str), return_inverse=True)
+        texts = frame["text"].tolist()
+        rows = Rows(texts, SentenceEncoder().encode(texts), labels)
+        print(f"\n{name}, {len(rows.texts):,} training rows, {len(classes)} classes")
+        print("| model | calibration | log loss | calibration error | accuracy | of the surest 80 % |")
+        print("|---|---|---|---|---|---|")
+        for model, hyperparameters in MODELS.items():
+            held = held_scores(rows, Recipe("LogisticRegression", "none", lexical, 42), hyperparameters, classes)
+            for method in METHODS:
+                made = calibrate(method, held)
+                error = expected_calibration_error(held.labels, made.held)
+                curve = risk_coverage(held.labels, made.held)
+                print(
+                    f"| {model} | {method} | {made.losses[method]:.4f} | {error:.4f} | {curve.at(1):.4f} "
+                    f"| {curve.at(0.8):.4f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

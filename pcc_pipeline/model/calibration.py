@@ -1,0 +1,156 @@
+"""Probabilities that mean what they say: fitted on rows that the classifier did not learn, and kept inside it.
+
+Temperature: one number divides all scores (Guo, Pleiss, Sun and Weinberger, ICML 2017); the predicted label stays.
+Sigmoid: a logistic function of each class's score (Platt, 1999). Isotonic: a monotone step function of it (Zadrozny and
+Elkan, KDD 2002). What comes out is scikit-learn's own CalibratedClassifierCV, so that the server and the downstream
+system, which has scikit-learn alone, give the same answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.calibration import _SigmoidCalibration, _TemperatureScaling
+from sklearn.isotonic import IsotonicRegression
+
+from pcc_pipeline.model.probabilities import assembled, bare
+
+Method = Literal["none", "temperature", "sigmoid", "isotonic"]
+# In the order in which one is taken where two are equal: the simpler first.
+METHODS: tuple[Method, ...] = ("none", "temperature", "sigmoid", "isotonic")
+# The score, as a logit, of a class that a fold's classifier never saw: that of the least probability that is not 0.
+_UNSEEN = float(np.log(np.finfo(np.float64).eps))
+# Where the folds are one, the rows are split in so many parts.
+_PARTS = 5
+
+
+@dataclass(frozen=True)
+class HeldScores:
+    """Scores of training rows by classifiers that did not learn them.
+
+    Attributes:
+        scores: (n, K) as `raw_scores` gives them, in the order of the classes.
+        probabilities: (n, K) of the same classifiers, not calibrated.
+        labels: class indices, (n,).
+        folds: the fold that held each row out, (n,).
+    """
+
+    scores: np.ndarray
+    probabilities: np.ndarray
+    labels: np.ndarray
+    folds: np.ndarray
+
+    @staticmethod
+    def joined(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> HeldScores:
+        """Of scores, probabilities and labels of each fold."""
+        scores, probabilities, labels = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        sizes = [len(part[2]) for part in parts]
+        folds = np.repeat(np.arange(len(parts)), sizes) if len(parts) > 1 else np.arange(sizes[0]) % _PARTS
+        return HeldScores(scores, probabilities, labels, folds)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A way from scores to probabilities.
+
+    Attributes:
+        parts: scikit-learn's fitted calibrators: one for `temperature`, and for two classes; else one for each class.
+        losses: method -> log loss in nats a row, each fold's rows measured by calibrators of the other folds.
+        held: (n, K) probabilities of the held rows, made the same way: none by a calibrator that saw the row.
+        labels: their class indices, (n,).
+    """
+
+    method: Method
+    parts: tuple[Any, ...]
+    losses: dict[str, float]
+    held: np.ndarray
+    labels: np.ndarray
+
+    def applied(self, classifier: Any) -> Any:
+        """The fitted `classifier` with these calibrators behind it: a plain estimator of scikit-learn."""
+        return classifier if self.method == "none" else assembled(bare(classifier), self.method, self.parts)
+
+
+def raw_scores(classifier: Any, n_classes: int, vectors: np.ndarray) -> np.ndarray:
+    """What calibrators work on, (n, K): decision values, or probabilities of a classifier that has none.
+
+    Args:
+        classifier: fitted on class indices.
+        n_classes: K; a class that the classifier never saw has the score of (nearly) no probability.
+    """
+    classifier = bare(classifier)
+    decides = hasattr(classifier, "decision_function")
+    seen = np.asarray(classifier.decision_function(vectors) if decides else classifier.predict_proba(vectors))
+    if seen.ndim == 1:
+        seen = np.column_stack([-seen, seen])
+    table = np.full((len(vectors), n_classes), _UNSEEN if decides else 0.0)
+    table[:, np.asarray(classifier.classes_, dtype=np.intp)] = seen
+    return table
+
+
+def calibrate(method: str, held: HeldScores) -> Calibration:
+    """Fit calibrators on held-out rows.
+
+    Args:
+        method: one of `METHODS`, or `auto` for the one of the least log loss.
+    """
+    tried = METHODS if method == "auto" else tuple(name for name in METHODS if name in ("none", method))
+    made = {name: _cross_fitted(name, held) for name in tried}
+    losses: dict[str, float] = {name: _log_loss(table, held.labels) for name, table in made.items()}
+    chosen = min(tried, key=lambda name: losses[name]) if method == "auto" else tried[-1]
+    parts = () if chosen == "none" else _fitted(chosen, held.scores, held.labels)
+    return Calibration(chosen, parts, losses, made[chosen], held.labels)
+
+
+def _cross_fitted(method: Method, held: HeldScores) -> np.ndarray:
+    if method == "none":
+        return held.probabilities
+    table = np.empty_like(held.probabilities)
+    for fold in np.unique(held.folds):
+        here = held.folds == fold
+        parts = _fitted(method, held.scores[~here], held.labels[~here])
+        table[here] = _answers(method, parts, held.scores[here])
+    return table
+
+
+def _fitted(method: Method, scores: np.ndarray, labels: np.ndarray) -> tuple[Any, ...]:
+    if method == "temperature":
+        # One more row is taken to be wrong, in shares of all: with none wrong the best temperature would be 0, and the
+        # first error without bounds. Platt's targets do the same for the sigmoid.
+        others = scores.copy()
+        others[np.arange(len(labels)), labels] = -np.inf
+        weights = np.repeat([1.0, 1.0 / len(labels)], len(labels))
+        both = np.concatenate([labels, others.argmax(axis=1)])
+        return (_TemperatureScaling().fit(np.concatenate([scores, scores]), both, weights),)
+    columns = (1,) if scores.shape[1] == 2 else range(scores.shape[1])
+    parts = [
+        _SigmoidCalibration() if method == "sigmoid" else IsotonicRegression(out_of_bounds="clip") for _ in columns
+    ]
+    return tuple(
+        part.fit(scores[:, column], (labels == column).astype(float))
+        for part, column in zip(parts, columns, strict=True)
+    )
+
+
+def _log_loss(table: np.ndarray, labels: np.ndarray) -> float:
+    """Nats a row; a probability of 0 counts as the least float64 above it that 1 can be told from."""
+    return float(-np.log(np.maximum(table[np.arange(len(labels)), labels], np.finfo(table.dtype).eps)).mean())
+
+
+def _answers(method: Method, parts: Sequence[Any], scores: np.ndarray) -> np.ndarray:
+    """What the calibrated classifier answers for rows of these scores."""
+    if method == "temperature":
+        return np.asarray(parts[0].predict(scores))
+    if scores.shape[1] == 2:
+        second = parts[0].predict(scores[:, 1])
+        return np.column_stack([1 - second, second])
+    table = np.column_stack([part.predict(scores[:, column]) for column, part in enumerate(parts)])
+    total = table.sum(axis=1, keepdims=True)
+    shares: np.ndarray = np.divide(table, total, out=np.full_like(table, 1 / table.shape[1]), where=total > 0)
+    return shares

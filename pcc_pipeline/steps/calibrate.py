@@ -1,0 +1,117 @@
+"""How a trained model answers: its calibration and its decision rule, learned from rows that were held out of folds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.config.schema import DecisionParams
+from pcc_pipeline.errors import DataError
+from pcc_pipeline.model.calibration import Calibration, HeldScores, calibrate
+from pcc_pipeline.model.decision import DecisionRule, conformal_limits, threshold_for_accuracy, threshold_for_share
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What stands between a fitted classifier and its answers.
+
+    Attributes:
+        calibration: None where nothing had to be learned, or the folds for it could not be made.
+        warnings: what the user asked for and cannot have.
+    """
+
+    calibration: Calibration | None
+    rule: DecisionRule
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def method(self) -> str:
+        return "none" if self.calibration is None else self.calibration.method
+
+    def applied(self, classifier: Any) -> Any:
+        """The fitted classifier with its calibrators behind it."""
+        return classifier if self.calibration is None else self.calibration.applied(classifier)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Log loss (nats a row) of each calibration that was tried, on held-out training rows."""
+        losses = {} if self.calibration is None else self.calibration.losses
+        return {f"cv/log_loss_calibration_{name}": loss for name, loss in losses.items()}
+
+    def document(self, classes: list[str]) -> dict[str, Any]:
+        """The part of metadata.json that says what the probabilities are worth and what is done with them."""
+        losses: Mapping[str, float] = {} if self.calibration is None else self.calibration.losses
+        rule = self.rule.document()
+        limits = dict(zip(classes, rule.pop("limits"), strict=True)) if self.rule.conformal is not None else {}
+        if self.rule.conformal is None:
+            rule.pop("limits", None)
+        return {
+            "calibration": {"method": self.method, "cross_validated_log_loss": dict(losses)},
+            "decision": {**rule, **({"label_limits": limits} if limits else {})},
+        }
+
+    @property
+    def line(self) -> tuple[str, ...]:
+        """What the summary says of it."""
+        lines = []
+        if self.calibration is not None and len(losses := self.calibration.losses) > 1:
+            before, after = losses["none"], losses[self.method]
+            said = f"{self.method} (log loss of held-out training rows {before:.4f} -> {after:.4f})"
+            lines.append(
+                f"calibrated {said if self.method != 'none' else f'no: none of the methods is below {before:.4f}'}"
+            )
+        if self.rule.threshold is not None:
+            lines.append(f"rows of {self.rule.score} below {self.rule.threshold:.4f} are left to a person")
+        return tuple(lines)
+
+
+def learn_to_answer(params: Params, held: Callable[[], HeldScores]) -> Answering:
+    """Fit calibrators and decision rule.
+
+    Args:
+        held: makes the scores of held-out training rows; called only where they are needed.
+
+    Raises:
+        DataError: the folds cannot be made, and the configuration cannot do without them.
+    """
+    options = params.decision
+    rule = DecisionRule(options.score, options.threshold, options.label)
+    if not params.needs_held_scores:
+        return Answering(None, rule)
+    method = params.model.calibration
+    try:
+        scores = held()
+    except DataError as error:
+        if method not in ("auto", "none") or options.abstain == "auto" or options.conformal is not None:
+            raise
+        return Answering(None, rule, (f"The probabilities are not calibrated: {error.what}",))
+    calibration = calibrate(method, scores)
+    logger.info("calibration %s on %s held-out training rows", calibration.method, f"{len(scores):,}")
+    threshold, warnings = _threshold(options, calibration)
+    limits: tuple[float, ...] = ()
+    if options.conformal is not None:
+        limits = conformal_limits(calibration.held, calibration.labels, options.conformal, options.conformal_by_class)
+    return Answering(
+        calibration, DecisionRule(options.score, threshold, options.label, options.conformal, limits), warnings
+    )
+
+
+def _threshold(options: DecisionParams, calibration: Calibration) -> tuple[float | None, tuple[str, ...]]:
+    if options.max_review_share is not None:
+        return threshold_for_share(calibration.held, options.score, options.max_review_share), ()
+    if options.target_accuracy is None:
+        return options.threshold, ()
+    held, labels = calibration.held, calibration.labels
+    threshold = threshold_for_accuracy(held, labels, options.score, options.target_accuracy)
+    if threshold is not None:
+        return threshold, ()
+    # Above every certainty there is: what cannot be shown to be right is not decided.
+    return 1.1, (
+        f"No threshold shows an accuracy of {options.target_accuracy:g} on the {len(labels):,} held-out training rows, "
+        "so every row is left to a person; lower decision.target_accuracy, or give more rows.",
+    )

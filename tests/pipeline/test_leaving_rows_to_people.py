@@ -1,0 +1,94 @@
+"""A model that may say "I don't know": trained, evaluated and scored as a user would."""
+
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pcc_pipeline.evaluation.predictions import COLUMNS
+
+pytestmark = pytest.mark.pipeline
+
+FIXED = "model.search_method=none model.hyperparameters.penalty=l2 model.hyperparameters.solver=lbfgs"
+
+
+@pytest.fixture(scope="module")
+def trained(new_store, in_process, noisy_file):
+    """A model that leaves a quarter of the rows, or fewer, to a person."""
+    store = new_store("leaving")
+    rule = "decision.abstain=auto decision.max_review_share=0.25 decision.conformal=0.9"
+    assert in_process(store.folder, "train", ["--data", str(noisy_file), "--set", f"{FIXED} {rule}"]) == 0
+    return store
+
+
+@pytest.fixture(scope="module")
+def noisy_file(small_frame, tmp_path_factory):
+    """A tenth of the labels are another row's, so that no model can be sure of all."""
+    frame = small_frame.copy()
+    frame.loc[::10, "intent"] = frame["intent"].iloc[::-1].iloc[::10].to_numpy()
+    path = tmp_path_factory.mktemp("noisy") / "noisy.parquet"
+    frame.to_parquet(path, index=False)
+    return path
+
+
+def test_the_run_says_how_it_is_calibrated_and_what_it_leaves(trained) -> None:
+    run = trained.step("train")
+    tried = {name for name in run.data.metrics if name.startswith("cv/log_loss_calibration_")}
+    assert {name.rpartition("_")[2] for name in tried} == {"none", "temperature", "sigmoid", "isotonic"}
+    chosen = run.data.tags["pcc.calibration"]
+    assert run.data.metrics[f"cv/log_loss_calibration_{chosen}"] == min(run.data.metrics[name] for name in tried)
+    assert (run.data.params["model.calibration"], run.data.params["decision.max_review_share"]) == ("auto", "0.25")
+    metadata = json.loads(trained.file(run, "metadata.json").read_text())
+    assert metadata["calibration"]["method"] == chosen
+    assert 0 < metadata["decision"]["threshold"] < 1
+    assert set(metadata["decision"]["label_limits"]) == set(metadata["classes"])
+
+
+def test_evaluate_measures_the_rule_and_its_predictions_follow_it(command, trained) -> None:
+    done = command("evaluate", store=trained)
+    assert done.code == 0, done.err
+    assert "leaves the rest to a person" in done.out
+    run = trained.step("evaluate")
+    table = pd.read_parquet(trained.file(run, "predictions.parquet"))
+    left = table["prediction_notes"].notna()
+    assert table["predicted_label"].isna().equals(left)
+    assert table["confidence"].notna().all()
+    assert run.data.metrics["test/decided_share"] == pytest.approx(1 - left.mean())
+    assert "figures/risk_coverage.png" in trained.files(run)
+    document = json.loads(trained.file(run, "metrics.json").read_text())["test"]["answers"]
+    assert document["decided"]["share"] == run.data.metrics["test/decided_share"]
+    assert document["label_sets"]["share"] == 0.9
+    # By the model's own settings, not the caller's.
+    assert run.data.params["decision.abstain"] == "auto"
+
+
+def test_score_leaves_the_same_rows_and_counts_them(command, trained, noisy_file) -> None:
+    done = command(
+        *("score", "--data", str(noisy_file), "--model", "models:/pcc-intent-classifier@challenger"), store=trained
+    )
+    assert done.code == 0, done.err
+    table = pq.read_table(trained.folder / "outputs/scores.parquet")
+    assert table.schema.names == list(COLUMNS)
+    frame = table.to_pandas()
+    left = frame["prediction_notes"].notna()
+    assert 0 < left.sum() < len(frame)
+    assert frame["predicted_label"].isna().equals(left)
+    assert f"{left.sum():,} rows left to a person" in done.out
+    assert trained.step("score").data.metrics["score/undecided_rows"] == left.sum()
+
+
+def test_too_few_rows_for_folds_train_uncalibrated_and_say_so(command, new_store, small_frame) -> None:
+    store = new_store("few")
+    few = pd.concat([rows.head(4) for _, rows in small_frame.groupby("intent")])
+    few.to_parquet(store.folder / "few.parquet", index=False)
+    whole = f"{FIXED} data.test_size=0.25 data.validation_size=0.25"
+    done = command("train", "--data", "few.parquet", "--set", whole, store=store)
+    assert done.code == 0, done.err
+    assert "The probabilities are not calibrated" in done.out
+    assert store.step("train").data.tags["pcc.calibration"] == "none"
+    refused = command("train", "--data", "few.parquet", "--set", f"{whole} model.calibration=sigmoid", store=store)
+    assert refused.code == 1
+    assert "folds cannot be made" in refused.err
