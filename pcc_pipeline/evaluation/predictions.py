@@ -133,11 +133,11 @@ def prediction_frame(
         )
     ran, written = _utc(inference_timestamp), _utc(ingestion_time or inference_timestamp)
     nothing = [None] * rows
-    likeliest = labels[given.argmax(axis=1)]
+    likeliest = labels[proba.argmax(axis=1)]
     predicted = likeliest.copy()
     said: list[str | None] = [None] * rows if notes is None else list(notes)
-    undecided = np.flatnonzero(rule.left_to_a_person(given))
-    for place, sure in zip(undecided.tolist(), certainty(given[undecided], rule.score), strict=True):
+    undecided = np.flatnonzero(rule.left_to_a_person(proba))
+    for place, sure in zip(undecided.tolist(), certainty(proba[undecided], rule.score), strict=True):
         predicted[place], said[place] = rule.label, rule.note(sure, likeliest[place])
     columns: dict[str, Any] = {
         "case_id": _text([str(case) for case in cases]),

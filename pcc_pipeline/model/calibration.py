@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.calibration import _SigmoidCalibration, _TemperatureScaling
 from sklearn.isotonic import IsotonicRegression
 
-from pcc_pipeline.model.probabilities import assembled, bare
+from pcc_pipeline.model.probabilities import CALIBRATORS, assembled, bare
 
 Method = Literal["none", "temperature", "sigmoid", "isotonic"]
 # In the order in which one is taken where two are equal: the simpler first.
@@ -127,10 +126,10 @@ def _fitted(method: Method, scores: np.ndarray, labels: np.ndarray) -> tuple[Any
         others[np.arange(len(labels)), labels] = -np.inf
         weights = np.repeat([1.0, 1.0 / len(labels)], len(labels))
         both = np.concatenate([labels, others.argmax(axis=1)])
-        return (_TemperatureScaling().fit(np.concatenate([scores, scores]), both, weights),)
+        return (CALIBRATORS["temperature"]().fit(np.concatenate([scores, scores]), both, weights),)
     columns = (1,) if scores.shape[1] == 2 else range(scores.shape[1])
     parts = [
-        _SigmoidCalibration() if method == "sigmoid" else IsotonicRegression(out_of_bounds="clip") for _ in columns
+        CALIBRATORS["sigmoid"]() if method == "sigmoid" else IsotonicRegression(out_of_bounds="clip") for _ in columns
     ]
     return tuple(
         part.fit(scores[:, column], (labels == column).astype(float))

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier, _SigmoidCalibration
+from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier, _SigmoidCalibration, _TemperatureScaling
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.multiclass import OneVsRestClassifier
+
+# What scikit-learn's CalibratedClassifierCV fits for a method; for isotonic it is the public IsotonicRegression.
+CALIBRATORS = {"sigmoid": _SigmoidCalibration, "temperature": _TemperatureScaling}
 
 
 def class_probabilities(classifier: Any, classes: Sequence[Any], vectors: np.ndarray) -> np.ndarray:
@@ -52,7 +55,7 @@ def decided(classifier: Any) -> Any:
         classifier = _joined(classifier)
     # CalibratedClassifierCV divides with the rule above. A calibration of slope -1 and offset 0 is the plain logistic
     # function of the score, which both estimators use themselves.
-    plain = _SigmoidCalibration()
+    plain = CALIBRATORS["sigmoid"]()
     plain.a_, plain.b_ = -1.0, 0.0
     return assembled(classifier, "sigmoid", [plain] * len(classifier.classes_))
 

@@ -144,7 +144,7 @@ def run(
         place = classes.index(positive) if positive is not None else 1
         facts = TrainedFacts(training.metadata, training.metrics, training.tags.get("pcc.data_digest", ""))
         drawings = figures(label_indices(measured.rows.labels, classes), probabilities, classes, positive=place)
-        drawings["risk_coverage"] = risk_coverage_curve(measured.answers, found.n_rows)
+        drawings["risk_coverage"] = risk_coverage_curve(measured.answers, test_report.n_rows)
         pictures = payloads.drawn(drawings)
         opened.log(
             *measured.record,

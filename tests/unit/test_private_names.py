@@ -43,6 +43,7 @@ _REQUEST = (
 PRIVATE = (
     Private("pcc_pipeline/model/probabilities.py", "sklearn.calibration", "_CalibratedClassifier", _CALIBRATION),
     Private("pcc_pipeline/model/probabilities.py", "sklearn.calibration", "_SigmoidCalibration", _CALIBRATION),
+    Private("pcc_pipeline/model/probabilities.py", "sklearn.calibration", "_TemperatureScaling", _CALIBRATION),
     Private("deploy/mlflow_app/pcc_rights.py", "mlflow.server.handlers", "_get_request_json", _REQUEST),
     Private("deploy/mlflow_app/pcc_rights.py", "mlflow.server.handlers", "_get_request_message", _REQUEST),
     Private(
