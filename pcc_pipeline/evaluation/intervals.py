@@ -127,14 +127,14 @@ def macro_f1_interval(
     lost = 1 - float(score[seen].mean())
     error = float(np.sort(worse)[-2:].sum()) / n_seen
     hit = float(better.max()) / n_seen
-    low = 1 - _beta_quantile(lost + error, variance + error**2, 1 - tail)
-    high = 1 - _beta_quantile(lost - hit, variance + hit**2, tail)
+    low = 1 - beta_quantile(lost + error, variance + error**2, 1 - tail)
+    high = 1 - beta_quantile(lost - hit, variance + hit**2, tail)
     n_unseen = n_labels - n_seen
     measured = float(counts.f1[seen].mean())
     return min(low * n_seen / n_labels, measured), max((high * n_seen + n_unseen) / n_labels, measured)
 
 
-def _beta_quantile(mean: float, variance: float, share: float) -> float:
+def beta_quantile(mean: float, variance: float, share: float) -> float:
     """The quantile of the beta distribution with this mean and variance."""
     if not 0 < mean < 1:
         return min(max(mean, 0.0), 1.0)

@@ -23,6 +23,8 @@ from pcc_pipeline.evaluation.metrics import (
     label_scores,
     probability_scores,
 )
+from pcc_pipeline.evaluation.ranking_intervals import METHODS as RANKED
+from pcc_pipeline.evaluation.ranking_intervals import probability_intervals
 
 NOTHING_RANKED: dict[str, float] = {"roc_auc": math.nan, "pr_auc": math.nan, "log_loss": math.nan}
 
@@ -37,8 +39,9 @@ class Report:
         scores: `accuracy`, `f1`, `f1_macro`, `f1_weighted` over all rows; `roc_auc`, `pr_auc`, `log_loss` over the rows
             whose label the model knows. NaN where a score cannot be measured.
         by_class: one for each of `classes`, then one for each unknown label, whose rows are all errors.
-        intervals: 95 % intervals (low, high) of `accuracy` and `f1_macro`, and of two classes' `f1`; made as
-            `intervals.METHODS` says.
+        intervals: 95 % intervals (low, high) of `accuracy` and `f1_macro`, of two classes' `f1` and, where they were
+            asked for, of `roc_auc`, `pr_auc` and `log_loss`; made as `intervals.METHODS` says, and that of
+            `ranking_intervals`.
         class_intervals: exact 95 % intervals of `precision`, `recall` and `f1`, one mapping for each of `by_class`.
         calibration_error: expected calibration error over all rows; an unknown label is a wrong prediction.
         unknown_labels: rows by label that the data has and the model does not know.
@@ -84,7 +87,7 @@ class Report:
             "classes": list(self.classes),
             "scores": {name: _plain(value) for name, value in self.scores.items()},
             "intervals": {name: list(ends) for name, ends in self.intervals.items()},
-            "interval_methods": {name: METHODS[name] for name in self.intervals},
+            "interval_methods": {name: (METHODS | RANKED)[name] for name in self.intervals},
             "calibration_error": _plain(self.calibration_error),
             "by_class": [
                 {
@@ -113,6 +116,8 @@ def report(
     probabilities: ArrayLike,
     classes: Sequence[str],
     positive_label: str | None = None,
+    *,
+    intervals_of_areas: bool = False,
 ) -> Report:
     """Measure one split.
 
@@ -120,6 +125,7 @@ def report(
         labels: true labels as str, shape (n,). A label that is not among `classes` is an error whatever was predicted.
         probabilities: shape (n, K), columns in the order of `classes`.
         positive_label: the class that `f1`, `roc_auc` and `pr_auc` are about when K is 2; None takes the second.
+        intervals_of_areas: make those of `roc_auc`, `pr_auc` and `log_loss` too, which costs 21 times their scores.
 
     Raises:
         ConfigError: K is 2 and `positive_label` is not one of the classes.
@@ -142,14 +148,18 @@ def report(
     y = label_indices(truth, every)
     counts = count_labels(y, predicted, len(every))
     ranked, seen = dict(NOTHING_RANKED), y_known >= 0
+    intervals = label_intervals(y, predicted, len(every), n_known=len(known), positive=positive)
     if seen.any():
-        ranked = probability_scores(y_known[seen], proba[seen], 1 if positive is None else positive)
+        of_known = y_known[seen], proba[seen], 1 if positive is None else positive
+        ranked = probability_scores(*of_known)
+        if intervals_of_areas:
+            intervals |= probability_intervals(*of_known)
     return Report(
         split=split,
         classes=tuple(known),
         scores=label_scores(counts, positive) | ranked,
         by_class=tuple(class_scores(y, predicted, every)),
-        intervals=label_intervals(y, predicted, len(every), n_known=len(known), positive=positive),
+        intervals=intervals,
         class_intervals=tuple(class_intervals(counts)),
         n_rows=int(truth.size),
         calibration_error=expected_calibration_error(y_known, proba),

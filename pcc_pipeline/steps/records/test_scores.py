@@ -69,7 +69,7 @@ def measure(loaded: LoadedModel, held: HeldOut, params: Params, learned: Params)
     rows, model = rows_for(loaded, held.dataset, params, learned, "test vectors"), loaded.model
     probabilities, uncalibrated = model.both_probabilities(rows.vectors, rows.texts)
     classes = list(model.classes)
-    scores = report("test", rows.labels, probabilities, classes, model.positive_label)
+    scores = report("test", rows.labels, probabilities, classes, model.positive_label, intervals_of_areas=True)
     outside = learned.decision.out_of_scope_label
     said = answers(rows.labels, probabilities, uncalibrated, classes, model.decision, outside)
     return Measurement(loaded, held, rows, probabilities, scores, said)
