@@ -26,7 +26,7 @@ from pcc_pipeline.data.vector_column import Vectors, parse_vectors
 from pcc_pipeline.data.vector_origin import file_of
 from pcc_pipeline.errors import DataError
 
-TEXT, CASE_ID, EMBEDDINGS = "text", "case_id", "embeddings"
+TEXT, CASE_ID, EMBEDDINGS, TIMESTAMP = "text", "case_id", "embeddings", "timestamp"
 REJECTED_COLUMNS = ("row", "case_id", "column", "reason")
 
 

@@ -21,6 +21,7 @@ from pcc_pipeline.errors import DataError
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 Keys = np.ndarray[Any, np.dtype[np.uint64]]
+Times = np.ndarray[Any, np.dtype[np.datetime64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Labels = Sequence[str] | np.ndarray[Any, Any]
 
@@ -124,7 +125,7 @@ def group_ids(texts: Sequence[str], groups: Labels | None = None) -> Keys:
 
 @dataclass(frozen=True)
 class Split:
-    """Sorted row positions of the three sides; together each row once."""
+    """Sorted row positions of the sides; together each row once, but for those that a split by time leaves out."""
 
     train: Positions
     validation: Positions
@@ -196,6 +197,45 @@ def cross_validation_folds(
         _demand_two_classes(labels, training, f"the training side of fold {number + 1} of {n_folds}")
         folds.append((training, validation))
     return folds
+
+
+def split_by_time(labels: Labels, groups: Keys, times: Times, test_size: float, validation_size: float) -> Split:
+    """The latest rows test, those before them validate, and what came first trains.
+
+    Rows of one moment stay on one side, so a side may be larger than its share. A later row of a group that stands on
+    an earlier side, such as a text that was sent again, is on no side: it would be known already.
+
+    Args:
+        times: (n,), without gaps.
+
+    Raises:
+        DataError: a side that was asked for would be empty, or training would see fewer than two classes.
+    """
+    side = np.zeros(len(times), dtype=np.int64)
+    for number, share in ((2, test_size), (1, validation_size)):
+        before = np.sort(times[side == 0])
+        if share > 0 and len(before):
+            side[(side == 0) & (times >= before[-min(max(round(len(times) * share), 1), len(before))])] = number
+    _, of_row = np.unique(groups, return_inverse=True)
+    first = np.full(int(of_row.max(initial=0)) + 1, 2)
+    np.minimum.at(first, of_row, side)
+    known_before = side > first[of_row]
+    parts = [np.flatnonzero((side == number) & ~known_before) for number in (0, 1, 2)]
+    for name, share, rows_of_side in (
+        ("training", 1.0, parts[0]),
+        ("validation", validation_size, parts[1]),
+        ("test", test_size, parts[2]),
+    ):
+        if share > 0 and not len(rows_of_side):
+            raise DataError(
+                f"The {name} side of a split by time would be empty: the {len(times):,} rows have "
+                f"{len(np.unique(times)):,} different times, and {int(known_before.sum()):,} repeat a text or group "
+                "of an earlier side.",
+                where="data.split: time",
+                fix="give rows of more days, choose other shares, or set data.split: random",
+            )
+    _demand_two_classes(labels, parts[0], "the training side")
+    return Split(*parts)
 
 
 @dataclass(frozen=True)

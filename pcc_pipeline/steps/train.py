@@ -308,7 +308,7 @@ def _cv_line(record: TrainingRecord) -> tuple[str, ...]:
 
 
 def _notes(dataset: Dataset, split: Split) -> tuple[str, ...]:
-    left_out = f"{split.overlapping:,} rows left out: their text or group also stands in the test file"
+    left_out = f"{split.overlapping:,} rows left out: their text or group also stands {split.overlaps}"
     return (*dataset.rejection_line, *([left_out] if split.overlapping else []))
 
 

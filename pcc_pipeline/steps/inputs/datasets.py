@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
-from pcc_pipeline.data.contract import Contract
+from pcc_pipeline.data.contract import TIMESTAMP, Contract
 from pcc_pipeline.data.dataset import Dataset, load
 from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.data.notes import ReadNotes
@@ -160,7 +160,7 @@ def rows_of(dataset: Dataset) -> Rows:
 
 def newest_timestamp(dataset: Dataset) -> str | None:
     """The newest `timestamp` of the rows in ISO 8601; None where the data has none."""
-    if "timestamp" not in dataset.frame:
+    if TIMESTAMP not in dataset.frame:
         return None
-    newest = pd.to_datetime(dataset.frame["timestamp"], utc=True).max()
+    newest = pd.to_datetime(dataset.frame[TIMESTAMP], utc=True).max()
     return None if pd.isna(newest) else str(newest.isoformat())

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.data.contract import CASE_ID
+from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.split_record import TEST, TRAIN, VALIDATION, SplitRecord
-from pcc_pipeline.data.splits import RowKeys, split
+from pcc_pipeline.data.splits import RowKeys, split, split_by_time
+from pcc_pipeline.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class Split:
         both: train and validation together, in the same order.
         test: empty where the test rows are a file of their own.
         record: the same for later runs.
-        overlapping: training rows left out because their text or group also stands in the test file.
+        overlapping: rows left out because their text or group also stands elsewhere.
+        overlaps: where.
     """
 
     train: np.ndarray
@@ -32,6 +35,7 @@ class Split:
     groups: np.ndarray
     record: SplitRecord
     overlapping: int = 0
+    overlaps: str = ""
 
 
 def assign(dataset: Dataset, params: Params, test_file: Dataset | None) -> Split:
@@ -46,10 +50,47 @@ def assign(dataset: Dataset, params: Params, test_file: Dataset | None) -> Split
     kept, test_size = np.arange(len(groups)), data.test_size
     if test_file is not None:
         kept, test_size = np.flatnonzero(~keys.known_to(RowKeys.of(test_file.texts, test_file.groups))), 0.0
-    parts = split(dataset.labels[kept], groups[kept], test_size, data.validation_size, data.stratify, data.random_state)
+    labels, of_kept = dataset.labels[kept], groups[kept]
+    if data.split == "time":
+        parts = split_by_time(labels, of_kept, _times(dataset, data.path)[kept], test_size, data.validation_size)
+    else:
+        parts = split(labels, of_kept, test_size, data.validation_size, data.stratify, data.random_state)
     by_id = kept[dataset.frame[CASE_ID].iloc[kept].reset_index(drop=True).argsort().to_numpy()]
-    both = by_id[~np.isin(by_id, kept[parts.test])]
+    both = by_id[np.isin(by_id, kept[np.concatenate([parts.train, parts.validation])])]
     training = np.isin(both, kept[parts.train])
     train, validation, test = both[training], both[~training], kept[parts.test]
     record = SplitRecord.of(keys, {TRAIN: train, VALIDATION: validation, TEST: test}, refit=params.model.refit)
-    return Split(train, validation, both, test, groups, record, overlapping=len(groups) - len(kept))
+    where = [
+        *(["in the test file"] if test_file is not None else []),
+        *(["in earlier rows"] if data.split == "time" else []),
+    ]
+    overlaps = " or ".join(where)
+    return Split(
+        train,
+        validation,
+        both,
+        test,
+        groups,
+        record,
+        overlapping=len(groups) - len(both) - len(test),
+        overlaps=overlaps,
+    )
+
+
+def _times(dataset: Dataset, path: str) -> np.ndarray:
+    """Each row's time in UTC.
+
+    Raises:
+        DataError: rows have none.
+    """
+    column = dataset.frame.get(TIMESTAMP, None)
+    missing = len(dataset.frame) if column is None else int(column.isna().sum())
+    if column is None or missing:
+        raise DataError(
+            f"data.split: time needs the time of every row, and {missing:,} of {len(dataset.frame):,} rows have no "
+            f"{TIMESTAMP}",
+            where=path,
+            fix="fill the column (data.schema: [timestamp] sends rows without one to the rejected), or set "
+            "data.split: random",
+        )
+    return pd.to_datetime(column, utc=True).dt.tz_convert(None).to_numpy()

@@ -12,8 +12,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pcc_pipeline.data.splits import RowKeys, cross_validation_folds, fold_text, group_ids, split
+from pcc_pipeline.data.splits import RowKeys, cross_validation_folds, fold_text, group_ids, split, split_by_time
 from pcc_pipeline.errors import DataError
 
 
@@ -235,3 +237,53 @@ def test_folds_that_cannot_be_filled_say_how_many_can(n_folds: int, stratify: bo
 def test_a_fold_that_would_train_on_one_class_is_refused() -> None:
     with pytest.raises(DataError, match=r"training side of fold . of 2 would hold fewer than 2 classes"):
         cross_validation_folds(["a"] * 6 + ["b"], np.arange(7), 2, False, seed=0)
+
+
+def days(*numbers: int) -> np.ndarray:
+    return np.datetime64("2026-01-01", "us") + np.array(numbers) * np.timedelta64(1, "D")
+
+
+def test_by_time_the_latest_rows_test_and_what_came_first_trains():
+    labels, groups = np.array(["a", "b"] * 10), np.arange(20).astype(np.uint64)
+    order = np.random.default_rng(0).permutation(20)
+    found = split_by_time(labels[order], groups[order], days(*range(20))[order], 0.2, 0.1)
+    for positions, expected in ((found.train, range(14)), (found.validation, (14, 15)), (found.test, range(16, 20))):
+        assert sorted(order[positions]) == list(expected)
+
+
+def test_by_time_rows_of_one_moment_stay_together_and_repeats_of_earlier_rows_are_on_no_side():
+    labels = np.array(["a", "b", "a", "b", "a", "b", "a", "b", "a", "b"])
+    times = days(1, 1, 2, 2, 3, 3, 4, 5, 5, 5)
+    groups = np.array([1, 2, 3, 4, 5, 6, 7, 8, 1, 9], dtype=np.uint64)
+    found = split_by_time(labels, groups, times, 0.1, 0.1)
+    # One row would be a tenth; three have the last day, and one of them repeats the first row of all.
+    assert found.test.tolist() == [7, 9]
+    assert found.validation.tolist() == [6]
+    assert found.train.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 8), st.integers(0, 12), st.sampled_from("ab")), min_size=12, max_size=60),
+    test_size=st.sampled_from([0.0, 0.1, 0.3]),
+    validation_size=st.sampled_from([0.0, 0.2]),
+)
+@settings(deadline=None)
+def test_by_time_no_side_is_before_an_earlier_one_nor_shares_a_group(rows, test_size, validation_size):
+    moments, groups, labels = (np.array(column) for column in zip(*rows, strict=True))
+    try:
+        found = split_by_time(labels, groups.astype(np.uint64), days(*moments), test_size, validation_size)
+    except DataError:
+        return
+    sides = [found.train, found.validation, found.test]
+    for earlier, later in ((0, 1), (1, 2), (0, 2)):
+        if len(sides[earlier]) and len(sides[later]):
+            assert moments[sides[earlier]].max() < moments[sides[later]].min()
+            assert not set(groups[sides[earlier]]) & set(groups[sides[later]])
+    left = set(range(len(rows))) - set(np.concatenate(sides).tolist())
+    for row in left:
+        assert groups[row] in groups[moments < moments[row]]
+
+
+def test_by_time_one_day_cannot_be_split():
+    with pytest.raises(DataError, match="1 different times"):
+        split_by_time(np.array(["a", "b"] * 5), np.arange(10).astype(np.uint64), days(*[3] * 10), 0.2, 0.1)
