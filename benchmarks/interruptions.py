@@ -286,7 +286,9 @@ class Harness:
         if found:
             log = self.folder / f"fault-{len(self.faults)}.log"
             log.write_text(ended.said)
-            self.faults += [f"{name}, {shown}: {fault} ({log.name})" for fault in found]
+            for fault in found:
+                self.faults.append(f"{name}, {shown}: {fault} ({log.name})")
+                print(self.faults[-1], flush=True)
 
     def run(self, phase: Phase, signals: Sequence[tuple[signal.Signals, float]]) -> Ended:
         reading, writing = os.pipe()

@@ -64,6 +64,7 @@ def install() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, _receive)
+    sys.unraisablehook = _lost
     atexit.register(_ignore)
 
 
@@ -190,6 +191,15 @@ def _receive(number: int, _frame: object) -> None:
         raise Interrupted(_state.received)
     if _state.counts[number] == _GIVES_UP_AT - 1:
         _say("ending: what is open is being closed; once more gives that up")
+
+
+def _lost(unraisable: sys.UnraisableHookArgs) -> None:
+    """Python cannot raise out of a `__del__` or a weak reference's callback, and would print a traceback instead.
+
+    A signal that came there is not forgotten: the next check raises it, or the next signal.
+    """
+    if unraisable.exc_type is not Interrupted:
+        sys.__unraisablehook__(unraisable)
 
 
 def _ignore() -> None:

@@ -9,7 +9,15 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc_pipeline.command_line.parser import Parser
-from pcc_pipeline.command_line.running import any_text_prints, exit_code, imports, log, volume, volume_options
+from pcc_pipeline.command_line.running import (
+    any_text_prints,
+    exit_code,
+    imports,
+    log,
+    quiet_if_ended,
+    volume,
+    volume_options,
+)
 
 if TYPE_CHECKING:
     from pcc_pipeline.manage.queries import Question
@@ -146,7 +154,10 @@ def parser(program: str) -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command as the script does."""
     any_text_prints()
-    options = parser("manage_models.py").parse_args(arguments)
+    return quiet_if_ended(lambda: _run(parser("manage_models.py").parse_args(arguments)))
+
+
+def _run(options: Namespace) -> int:
     return int(options.command.run(options))
 
 

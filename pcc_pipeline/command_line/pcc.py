@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 
 from pcc_pipeline import __version__
 from pcc_pipeline.command_line import completion, manage_commands
 from pcc_pipeline.command_line.parser import Parser
-from pcc_pipeline.command_line.running import any_text_prints
+from pcc_pipeline.command_line.running import any_text_prints, quiet_if_ended
 from pcc_pipeline.command_line.step_commands import STEPS
 
 _DESCRIPTION = "Train, evaluate, promote and use text classifiers, with every run and model on record in MLflow."
@@ -52,5 +53,8 @@ def parser() -> Parser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
     any_text_prints()
-    options = parser().parse_args(arguments)
+    return quiet_if_ended(lambda: _run(parser().parse_args(arguments)))
+
+
+def _run(options: Namespace) -> int:
     return int(options.command.run(options))

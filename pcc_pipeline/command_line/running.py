@@ -55,6 +55,15 @@ def any_text_prints() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def quiet_if_ended(command: Callable[[], int]) -> int:
+    """The exit code of a command; a Ctrl-C before the command handles signals itself is no traceback either."""
+    try:
+        return command()
+    except KeyboardInterrupt:
+        print("\nended from outside (SIGINT)\n  nothing was begun", file=sys.stderr)
+        return 130
+
+
 def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1) -> int:
     """Print what `answer()` returns; a `PccError` becomes one message and 1, a signal becomes 128 and its number.
 

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from pcc_pipeline.command_line import options as of
 from pcc_pipeline.command_line.options import LEFT_OUT, Option, unless_left_out
 from pcc_pipeline.command_line.parser import Parser
-from pcc_pipeline.command_line.running import any_text_prints, exit_code, imports, log, volume, volume_options
+from pcc_pipeline.command_line.running import (
+    any_text_prints,
+    exit_code,
+    imports,
+    log,
+    quiet_if_ended,
+    volume,
+    volume_options,
+)
 from pcc_pipeline.errors import ConfigError, TrackingError
 
 if TYPE_CHECKING:
@@ -122,7 +130,7 @@ def main(entry: str, arguments: Sequence[str] | None = None) -> int:
     """Run an entry point as its script does."""
     step = next(step for step in STEPS if step.entry == entry)
     any_text_prints()
-    return step.run(step.parser(f"{entry}.py").parse_args(arguments))
+    return quiet_if_ended(lambda: step.run(step.parser(f"{entry}.py").parse_args(arguments)))
 
 
 @contextmanager

@@ -281,3 +281,53 @@ def test_a_hang_up_that_is_to_be_ignored_stays_ignored() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "closing\n"
         process.kill()
+
+
+LOST = """
+import os, signal
+from pcc_pipeline import interruption
+from pcc_pipeline.errors import Interrupted
+
+class Ends:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000): pass
+
+class Fails:
+    def __del__(self):
+        raise ValueError("of somebody else")
+
+interruption.install()
+Ends()
+Fails()
+try:
+    interruption.check()
+except Interrupted as error:
+    print(error.number.name)
+"""
+
+
+def test_a_signal_within_a_del_is_no_traceback_and_is_raised_by_the_next_check() -> None:
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "SIGTERM\n"
+    # What else goes wrong there is shown as ever.
+    assert "of somebody else" in done.stderr
+    assert "Interrupted" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["step_commands.main('train', [])", "manage_commands.main([])", "pcc.main([])"])
+def test_ctrl_c_before_a_command_has_begun_is_no_traceback(command: str) -> None:
+    early = f"""
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from pcc_pipeline.command_line import manage_commands, parser, pcc, step_commands
+made = parser.Parser.__init__
+def ended(self, **settings):
+    os.kill(os.getpid(), signal.SIGINT)
+    made(self, **settings)
+parser.Parser.__init__ = ended
+sys.exit({command})
+"""
+    done = subprocess.run([sys.executable, "-c", early], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "\nended from outside (SIGINT)\n  nothing was begun\n"
