@@ -140,6 +140,19 @@ class DecisionParams(Section):
         return self
 
 
+class EvaluationParams(Section):
+    """`evaluation`: what is measured on test rows besides the scores."""
+
+    slices: tuple[NonEmpty, ...] = ()
+
+    @field_validator("slices")
+    @classmethod
+    def _groups_only(cls, slices: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [name for name in slices if name in ("text", "case_id", "embeddings")]:
+            raise ValueError(f"{', '.join(wrong)} cannot be sliced by: its values are no groups of rows")
+        return tuple(dict.fromkeys(slices))
+
+
 class SearchParams(Section):
     """`search`: how a search runs, and where its study is kept."""
 
@@ -215,6 +228,7 @@ class Params(Section):
     preprocessing: PreprocessingParams = PreprocessingParams()
     model: ModelParams = ModelParams()
     decision: DecisionParams = DecisionParams()
+    evaluation: EvaluationParams = EvaluationParams()
     search: SearchParams = SearchParams()
     registry: RegistryParams = Field(default_factory=RegistryParams)
     tracking: TrackingParams = TrackingParams()

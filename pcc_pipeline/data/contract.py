@@ -26,7 +26,7 @@ from pcc_pipeline.data.vector_column import Vectors, parse_vectors
 from pcc_pipeline.data.vector_origin import file_of
 from pcc_pipeline.errors import DataError
 
-TEXT, CASE_ID, EMBEDDINGS, TIMESTAMP = "text", "case_id", "embeddings", "timestamp"
+TEXT, CASE_ID, EMBEDDINGS, TIMESTAMP, SOURCE = "text", "case_id", "embeddings", "timestamp", "source"
 REJECTED_COLUMNS = ("row", "case_id", "column", "reason")
 
 
@@ -38,12 +38,14 @@ class Contract:
     required: optional columns that must be there and filled in every row.
     group_column: rows that share its value never stand on two sides of a split.
     normalise_labels: labels that differ only by blanks, case or Unicode form are one.
+    slices: other columns that must be there, by whose values scores are told apart.
     """
 
     label_column: str | None
     required: tuple[str, ...] = ()
     group_column: str | None = None
     normalise_labels: bool = False
+    slices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         reserved = (TEXT, CASE_ID, EMBEDDINGS, *OPTIONAL_RULES)
@@ -63,7 +65,7 @@ class Contract:
     @property
     def demanded(self) -> tuple[str, ...]:
         """The columns that a file must have, each once, in the contract's order."""
-        names = (TEXT, self.label_column, *self.required, self.group_column)
+        names = (TEXT, self.label_column, *self.required, self.group_column, *self.slices)
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
@@ -171,6 +173,8 @@ class ContractChecker:
             fixes.append("; ".join(guesses))
         if self.contract.label_column in missing:
             fixes.append("use -P label=… if labels stand in another column")
+        if any(name in missing for name in self.contract.slices):
+            fixes.append("evaluation.slices may name columns of the file with the test rows only")
         raise DataError(
             f"The data file lacks required columns: {', '.join(missing)}. Columns found: {shown_columns(columns)}.",
             where=self._file or self._source,

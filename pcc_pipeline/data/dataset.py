@@ -15,6 +15,7 @@ from pcc_pipeline.data.columns import OPTIONAL_RULES, as_list
 from pcc_pipeline.data.contract import (
     CASE_ID,
     REJECTED_COLUMNS,
+    SOURCE,
     TEXT,
     CheckedBatch,
     Contract,
@@ -157,7 +158,7 @@ class CheckedFile:
         self._fingerprint = Fingerprint(contract.label_column, contract.group_column)
         self._room = Room(source)
         # Other columns are not held: only `embed` passes them on.
-        self._columns = {CASE_ID, *contract.demanded, *OPTIONAL_RULES}
+        self._columns = {CASE_ID, SOURCE, *contract.demanded, *OPTIONAL_RULES}
         self._good: list[pd.DataFrame] = []
         self._places: list[RowPlaces] = []
         self._vectors: list[Vectors] = []

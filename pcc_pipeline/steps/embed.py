@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.data.contract import CheckedBatch
+from pcc_pipeline.data.contract import CheckedBatch, Contract
 from pcc_pipeline.data.dataset import CheckedFile, join_rejected
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import origin_of
@@ -28,6 +28,7 @@ from pcc_pipeline.steps.inputs.datasets import (
     input_files,
     progress_bar,
     read,
+    slices_of,
 )
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter, embedded_path
@@ -123,7 +124,7 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
         )
         for address in addresses:
             # A file may be embedded to be scored, so labels are checked where they are there.
-            demand_input(address, contract_of(params, labelled=for_training))
+            demand_input(address, _contract(address, params, labelled=for_training, for_training=for_training))
         encoder = encoder_of(params)
         opened.log(
             payloads.LoggedParams(used(params, "embed")),
@@ -179,7 +180,8 @@ def _embed_file(
         for batch in read(address, notes):
             if file is None:
                 labelled = for_training or params.data.label_column in batch.columns
-                file = CheckedFile(contract_of(params, labelled=labelled), address, kept=for_training)
+                contract = _contract(address, params, labelled=labelled, for_training=for_training)
+                file = CheckedFile(contract, address, kept=for_training)
             checked = file.add(batch)
             vectors, done = _vectors(checked, encoder, cache, bar.update)
             counts += done
@@ -197,6 +199,10 @@ def _embed_file(
     return EmbeddedFile(
         address, output, file.digest, counts, file.total_rows, rejected, notes.lines, handed_on, file.files
     )
+
+
+def _contract(address: str, params: Params, *, labelled: bool, for_training: bool) -> Contract:
+    return contract_of(params, labelled=labelled, slices=slices_of(params, address) if for_training else ())
 
 
 def _vectors(

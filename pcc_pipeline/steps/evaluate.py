@@ -17,6 +17,7 @@ from pcc_pipeline.evaluation.plots.confusion import figures
 from pcc_pipeline.evaluation.plots.coverage import risk_coverage_curve
 from pcc_pipeline.evaluation.predictions import prediction_frame
 from pcc_pipeline.evaluation.report import Report
+from pcc_pipeline.evaluation.slices import slice_documents, slice_warnings
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
@@ -111,7 +112,7 @@ def run(
         loaded = load_trained_model(model_uri or f"models:/{params.registry.model_name}@challenger")
         monitor.model_version, monitor.embedding_model = loaded.model.model_version, loaded.model.embedding_model
         training = read_training_run(loaded.run_id)
-        held = at_hand or held_out(params, training, loaded, data)
+        held = at_hand or held_out(params, training, loaded, data, params.evaluation.slices)
         monitor.total_cases, monitor.passed_validation = held.total_rows, len(held.dataset.frame)
         monitor.dropped_cases = held.total_rows - monitor.passed_validation
         opened.log(
@@ -120,11 +121,12 @@ def run(
         )
         logger.info("evaluating %s on %s rows", loaded.model.model_version, f"{len(held.dataset.frame):,}")
         started = datetime.now(UTC)
-        measured = measure(loaded, held, params, training.params)
+        measured = measure(loaded, held, params, training.params, params.evaluation.slices)
         test_report, probabilities = measured.report, measured.probabilities
         classes, positive = list(loaded.model.classes), loaded.model.positive_label
         unchecked = (f"Rows that the model learned may be among them: {held.unchecked}.",) if held.unchecked else ()
-        doubts = (*unchecked, *held.file_notes, *cautions(None, test_report))
+        weaker = slice_warnings(measured.slices, test_report.scores["accuracy"])
+        doubts = (*unchecked, *held.file_notes, *cautions(None, test_report), *weaker)
         predictions = prediction_frame(
             held.dataset.case_ids,
             probabilities,
@@ -137,6 +139,7 @@ def run(
         test = {
             **test_report.to_json(),
             "answers": measured.answers.to_json(),
+            "slices": slice_documents(measured.slices),
             "source": held.source,
             "overlap_removed_rows": held.learned_rows,
         }

@@ -38,6 +38,7 @@ from pcc_pipeline.steps.inputs.datasets import (
     load_dataset,
     newest_timestamp,
     rows_of,
+    slices_of,
 )
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.split import Split, assign
@@ -127,7 +128,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         at_hand = {} if at_hand is None else at_hand
         for address in (params.data.path, params.data.test_path):
             if address not in at_hand:
-                demand_input(address, contract_of(params))
+                demand_input(address, contract_of(params, slices=slices_of(params, address)))
         encoder = encoder_of(params)
         version = versions.claim_pcc_version(params.registry.model_name, datetime.now(UTC), opened.run_id)
         opened.log(
@@ -316,7 +317,7 @@ def _read(address: str, params: Params, at_hand: Mapping[str, HandedOn], known_l
     """The file as it stands at hand, else from its address; of the labels see `load_dataset`."""
     if (handed := at_hand.get(address)) is not None:
         return spelled(handed.read, known_labels)
-    return load_dataset(address, params, known_labels)
+    return load_dataset(address, params, known_labels, slices_of(params, address))
 
 
 def _demand_its_encoder(dataset: Dataset, encoder: SentenceEncoder, params: Params) -> None:

@@ -65,6 +65,27 @@ def test_evaluate_measures_the_rule_and_its_predictions_follow_it(command, train
     assert run.data.params["decision.abstain"] == "auto"
 
 
+def test_evaluate_measures_parts_of_the_rows_also_by_a_named_column(command, trained, noisy_file) -> None:
+    """The training did not name it: the caller's slices count, and the fingerprint stays the same with the column."""
+    frame = pd.read_parquet(noisy_file).assign(country=lambda rows: ["de", "fr"] * (len(rows) // 2))
+    frame.to_parquet(trained.folder / "with_country.parquet", index=False)
+    data = ("--data", "with_country.parquet", "--set")
+    done = command("evaluate", *data, "evaluation.slices=[country]", store=trained)
+    assert done.code == 0, done.err
+    run = trained.step("evaluate")
+    parts = json.loads(trained.file(run, "metrics.json").read_text())["test"]["slices"]
+    assert {"text_length", "has_personal_info", "confidence", "country"} <= {part["slice"] for part in parts}
+    whole = [part for part in parts if (part["slice"], part["metric"]) == ("country", "accuracy")]
+    assert sum(part["rows"] for part in whole) == run.data.metrics["test/rows"]
+    for part in whole:
+        assert run.data.metrics[f"test/slice/country/{part['value']}/accuracy"] == part["score"]
+    assert run.data.params["evaluation.slices"] == "['country']"
+    lacking = command("evaluate", *data, "evaluation.slices=[region]", store=trained)
+    assert lacking.code == 1
+    assert "lacks required columns: region" in lacking.err
+    assert "country" in lacking.err
+
+
 def test_score_leaves_the_same_rows_and_counts_them(command, trained, noisy_file) -> None:
     done = command(
         *("score", "--data", str(noisy_file), "--model", "models:/pcc-intent-classifier@challenger"), store=trained

@@ -77,22 +77,32 @@ def input_files(address: str, use: str, read: ReadFile) -> list[InputFile]:
     return [InputFile(part["file"], use, part["digest"], part["rows"]) for part in read.files]
 
 
-def contract_of(params: Params, *, labelled: bool = True) -> Contract:
-    """What `params.data` asks of a file."""
+def contract_of(params: Params, *, labelled: bool = True, slices: Sequence[str] = ()) -> Contract:
+    """What `params.data` asks of a file; `slices` as in a Contract."""
     data = params.data
     return Contract(
-        data.label_column if labelled else None, data.required_columns, data.group_column, data.normalise_labels
+        data.label_column if labelled else None,
+        data.required_columns,
+        data.group_column,
+        data.normalise_labels,
+        tuple(slices),
     )
 
 
-def load_dataset(address: str, params: Params, known_labels: Sequence[str] = ()) -> Dataset:
+def slices_of(params: Params, address: str | None) -> tuple[str, ...]:
+    """`evaluation.slices` for the file that a training takes its test rows from; of another it asks nothing."""
+    return params.evaluation.slices if address == (params.data.test_path or params.data.path) else ()
+
+
+def load_dataset(address: str, params: Params, known_labels: Sequence[str] = (), slices: Sequence[str] = ()) -> Dataset:
     """The labelled rows at `address` that keep the contract, and the rejected ones with their reasons.
 
     Args:
         known_labels: a model's labels, whose spelling wins where `data.normalise_labels` makes labels one.
+        slices: as in a Contract.
     """
-    notes, limit = ReadNotes(), params.data.max_rejected_fraction
-    return load(read(address, notes), contract_of(params), address, limit, notes=notes, known_labels=known_labels)
+    notes, limit, contract = ReadNotes(), params.data.max_rejected_fraction, contract_of(params, slices=slices)
+    return load(read(address, notes), contract, address, limit, notes=notes, known_labels=known_labels)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -54,13 +55,20 @@ class HeldOut:
         return (*rejected, *([learned] if self.learned_rows else []))
 
 
-def held_out(params: Params, training: TrainingRun, loaded: LoadedModel, data: str | None = None) -> HeldOut:
+def held_out(
+    params: Params,
+    training: TrainingRun,
+    loaded: LoadedModel,
+    data: str | None = None,
+    slices: Sequence[str] = (),
+) -> HeldOut:
     """The rows of `data.test_path` if it is given, else those of the training's test file, else those it set aside.
 
     Of a test file that is given, rows whose text or group the model learned are left out.
 
     Args:
         data: where the training file lies now, if not where the training run found it.
+        slices: columns that the rows must have besides.
 
     Raises:
         DataError: the training's file has changed or its run kept no record of the split, so that its test rows cannot
@@ -68,10 +76,10 @@ def held_out(params: Params, training: TrainingRun, loaded: LoadedModel, data: s
     """
     learned = training.params
     if params.data.test_path is not None:
-        return _unlearned(_test_file(params, learned, loaded), training, loaded, params.data.test_path)
+        return _unlearned(_test_file(params, learned, loaded, slices), training, loaded, params.data.test_path)
     if learned.data.test_path is not None:
         # Its texts and groups were left out of the training rows.
-        test = load_dataset(learned.data.test_path, learned, loaded.model.classes)
+        test = load_dataset(learned.data.test_path, learned, loaded.model.classes, slices)
         _demand_digest(test, training.tags.get("pcc.test_digest"), learned.data.test_path, loaded, "test_data")
         return whole_file(test, learned.data.test_path)
     address = data or learned.data.path
@@ -83,7 +91,7 @@ def held_out(params: Params, training: TrainingRun, loaded: LoadedModel, data: s
             where=f"run {training.run_id}, of an earlier pcc_pipeline",
             fix="train again, or give labelled rows that it has not seen with -P test_data=…",
         )
-    dataset = load_dataset(address, learned)
+    dataset = load_dataset(address, learned, slices=slices)
     _demand_digest(dataset, training.tags.get("pcc.data_digest"), address, loaded, "data")
     return set_aside(_learned_vectors(dataset, training, address, loaded), record, address)
 
@@ -99,7 +107,7 @@ def set_aside(dataset: Dataset, record: SplitRecord, address: str) -> HeldOut:
     return HeldOut(dataset.take(positions), address, f"held-out rows of {address}", len(positions), 0)
 
 
-def _test_file(params: Params, learned: Params, loaded: LoadedModel) -> Dataset:
+def _test_file(params: Params, learned: Params, loaded: LoadedModel, slices: Sequence[str]) -> Dataset:
     """The given test file, with the groups that the training split by, where it has them, and its way with labels."""
     data, group, address = params.data, learned.data.group_column, str(params.data.test_path)
     notes = ReadNotes()
@@ -107,7 +115,11 @@ def _test_file(params: Params, learned: Params, loaded: LoadedModel) -> Dataset:
     first = next(batches)
     known = group is not None and group in first.columns
     contract = Contract(
-        data.label_column, data.required_columns, group if known else None, learned.data.normalise_labels
+        data.label_column,
+        data.required_columns,
+        group if known else None,
+        learned.data.normalise_labels,
+        tuple(slices),
     )
     return load(
         chain([first], batches),

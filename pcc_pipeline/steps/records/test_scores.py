@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.evaluation.answers import Answers, answers
+from pcc_pipeline.evaluation.metrics import label_indices
 from pcc_pipeline.evaluation.report import Report, report
+from pcc_pipeline.evaluation.slices import Slice, groups, measure_slices, slice_metrics
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.model_vectors import rows_for
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
@@ -23,6 +26,7 @@ class Measurement:
     Attributes:
         rows: with the model's own vectors.
         probabilities: shape (rows, K).
+        slices: its scores on parts of the rows; empty where they were not asked for.
     """
 
     loaded: LoadedModel
@@ -31,6 +35,7 @@ class Measurement:
     probabilities: np.ndarray
     report: Report
     answers: Answers
+    slices: tuple[Slice, ...] = ()
 
     @property
     def record(self) -> tuple[payloads.Payload, ...]:
@@ -48,7 +53,12 @@ class Measurement:
                 }
             ),
             payloads.Metrics(
-                {**self.report.metrics(), **self.answers.metrics("test")}, model_id=self.loaded.source.model_id
+                {
+                    **self.report.metrics(),
+                    **self.answers.metrics("test"),
+                    **slice_metrics(self.slices, "test"),
+                },
+                model_id=self.loaded.source.model_id,
             ),
             payloads.Metrics({"test/overlap_removed_rows": self.held.learned_rows}),
             payloads.Inputs(self.held.inputs),
@@ -56,13 +66,17 @@ class Measurement:
         )
 
 
-def measure(loaded: LoadedModel, held: HeldOut, params: Params, learned: Params) -> Measurement:
+def measure(
+    loaded: LoadedModel, held: HeldOut, params: Params, learned: Params, slices: Sequence[str] | None = None
+) -> Measurement:
     """Let a model answer for test rows, with vectors of its own encoder.
 
     Args:
         learned: the configuration of its training.
+        slices: columns by which the rows are sliced besides the usual ones; None for no slices.
 
     Raises:
+        DataError: a column cannot be sliced by.
         FeatureError: its encoder is not what stands under that name now.
         ModelError: it gives no probabilities.
     """
@@ -72,4 +86,8 @@ def measure(loaded: LoadedModel, held: HeldOut, params: Params, learned: Params)
     scores = report("test", rows.labels, probabilities, classes, model.positive_label, intervals_of_areas=True)
     outside = learned.decision.out_of_scope_label
     said = answers(rows.labels, probabilities, uncalibrated, classes, model.decision, outside)
-    return Measurement(loaded, held, rows, probabilities, scores, said)
+    parts: tuple[Slice, ...] = ()
+    if slices is not None:
+        y = label_indices(rows.labels, [*classes, *scores.unknown_labels])
+        parts = measure_slices(groups(held.dataset.frame, slices), y, probabilities.argmax(axis=1))
+    return Measurement(loaded, held, rows, probabilities, scores, said, parts)

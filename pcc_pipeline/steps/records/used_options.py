@@ -16,12 +16,12 @@ _PUBLISHING = ("registry.model_name", "registry.publish", "output.model_dir")
 # Step -> keys of options, or of sections for all that is in them.
 USED: dict[str, tuple[str, ...]] = {
     "embed": (
-        *("data.path", "data.test_path", "data.group_column", "data.normalise_labels", *_READING),
+        *("data.path", "data.test_path", "data.group_column", "data.normalise_labels", "evaluation.slices", *_READING),
         *("preprocessing.embedding_model", *_ENCODING, "output.embedded_dir", "output.rejected"),
     ),
-    "train": (*_MODEL, "registry.model_name", "output.studies_dir"),
+    "train": (*_MODEL, "evaluation.slices", "registry.model_name", "output.studies_dir"),
     "evaluate": (
-        *("registry.model_name", *_ENCODING),
+        *("registry.model_name", "evaluation.slices", *_ENCODING),
         *("output.predictions", "output.extra_columns", "output.metrics", "output.figures_dir"),
         "output.monitoring_log",
     ),
