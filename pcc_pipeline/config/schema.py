@@ -34,6 +34,7 @@ class DataParams(Section):
 
     path: DataAddress = "sample"
     test_path: DataAddress | None = None
+    exclude: HomePath | None = None
     label_column: NonEmpty = "intent"
     group_column: NonEmpty | None = None
     positive_label: str | None = None
@@ -208,6 +209,7 @@ class OutputParams(Section):
     metrics: HomePath = "outputs/metrics.json"
     figures_dir: HomePath = "outputs/figures"
     rejected: HomePath = "outputs/rejected.parquet"
+    label_issues: HomePath = "outputs/label_issues.parquet"
     studies_dir: HomePath = "outputs/studies"
     monitoring_log: HomePath = "outputs/monitoring_log.jsonl"
     scores: HomePath = "outputs/scores.parquet"

@@ -35,20 +35,24 @@ class HeldScores:
         probabilities: (n, K) of the same classifiers, not calibrated.
         labels: class indices, (n,).
         folds: the fold that held each row out, (n,).
+        rows: where each stands among the training rows, (n,); None where nobody asks.
     """
 
     scores: np.ndarray
     probabilities: np.ndarray
     labels: np.ndarray
     folds: np.ndarray
+    rows: np.ndarray | None = None
 
     @staticmethod
-    def joined(parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> HeldScores:
-        """Of scores, probabilities and labels of each fold."""
+    def joined(
+        parts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], rows: Sequence[np.ndarray] | None = None
+    ) -> HeldScores:
+        """Of scores, probabilities and labels of each fold, and the rows that it held out."""
         scores, probabilities, labels = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         sizes = [len(part[2]) for part in parts]
         folds = np.repeat(np.arange(len(parts)), sizes) if len(parts) > 1 else np.arange(sizes[0]) % _PARTS
-        return HeldScores(scores, probabilities, labels, folds)
+        return HeldScores(scores, probabilities, labels, folds, None if rows is None else np.concatenate(rows))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,6 +67,7 @@ class Calibration:
         losses: method -> log loss in nats a row, each fold's rows measured by calibrators of the other folds.
         held: (n, K) probabilities of the held rows, made the same way: none by a calibrator that saw the row.
         labels: their class indices, (n,).
+        rows: as in `HeldScores`.
     """
 
     method: Method
@@ -70,6 +75,7 @@ class Calibration:
     losses: dict[str, float]
     held: np.ndarray
     labels: np.ndarray
+    rows: np.ndarray | None = None
 
     def applied(self, classifier: Any) -> Any:
         """The fitted `classifier` with these calibrators behind it: a plain estimator of scikit-learn."""
@@ -104,7 +110,7 @@ def calibrate(method: str, held: HeldScores) -> Calibration:
     losses: dict[str, float] = {name: _log_loss(table, held.labels) for name, table in made.items()}
     chosen = min(tried, key=lambda name: losses[name]) if method == "auto" else tried[-1]
     parts = () if chosen == "none" else _fitted(chosen, held.scores, held.labels)
-    return Calibration(chosen, parts, losses, made[chosen], held.labels)
+    return Calibration(chosen, parts, losses, made[chosen], held.labels, held.rows)
 
 
 def _cross_fitted(method: Method, held: HeldScores) -> np.ndarray:

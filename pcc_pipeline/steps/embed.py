@@ -125,6 +125,8 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
         for address in addresses:
             # A file may be embedded to be scored, so labels are checked where they are there.
             demand_input(address, _contract(address, params, labelled=for_training, for_training=for_training))
+        if for_training:
+            demand_input(params.data.exclude)
         encoder = encoder_of(params)
         opened.log(
             payloads.LoggedParams(used(params, "embed")),

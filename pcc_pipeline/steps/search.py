@@ -98,7 +98,7 @@ def search(
     ):
         scoring = Scoring(scored, len(folds), partial(objective, scoring=model.scoring), model.scoring)
         found = run_search(searcher, scoring, pool, params.search.timeout, trial_runs.log)
-        held = _held(scored, len(folds), pool, found.best.hyperparameters) if params.needs_held_scores else None
+        held = _held(scored, folds, pool, found.best.hyperparameters) if params.needs_held_scores else None
         return found, held
 
 
@@ -110,7 +110,7 @@ def held_scores(rows: SearchRows, recipe: Recipe, params: Params, hyperparameter
     """
     folds = _folds(rows, params)
     with _prepared(rows, recipe, folds, params.search.n_jobs) as (scored, pool):
-        return _held(scored, len(folds), pool, hyperparameters)
+        return _held(scored, folds, pool, hyperparameters)
 
 
 def _folds(rows: SearchRows, params: Params) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -138,10 +138,15 @@ def _prepared(
         yield scored, pool
 
 
-def _held(scored: FoldObjective, n_folds: int, pool: WorkerPool, hyperparameters: Mapping[str, Any]) -> HeldScores:
+def _held(
+    scored: FoldObjective,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    pool: WorkerPool,
+    hyperparameters: Mapping[str, Any],
+) -> HeldScores:
     chosen = complete(scored.recipe.family, hyperparameters)
-    parts = pool.run_all(scored.held, [(chosen, number) for number in range(n_folds)], "calibrating")
-    return HeldScores.joined(parts)
+    parts = pool.run_all(scored.held, [(chosen, number) for number in range(len(folds))], "calibrating")
+    return HeldScores.joined(parts, [held for _, held in folds])
 
 
 def _solver(recipe: Recipe, n_classes: int, hyperparameters: Mapping[str, Any]) -> str:

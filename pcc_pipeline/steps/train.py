@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from pcc_pipeline.config import Params
@@ -21,6 +23,7 @@ from pcc_pipeline.data.quality import DuplicateReport, duplicates
 from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SentenceEncoder
 from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.evaluation.cautions import warnings as cautions
+from pcc_pipeline.evaluation.label_issues import LabelIssues, find_label_issues
 from pcc_pipeline.evaluation.metrics import objective
 from pcc_pipeline.evaluation.report import Report, cv_metrics, report
 from pcc_pipeline.features.full_vectors import FULL_WIDTH
@@ -28,7 +31,7 @@ from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.steps.calibrate import learn_to_answer
+from pcc_pipeline.steps.calibrate import Answering, learn_to_answer
 from pcc_pipeline.steps.inputs.datasets import (
     HandedOn,
     contract_of,
@@ -41,6 +44,8 @@ from pcc_pipeline.steps.inputs.datasets import (
     slices_of,
 )
 from pcc_pipeline.steps.inputs.early_checks import demand_input
+from pcc_pipeline.steps.inputs.exclusion import Exclusion, read_exclusion
+from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.split import Split, assign
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
 from pcc_pipeline.steps.records.pages import (
@@ -60,6 +65,7 @@ from pcc_pipeline.steps.records.training_record import (
 )
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.steps.search import SearchRows, held_scores, recipe_of, search
+from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.operations import NUMBER
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
@@ -129,6 +135,14 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         for address in (params.data.path, params.data.test_path):
             if address not in at_hand:
                 demand_input(address, contract_of(params, slices=slices_of(params, address)))
+        exclusion = read_exclusion(params.data.exclude)
+        demand_own_files(
+            {
+                name: getattr(params.data, name.removeprefix("data."))
+                for name in ("data.path", "data.test_path", "data.exclude")
+            },
+            {"output.label_issues": params.output.label_issues},
+        )
         encoder = encoder_of(params)
         version = versions.claim_pcc_version(params.registry.model_name, datetime.now(UTC), opened.run_id)
         opened.log(
@@ -153,7 +167,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         if parts := [*dataset.files, *(test_file.files if test_file is not None else ())]:
             opened.log(payloads.Json("data_files.json", parts))
         quality = duplicates(dataset.texts, list(dataset.labels), list(dataset.case_ids))
-        split = assign(dataset, params, test_file)
+        split = assign(dataset, params, test_file, exclusion.ids)
         digests = {"data_digest": dataset.digest, "split_digest": split.record.digest}
         if dataset.vectors_digest is not None:
             digests["vectors_digest"] = dataset.vectors_digest
@@ -172,7 +186,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
                 test_file = handed.with_vectors(test_file)
             test = whole_file(test_file, str(params.data.test_path))
         test_texts = [dataset.texts[place] for place in split.test] if test_file is None else test_file.texts
-        material = _Material(dataset, split, quality, encoder, digests, test, test_texts)
+        material = _Material(dataset, split, exclusion, quality, encoder, digests, test, test_texts)
         return _train(params, material, version, opened)
 
 
@@ -188,6 +202,7 @@ class _Material:
 
     dataset: Dataset
     split: Split
+    exclusion: Exclusion
     quality: DuplicateReport
     encoder: SentenceEncoder
     digests: Mapping[str, str]
@@ -219,10 +234,12 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         side: report(side, side_rows.labels, measured.probabilities(side_rows), classes, positive)
         for side, side_rows in (("train", train), ("val", validation))
     }
+    issues = _label_issues(answering, dataset.case_ids[split.train], classes)
     final = _refit(rows, split, hyperparameters, recipe) if params.model.refit else fitted
     near = near_duplicates(train.texts, [*validation.texts, *material.test_texts])
     doubts = (
         *dataset.notes,
+        *material.exclusion.warnings(dataset, split),
         *(searched.warnings if searched else ()),
         *dict.fromkeys((*fitted.warnings, *final.warnings)),
         *answering.warnings,
@@ -250,6 +267,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         blank_lines=dataset.blank_lines,
         solver=final.solver,
         answering=answering,
+        issues=issues,
     )
     model = TrainedModel(
         classifier=answering.applied(final.classifier),
@@ -276,6 +294,9 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         ],
         _place(params, record, facts, encoder, dataset),
     )
+    if issues is not None:
+        with replacing(Path(params.output.label_issues)) as partial_file:
+            issues.table.to_parquet(partial_file, index=False)
     return TrainOutcome(
         opened.run_id,
         registered.model_uri,
@@ -284,7 +305,13 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         version,
         reports["val"],
         record.cross_validation,
-        (*_cv_line(record), *answering.line, *_notes(dataset, split)),
+        (
+            *_cv_line(record),
+            *answering.line,
+            *([] if issues is None else [issues.line]),
+            *_notes(dataset, split),
+            *material.exclusion.notes(split),
+        ),
         doubts,
         material.test,
         searched,
@@ -311,6 +338,14 @@ def _cv_line(record: TrainingRecord) -> tuple[str, ...]:
 def _notes(dataset: Dataset, split: Split) -> tuple[str, ...]:
     left_out = f"{split.overlapping:,} rows left out: their text or group also stands {split.overlaps}"
     return (*dataset.rejection_line, *([left_out] if split.overlapping else []))
+
+
+def _label_issues(answering: Answering, case_ids: np.ndarray, classes: list[str]) -> LabelIssues | None:
+    """None where no row was scored by a model that did not learn it."""
+    calibration = answering.calibration
+    if calibration is None or calibration.rows is None:
+        return None
+    return find_label_issues(case_ids[calibration.rows], calibration.labels, calibration.held, classes)
 
 
 def _read(address: str, params: Params, at_hand: Mapping[str, HandedOn], known_labels: Sequence[str] = ()) -> Dataset:

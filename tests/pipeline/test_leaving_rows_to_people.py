@@ -47,6 +47,37 @@ def test_the_run_says_how_it_is_calibrated_and_what_it_leaves(trained) -> None:
     assert set(metadata["decision"]["label_limits"]) == set(metadata["classes"])
 
 
+def test_wrong_labels_are_listed_and_a_list_leaves_rows_out_of_training_alone(
+    command, trained, noisy_file, small_frame
+) -> None:
+    run = trained.step("train")
+    issues = pd.read_parquet(trained.file(run, "label_issues.parquet"))
+    assert list(issues.columns) == ["case_id", "label", "suggested", "score"]
+    assert run.data.metrics["data/label_issues"] == len(issues) > 0
+    pd.testing.assert_frame_equal(pd.read_parquet(trained.folder / "outputs/label_issues.parquet"), issues)
+    document = json.loads(trained.file(run, "metrics.json").read_text())
+    assert document["label_issues"] == issues.head(50).to_dict("records")
+    # A tenth of the labels are another row's: the list holds more of those than chance would.
+    true = small_frame.set_index("case_id")["intent"]
+    assert (true[issues["case_id"]].to_numpy() != issues["label"].to_numpy()).mean() > 0.4
+
+    split = pd.read_parquet(trained.file(run, "split.parquet"))
+    tested = pd.read_parquet(noisy_file)["case_id"][split["split"] == "test"].iloc[0]
+    listed = [*issues["case_id"], tested, "no such case"]
+    pd.DataFrame({"case_id": listed}).to_csv(trained.folder / "listed.csv", index=False)
+    options = f"{FIXED} data.exclude=listed.csv registry.model_name=without"
+    done = command("train", "--data", str(noisy_file), "--set", options, store=trained)
+    assert done.code == 0, done.err
+    assert f"{len(issues)} rows left out of training" in done.out
+    assert f"1 of the {len(listed)} case ids that data.exclude lists are not in the data" in done.out
+    assert "1 rows that data.exclude lists are test rows and stay" in done.out
+    without = trained.step("train")
+    assert without.data.metrics["data/excluded_rows"] == len(issues)
+    after = pd.read_parquet(trained.file(without, "split.parquet"))
+    assert after["split"][split["split"] == "test"].eq("test").all()
+    assert (after["split"] == "left_out").sum() == len(issues)
+
+
 def test_evaluate_measures_the_rule_and_its_predictions_follow_it(command, trained) -> None:
     done = command("evaluate", store=trained)
     assert done.code == 0, done.err

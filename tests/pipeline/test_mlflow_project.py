@@ -26,7 +26,7 @@ def mlflow_run(store, outside):
 
     def call(*arguments: str, entry: str = "main", **environment: str) -> subprocess.CompletedProcess[str]:
         places = {"EMBEDDED_DIR": "embedded", "PREDICTIONS": "predictions.parquet", "METRICS": "metrics.json"}
-        places |= {"REJECTED": "rejected.parquet", "STUDIES_DIR": "studies"}
+        places |= {"REJECTED": "rejected.parquet", "STUDIES_DIR": "studies", "LABEL_ISSUES": "issues.parquet"}
         outputs = {f"PCC_OUTPUT__{name}": str(store.folder / "outputs" / place) for name, place in places.items()}
         command = ["mlflow", "run", ".", "--env-manager", "local", "--experiment-name", "by hand", "-e", entry]
         process = outside(store.folder, *command, *arguments, cwd=REPOSITORY, **(outputs | environment))

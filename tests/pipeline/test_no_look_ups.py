@@ -104,6 +104,7 @@ def after_make_run(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Pa
     options += " -P set='search.n_jobs=2 model.cv_folds=2 registry.gates=[]' -P promote=auto"
     outputs = {"EMBEDDED_DIR": "embedded", "PREDICTIONS": "predictions.parquet", "METRICS": "metrics.json"}
     outputs |= {"REJECTED": "rejected.parquet", "STUDIES_DIR": "studies", "MODEL_DIR": "models"}
+    outputs |= {"LABEL_ISSUES": "issues.parquet"}
     places = {f"PCC_OUTPUT__{name}": str(watch.folder / "outputs" / place) for name, place in outputs.items()}
     # This test's own environment stands for .venv, which is taken as installed.
     prefix = str(Path(sys.prefix))

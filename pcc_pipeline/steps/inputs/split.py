@@ -26,6 +26,7 @@ class Split:
         record: the same for later runs.
         overlapping: rows left out because their text or group also stands elsewhere.
         overlaps: where.
+        excluded: rows left out of training and validation because a list says so.
     """
 
     train: np.ndarray
@@ -36,10 +37,17 @@ class Split:
     record: SplitRecord
     overlapping: int = 0
     overlaps: str = ""
+    excluded: int = 0
 
 
-def assign(dataset: Dataset, params: Params, test_file: Dataset | None) -> Split:
+def assign(
+    dataset: Dataset, params: Params, test_file: Dataset | None, excluded: frozenset[str] = frozenset()
+) -> Split:
     """Split `dataset` by groups; with a test file, no text or group of it stays on the training side.
+
+    Args:
+        excluded: case ids of rows that are neither trained nor validated on. The other rows stay on the side where they
+            would be with them, and test rows where they are, so that models with and without the rows compare.
 
     Raises:
         DataError: a side would be empty, or training would see fewer than two classes.
@@ -57,8 +65,12 @@ def assign(dataset: Dataset, params: Params, test_file: Dataset | None) -> Split
         parts = split(labels, of_kept, test_size, data.validation_size, data.stratify, data.random_state)
     by_id = kept[dataset.frame[CASE_ID].iloc[kept].reset_index(drop=True).argsort().to_numpy()]
     both = by_id[np.isin(by_id, kept[np.concatenate([parts.train, parts.validation])])]
+    listed = np.isin(dataset.case_ids[both], list(excluded))
+    both = both[~listed]
     training = np.isin(both, kept[parts.train])
     train, validation, test = both[training], both[~training], kept[parts.test]
+    if listed.any():
+        _demand_rows(dataset, train, validation if len(parts.validation) else train)
     record = SplitRecord.of(keys, {TRAIN: train, VALIDATION: validation, TEST: test}, refit=params.model.refit)
     where = [
         *(["in the test file"] if test_file is not None else []),
@@ -72,9 +84,20 @@ def assign(dataset: Dataset, params: Params, test_file: Dataset | None) -> Split
         test,
         groups,
         record,
-        overlapping=len(groups) - len(both) - len(test),
+        overlapping=len(groups) - len(both) - int(listed.sum()) - len(test),
         overlaps=overlaps,
+        excluded=int(listed.sum()),
     )
+
+
+def _demand_rows(dataset: Dataset, train: np.ndarray, validation: np.ndarray) -> None:
+    if len(set(dataset.labels[train])) < 2 or not len(validation):
+        raise DataError(
+            f"Without the rows that data.exclude lists, {len(train):,} training rows of "
+            f"{len(set(dataset.labels[train]))} classes and {len(validation):,} validation rows are left.",
+            where="data.exclude",
+            fix="list fewer rows",
+        )
 
 
 def _times(dataset: Dataset, path: str) -> np.ndarray:

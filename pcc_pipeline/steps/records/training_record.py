@@ -13,6 +13,7 @@ import numpy as np
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.near_duplicates import NearDuplicates
 from pcc_pipeline.data.quality import DuplicateReport
+from pcc_pipeline.evaluation.label_issues import LabelIssues
 from pcc_pipeline.evaluation.metrics import objective
 from pcc_pipeline.evaluation.plots.data_and_search import (
     class_distribution,
@@ -46,6 +47,7 @@ class TrainingRecord:
     solver: str
     near: NearDuplicates
     answering: Answering
+    issues: LabelIssues | None = None
 
     @property
     def headline(self) -> dict[str, float]:
@@ -70,7 +72,10 @@ class TrainingRecord:
             "data/rows_in_conflict": self.quality.rows_in_conflict,
             "data/overlap_removed_rows": self.split.overlapping,
             "data/near_duplicate_rows": self.near.repeated,
+            "data/excluded_rows": self.split.excluded,
         }
+        if self.issues is not None:
+            counts["data/label_issues"] = len(self.issues.table)
         return {
             **counts,
             **self.reports["train"].metrics(by_class=False),
@@ -145,8 +150,11 @@ def metrics_document(record: TrainingRecord) -> dict[str, Any]:
             "conflicting_case_ids": list(record.quality.conflicting_case_ids),
             "overlap_removed_rows": record.split.overlapping,
             "near_duplicate_rows": record.near.repeated,
+            "excluded_rows": record.split.excluded,
+            "label_issues": None if record.issues is None else len(record.issues.table),
             "class_counts": record.class_counts,
         },
+        "label_issues": [] if record.issues is None else record.issues.to_json(),
         "warnings": list(record.warnings),
     }
 
@@ -172,6 +180,8 @@ def training_payloads(record: TrainingRecord, metadata: dict[str, Any]) -> list[
             {f"best.{name}": str(value) for name, value in record.hyperparameters.items() if value is not None}
         ),
     ]
+    if record.issues is not None:
+        entries.append(payloads.Table("label_issues.parquet", record.issues.table))
     drawings = {"class_distribution": class_distribution(record.class_counts)}
     search = record.search
     if search is not None:
