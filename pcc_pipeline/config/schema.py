@@ -207,6 +207,7 @@ class OutputParams(Section):
     predictions: HomePath = "outputs/predictions.parquet"
     extra_columns: tuple[ExtraColumn, ...] = ()
     metrics: HomePath = "outputs/metrics.json"
+    report: HomePath = "outputs/report.html"
     figures_dir: HomePath = "outputs/figures"
     rejected: HomePath = "outputs/rejected.parquet"
     label_issues: HomePath = "outputs/label_issues.parquet"

@@ -17,6 +17,8 @@ from pcc_pipeline.errors import ConfigError, DataError, ModelError
 from pcc_pipeline.evaluation.ranking import IntArray, mean_of_measured, one_class, one_vs_rest
 
 SCORINGS: tuple[str, ...] = ("f1", "f1_weighted", "f1_macro", "accuracy", "roc_auc", "pr_auc", "neg_log_loss")
+# Pairs of labels that a person looks at.
+MOST_CONFUSED = 20
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,20 @@ def count_labels(y_true: IntArray, predicted: IntArray, n_labels: int) -> LabelC
         support=np.bincount(y_true, minlength=n_labels),
         predicted=np.bincount(predicted, minlength=n_labels),
     )
+
+
+def confusion_counts(y_true: IntArray, predicted: IntArray, n_labels: int) -> NDArray[np.int64]:
+    """Rows by true label, columns by predicted label, shape (n_labels, n_labels)."""
+    return np.bincount(y_true * n_labels + predicted, minlength=n_labels**2).reshape(n_labels, n_labels)
+
+
+def most_confused(counts: NDArray[np.int64], most: int = MOST_CONFUSED) -> list[tuple[int, int, int]]:
+    """True label, predicted label and rows of the errors in `confusion_counts`, the most rows first."""
+    errors = counts.copy()
+    np.fill_diagonal(errors, 0)
+    order: NDArray[Any] = np.argsort(-errors, axis=None, kind="stable")[:most]
+    pairs = zip(*np.unravel_index(order, errors.shape), strict=True)
+    return [(int(a), int(b), int(errors[a, b])) for a, b in pairs if errors[a, b]]
 
 
 def label_scores(counts: LabelCounts, positive: int | None) -> dict[str, float]:

@@ -17,10 +17,12 @@ from pcc_pipeline.evaluation.metrics import (
     ClassScore,
     check_probabilities,
     class_scores,
+    confusion_counts,
     count_labels,
     expected_calibration_error,
     label_indices,
     label_scores,
+    most_confused,
     probability_scores,
 )
 from pcc_pipeline.evaluation.ranking_intervals import METHODS as RANKED
@@ -46,6 +48,8 @@ class Report:
         calibration_error: expected calibration error over all rows; an unknown label is a wrong prediction.
         unknown_labels: rows by label that the data has and the model does not know.
         never_predicted: classes with rows in this split that no row was given.
+        confused: what is taken for what, the most rows first: true label, predicted label, rows, and rows that have the
+            true label.
     """
 
     split: str
@@ -58,6 +62,7 @@ class Report:
     class_intervals: tuple[dict[str, Interval], ...] = ()
     unknown_labels: dict[str, int] = field(default_factory=dict)
     never_predicted: tuple[str, ...] = ()
+    confused: tuple[tuple[str, str, int, int], ...] = ()
 
     def metrics(self, *, by_class: bool = True) -> dict[str, float]:
         """Every number under its name in MLflow, NaN left out.
@@ -98,6 +103,10 @@ class Report:
             ],
             "unknown_labels": dict(self.unknown_labels),
             "never_predicted": list(self.never_predicted),
+            "confused_pairs": [
+                {"label": label, "predicted": predicted, "rows": rows, "of": of}
+                for label, predicted, rows, of in self.confused
+            ],
         }
 
 
@@ -166,6 +175,10 @@ def report(
         unknown_labels={label: int(counts.support[len(known) + place]) for place, label in enumerate(strange)},
         never_predicted=tuple(
             label for place, label in enumerate(known) if counts.support[place] and not counts.predicted[place]
+        ),
+        confused=tuple(
+            (every[a], every[b], rows, int(counts.support[a]))
+            for a, b, rows in most_confused(confusion_counts(y, predicted, len(every)))
         ),
     )
 

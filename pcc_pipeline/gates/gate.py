@@ -46,6 +46,10 @@ class Gate(GateSettings):
             NotComputableError: the evidence does not tell.
         """
 
+    def waits(self, evidence: GateEvidence) -> bool:
+        """Whether it takes what only a promotion looks up: something of the champion."""
+        return False
+
     def verdict(self, evidence: GateEvidence) -> GateVerdict:
         """The line of the table. A gate that cannot be computed has failed, and the note says why."""
         try:

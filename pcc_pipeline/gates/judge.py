@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pcc_pipeline.config.gate_settings import GateSettings
+from pcc_pipeline.evaluation.page.facts import GateOutlook
 from pcc_pipeline.gates.evidence import GateEvidence
 from pcc_pipeline.gates.gate import Gate
 from pcc_pipeline.gates.verdicts import GateVerdict
@@ -17,6 +18,22 @@ def judge(gates: Sequence[GateSettings], evidence: GateEvidence) -> tuple[GateVe
         TypeError: what cannot judge.
     """
     return tuple(_able(gate).verdict(evidence) for gate in gates)
+
+
+def outlook(gates: Sequence[GateSettings], evidence: GateEvidence) -> tuple[GateOutlook, ...]:
+    """What each gate will say of what an evaluation tells, in their order; those that wait for a promotion say nothing.
+
+    Raises:
+        TypeError: what cannot judge.
+    """
+    return tuple(_outlook(_able(gate), evidence) for gate in gates)
+
+
+def _outlook(gate: Gate, evidence: GateEvidence) -> GateOutlook:
+    if gate.waits(evidence):
+        return GateOutlook(gate.name, gate.required(evidence), None)
+    verdict = gate.verdict(evidence)
+    return GateOutlook(verdict.gate, verdict.required, verdict.passed, verdict.measured, verdict.note)
 
 
 def _able(gate: GateSettings) -> Gate:

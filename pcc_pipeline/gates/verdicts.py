@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pcc_pipeline.data.labels import one_line
+from pcc_pipeline.evaluation.page.as_markdown import marked
 
 _TITLES = ("gate", "required", "measured", "verdict")
 _NO_GATES = "No gates are set: registry.gates is an empty list."
@@ -95,15 +96,6 @@ def to_html(verdicts: Sequence[GateVerdict], title: str = "Gates") -> str:
 
 def _cells(verdict: GateVerdict, written: Callable[[str], str]) -> tuple[str, str, str, str]:
     return written(verdict.gate), written(verdict.required), written(verdict.measured), verdict.word
-
-
-def marked(text: str) -> str:
-    """Any text as one line of Markdown that reads as it is."""
-    # Escaped as HTML too, which Markdown lets through.
-    safe = html.escape(one_line(text), quote=False)
-    for mark in "\\|*_`[]":
-        safe = safe.replace(mark, f"\\{mark}")
-    return safe
 
 
 def _escaped(text: str) -> str:

@@ -13,6 +13,8 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.evaluation.answers import Answers
 from pcc_pipeline.evaluation.cautions import warnings as cautions
 from pcc_pipeline.evaluation.metrics import label_indices
+from pcc_pipeline.evaluation.page.facts import EvaluatedFacts, TrainedFacts
+from pcc_pipeline.evaluation.page.sections import model_card, report_page
 from pcc_pipeline.evaluation.plots.confusion import figures
 from pcc_pipeline.evaluation.plots.coverage import risk_coverage_curve
 from pcc_pipeline.evaluation.predictions import prediction_frame
@@ -21,8 +23,9 @@ from pcc_pipeline.evaluation.slices import slice_documents, slice_warnings
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
+from pcc_pipeline.steps.outlook import gate_outlook, standing_beside
 from pcc_pipeline.steps.records.monitoring_log import monitored
-from pcc_pipeline.steps.records.pages import TrainedFacts, evaluation_page, version_page
+from pcc_pipeline.steps.records.pages import CARD, REPORT, evaluation_page, version_page
 from pcc_pipeline.steps.records.prediction_file import extra_columns, writing
 from pcc_pipeline.steps.records.summary import scores_by_class
 from pcc_pipeline.steps.records.test_scores import measure
@@ -33,6 +36,8 @@ from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
 from pcc_pipeline.tracking.runs import read_training_run, step_run
 
 logger = logging.getLogger(__name__)
+# Options of `output` that name a file of their own.
+_FILES = ("predictions", "metrics", "report", "monitoring_log")
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class EvaluateOutcome:
     pictures: dict[str, bytes]
     predictions: Path
     metrics: Path
+    report: Path
     figures: Path
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -77,6 +83,7 @@ class EvaluateOutcome:
             f"accuracy {scores['accuracy']:.4f}, {areas}",
             *scores_by_class(self.document["by_class"]),
             *(f"           {line}" for line in self.answers.lines),
+            f"           report     {self.report}: whether it may serve, on one page",
             f"           predictions in {self.predictions}, all scores in {self.metrics}, figures in {self.figures}",
             *(f"warning    {warning}" for warning in self.warnings),
         ]
@@ -105,7 +112,7 @@ def run(
     ):
         demand_own_files(
             {"data.path": data or params.data.path, "data.test_path": params.data.test_path},
-            {f"output.{name}": getattr(params.output, name) for name in ("predictions", "metrics", "monitoring_log")},
+            {f"output.{name}": getattr(params.output, name) for name in _FILES},
         )
         if at_hand is None:
             demand_input(params.data.test_path or data)
@@ -115,6 +122,7 @@ def run(
         held = at_hand or held_out(params, training, loaded, data, params.evaluation.slices)
         monitor.total_cases, monitor.passed_validation = held.total_rows, len(held.dataset.frame)
         monitor.dropped_cases = held.total_rows - monitor.passed_validation
+        standing = standing_beside(params, loaded, held.dataset.rows_digest)
         opened.log(
             payloads.LoggedParams(used_on_model(params, "evaluate", training.params, data)),
             payloads.Tags({"pcc.version": loaded.model.model_version, "pcc.model_uri": loaded.model_uri}),
@@ -149,18 +157,32 @@ def run(
         drawings = figures(label_indices(measured.rows.labels, classes), probabilities, classes, positive=place)
         drawings["risk_coverage"] = risk_coverage_curve(measured.answers, test_report.n_rows)
         pictures = payloads.drawn(drawings)
+        name, version = loaded.source.name, loaded.version
+        evaluated = EvaluatedFacts(
+            facts,
+            test,
+            doubts,
+            model_uri or loaded.model_uri,
+            started,
+            gate_outlook(params, training, measured, standing),
+            (name, version) if name is not None and version is not None else None,
+            standing.facts,
+            None if training.metrics["data"].get("label_issues") is None else training.metrics["label_issues"],
+        )
+        page, run = report_page(evaluated, pictures), (opened.experiment_id, opened.run_id)
         opened.log(
             *measured.record,
             payloads.Json("metrics.json", document),
             payloads.Table("predictions.parquet", predictions),
             payloads.Figures(pictures),
-            payloads.Note(evaluation_page(facts, test, doubts, model_uri or loaded.model_uri)),
+            payloads.Text(REPORT, page),
+            payloads.Text(CARD, model_card(evaluated)),
+            payloads.Note(evaluation_page(facts, test, doubts, evaluated.model, run)),
         )
-        name, version = loaded.source.name, loaded.version
         if name is not None and version is not None:
             scores = {f"metric.test/{score}": f"{test_report.scores[score]:.6f}" for score in ("accuracy", "f1_macro")}
-            opened.describe(name, version, version_page(facts, name, version, test, doubts), scores)
-        targets = Path(params.output.predictions), Path(params.output.metrics)
+            opened.describe(name, version, version_page(facts, name, version, test, doubts, run), scores)
+        targets = Path(params.output.predictions), Path(params.output.metrics), Path(params.output.report)
         places = held.dataset.places
         extra = extra_columns(params, classes, several_files=places.files is not None)
         with replacing(targets[0]) as partial, writing(partial, targets[0], extra, loaded.model.decision) as write:
@@ -170,6 +192,8 @@ def run(
                 partial.write_bytes(picture)
         with replacing(targets[1]) as partial:
             partial.write_text(payloads.json_text(document), encoding="utf-8")
+        with replacing(targets[2]) as partial:
+            partial.write_text(page, encoding="utf-8")
         return EvaluateOutcome(
             run_id=opened.run_id,
             model_uri=loaded.model_uri,
@@ -183,6 +207,7 @@ def run(
             pictures=pictures,
             predictions=targets[0],
             metrics=targets[1],
+            report=targets[2],
             figures=Path(params.output.figures_dir),
             notes=held.notes,
             warnings=doubts,

@@ -91,7 +91,7 @@ def judge_version(params: Params, model_uri: str, data: str | None = None, at_ha
     test, test_fault = _measured(params, training, loaded, data, at_hand)
     predicted, compared = np.empty(0, dtype=object), _Compared(fault=champion_fault)
     if test is not None:
-        predicted = _labels(loaded, test.probabilities)
+        predicted = predicted_labels(loaded, test.probabilities)
         if champion is not None:
             compared = _compared(params, champion, test.held.dataset, loaded.model.encoder_digest)
     evidence = GateEvidence(
@@ -99,7 +99,7 @@ def judge_version(params: Params, model_uri: str, data: str | None = None, at_ha
         labels=np.empty(0, dtype=object) if test is None else test.rows.labels,
         predicted=predicted,
         champion_predicted=compared.predicted,
-        data_time=_data_time(training),
+        data_time=data_time(training),
         now=datetime.now(UTC),
         encoder_digest=loaded.model.encoder_digest,
         serving_digest=_serving(params, standing, champion),
@@ -136,8 +136,8 @@ def _measured(
     """The version on its test rows, or why there are none that prove anything."""
     try:
         held = at_hand or held_out(params, training, loaded, data)
-        if held.unchecked:
-            return None, f"there are no test rows that it has surely not learned: {held.unchecked}"
+        if fault := unchecked_fault(held):
+            return None, fault
         return measure(loaded, held, params, training.params), ""
     except (DataError, FeatureError, StorageError, TrackingError) as error:
         return None, f"there are no test rows: {_line(error)}"
@@ -169,7 +169,9 @@ def _compared(params: Params, champion: LoadedModel, test: Dataset, made_by: str
                 note = f"{int((~rows).sum()):,} test rows that the champion learned are left out"
                 test = test.take(rows)
         its = rows_for_champion(champion, test, params, training.params, made_by, "test vectors of the champion")
-        return _Compared(_labels(champion, champion.model.probabilities(its.vectors, its.texts)), rows, note=note)
+        return _Compared(
+            predicted_labels(champion, champion.model.probabilities(its.vectors, its.texts)), rows, note=note
+        )
     except (DataError, FeatureError, ModelError, StorageError, TrackingError) as error:
         return _Compared(fault=f"the champion {version} cannot be measured on these rows: {_line(error)}")
 
@@ -183,6 +185,11 @@ def _serving(params: Params, standing: Resolved | None, champion: LoadedModel | 
     """The digest of the champion's encoder, without a champion of the configured one; empty where it is not known."""
     if standing is not None:
         return "" if champion is None else champion.model.encoder_digest
+    return installed_digest(params)
+
+
+def installed_digest(params: Params) -> str:
+    """The digest of the configured encoder; empty where there is none."""
     try:
         return encoder_of(params).digest
     except FeatureError:
@@ -193,11 +200,18 @@ def _name(standing: Resolved, champion: LoadedModel | None) -> str:
     return f"version {standing.version}" if champion is None else champion.model.model_version
 
 
-def _labels(loaded: LoadedModel, probabilities: np.ndarray) -> np.ndarray:
+def unchecked_fault(held: HeldOut) -> str:
+    """Why these rows prove nothing; empty where they do."""
+    return f"there are no test rows that it has surely not learned: {held.unchecked}" if held.unchecked else ""
+
+
+def predicted_labels(loaded: LoadedModel, probabilities: np.ndarray) -> np.ndarray:
+    """The most probable label of each row, also where the rule would leave it."""
     chosen: np.ndarray = np.asarray(loaded.model.classes, dtype=object)[probabilities.argmax(axis=1)]
     return chosen
 
 
-def _data_time(training: TrainingRun) -> datetime | None:
+def data_time(training: TrainingRun) -> datetime | None:
+    """The newest timestamp of the training data, else the time of training."""
     newest = training.tags.get("pcc.data_newest") or training.metadata.get("training_timestamp")
     return None if newest is None else datetime.fromisoformat(str(newest))

@@ -25,6 +25,7 @@ from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.evaluation.cautions import warnings as cautions
 from pcc_pipeline.evaluation.label_issues import LabelIssues, find_label_issues
 from pcc_pipeline.evaluation.metrics import objective
+from pcc_pipeline.evaluation.page.facts import TrainedFacts, parameters
 from pcc_pipeline.evaluation.report import Report, cv_metrics, report
 from pcc_pipeline.features.full_vectors import FULL_WIDTH
 from pcc_pipeline.model.calibration import HeldScores
@@ -48,14 +49,7 @@ from pcc_pipeline.steps.inputs.exclusion import Exclusion, read_exclusion
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.split import Split, assign
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
-from pcc_pipeline.steps.records.pages import (
-    TrainedFacts,
-    model_page,
-    parameters,
-    training_page,
-    version_page,
-    version_tags,
-)
+from pcc_pipeline.steps.records.pages import model_page, training_page, version_page, version_tags
 from pcc_pipeline.steps.records.summary import rows_by_class
 from pcc_pipeline.steps.records.training_record import (
     TrainingRecord,

@@ -178,7 +178,13 @@ def test_artifacts_of_the_design_are_there(store, tree) -> None:
     trained = {"params.yaml", "metrics.json", "metadata.json", "rejected.parquet", "trials.parquet"}
     trained |= {"figures/class_distribution.png", "figures/optimisation_history.png"}
     assert trained <= store.files(tree["train"])
-    evaluated = {"metrics.json", "predictions.parquet", *(f"figures/{name}.png" for name in FIGURES)}
+    evaluated = {
+        "metrics.json",
+        "predictions.parquet",
+        "report.html",
+        "model_card.md",
+        *(f"figures/{name}.png" for name in FIGURES),
+    }
     assert evaluated <= store.files(tree["evaluate"])
     assert "rejected.parquet" in store.files(tree["embed"])
     rejected = pd.read_parquet(store.file(tree["embed"], "rejected.parquet"))
@@ -225,6 +231,19 @@ def test_the_version_is_registered_with_alias_and_tags(store, tree) -> None:
     assert tree["evaluate"].data.tags["pcc.version"] == run.data.tags["pcc.version"]
 
 
+def test_the_report_says_whether_it_may_serve_here_and_in_mlflow(store, tree, first) -> None:
+    page = store.file(tree["evaluate"], "report.html").read_text(encoding="utf-8")
+    assert (store.folder / "outputs/report.html").read_text(encoding="utf-8") == page
+    assert "outputs/report.html" in first.said
+    measured = tree["evaluate"].data.metrics
+    gate = "minimum test/f1_macro"
+    card = store.file(tree["evaluate"], "model_card.md").read_text(encoding="utf-8")
+    for expected in (gate, f"{measured['test/f1_macro']:.4f}", "There is no champion yet", *INTENTS):
+        assert expected in page
+        assert expected in card.replace(chr(92), "")
+    assert WORD not in page + card
+
+
 def test_each_page_says_which_data_which_model_and_how_good(store, tree) -> None:
     version = store.client.get_model_version(NAME, "1")
     pages = {step: tree[step].data.tags["mlflow.note.content"] for step in ("pipeline", "train", "evaluate")}
@@ -243,6 +262,10 @@ def test_each_page_says_which_data_which_model_and_how_good(store, tree) -> None
         assert f"mlflow.pyfunc.load_model('models:/{NAME}/1')" in pages[page]
         assert "pass no gates" in pages[page]
     assert f"#/models/{NAME}/versions/1" in pages["pipeline"]
+    files = f"runs/{tree['evaluate'].info.run_id}/artifacts"
+    for page in ("pipeline", "evaluate", "version"):
+        assert f"{files}/report.html" in pages[page]
+        assert f"{files}/model_card.md" in pages[page]
     assert {"figures/confusion_matrix.png", "figures/calibration_curve.png"} <= store.files(tree["pipeline"])
     assert "pass no gates" in store.client.get_registered_model(NAME).description
     assert version.tags["metric.test/f1_macro"] == f"{measured['test/f1_macro']:.6f}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from pcc_pipeline.evaluation.metrics import check
+from pcc_pipeline.evaluation.metrics import MOST_CONFUSED, check, confusion_counts, most_confused
 from pcc_pipeline.evaluation.plots.classes import scores_by_class
 from pcc_pipeline.evaluation.plots.curves import calibration_curve, precision_recall_curve, roc_curve
 from pcc_pipeline.evaluation.plots.style import ORANGE, blank, note, short, shorts
@@ -74,11 +74,6 @@ def figures(
     }
 
 
-def _confusion(y_true: IntArray, predicted: IntArray, n_classes: int) -> NDArray[np.int64]:
-    """Rows by true class, columns by predicted class, shape (K, K)."""
-    return np.bincount(y_true * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
-
-
 def confusion_matrix(
     y_true: IntArray, predicted: IntArray, classes: Sequence[str], what: str, *, normalised: bool = False
 ) -> Figure:
@@ -90,7 +85,7 @@ def confusion_matrix(
     from matplotlib.colors import PowerNorm
 
     n_classes = len(classes)
-    counts = _confusion(y_true, predicted, n_classes)
+    counts = confusion_counts(y_true, predicted, n_classes)
     total = counts.sum(axis=1, keepdims=True)
     values = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0) if normalised else counts
     numbered = n_classes <= _MOST_NUMBERED
@@ -139,29 +134,26 @@ def _square(n_classes: int, cell: float, names: Sequence[str], size: float) -> t
 
 
 def confused_pairs(
-    y_true: IntArray, predicted: IntArray, classes: Sequence[str], what: str, *, most: int = 20
+    y_true: IntArray, predicted: IntArray, classes: Sequence[str], what: str, *, most: int = MOST_CONFUSED
 ) -> Figure:
     """The pairs "true → predicted" that are confused most often: their rows, and share of the true class's rows."""
     from matplotlib.ticker import MaxNLocator
 
-    counts = _confusion(y_true, predicted, len(classes))
+    counts = confusion_counts(y_true, predicted, len(classes))
     total = counts.sum(axis=1)
-    errors = counts.copy()
-    np.fill_diagonal(errors, 0)
-    order: NDArray[Any] = np.argsort(-errors, axis=None, kind="stable")[:most]
-    pairs = [(int(row), int(column)) for row, column in zip(*np.unravel_index(order, errors.shape), strict=True)]
-    pairs = [pair for pair in pairs if errors[pair]]
+    pairs = most_confused(counts, most)
     if not pairs:
         return note("No row was given a wrong class.", f"Most confused pairs\n{what}")
+    wrong = int(counts.sum() - np.trace(counts))
     figure, axes = blank(10, 1.8 + 0.3 * len(pairs))
-    rows = [int(errors[pair]) for pair in pairs]
+    rows = [count for _, _, count in pairs]
     bars = axes.barh(range(len(pairs)), rows, color=ORANGE)
-    axes.set_yticks(range(len(pairs)), [f"{short(classes[a])} → {short(classes[b])}" for a, b in pairs], fontsize=8)
-    share = [f"{errors[pair]:,} of {total[pair[0]]:,} ({errors[pair] / total[pair[0]]:.0%})" for pair in pairs]
+    axes.set_yticks(range(len(pairs)), [f"{short(classes[a])} → {short(classes[b])}" for a, b, _ in pairs], fontsize=8)
+    share = [f"{count:,} of {total[a]:,} ({count / total[a]:.0%})" for a, _, count in pairs]
     axes.bar_label(bars, share, padding=3, fontsize=8)
     axes.set_xlim(0, max(rows) * 1.3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.invert_yaxis()
     axes.set(xlabel="confused rows", ylabel="true class → predicted class")
-    axes.set_title(f"The {len(pairs)} most confused pairs: {sum(rows):,} of {int(errors.sum()):,} wrong rows\n{what}")
+    axes.set_title(f"The {len(pairs)} most confused pairs: {sum(rows):,} of {wrong:,} wrong rows\n{what}")
     return figure

@@ -19,6 +19,10 @@ class EncoderGate(Gate):
         """The digest of the encoder that serves."""
         return (evidence.serving_digest or "")[:_DIGITS_OF_DIGEST] or "the serving encoder"
 
+    def waits(self, evidence: GateEvidence) -> bool:
+        """While the champion's encoder was not looked up."""
+        return evidence.champion_version is not None and not evidence.serving_digest
+
     def measure(self, evidence: GateEvidence) -> Measured:
         """The digest of the encoder that the version was trained with."""
         if not evidence.encoder_digest:

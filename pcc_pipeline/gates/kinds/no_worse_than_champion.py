@@ -37,6 +37,10 @@ class NoWorseThanChampionGate(Gate):
         """The least difference, and how surely."""
         return f"difference >= {-self.margin:.10g} ({100 * self.confidence:.10g}% sure)"
 
+    def waits(self, evidence: GateEvidence) -> bool:
+        """While nobody let the champion answer for these rows."""
+        return evidence.champion_version is not None and evidence.champion_predicted is None
+
     def measure(self, evidence: GateEvidence) -> Measured:
         """The lower confidence bound of the difference. Without a champion there is nothing to be worse than."""
         # Here, so that reading a configuration does not wait for SciPy.

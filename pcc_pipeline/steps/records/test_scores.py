@@ -17,6 +17,7 @@ from pcc_pipeline.steps.inputs.model_vectors import rows_for
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
+from pcc_pipeline.tracking.store.past_runs import ROWS_TAG
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Measurement:
                     "pcc.model_uri": self.loaded.model_uri,
                     "pcc.training_run": self.loaded.run_id,
                     "pcc.test_source": self.held.source,
-                    "pcc.test_rows_digest": self.held.dataset.rows_digest,
+                    ROWS_TAG: self.held.dataset.rows_digest,
                 }
             ),
             payloads.Metrics(

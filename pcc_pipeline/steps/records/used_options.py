@@ -21,8 +21,8 @@ USED: dict[str, tuple[str, ...]] = {
     ),
     "train": (*_MODEL, "evaluation.slices", "registry.model_name", "output.studies_dir", "output.label_issues"),
     "evaluate": (
-        *("registry.model_name", "evaluation.slices", *_ENCODING),
-        *("output.predictions", "output.extra_columns", "output.metrics", "output.figures_dir"),
+        *("registry.model_name", "registry.gates", "evaluation.slices", *_ENCODING),
+        *("output.predictions", "output.extra_columns", "output.metrics", "output.report", "output.figures_dir"),
         "output.monitoring_log",
     ),
     "promote": (*_ENCODING, *_PUBLISHING, "registry.gates"),

@@ -18,6 +18,8 @@ from pcc_pipeline.tracking.store.paging import pages
 from pcc_pipeline.tracking.store.versions import VERSION_TAG, aliases_of, asking, shown_address, versions_of
 
 LEGACY_STEP = "legacy"
+# Of a measurement: the digest of its test rows.
+ROWS_TAG = "pcc.test_rows_digest"
 _TRAINING = ("train", LEGACY_STEP)
 _NEWEST_FIRST = ["attributes.start_time DESC"]
 _FORMS = "v20250729_084352 (or v20250729084352), a registry number such as 3, @champion, or a run's id"
@@ -179,6 +181,17 @@ def find_version(reference: str, model_name: str, experiment: Experiment) -> Ver
     about = _measurements(places, [f"tags.`pcc.training_run` = '{trained.run_id}'"])
     registered = registered or next((version for version in known if version.run_id == trained.run_id), None)
     return VersionRecord(trained, about[0] if about else None, registered)
+
+
+def measurement_of(training_run: str, rows_digest: str) -> RecordedRun | None:
+    """The newest measurement of what a run trained; one on the test rows with this digest comes first.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    about = _measurements(_every_experiment(), [f"tags.`pcc.training_run` = '{training_run}'"])
+    same = [run for run in about if run.tags.get(ROWS_TAG) == rows_digest]
+    return next(iter(same or about), None)
 
 
 def registered_versions(model_name: str) -> list[RegisteredVersion]:

@@ -1,0 +1,78 @@
+"""What an evaluation can say of a promotion before anybody asks for one: the gates, and the champion's own scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.evaluation.page.facts import ChampionFacts, GateOutlook
+from pcc_pipeline.gates.evidence import GateEvidence
+from pcc_pipeline.gates.judge import outlook
+from pcc_pipeline.steps.gate_evidence import data_time, installed_digest, predicted_labels, unchecked_fault
+from pcc_pipeline.steps.records.test_scores import Measurement
+from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
+from pcc_pipeline.tracking.runs import TrainingRun
+from pcc_pipeline.tracking.store.champion import CHAMPION
+from pcc_pipeline.tracking.store.past_runs import ROWS_TAG, RecordedRun, measurement_of
+from pcc_pipeline.tracking.store.versions import Resolved, find_alias
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The champion while another version is evaluated, and its measurement on record."""
+
+    champion: Resolved | None
+    is_this: bool
+    measured: RecordedRun | None
+    same_rows: bool
+
+    @property
+    def facts(self) -> ChampionFacts | None:
+        """For people."""
+        if self.champion is None:
+            return None
+        number = str(self.champion.version)
+        if self.is_this or self.measured is None:
+            return ChampionFacts(number, self.is_this)
+        return ChampionFacts(number, False, self.measured.pcc_version, self.measured.metrics, self.same_rows)
+
+
+def standing_beside(params: Params, loaded: LoadedModel, rows_digest: str) -> Standing:
+    """The champion beside a version that is about to be measured on the rows with this digest.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    champion = find_alias(params.registry.model_name, CHAMPION)
+    if champion is None:
+        return Standing(None, False, None, False)
+    is_this = champion.model_id == loaded.source.model_id
+    measured = None if is_this else measurement_of(champion.run_id, rows_digest)
+    return Standing(champion, is_this, measured, measured is not None and measured.tags.get(ROWS_TAG) == rows_digest)
+
+
+def gate_outlook(
+    params: Params, training: TrainingRun, measured: Measurement, standing: Standing
+) -> tuple[GateOutlook, ...]:
+    """What each gate of `registry.gates` will say of this measurement."""
+    model = measured.loaded.model
+    if standing.is_this:
+        serving = model.encoder_digest
+    elif standing.champion is not None:
+        serving = "" if standing.measured is None else standing.measured.tags.get("pcc.encoder_digest", "")
+    else:
+        serving = installed_digest(params)
+    evidence = GateEvidence(
+        metrics=measured.report.metrics(),
+        labels=measured.rows.labels,
+        predicted=predicted_labels(measured.loaded, measured.probabilities),
+        champion_predicted=None,
+        data_time=data_time(training),
+        now=datetime.now(UTC),
+        encoder_digest=model.encoder_digest,
+        serving_digest=serving,
+        champion_version=None if standing.champion is None else f"version {standing.champion.version}",
+        test_fault=unchecked_fault(measured.held),
+    )
+    return outlook(params.registry.gates, evidence)

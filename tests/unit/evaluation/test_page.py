@@ -1,0 +1,184 @@
+"""The page of an evaluation and the model card: the same facts, whole, safe and by themselves."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pcc_pipeline.evaluation.answers import answers
+from pcc_pipeline.evaluation.page.facts import ChampionFacts, EvaluatedFacts, GateOutlook, TrainedFacts
+from pcc_pipeline.evaluation.page.sections import model_card, report_page
+from pcc_pipeline.evaluation.plots.confusion import confusion_matrix
+from pcc_pipeline.evaluation.plots.coverage import risk_coverage_curve
+from pcc_pipeline.evaluation.plots.curves import calibration_curve
+from pcc_pipeline.evaluation.report import report
+from pcc_pipeline.model.decision import DecisionRule
+from pcc_pipeline.tracking.payloads import drawn
+
+HOSTILE = '<script>alert("1")</script>'
+GATES = (GateOutlook("minimum test/f1_macro", ">= 0.8", True, "0.9123"), GateOutlook("encoder", "abc", True, "abc"))
+
+
+def facts(
+    classes: list[str], rows: int = 300, *, draw: bool = False, **more: Any
+) -> tuple[EvaluatedFacts, dict[str, bytes]]:
+    """An evaluation of a model that leaves some rows and makes sets, and its figures."""
+    draws = np.random.default_rng(3)
+    y = np.concatenate([np.arange(len(classes)), draws.integers(0, len(classes), rows - len(classes))])
+    proba = draws.dirichlet(np.full(len(classes), 0.3), rows)
+    proba[np.arange(rows), np.where(draws.random(rows) < 0.2, (y + 1) % len(classes), y)] += 1.0
+    proba /= proba.sum(axis=1, keepdims=True)
+    labels = np.array(classes, dtype=object)[y]
+    rule = DecisionRule("confidence", 0.6, None, 0.9, (0.2,) * len(classes))
+    measured = answers(labels, proba, proba, classes, rule)
+    scores = report("test", labels, proba, classes)
+    test = {**scores.to_json(), "answers": measured.to_json(), "source": "cases.csv", "overlap_removed_rows": 2}
+    predicted, what = proba.argmax(axis=1), "test"
+    drawings = {
+        "confusion_matrix_normalised": confusion_matrix(y, predicted, classes, what, normalised=True),
+        "calibration_curve": calibration_curve(y, proba, classes, what),
+        "risk_coverage": risk_coverage_curve(measured, rows),
+    }
+    pictures = drawn(drawings) if draw else dict.fromkeys(drawings, b"PNG")
+    metadata = {
+        **{"model_type": "LogisticRegression", "model_version": "v20260101_000000", "trained_on": "cases.csv"},
+        **{"embedding_model": "all-MiniLM-L6-v2", "feature_dimensions": 584, "hyperparameters": {"C": 1.0}},
+        **{"classes": classes, "class_distribution": dict.fromkeys(classes, 40), "training_samples": 40 * len(classes)},
+        "search_info": {"trials": 1, "best_score": None},
+        "training_timestamp": "2026-01-01T00:00:00+00:00",
+        "calibration": {"method": "temperature", "cross_validated_log_loss": {"none": 1.0, "temperature": 0.9}},
+        "decision": {"score": "confidence", "threshold": 0.6, "label": None},
+    }
+    trained = TrainedFacts(
+        metadata,
+        {"val": scores.to_json(), "data": {"rows": rows, "label_issues": 60}, "warnings": ["Doubt of the training."]},
+        "ab" * 32,
+    )
+    given = {"gates": GATES, "registered": ("pcc-intent-classifier", "3"), **more}
+    at = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+    return EvaluatedFacts(trained, test, ["Doubt of the test."], "models:/m/3", at, **given), pictures
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and the text that a reader sees."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attributes)))
+        if tag not in ("meta", "img", "rect"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+@pytest.fixture(scope="module", params=[2, 77], ids=["2 classes", "77 classes"])
+def told(request: pytest.FixtureRequest) -> tuple[EvaluatedFacts, dict[str, bytes]]:
+    return facts([f"class_{place:02}_of_messages" for place in range(request.param)], 300, draw=True)
+
+
+def test_the_page_is_small_and_asks_for_nothing(told) -> None:
+    text = report_page(*told)
+    assert len(text.encode()) < 3_000_000
+    assert "http" not in re.sub(r'data:image/png;base64,[^"]*|http-equiv', "", text)
+    page = Page(text)
+    assert not page.open[2:], "an element was left open"
+    assert {"script", "link", "iframe", "object", "form", "base"}.isdisjoint(tag for tag, _ in page.elements)
+    addresses = [value for _, kept in page.elements for name, value in kept.items() if name in ("href", "src")]
+    assert all(value.startswith(("#", "data:image/png;base64,")) for value in addresses)
+    names = {kept.get("id") for tag, kept in page.elements if tag == "section"}
+    assert {value[1:] for value in addresses if value.startswith("#")} == names, "each link leads to a section"
+    assert sum(tag == "img" for tag, _ in page.elements) == 3
+    for needed in ("prefers-color-scheme:dark", "@media print", "width=device-width"):
+        assert needed in text
+
+
+def test_page_and_card_say_what_was_measured(told) -> None:
+    known, pictures = told
+    test, card = known.test, model_card(known).replace("\\", "")
+    for text in (Page(report_page(known, pictures)).text, card):
+        low, high = test["intervals"]["f1_macro"]
+        for expected in (
+            *("Nothing measured here stands against it: all gates pass", "There is no champion yet"),
+            *("Doubt of the training.", "Doubt of the test.", "pcc promote --model models:/pcc-intent-classifier/3"),
+            *(f"{test['scores']['f1_macro']:.3f}", f"95 % interval {low:.3f} to {high:.3f}", "method temperature"),
+            *("Rows of confidence below 0.6000 get no label", "hold the right label (90% asked for)"),
+            *("2 more were left out", "no slices were measured", "nobody looked for them"),
+            *(each["label"] for each in test["by_class"]),
+        ):
+            assert expected in text, expected
+    assert "data:image" not in card
+
+
+@pytest.mark.parametrize("hostile", [HOSTILE, '"><img src=x onerror=alert(1)>', "a | b\n# c", "`*_[x](http://y)_*`"])
+def test_no_label_or_id_becomes_a_part_of_the_page(hostile: str) -> None:
+    issues = [{"case_id": hostile, "label": hostile, "suggested": "other", "score": 0.1}] * 60
+    gates = [GateOutlook(f"minimum test/class/{hostile}/f1", ">= 1", False, "0.5", hostile)]
+    champion = ChampionFacts("1", False, hostile, {"test/f1_macro": 0.5})
+    known, pictures = facts([hostile, "other"], 40, gates=gates, champion=champion, label_issues=issues)
+    slices = [
+        {
+            **{"slice": hostile, "value": hostile, "rows": 9, "metric": "f1_macro"},
+            **{"score": 0.5, "interval": [0.2, 0.8], "worse": True},
+        }
+    ]
+    known = replace(known, test={**known.test, "slices": slices, "source": hostile}, warnings=[hostile])
+    page = Page(report_page(known, pictures))
+    assert {"script"}.isdisjoint(tag for tag, _ in page.elements)
+    assert sum(tag == "img" for tag, _ in page.elements) == 3
+    assert not [name for _, kept in page.elements for name in kept if name.startswith("on")]
+    shown = " ".join(hostile.split())
+    assert page.text.count(shown) > 60
+    assert "60 training rows whose labels look wrong, the first 50 of them here" in page.text
+    assert "1 of 1 slices are worse" in page.text
+    card = model_card(known)
+    assert "<script" not in card
+    assert "<img" not in card
+    assert len([line for line in card.splitlines() if line.startswith("# ")]) == 1
+
+
+def test_a_failed_gate_and_one_that_waits_are_said_first() -> None:
+    gates = (
+        GateOutlook("minimum test/f1_macro", ">= 0.99", False, "0.9123"),
+        GateOutlook("no_worse_than_champion f1_macro", "difference >= -0.03", None),
+        GATES[1],
+    )
+    measured = {"test/f1_macro": 0.777, "test/f1_macro_low": 0.7, "test/f1_macro_high": 0.8, "test/rows": 55.0}
+    champion = ChampionFacts("2", False, "v20250101_000000", measured)
+    known, _ = facts(["a", "b"], 40, gates=gates, champion=champion)
+    text = Page(report_page(known, {})).text
+    assert "Not as it stands: 1 of 2 gates that can be judged here fail: minimum test/f1_macro" in text
+    assert "Only a promotion can judge no_worse_than_champion f1_macro." in text
+    assert "judged at promotion" in text
+    assert "other test rows (55 of them)" in text
+    assert "0.777" in text
+    same = replace(known, champion=replace(champion, same_rows=True), gates=gates[1:])
+    text = Page(report_page(same, {})).text
+    assert "the one gate that can be judged here passes" in text
+    assert "on the same test rows" in text
+    assert (
+        "It is the champion and serves already"
+        in Page(report_page(replace(known, champion=ChampionFacts("3", is_this=True), gates=GATES), {})).text
+    )
+    assert "No gates are set" in Page(report_page(replace(known, gates=()), {})).text
