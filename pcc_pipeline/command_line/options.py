@@ -60,6 +60,9 @@ _SEARCHES = ("none", "grid", "random", "optuna")
 _TYPES = ("LogisticRegression", "LinearSVC", "RandomForest", "HistGradientBoosting", "MLP", "SGD", "Voting", "Stacking")
 _TRUE_OR_FALSE = ("true", "false")
 
+# How a model is named.
+ADDRESSES = ("models:/name@alias", "models:/name/3", "runs:/<id>/model")
+
 PARAMS_FILE = Option(
     "params_file", "default: params.yaml in this folder; without one, the defaults", is_file=True, metavar="FILE"
 )

@@ -11,9 +11,14 @@ from pcc_pipeline.errors import meant
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that knows its own options and commands by name. What it does not know it refuses with exit code 2."""
+    """A parser that knows its own options and commands by name. What it does not know it refuses with exit code 2.
 
-    def __init__(self, **settings: Any) -> None:
+    Args:
+        private: words that stand where none is taken may be a customer's, and are not repeated.
+    """
+
+    def __init__(self, *, private: bool = False, **settings: Any) -> None:
+        self._private = private
         self._options: dict[str, bool] = {}  # and whether the help shows it
         self._commands: list[str] = []
         self._children: argparse.Action | None = None
@@ -53,6 +58,8 @@ class Parser(argparse.ArgumentParser):
         else:
             self._demand_options(words)
         options, unknown = super().parse_known_args(words, namespace)
+        if unknown and self._private:
+            self.error(f"what follows belongs to no option ({len(unknown)} words): put the message in quotes")
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return options, []

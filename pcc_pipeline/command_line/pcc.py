@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from pcc_pipeline import __version__
-from pcc_pipeline.command_line import completion, manage_commands
+from pcc_pipeline.command_line import completion, explain_command, manage_commands
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import any_text_prints, quiet_if_ended
 from pcc_pipeline.command_line.step_commands import STEPS
@@ -28,12 +28,24 @@ def parser() -> Parser:
     whole = Parser(prog="pcc", description=_DESCRIPTION, epilog=_EPILOG)
     whole.add_argument("--version", action="version", version=f"pcc {__version__}")
     names = {step: [step.name, *([step.entry] if step.entry != step.name else [])] for step in STEPS}
-    commands = whole.add_commands([*(name for each in names.values() for name in each), "models", "completion"])
+    commands = whole.add_commands(
+        [*(name for each in names.values() for name in each), "explain", "models", "completion"]
+    )
     for step, (name, *aliases) in names.items():
         line = f"{step.description[0].lower()}{step.description[1:-1]}"
         one = commands.add_parser(name, aliases=aliases, help=line, description=step.description, epilog=step.epilog)
         step.add_options(one)
         one.set_defaults(command=step)
+    explained = commands.add_parser(
+        "explain",
+        help="which words of one message carried the model's answer",
+        description=explain_command.DESCRIPTION,
+        epilog=explain_command.EPILOG,
+        private=True,
+    )
+    explain = explain_command.ExplainCommand()
+    explain.add_options(explained)
+    explained.set_defaults(command=explain)
     models = commands.add_parser(
         "models",
         help="past runs and versions: list, compare, export, promote, …",

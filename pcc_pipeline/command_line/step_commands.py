@@ -69,11 +69,7 @@ class StepCommand(NamedTuple):
             option.add_to(parser)
         for option in self._idle:
             option.hide_in(parser)
-        parser.add_argument(
-            "--set", action="append", default=[], metavar="…", help='"section.option=value …"; repeatable'
-        )
-        volume_options(parser)
-        parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        add_settings(parser)
 
     @property
     def _idle(self) -> list[Option]:
@@ -101,29 +97,45 @@ class StepCommand(NamedTuple):
         return exit_code(answer, debug=options.debug, unprinted=0)
 
     def _params(self, options: Namespace) -> Params:
-        from pcc_pipeline.config.loading import chosen_file
-        from pcc_pipeline.steps.parameters import NAMED_OPTIONS, resolve
-
         # Before the file is read, which may have something to say.
         log(volume(options) or "WARNING")
         for option in self._idle:
             if unless_left_out(getattr(options, option.name)) is not None:
                 logging.getLogger(__name__).warning("%s does not use %s: it changes nothing", self.entry, option.name)
-        named = {option.name: unless_left_out(getattr(options, option.name)) for option in self.options}
-        settings = [text for text in options.set if text != LEFT_OUT]
-        if (level := volume(options)) is not None:
-            settings.append(f"logging.level={level}")
-        file = chosen_file(unless_left_out(options.params_file), demanded=self.moves_champion(options))
-        params = resolve(
-            file,
-            {name: value for name, value in named.items() if name in NAMED_OPTIONS},
-            settings,
-            os.environ,
-        )
-        log(params.logging.level)
-        if file is None:
-            logging.getLogger(__name__).info("no params.yaml in this folder: the defaults of every option are used")
-        return params
+        return configuration(options, self.options, file_demanded=self.moves_champion(options))
+
+
+def add_settings(parser: Parser) -> None:
+    """The options that all have which go by a configuration, but for its file."""
+    parser.add_argument("--set", action="append", default=[], metavar="…", help='"section.option=value …"; repeatable')
+    volume_options(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def configuration(options: Namespace, used: Sequence[Option], *, file_demanded: bool = False) -> Params:
+    """The configuration in force for a parsed command, whose level of logging is set.
+
+    Args:
+        used: the options that may stand for keys of it.
+    """
+    from pcc_pipeline.config.loading import chosen_file
+    from pcc_pipeline.steps.parameters import NAMED_OPTIONS, resolve
+
+    named = {option.name: unless_left_out(getattr(options, option.name)) for option in used}
+    settings = [text for text in options.set if text != LEFT_OUT]
+    if (level := volume(options)) is not None:
+        settings.append(f"logging.level={level}")
+    file = chosen_file(unless_left_out(options.params_file), demanded=file_demanded)
+    params = resolve(
+        file,
+        {name: value for name, value in named.items() if name in NAMED_OPTIONS},
+        settings,
+        os.environ,
+    )
+    log(params.logging.level)
+    if file is None:
+        logging.getLogger(__name__).info("no params.yaml in this folder: the defaults of every option are used")
+    return params
 
 
 def main(entry: str, arguments: Sequence[str] | None = None) -> int:
@@ -216,7 +228,6 @@ def _promote(params: Params, options: Namespace) -> Outcome:
 
 _EVERYWHERE_ONCE = (of.DATA, of.TEST_DATA, of.LABEL, of.SEARCH_METHOD, of.N_ITER, of.MODEL_TYPE)
 _TRAINING = _EVERYWHERE_ONCE
-_ADDRESSES = ("models:/name@alias", "models:/name/3", "runs:/<id>/model")
 # In the order in which people meet them.
 STEPS = (
     StepCommand(
@@ -249,7 +260,7 @@ STEPS = (
         "evaluate",
         "evaluate",
         "Evaluate a logged model on the rows its training set aside, or (--test-data) on another labelled file.",
-        (of.TRAINING_DATA, of.TEST_DATA, of.LABEL, of.model("challenger", *_ADDRESSES)),
+        (of.TRAINING_DATA, of.TEST_DATA, of.LABEL, of.model("challenger", *of.ADDRESSES)),
         _evaluate,
     ),
     StepCommand(
@@ -257,7 +268,7 @@ STEPS = (
         "score",
         "score",
         "Score a file (--data; it needs no labels) with the champion, or (--model) with another registered model.",
-        (of.MESSAGES, of.model("champion", *_ADDRESSES), of.OUTPUT),
+        (of.MESSAGES, of.model("champion", *of.ADDRESSES), of.OUTPUT),
         _score,
     ),
     StepCommand(
@@ -266,7 +277,7 @@ STEPS = (
         "promote",
         "Make a version the champion if it passes registry.gates; --rollback true takes the last move back.",
         (
-            *(of.TRAINING_DATA, of.TEST_DATA, of.LABEL, of.model("challenger", *_ADDRESSES[:2])),
+            *(of.TRAINING_DATA, of.TEST_DATA, of.LABEL, of.model("challenger", *of.ADDRESSES[:2])),
             *(of.REASON, of.FORCE, of.ROLLBACK),
         ),
         _promote,

@@ -23,9 +23,10 @@ from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.encoder.cache import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import Encoder
-from pcc_pipeline.errors import ConfigError, TrackingError
+from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.predictions import prediction_frame
+from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of, input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder, refuse_texts
@@ -35,9 +36,8 @@ from pcc_pipeline.steps.records.prediction_file import SUFFIXES, extra_columns, 
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, replacing
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, TrainedModel, load_trained_model
+from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.runs import step_run
-from pcc_pipeline.tracking.store.versions import find_alias
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         )
         target = _target(name, params)
         demand_input(address, Contract(None, params.data.required_columns))
-        loaded = _load(params, model_uri)
+        loaded = chosen_model(params, model_uri)
         model = loaded.model
         monitor.model_version, monitor.embedding_model = model.model_version, model.embedding_model
         opened.log(
@@ -183,19 +183,6 @@ def _target(name: str, params: Params) -> Path:
         },
     )
     return target
-
-
-def _load(params: Params, uri: str | None) -> LoadedModel:
-    name = params.registry.model_name
-    champion = f"models:/{name}@champion"
-    challenger = f"models:/{name}@challenger"
-    if uri in (None, champion) and find_alias(name, "champion") is None and find_alias(name, "challenger") is not None:
-        raise TrackingError(
-            f"{name} has no champion yet: no version has been promoted",
-            where=champion,
-            fix=f"promote one with: pcc promote; or name the model to score with: --model {challenger}",
-        )
-    return load_trained_model(uri or champion)
 
 
 def _score_file(

@@ -62,8 +62,11 @@ def rows_for_champion(
         return rows_of(encoded(dataset, params, _own_encoder(loaded, params, learned, stack), what))
 
 
-def own_encoder(loaded: LoadedModel) -> SentenceEncoder:
+def own_encoder(loaded: LoadedModel, params: Params | None = None) -> SentenceEncoder:
     """The very encoder that a model was trained with, ready to encode.
+
+    Args:
+        params: what encodes; None is the configuration of the training.
 
     Raises:
         FeatureError: it is not at hand; or the model takes whole vectors.
@@ -71,7 +74,7 @@ def own_encoder(loaded: LoadedModel) -> SentenceEncoder:
     refuse_texts(loaded.model)
     learned = read_training_run(loaded.run_id).params
     with ExitStack() as stack:
-        encoder = _own_encoder(loaded, learned, learned, stack)
+        encoder = _own_encoder(loaded, params or learned, learned, stack)
         # Its weights load at the first text, while the copy that the model may carry is there.
         encoder.encode(["a text"])
     return encoder

@@ -1,0 +1,125 @@
+"""Why a text got its answer: each word's weight, by leaving it out and asking again.
+
+Occlusion: the weight of a word is how much the answer changes without it (Zeiler and Fergus, 2014; for texts Li, Monroe
+and Jurafsky, "Understanding neural networks through representation erasure", 2016). It needs nothing of the model but
+its probabilities, and what it compares is two texts that a person can read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+# A run of letters and digits, with the apostrophes and hyphens within it; a Chinese or Japanese sign is one by itself.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])\w)+(?:['’-]\w+)*")
+# Texts of up to so many words are taken apart word by word; longer ones in groups of neighbours at first, and the
+# heaviest of these once more: 300 words take some 65 texts to encode.
+_ONE_BY_ONE, _GROUPS, _HEAVIEST, _PIECES = 60, 30, 3, 15
+_MOST_NAMED = 5
+# The least probability that counts: some calibrations answer 0, whose logarithm would drown every word.
+_LEAST = 1e-9
+
+Answer = Callable[[Sequence[str]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One word of the text, or neighbours that were left out together.
+
+    Attributes:
+        start, end: places of its first character and of the one behind its last.
+        words: how many it is.
+        weight: what it adds to the log-odds of the decided label against the runner-up; below 0 it speaks against.
+        without: the decided label's probability in the text without it.
+    """
+
+    start: int
+    end: int
+    words: int = 1
+    weight: float = 0.0
+    without: float = 0.0
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A text's answer taken apart.
+
+    Attributes:
+        probabilities: (K,) of the text.
+        decided, runner_up: places of the two most probable classes.
+        parts: in the text's order; characters between them are no words.
+        named: those that carried the answer, the heaviest first.
+        left: (K,) probabilities of the text without all that is named.
+    """
+
+    text: str
+    probabilities: np.ndarray
+    decided: int
+    runner_up: int
+    parts: tuple[Part, ...]
+    named: tuple[Part, ...]
+    left: np.ndarray
+
+    def words(self, part: Part) -> str:
+        """A part as it stands in the text."""
+        return self.text[part.start : part.end]
+
+
+def explain(text: str, answer: Answer, most_named: int = _MOST_NAMED) -> Explanation:
+    """Take the answer to a text apart.
+
+    Args:
+        answer: texts -> probabilities (n, K), K at least 2; called with many at a time.
+        most_named: how many parts are named at most, and never more than half of them, so that a text remains.
+    """
+    words = [Part(*match.span()) for match in _WORD.finditer(text)]
+    if len(words) <= _ONE_BY_ONE:
+        whole, parts = _weighed(text, words, answer)
+    else:
+        groups = _grouped(words, _GROUPS)
+        whole, coarse = _weighed(text, [_joined(group) for group in groups], answer)
+        heaviest = set(sorted(range(len(groups)), key=lambda place: -abs(coarse[place].weight))[:_HEAVIEST])
+        split = [_joined(some) for place in heaviest for some in _grouped(groups[place], _PIECES)]
+        _, fine = _weighed(text, split, answer)
+        kept = [part for place, part in enumerate(coarse) if place not in heaviest]
+        parts = sorted([*kept, *fine], key=lambda part: part.start)
+    decided, runner_up = _two_likeliest(whole)
+    carrying = sorted((part for part in parts if part.weight > 0), key=lambda part: -part.weight)
+    named = tuple(carrying[: min(most_named, -(-len(parts) // 2))])
+    left = answer([without(text, named)])[0] if named else whole
+    return Explanation(text, whole, decided, runner_up, tuple(parts), named, left)
+
+
+def without(text: str, parts: Iterable[Part]) -> str:
+    """The text with parts of it left out."""
+    for part in sorted(parts, key=lambda part: -part.start):
+        text = f"{text[: part.start]}{text[part.end :]}"
+    return text
+
+
+def _weighed(text: str, parts: Sequence[Part], answer: Answer) -> tuple[np.ndarray, list[Part]]:
+    """The whole text's probabilities, and the parts with their weights."""
+    shares = answer([text, *(without(text, [part]) for part in parts)])
+    decided, runner_up = _two_likeliest(shares[0])
+    logs = np.log(np.maximum(shares, _LEAST))
+    odds = logs[:, decided] - logs[:, runner_up]
+    weighed = zip(parts, (odds[0] - odds[1:]).tolist(), shares[1:, decided].tolist(), strict=True)
+    return shares[0], [replace(part, weight=weight, without=share) for part, weight, share in weighed]
+
+
+def _grouped(words: Sequence[Part], most: int) -> list[Sequence[Part]]:
+    """Neighbours together, in at most so many groups of one size."""
+    size = -(-len(words) // most)
+    return [words[start : start + size] for start in range(0, len(words), size)]
+
+
+def _joined(neighbours: Sequence[Part]) -> Part:
+    return Part(neighbours[0].start, neighbours[-1].end, len(neighbours))
+
+
+def _two_likeliest(shares: np.ndarray) -> tuple[int, int]:
+    first, second = np.argsort(-shares, kind="stable")[:2].tolist()
+    return first, second

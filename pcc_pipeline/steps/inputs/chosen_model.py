@@ -1,0 +1,26 @@
+"""The model that a user means: the one that is named, or the champion."""
+
+from __future__ import annotations
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
+from pcc_pipeline.tracking.store.versions import find_alias
+
+
+def chosen_model(params: Params, uri: str | None) -> LoadedModel:
+    """The model at an address; None is the champion.
+
+    Raises:
+        TrackingError: there is no such model, or no champion yet; the message names the challenger that there is.
+    """
+    name = params.registry.model_name
+    champion = f"models:/{name}@champion"
+    challenger = f"models:/{name}@challenger"
+    if uri in (None, champion) and find_alias(name, "champion") is None and find_alias(name, "challenger") is not None:
+        raise TrackingError(
+            f"{name} has no champion yet: no version has been promoted",
+            where=champion,
+            fix=f"promote one with: pcc promote; or name the model to use: --model {challenger}",
+        )
+    return load_trained_model(uri or champion)
