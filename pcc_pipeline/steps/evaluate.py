@@ -12,11 +12,13 @@ from typing import Any
 from pcc_pipeline.config import Params
 from pcc_pipeline.evaluation.answers import Answers
 from pcc_pipeline.evaluation.cautions import warnings as cautions
+from pcc_pipeline.evaluation.importance import halves_importance
 from pcc_pipeline.evaluation.metrics import label_indices
 from pcc_pipeline.evaluation.page.facts import EvaluatedFacts, TrainedFacts
 from pcc_pipeline.evaluation.page.sections import model_card, report_page
 from pcc_pipeline.evaluation.plots.confusion import figures
 from pcc_pipeline.evaluation.plots.coverage import risk_coverage_curve
+from pcc_pipeline.evaluation.plots.halves import feature_halves
 from pcc_pipeline.evaluation.predictions import prediction_frame
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.evaluation.slices import slice_documents, slice_warnings
@@ -144,18 +146,22 @@ def run(
             started,
             rule=loaded.model.decision,
         )
+        y = label_indices(measured.rows.labels, classes)
+        importance = halves_importance(loaded.model.classifier, classes, measured.rows.vectors, y)
         test = {
             **test_report.to_json(),
             "answers": measured.answers.to_json(),
             "slices": slice_documents(measured.slices),
+            "importance": importance.to_json(),
             "source": held.source,
             "overlap_removed_rows": held.learned_rows,
         }
         document = {**training.metrics, "test": test, "test_warnings": list(doubts)}
         place = classes.index(positive) if positive is not None else 1
         facts = TrainedFacts(training.metadata, training.metrics, training.tags.get("pcc.data_digest", ""))
-        drawings = figures(label_indices(measured.rows.labels, classes), probabilities, classes, positive=place)
+        drawings = figures(y, probabilities, classes, positive=place)
         drawings["risk_coverage"] = risk_coverage_curve(measured.answers, test_report.n_rows)
+        drawings["feature_halves"] = feature_halves(importance)
         pictures = payloads.drawn(drawings)
         name, version = loaded.source.name, loaded.version
         evaluated = EvaluatedFacts(

@@ -49,6 +49,7 @@ FIGURES = (
     "roc_curve",
     "precision_recall_curve",
     "calibration_curve",
+    "feature_halves",
 )
 SPACE = "'model.search_space={C: [0.1, 1, 10], penalty: [l2], solver: [liblinear]}' model.cv_folds=2 search.n_jobs=1"
 RANDOM = ("--search-method", "random", "--n-iter", "2", "--set", SPACE)

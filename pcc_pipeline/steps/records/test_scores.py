@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from pcc_pipeline.evaluation.answers import Answers, answers
 from pcc_pipeline.evaluation.metrics import label_indices
 from pcc_pipeline.evaluation.report import Report, report
 from pcc_pipeline.evaluation.slices import Slice, groups, measure_slices, slice_metrics
+from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.model_vectors import rows_for
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
@@ -25,7 +26,7 @@ class Measurement:
     """A model's answers for its test rows, and its scores.
 
     Attributes:
-        rows: with the model's own vectors.
+        rows: with the model's own vectors, whole ones.
         probabilities: shape (rows, K).
         slices: its scores on parts of the rows; empty where they were not asked for.
     """
@@ -82,6 +83,7 @@ def measure(
         ModelError: it gives no probabilities.
     """
     rows, model = rows_for(loaded, held.dataset, params, learned, "test vectors"), loaded.model
+    rows = replace(rows, vectors=full_vectors(rows.vectors, model.lexical, rows.texts))
     probabilities, uncalibrated = model.both_probabilities(rows.vectors, rows.texts)
     classes = list(model.classes)
     scores = report("test", rows.labels, probabilities, classes, model.positive_label, intervals_of_areas=True)
