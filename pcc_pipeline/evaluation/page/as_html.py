@@ -67,7 +67,7 @@ background:#fff;border:1px solid var(--line);border-radius:6px}
 figcaption{font-size:.85rem;color:var(--soft);max-width:48rem;margin-top:.3rem}
 @media (max-width:40rem){body{padding:1rem .8rem 3rem;font-size:15px}h1{font-size:1.35rem}
 .tiles{grid-template-columns:repeat(2,1fr)}.tile b{font-size:1.3rem}td svg{display:none}th,td{padding:.3rem .45rem}
-tbody th{white-space:normal;min-width:5.5rem}}
+tbody th{white-space:normal;min-width:5.5rem}nav{white-space:nowrap;overflow-x:auto}}
 @media print{@page{margin:15mm}body{max-width:none;padding:0;font-size:10pt}nav{display:none}
 .wide{overflow:visible}table{font-size:8.5pt}thead{display:table-header-group}
 tr,figure,.tile,p{break-inside:avoid}h2{break-after:avoid}figure img{max-height:200mm;border:0}
