@@ -69,7 +69,8 @@ figcaption{font-size:.85rem;color:var(--soft);max-width:48rem;margin-top:.3rem}
 .tiles{grid-template-columns:repeat(2,1fr)}.tile b{font-size:1.3rem}td svg{display:none}th,td{padding:.3rem .45rem}
 tbody th{white-space:normal;min-width:5.5rem}nav{white-space:nowrap;overflow-x:auto}}
 @media print{@page{margin:15mm}body{max-width:none;padding:0;font-size:10pt}nav{display:none}
-.wide{overflow:visible}table{font-size:8.5pt}thead{display:table-header-group}
+.wide{overflow:visible}table{font-size:8pt}th,td{padding:.2rem .35rem}td svg{display:none}
+.number,td .open{white-space:normal}tbody th{white-space:normal}thead{display:table-header-group}
 tr,figure,.tile,p{break-inside:avoid}h2{break-after:avoid}figure img{max-height:200mm;border:0}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 """
