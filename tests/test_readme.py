@@ -53,6 +53,7 @@ MADE = {
     "predictions.parquet",
     "metrics.json",
     "metadata.json",
+    "model_card.md",
 }
 
 
