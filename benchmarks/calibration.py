@@ -43,7 +43,7 @@ def held_scores(rows: Rows, recipe: Recipe, hyperparameters: dict[str, Any], cla
         there = rows.take(held)
         vectors = full_vectors(there.vectors, prepared.lexical, there.texts)
         said = class_probabilities(classifier, range(len(classes)), vectors)
-        parts.append((raw_scores(classifier, len(classes), vectors), said, there.labels))
+        parts.append((raw_scores(classifier, range(len(classes)), vectors), said, there.labels))
     return HeldScores.joined(parts)
 
 

@@ -1,4 +1,4 @@
-"""A random search over the default space as `train` makes it, and as a user would write it with the usual libraries.
+"""A random search over the older system's space: as `train` makes it, and as it is written with the usual libraries.
 
 Both sides get the same sentence vectors, candidates, folds, balancing and scoring, two worker processes, and solvers
 that may converge (max_iter 1000). Ours includes the preparation of the folds; neither includes a final fit.
@@ -115,7 +115,7 @@ def search_ours(rows: Messages, setting: Setting, exact: bool = False) -> Search
     classes = np.unique(rows.labels)
     encoded = Rows(rows.texts, rows.vectors, np.searchsorted(classes, rows.labels))
     recipe = Recipe("LogisticRegression", balancing(rows), lexical_options(), _SEED, exact)
-    searcher = RandomSearcher({}, space_of("LogisticRegression", None), setting.trials, _SEED)
+    searcher = RandomSearcher({}, space_of("LogisticRegression", "older"), setting.trials, _SEED)
     folds = _folds(rows, setting)
     begun, worked = time.perf_counter(), _processor_seconds()
     with tempfile.TemporaryDirectory() as name, WorkerPool(_WORKERS) as pool:
@@ -175,7 +175,7 @@ def search_peer(rows: Messages, setting: Setting) -> Searched:
     sampler = "passthrough" if balancing(rows) == "none" else SMOTE(random_state=_SEED)
     pipeline = Pipeline([("features", features), ("balance", sampler), ("classifier", LogisticRegression())])
     several = len(np.unique(rows.labels)) > 2
-    searcher = RandomSearcher({}, space_of("LogisticRegression", None), setting.trials, _SEED)
+    searcher = RandomSearcher({}, space_of("LogisticRegression", "older"), setting.trials, _SEED)
     candidates = [candidate.hyperparameters for candidate in iter(searcher.ask, None) if candidate]
     choices = []
     for values in candidates:

@@ -76,8 +76,19 @@ def translate(document: dict[str, Any]) -> Translation:
             notes += _seed(translated, model["hyperparameters"])
             notes += _arguments(model["hyperparameters"]) if older else []
     if older:
+        if model is not None and _searches_its_space(model):
+            model["search_space"] = "older"
+            notes.append("model.search_space: older, the older system's own, since the file names none")
         notes += _unknown(translated, Params, "")
     return Translation(translated, tuple(notes))
+
+
+def _searches_its_space(model: dict[str, Any]) -> bool:
+    return (
+        model.get("type", "LogisticRegression") == "LogisticRegression"
+        and model.get("search_method", "random") != "none"
+        and model.get("search_space") is None
+    )
 
 
 def _is_typed(schema: Any) -> bool:

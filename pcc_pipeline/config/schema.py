@@ -97,7 +97,7 @@ class ModelParams(Section):
     type: NonEmpty = "LogisticRegression"
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
     search_method: SearchMethod = "random"
-    search_space: dict[str, Any] | None = None
+    search_space: dict[str, Any] | Literal["older"] | None = None
     n_iter: int = Field(default=20, ge=1, le=100_000)
     cross_val: bool | Literal["auto"] = "auto"
     cv_folds: int = Field(default=5, ge=2, le=50)
@@ -252,10 +252,14 @@ class Params(Section):
         return self
 
     @property
+    def learns_rule(self) -> bool:
+        """Whether the decision rule is learned, from training rows of each fold in turn."""
+        return self.decision.abstain == "auto" or self.decision.conformal is not None
+
+    @property
     def needs_held_scores(self) -> bool:
-        """Whether training has to look at training rows through models that did not learn them."""
-        rule = self.decision
-        return self.model.calibration != "none" or rule.abstain == "auto" or rule.conformal is not None
+        """Whether training has to look at rows through models that did not learn them."""
+        return self.model.calibration != "none" or self.learns_rule
 
     def document(self) -> dict[str, Any]:
         """The configuration as params.yaml would spell it: nested plain values, for the record.

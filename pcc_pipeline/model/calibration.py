@@ -82,20 +82,20 @@ class Calibration:
         return classifier if self.method == "none" else assembled(bare(classifier), self.method, self.parts)
 
 
-def raw_scores(classifier: Any, n_classes: int, vectors: np.ndarray) -> np.ndarray:
+def raw_scores(classifier: Any, classes: Sequence[Any], vectors: np.ndarray) -> np.ndarray:
     """What calibrators work on, (n, K): decision values, or probabilities of a classifier that has none.
 
     Args:
-        classifier: fitted on class indices.
-        n_classes: K; a class that the classifier never saw has the score of (nearly) no probability.
+        classes: K, in the columns' order; one that the classifier never saw has the score of (nearly) no probability.
     """
     classifier = bare(classifier)
     decides = hasattr(classifier, "decision_function")
     seen = np.asarray(classifier.decision_function(vectors) if decides else classifier.predict_proba(vectors))
     if seen.ndim == 1:
         seen = np.column_stack([-seen, seen])
-    table = np.full((len(vectors), n_classes), _UNSEEN if decides else 0.0)
-    table[:, np.asarray(classifier.classes_, dtype=np.intp)] = seen
+    places = {str(label): place for place, label in enumerate(classes)}
+    table = np.full((len(vectors), len(classes)), _UNSEEN if decides else 0.0)
+    table[:, [places[str(label)] for label in classifier.classes_]] = seen
     return table
 
 

@@ -69,7 +69,7 @@ class FoldObjective:
         train_vectors, train_labels, held_vectors, held_labels = _open(self.fold_folder(fold))
         fitted = fit(PreparedRows(None, train_vectors, train_labels), hyperparameters, self.recipe)
         probabilities = class_probabilities(fitted.classifier, range(self.n_classes), held_vectors)
-        return raw_scores(fitted.classifier, self.n_classes, held_vectors), probabilities, np.array(held_labels)
+        return raw_scores(fitted.classifier, range(self.n_classes), held_vectors), probabilities, np.array(held_labels)
 
     def fold_folder(self, fold: int) -> Path:
         return self.folder / f"fold-{fold}"

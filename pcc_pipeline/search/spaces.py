@@ -59,8 +59,8 @@ Dimension = Categorical | Interval
 Space = Mapping[str, Dimension]
 
 
-def space_of(family: str, space: Mapping[str, Any] | None) -> Space:
-    """The dimensions of `space`, or of the family's default space where it is None.
+def space_of(family: str, space: Mapping[str, Any] | str | None) -> Space:
+    """The dimensions of `space`: the family's own where it is None, the older system's where it is `older`.
 
     Raises:
         SearchError: the space has a fault that `space_faults` finds whatever the search method.
@@ -71,25 +71,37 @@ def space_of(family: str, space: Mapping[str, Any] | None) -> Space:
             where="model.search_space",
             fix=f"Give a list of choices or a range such as {_EXAMPLE} for each hyperparameter to search.",
         )
-    chosen = FAMILIES[family].space if space is None else space
+    chosen = _chosen(family, space)
     return {name: _dimension(spec) for name, spec in chosen.items()}
 
 
-def space_faults(family: str, space: Mapping[str, Any] | None, search_method: SearchMethod) -> list[tuple[str, str]]:
+def space_faults(
+    family: str, space: Mapping[str, Any] | str | None, search_method: SearchMethod
+) -> list[tuple[str, str]]:
     """What is wrong with `model.search_space`, as (key below it, problem); the key is empty for the space as a whole.
 
     Values that are fine alone and clash together are no fault: such a candidate fails as one trial, with its reason.
     """
     if space is None and search_method == "none":
         return []
-    chosen = FAMILIES[family].space if space is None else space
+    chosen = _chosen(family, space)
     if not chosen:
         return [("", _nothing_to_search(family, space))]
     return [fault for name, spec in chosen.items() for fault in _faults_of(family, str(name), spec, search_method)]
 
 
-def _nothing_to_search(family: str, space: Mapping[str, Any] | None) -> str:
-    lacks = f"{family} has no search space of its own" if space is None else "there is nothing in it"
+def _chosen(family: str, space: Mapping[str, Any] | str | None) -> Mapping[str, Any]:
+    if space is None:
+        return FAMILIES[family].space
+    return FAMILIES[family].older_space if isinstance(space, str) else space
+
+
+def _nothing_to_search(family: str, space: Mapping[str, Any] | str | None) -> str:
+    lacks = (
+        f"{family} has no search space of {'the older system' if space else 'its own'}"
+        if space is None or isinstance(space, str)
+        else "there is nothing in it"
+    )
     names = ", ".join(FAMILIES[family].domains)
     return f"{lacks}; name hyperparameters to search ({names}) or set model.search_method to none"
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.schema import DecisionParams
-from pcc_pipeline.errors import DataError
-from pcc_pipeline.model.calibration import Calibration, HeldScores, calibrate
+from pcc_pipeline.features.full_vectors import full_vectors
+from pcc_pipeline.model.calibration import Calibration, HeldScores, calibrate, raw_scores
 from pcc_pipeline.model.decision import DecisionRule, conformal_limits, threshold_for_accuracy, threshold_for_share
+from pcc_pipeline.model.fitting import FittedModel, Rows
+from pcc_pipeline.model.probabilities import class_probabilities
 
 logger = logging.getLogger(__name__)
+
+# For `auto`: fewer choose a method by luck.
+_FEWEST_ROWS = 30
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class Answering:
     """What stands between a fitted classifier and its answers.
 
     Attributes:
-        calibration: None where nothing had to be learned, or the folds for it could not be made.
+        calibration: None where nothing had to be learned.
         warnings: what the user asked for and cannot have.
     """
 
@@ -61,7 +68,7 @@ class Answering:
         lines = []
         if self.calibration is not None and len(losses := self.calibration.losses) > 1:
             before, after = losses["none"], losses[self.method]
-            said = f"{self.method} (log loss of held-out training rows {before:.4f} -> {after:.4f})"
+            said = f"{self.method} (log loss of held-out rows {before:.4f} -> {after:.4f})"
             lines.append(
                 f"calibrated {said if self.method != 'none' else f'no: none of the methods is below {before:.4f}'}"
             )
@@ -70,28 +77,33 @@ class Answering:
         return tuple(lines)
 
 
-def learn_to_answer(params: Params, held: Callable[[], HeldScores]) -> Answering:
+def scores_of(fitted: FittedModel, rows: Rows, classes: list[str]) -> HeldScores:
+    """Scores of rows that a model did not learn; those of labels that it does not know are left out."""
+    places = {label: place for place, label in enumerate(classes)}
+    known = np.flatnonzero([str(label) in places for label in rows.labels])
+    rows = rows.take(known)
+    vectors = full_vectors(rows.vectors, fitted.lexical, rows.texts)
+    labels = np.array([places[str(label)] for label in rows.labels], dtype=np.intp)
+    probabilities = class_probabilities(fitted.classifier, classes, vectors)
+    return HeldScores.joined([(raw_scores(fitted.classifier, classes, vectors), probabilities, labels)])
+
+
+def learn_to_answer(params: Params, held: HeldScores | None) -> Answering:
     """Fit calibrators and decision rule.
 
     Args:
-        held: makes the scores of held-out training rows; called only where they are needed.
-
-    Raises:
-        DataError: the folds cannot be made, and the configuration cannot do without them.
+        held: scores of rows by models that did not learn them; None where nothing is to be learned.
     """
     options = params.decision
     rule = DecisionRule(options.score, options.threshold, options.label)
-    if not params.needs_held_scores:
+    if held is None:
         return Answering(None, rule)
     method = params.model.calibration
-    try:
-        scores = held()
-    except DataError as error:
-        if method not in ("auto", "none") or options.abstain == "auto" or options.conformal is not None:
-            raise
-        return Answering(None, rule, (f"The probabilities are not calibrated: {error.what}",))
-    calibration = calibrate(method, scores)
-    logger.info("calibration %s on %s held-out training rows", calibration.method, f"{len(scores):,}")
+    if method == "auto" and len(held) < _FEWEST_ROWS:
+        logger.info("%d held-out rows are too few to calibrate by", len(held))
+        method = "none"
+    calibration = calibrate(method, held)
+    logger.info("calibration %s on %s held-out rows", calibration.method, f"{len(held):,}")
     threshold, warnings = _threshold(options, calibration)
     limits: tuple[float, ...] = ()
     if options.conformal is not None:

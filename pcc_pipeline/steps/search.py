@@ -32,6 +32,8 @@ from pcc_pipeline.tracking.trial_runs import TrialRuns
 
 logger = logging.getLogger(__name__)
 
+_ROWS_WORTH_WORKERS = 4000
+
 
 def recipe_of(params: Params, labels: np.ndarray) -> Recipe:
     """How every candidate and the final model are fitted; `labels` are those of all training rows."""
@@ -109,7 +111,9 @@ def held_scores(rows: SearchRows, recipe: Recipe, params: Params, hyperparameter
         DataError: there are too few rows for the folds.
     """
     folds = _folds(rows, params)
-    with _prepared(rows, recipe, folds, params.search.n_jobs) as (scored, pool):
+    # Workers take seconds to start, in which this process fits a few folds of few rows.
+    n_jobs = 1 if len(rows.train.texts) < _ROWS_WORTH_WORKERS else params.search.n_jobs
+    with _prepared(rows, recipe, folds, n_jobs) as (scored, pool):
         return _held(scored, folds, pool, hyperparameters)
 
 

@@ -32,7 +32,7 @@ from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.steps.calibrate import Answering, learn_to_answer
+from pcc_pipeline.steps.calibrate import Answering, learn_to_answer, scores_of
 from pcc_pipeline.steps.inputs.datasets import (
     HandedOn,
     contract_of,
@@ -222,11 +222,21 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
 
     logger.info("fitting %s on %s rows", params.model.type, f"{len(train.texts):,}")
     fitted = fit(prepare(train, recipe), hyperparameters, recipe)
-    answering = learn_to_answer(params, lambda: held or held_scores(search_rows, recipe, params, hyperparameters))
+    if held is None and params.learns_rule:
+        held = held_scores(search_rows, recipe, params, hyperparameters)
+    by_validation = held is None and params.needs_held_scores
+    if by_validation:
+        # No folds were fitted, so nothing is fitted for this alone.
+        held = scores_of(fitted, validation, classes)
+    answering = learn_to_answer(params, held)
     measured = replace(fitted, classifier=answering.applied(fitted.classifier))
+    of_validation = measured.probabilities(validation)
+    if by_validation and answering.calibration is not None:
+        # Each row by calibrators that did not see it.
+        of_validation = answering.calibration.held
     reports = {
-        side: report(side, side_rows.labels, measured.probabilities(side_rows), classes, positive)
-        for side, side_rows in (("train", train), ("val", validation))
+        "train": report("train", train.labels, measured.probabilities(train), classes, positive),
+        "val": report("val", validation.labels, of_validation, classes, positive),
     }
     issues = _label_issues(answering, dataset.case_ids[split.train], classes)
     final = _refit(rows, split, hyperparameters, recipe) if params.model.refit else fitted

@@ -132,15 +132,16 @@ def test_score_leaves_the_same_rows_and_counts_them(command, trained, noisy_file
     assert trained.step("score").data.metrics["score/undecided_rows"] == left.sum()
 
 
-def test_too_few_rows_for_folds_train_uncalibrated_and_say_so(command, new_store, small_frame) -> None:
+def test_without_a_search_validation_rows_calibrate_and_few_do_not(in_process, new_store, small_frame) -> None:
     store = new_store("few")
-    few = pd.concat([rows.head(4) for _, rows in small_frame.groupby("intent")])
-    few.to_parquet(store.folder / "few.parquet", index=False)
-    whole = f"{FIXED} data.test_size=0.25 data.validation_size=0.25"
-    done = command("train", "--data", "few.parquet", "--set", whole, store=store)
-    assert done.code == 0, done.err
-    assert "The probabilities are not calibrated" in done.out
-    assert store.step("train").data.tags["pcc.calibration"] == "none"
-    refused = command("train", "--data", "few.parquet", "--set", f"{whole} model.calibration=sigmoid", store=store)
-    assert refused.code == 1
-    assert "folds cannot be made" in refused.err
+    small_frame.to_parquet(store.folder / "all.parquet", index=False)
+    small_frame.head(80).to_parquet(store.folder / "few.parquet", index=False)
+    for name, losses in (("all", 4), ("few", 1)):
+        data = str(store.folder / f"{name}.parquet")
+        assert in_process(store.folder, "train", ["--data", data, "--set", f"{FIXED} data.validation_size=0.2"]) == 0
+        run = store.step("train")
+        assert len([key for key in run.data.metrics if key.startswith("cv/log_loss_calibration_")]) == losses
+    assert run.data.tags["pcc.calibration"] == "none"
+    rule = f"{FIXED} decision.abstain=auto decision.target_accuracy=0.9 data.test_size=0.4 data.validation_size=0.4"
+    small_frame.head(12).to_parquet(store.folder / "twelve.parquet", index=False)
+    assert in_process(store.folder, "train", ["--data", str(store.folder / "twelve.parquet"), "--set", rule]) == 1

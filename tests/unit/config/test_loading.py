@@ -268,9 +268,10 @@ def test_hyperparameters_that_clash_are_told() -> None:
     with pytest.raises(
         ConfigError, match=r"model\.hyperparameters: solver lbfgs cannot fit penalty l1; solvers that can"
     ):
-        resolve(None, {"search_method": "none"}, ["model.hyperparameters.solver=lbfgs"])
+        resolve(None, {"search_method": "none"}, ["model.hyperparameters.penalty=l1"])
 
 
+OLDER_SPACE = "model.search_space: older, the older system's own, since the file names none"
 OLDER = """\
 data:
   path: cases.csv
@@ -311,6 +312,7 @@ OLDER_NOTES = [
     "are checked as the data contract has them; has_personal_info is true or false there, not int",
     "model.grid_search: true is taken as model.search_method: grid",
     "model.hyperparameters.random_state: 7 is taken as data.random_state, the seed of all",
+    OLDER_SPACE,
 ]
 
 
@@ -383,13 +385,14 @@ def test_options_that_only_the_older_system_had_are_left_out_of_its_file_with_a_
             [
                 "model.grid_search: null says nothing and is left out",
                 "model.hyperparameters.random_state: null is left out: data.random_state is the seed of all",
+                OLDER_SPACE,
             ],
         ),
         (
             "model: {grid_search: true, search_method: optuna}",
             42,
             "optuna",
-            ["model.grid_search: true is left out: model.search_method says optuna"],
+            ["model.grid_search: true is left out: model.search_method says optuna", OLDER_SPACE],
         ),
     ],
 )

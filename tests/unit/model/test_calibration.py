@@ -81,7 +81,7 @@ def test_they_are_what_scikit_learn_fits_on_the_same_rows(method: str, n_classes
     for train, held in folds:
         of_fold = LogisticRegression(C=0.7).fit(vectors[train], labels[train])
         said = of_fold.predict_proba(vectors[held])
-        parts.append((raw_scores(of_fold, n_classes, vectors[held]), said, labels[held]))
+        parts.append((raw_scores(of_fold, range(n_classes), vectors[held]), said, labels[held]))
     found = calibrate(method, HeldScores.joined(parts)).applied(LogisticRegression(C=0.7).fit(vectors, labels))
     # The temperature alone counts one row more; see `calibrate`.
     exact = 0.02 if method == "temperature" else 1e-9
@@ -93,7 +93,7 @@ def test_a_class_that_a_fold_never_saw_has_the_score_of_no_probability() -> None
     random = np.random.default_rng(3)
     vectors, labels = random.normal(size=(60, 5)), np.array([0, 2] * 30)
     of_fold = LogisticRegression().fit(vectors, labels)
-    scores = raw_scores(of_fold, 3, vectors)
+    scores = raw_scores(of_fold, range(3), vectors)
     assert scores.shape == (60, 3)
     assert (scores[:, 1] < -36).all()
     np.testing.assert_allclose(scores[:, 2], of_fold.decision_function(vectors))
@@ -107,7 +107,7 @@ def test_what_was_calibrated_answers_without_its_calibrators_as_before(family: s
     vectors[np.arange(90), labels] += 2
     small = {"LinearSVC": {"calibration_folds": 2}, "RandomForest": {"n_estimators": 5}}
     model = fit(PreparedRows(None, vectors, labels), small.get(family, {}), Recipe(family, "none", {}, 0)).classifier
-    parts = [(raw_scores(model, 3, vectors), class_probabilities(model, range(3), vectors), labels)]
+    parts = [(raw_scores(model, range(3), vectors), class_probabilities(model, range(3), vectors), labels)]
     calibrated = calibrate("sigmoid", HeldScores.joined(parts)).applied(model)
     before = class_probabilities(model, range(3), vectors)
     assert not np.allclose(class_probabilities(calibrated, range(3), vectors), before)
