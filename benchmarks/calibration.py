@@ -26,8 +26,8 @@ from pcc_pipeline.model.probabilities import class_probabilities
 
 LABELS = {"banking77": "intent", "sage_privacy_reviews": "intent", "pcc_bitext": "pcc_intent"}
 MODELS: dict[str, dict[str, Any]] = {
-    "l1, liblinear (the default)": {},
-    "l2, liblinear": {"penalty": "l2"},
+    "l1, liblinear": {"penalty": "l1", "solver": "liblinear"},
+    "l2, liblinear": {"penalty": "l2", "solver": "liblinear"},
     "l2, lbfgs": {"penalty": "l2", "solver": "lbfgs"},
 }
 
