@@ -126,15 +126,18 @@ def test_scikit_learns_own_fit_is_kept_where_it_is_the_better_one_and_named(monk
     np.testing.assert_array_equal(fitted.classifier.predict_proba(vectors), theirs.predict_proba(vectors))
 
 
+LIBLINEAR = {"solver": "liblinear", "penalty": "l2"}
+
+
 @pytest.mark.parametrize(
     ("family", "values", "n_classes", "exact", "solver"),
     [
-        ("LogisticRegression", {}, 3, False, "pcc_pipeline/proximal_newton"),
-        ("LogisticRegression", {}, 3, True, "scikit-learn/liblinear"),
-        ("LogisticRegression", {"penalty": "l2"}, 2, False, "pcc_pipeline/quasi_newton"),
-        ("LogisticRegression", {"solver": "saga"}, 3, False, "pcc_pipeline/multinomial"),
+        ("LogisticRegression", {**LIBLINEAR, "penalty": "l1"}, 3, False, "pcc_pipeline/proximal_newton"),
+        ("LogisticRegression", LIBLINEAR, 3, True, "scikit-learn/liblinear"),
+        ("LogisticRegression", LIBLINEAR, 2, False, "pcc_pipeline/quasi_newton"),
+        ("LogisticRegression", {"solver": "saga", "penalty": "l1"}, 3, False, "pcc_pipeline/multinomial"),
         ("LogisticRegression", {"solver": "saga"}, 2, False, "pcc_pipeline/quasi_newton"),
-        ("LogisticRegression", {"tol": 1e-9}, 3, False, "scikit-learn/liblinear"),
+        ("LogisticRegression", {**LIBLINEAR, "tol": 1e-9}, 3, False, "scikit-learn/liblinear"),
         ("LogisticRegression", {"solver": "lbfgs", "penalty": "l2"}, 3, False, "scikit-learn/lbfgs"),
         ("SGD", {}, 3, False, "scikit-learn"),
     ],

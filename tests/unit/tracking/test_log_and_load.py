@@ -226,9 +226,8 @@ def test_classes_set_the_order_and_an_unseen_one_has_no_chance(trained: TrainedM
     table = model.probabilities(np.eye(5, 584, dtype=np.float32), [])
     np.testing.assert_array_equal(table[:, 0], 0)
     place = list(trained.classifier.classes_).index("opt_out")
-    np.testing.assert_array_equal(
-        table[:, order.index("opt_out")], trained.classifier.predict_proba(np.eye(5, 584))[:, place]
-    )
+    expected = trained.classifier.predict_proba(np.eye(5, 584, dtype=np.float32))[:, place]
+    np.testing.assert_array_equal(table[:, order.index("opt_out")], expected)
     assert model.probabilities(np.zeros((0, 584)), []).shape == (0, 4)
 
 
