@@ -54,6 +54,7 @@ MADE = {
     "metrics.json",
     "metadata.json",
     "model_card.md",
+    "outputs/report.html",
 }
 
 

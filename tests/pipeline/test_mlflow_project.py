@@ -136,6 +136,7 @@ def test_a_signal_amid_the_search_closes_runs_and_workers(store, outside, small_
     assert not store.client.search_registered_models()
 
 
+@pytest.mark.long
 def test_sigterm_while_embedding_keeps_finished_work(store, outside, embedding_cache) -> None:
     """Vectors that were made are in the cache, and no embedded file lies under its final name."""
     sample(3000).to_csv(store.folder / "many.csv", index=False)

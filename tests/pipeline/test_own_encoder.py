@@ -135,6 +135,7 @@ def test_models_of_other_widths_are_judged_and_nothing_crashes(
         assert "not computed" not in done.out + done.err
 
 
+@pytest.mark.long
 def test_an_embedded_file_says_whose_vectors_it_holds_and_every_reader_looks(command, store, own) -> None:
     path = _texts(store)
     done = command("embed", "--data", str(path), *_encoder(own))

@@ -102,6 +102,7 @@ def test_the_measurement_of_a_judgement_is_an_evaluation_of_the_version(
     assert "not evaluated" not in asked("compare", "1", "2")
 
 
+@pytest.mark.long
 def test_only_what_was_judged_becomes_champion(command: Any, one_version: Any) -> None:
     assert command("main", "--search-method", "none", "--set", "registry.model_name=other").code == 0
     for address in ("models:/other/1", f"runs:/{one_version.step('train').info.run_id}/model"):
@@ -114,6 +115,7 @@ def test_only_what_was_judged_becomes_champion(command: Any, one_version: Any) -
         assert (refused.code, "Traceback" in refused.err) == (1, False)
 
 
+@pytest.mark.long
 def test_a_champion_that_cannot_be_loaded_is_no_dead_end(command: Any, one_version: Any) -> None:
     assert command("promote", *GATES).code == 0
     assert command("main", "--search-method", "none").code == 0

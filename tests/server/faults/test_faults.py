@@ -136,6 +136,7 @@ def test_the_check_can_be_switched_off(here: Any, as_user: Any) -> None:
 # In mid-search
 
 
+@pytest.mark.long
 def test_a_server_that_dies_and_comes_back_has_every_trial_once(shell: Any, server: Any, cases: Path) -> None:
     with server.whole():
         process = shell.train(cases)
