@@ -11,6 +11,7 @@ import numpy as np
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.schema import DecisionParams
+from pcc_pipeline.errors import DataError
 from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.calibration import Calibration, HeldScores, calibrate, raw_scores
 from pcc_pipeline.model.decision import DecisionRule, conformal_limits, threshold_for_accuracy, threshold_for_share
@@ -19,7 +20,7 @@ from pcc_pipeline.model.probabilities import class_probabilities
 
 logger = logging.getLogger(__name__)
 
-# For `auto`: fewer choose a method by luck.
+# Fewer fit curves, and choose between them, by luck.
 _FEWEST_ROWS = 30
 
 
@@ -77,15 +78,16 @@ class Answering:
         return tuple(lines)
 
 
-def scores_of(fitted: FittedModel, rows: Rows, classes: list[str]) -> HeldScores:
-    """Scores of rows that a model did not learn; those of labels that it does not know are left out."""
+def scores_of(fitted: FittedModel, rows: Rows, classes: list[str]) -> tuple[HeldScores, np.ndarray]:
+    """Scores of rows that a model did not learn, and their positions; rows of labels that it does not know are out."""
     places = {label: place for place, label in enumerate(classes)}
     known = np.flatnonzero([str(label) in places for label in rows.labels])
     rows = rows.take(known)
     vectors = full_vectors(rows.vectors, fitted.lexical, rows.texts)
     labels = np.array([places[str(label)] for label in rows.labels], dtype=np.intp)
     probabilities = class_probabilities(fitted.classifier, classes, vectors)
-    return HeldScores.joined([(raw_scores(fitted.classifier, classes, vectors), probabilities, labels)])
+    scores = raw_scores(fitted.classifier, classes, vectors)
+    return HeldScores.joined([(scores, probabilities, labels)]), known
 
 
 def learn_to_answer(params: Params, held: HeldScores | None) -> Answering:
@@ -93,12 +95,21 @@ def learn_to_answer(params: Params, held: HeldScores | None) -> Answering:
 
     Args:
         held: scores of rows by models that did not learn them; None where nothing is to be learned.
+
+    Raises:
+        DataError: they are too few for the calibration that was asked for.
     """
     options = params.decision
     rule = DecisionRule(options.score, options.threshold, options.label)
     if held is None:
         return Answering(None, rule)
     method = params.model.calibration
+    if method not in ("auto", "none") and len(held) < _FEWEST_ROWS:
+        raise DataError(
+            f"{len(held)} held-out rows are too few to calibrate by; {_FEWEST_ROWS} are needed",
+            where=f"model.calibration: {method}",
+            fix="give more rows, raise data.validation_size, let a search make folds, or set model.calibration: auto",
+        )
     if method == "auto" and len(held) < _FEWEST_ROWS:
         logger.info("%d held-out rows are too few to calibrate by", len(held))
         method = "none"

@@ -224,22 +224,22 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
     fitted = fit(prepare(train, recipe), hyperparameters, recipe)
     if held is None and params.learns_rule:
         held = held_scores(search_rows, recipe, params, hyperparameters)
-    by_validation = held is None and params.needs_held_scores
-    if by_validation:
+    by_validation: np.ndarray | None = None
+    if held is None and params.needs_held_scores:
         # No folds were fitted, so nothing is fitted for this alone.
-        held = scores_of(fitted, validation, classes)
+        held, by_validation = scores_of(fitted, validation, classes)
     answering = learn_to_answer(params, held)
     measured = replace(fitted, classifier=answering.applied(fitted.classifier))
     of_validation = measured.probabilities(validation)
-    if by_validation and answering.calibration is not None:
+    if by_validation is not None and answering.calibration is not None:
         # Each row by calibrators that did not see it.
-        of_validation = answering.calibration.held
+        of_validation[by_validation] = answering.calibration.held
     reports = {
         "train": report("train", train.labels, measured.probabilities(train), classes, positive),
         "val": report("val", validation.labels, of_validation, classes, positive),
     }
     issues = _label_issues(answering, dataset.case_ids[split.train], classes)
-    final = _refit(rows, split, hyperparameters, recipe) if params.model.refit else fitted
+    final = _refit(rows, split, classes, hyperparameters, recipe) if params.model.refit else fitted
     near = near_duplicates(train.texts, [*validation.texts, *material.test_texts])
     doubts = (
         *dataset.notes,
@@ -386,9 +386,15 @@ def _positive_label(params: Params, classes: list[str]) -> str | None:
     return label if label is not None else classes[1]
 
 
-def _refit(rows: Rows, split: Split, hyperparameters: dict[str, Any], recipe: Recipe) -> FittedModel:
-    """The final model learns from validation rows too; its reported scores are those of the fit that did not."""
-    both = rows.take(split.both)
+def _refit(
+    rows: Rows, split: Split, classes: list[str], hyperparameters: dict[str, Any], recipe: Recipe
+) -> FittedModel:
+    """The final model learns from validation rows too; its reported scores are those of the fit that did not.
+
+    Not from those of a label that no training row has, as by time a new one may: nothing of it was searched or
+    calibrated.
+    """
+    both = rows.take(split.both[np.isin(rows.labels[split.both], classes)])
     logger.info("fitting again on training and validation rows together, %s rows", f"{len(both.texts):,}")
     return fit(prepare(both, recipe), hyperparameters, recipe)
 

@@ -476,3 +476,22 @@ def test_by_time_a_model_is_tested_on_what_came_after_it_learned(in_process, new
     assert store.step("train").data.metrics["data/overlap_removed_rows"] == len(of["left_out"])
     predictions = pd.read_parquet(store.folder / "outputs/predictions.parquet")
     assert len(predictions) == len(of["test"])
+
+
+def test_by_time_a_label_that_came_later_is_an_error_of_the_scores_and_not_of_the_training(
+    in_process, new_store, small_frame
+) -> None:
+    store = new_store("by-time-new-label")
+    frame = small_frame.sort_values("timestamp", ignore_index=True)
+    # Of the last 0.3 of the rows, which validate and test.
+    frame.loc[frame.index[int(0.75 * len(frame)) :: 2], "intent"] = "new"
+    frame.to_parquet(store.folder / "cases.parquet", index=False)
+    by_time = [*FIXED[:-1], f"{FIXED[-1]} data.split=time data.validation_size=0.2"]
+    assert in_process(store.folder, "main", ["--data", str(store.folder / "cases.parquet"), *by_time]) == 0
+    metadata = json.loads(store.file(store.step("train"), "metadata.json").read_text())
+    assert "new" not in metadata["classes"]
+    assert metadata["class_distribution"].keys() == set(metadata["classes"])
+    assert store.step("train").data.metrics["val/unknown_label_rows"] > 0
+    assert store.step("evaluate").data.metrics["test/unknown_label_rows"] > 0
+    few = [*FIXED[:-1], f"{FIXED[-1]} data.validation_size=0.05 model.calibration=sigmoid"]
+    assert in_process(store.folder, "train", ["--data", str(store.folder / "cases.parquet"), *few]) == 1

@@ -101,7 +101,8 @@ def metadata_document(record: TrainingRecord, embedding_model: str, dimensions: 
     trained = {**record.class_counts["train"]}
     if model.refit:
         for label, count in record.class_counts.get("val", {}).items():
-            trained[label] = trained.get(label, 0) + count
+            if label in record.classes:  # the final fit leaves out rows of a label that no training row has
+                trained[label] = trained.get(label, 0) + count
     best = record.search.best if record.search else None
     return {
         "model_version": record.version,
