@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests import mlflow_state
+from tests import process_state
 
 REPOSITORY = Path(__file__).parents[1]
 BUCKET = "pcc-test"
@@ -28,7 +28,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
 # An outer shell's MLflow, or the run that `mlflow run` made for the tests' own process, is no test's affair.
-mlflow_state.forgotten()
+process_state.forgotten()
 # A shell that starts the tests in the background has them ignore Ctrl-C, and the programs that they start as well.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,15 +36,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
-    """A test that leaves MLflow set to its own experiment, here or for the programs that later tests start, fails.
+    """A test that leaves MLflow set to its own experiment, or our log at its own volume, fails: later tests inherit it.
 
     What a fixture of the whole file sets ends with the file.
     """
     yield
     if nextitem is not None and nextitem.path == item.path:
         return
-    if left := mlflow_state.forgotten():
-        pytest.fail(f"a test of {item.path.name} left {', '.join(left)}: it needs the fixture mlflow_of_its_own")
+    if left := process_state.forgotten():
+        pytest.fail(f"a test of {item.path.name} left {', '.join(left)}: process_state.py undoes it")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -80,7 +80,7 @@ def empty_mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def mlflow_of_its_own() -> Iterator[None]:
     """What the test sets in MLflow (its server, experiment and run) is forgotten at its end, the environment too."""
-    with mlflow_state.undone():
+    with process_state.mlflow_undone():
         yield
 
 

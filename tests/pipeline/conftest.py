@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
-import logging
 import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -23,9 +21,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pcc_pipeline import interruption
 from pcc_pipeline.data.sample.messages import sample
-from tests import mlflow_state
+from tests import process_state
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -91,26 +88,18 @@ Command = Callable[..., Done]
 @contextlib.contextmanager
 def _inside(folder: Path) -> Iterator[Store]:
     """`folder` as working folder and place of the MLflow store; all that MLflow and an entry point set is undone."""
-    names = [name for name in os.environ if name.startswith(("MLFLOW_", "PCC_"))]
-    before = {name: os.environ.pop(name) for name in names if name != "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"}
     place = Path.cwd()
-    logger = logging.getLogger("pcc_pipeline")
-    handlers, level = {number: signal.getsignal(number) for number in interruption.SIGNALS}, logger.level
-    os.chdir(folder)
-    try:
-        with mlflow_state.undone():
-            mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-            yield Store(folder)
-    finally:
+    with process_state.entry_point_undone():
         for name in [name for name in os.environ if name.startswith(("MLFLOW_", "PCC_"))]:
-            os.environ.pop(name)
-        os.environ.update(before)
+            del os.environ[name]
         os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-        os.chdir(place)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        interruption._state = interruption._State()
-        logger.setLevel(level)
+        os.chdir(folder)
+        try:
+            with process_state.mlflow_undone():
+                mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+                yield Store(folder)
+        finally:
+            os.chdir(place)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.evaluation.explanation import explain, without
 from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
-from tests import mlflow_state
+from tests import process_state
 
 pytestmark = pytest.mark.pipeline
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_explained_is_one_message(command, trained, options, says
 
 def test_the_named_words_carry_the_answer_more_than_as_many_at_random(trained) -> None:
     """Taken out together, on messages of the sample: the change of the decided label's log-odds."""
-    with mlflow_state.undone(), pytest.MonkeyPatch.context() as patch:
+    with process_state.mlflow_undone(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", trained.uri)
         model = load_trained_model(f"models:/{NAME}/1").model
     encoder, random = SentenceEncoder(backend="auto"), np.random.default_rng(0)

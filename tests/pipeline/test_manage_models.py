@@ -21,7 +21,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from pcc_pipeline import interruption
+from tests import process_state
 
 pytestmark = pytest.mark.pipeline
 MARK = "Zanzibarkowski"
@@ -65,9 +65,6 @@ def fill(client: MlflowClient, artifacts: str, count: int = 4) -> None:
 @pytest.fixture
 def call(entrypoints: None, mlflow_store: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Call]:
     """`call("list", "--json")` in this process over this test's store: exit code, output, messages."""
-    names = [name for name in os.environ if name.startswith(("MLFLOW_", "PCC_"))]
-    before = {name: os.environ[name] for name in names}
-    handlers = {number: signal.getsignal(number) for number in interruption.SIGNALS}
 
     def run(*arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -75,13 +72,8 @@ def call(entrypoints: None, mlflow_store: Path, capfd: pytest.CaptureFixture[str
         said = capfd.readouterr()
         return int(code), said.out, said.err
 
-    yield run
-    for name in [name for name in os.environ if name.startswith(("MLFLOW_", "PCC_"))]:
-        del os.environ[name]
-    os.environ.update(before)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    interruption._state = interruption._State()
+    with process_state.entry_point_undone():
+        yield run
 
 
 @pytest.fixture

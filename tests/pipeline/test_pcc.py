@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +23,7 @@ from pcc_pipeline.command_line.step_commands import STEPS
 from pcc_pipeline.config.schema import SearchMethod
 from pcc_pipeline.model.families import FAMILIES
 from pcc_pipeline.tracking.store.legacy_import import read_entry
+from tests import process_state
 
 REPOSITORY = Path(__file__).parents[2]
 PCC = "pcc_pipeline.command_line.pcc"
@@ -31,6 +33,12 @@ def test_the_package_installs_the_command() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     target = importlib.metadata.EntryPoint("pcc", project["scripts"]["pcc"], "console_scripts")
     assert target.load() is pcc.main
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    with process_state.entry_point_undone():
+        yield
 
 
 @pytest.mark.pipeline

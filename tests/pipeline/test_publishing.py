@@ -20,7 +20,7 @@ from pcc_pipeline.publishing.publish import fetch_published, greatest_version
 from pcc_pipeline.steps import train
 from pcc_pipeline.storage.objects import open_store
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, load_trained_model
-from tests import mlflow_state
+from tests import process_state
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -76,7 +76,7 @@ def downstream(bare: tuple[str, dict[str, str]], target: Path, vectors: Path) ->
 
 
 def model_at(store: Any, alias: str) -> TrainedModel:
-    with mlflow_state.undone():
+    with process_state.mlflow_undone():
         mlflow.set_tracking_uri(store.uri)
         return load_trained_model(f"models:/{NAME}@{alias}").model
 

@@ -30,7 +30,7 @@ from pcc_pipeline.model.families import build_classifier
 from pcc_pipeline.tracking.logged_models import served_model
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, log_trained_model
 from pcc_pipeline.tracking.store import versions
-from tests import mlflow_state
+from tests import process_state
 
 pytestmark = pytest.mark.pipeline
 MARK = "Zanzibarkowski"
@@ -82,7 +82,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("serving")
     (folder / "empty").mkdir()
     uri = f"sqlite:///{folder}/mlflow.db"
-    with mlflow_state.undone():
+    with process_state.mlflow_undone():
         mlflow.set_tracking_uri(uri)
         experiment = mlflow.create_experiment("serving", str(folder / "artifacts"))
         texts, labels = [text for text, _ in EXAMPLES], np.array([label for _, label in EXAMPLES], dtype=object)
