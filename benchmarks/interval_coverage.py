@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.stats import binom
 
-from pcc_pipeline.evaluation.intervals import macro_f1_interval, proportion_interval
+from pcc_pipeline.evaluation.intervals.label_intervals import macro_f1_interval, proportion_interval
 
 LABELS, ROWS, ACCURACIES = (2, 3, 10, 77), (60, 200, 1000, 3000), (0.8, 0.9, 0.99)
 PREVALENCES = ("even", "1/rank", "1/rank, few confusions")

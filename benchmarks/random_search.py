@@ -111,7 +111,7 @@ def _pair(rows: Messages, setting: Setting, beside_peer: bool = True) -> tuple[f
 
 
 def search_ours(rows: Messages, setting: Setting, exact: bool = False) -> Searched:
-    """The search of `pcc_pipeline.steps.search`, less MLflow."""
+    """The search of `pcc_pipeline.steps.training.search`, less MLflow."""
     classes = np.unique(rows.labels)
     encoded = Rows(rows.texts, rows.vectors, np.searchsorted(classes, rows.labels))
     recipe = Recipe("LogisticRegression", balancing(rows), lexical_options(), _SEED, exact)

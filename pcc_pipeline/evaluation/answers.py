@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pcc_pipeline.evaluation.intervals import Interval, proportion_interval
+from pcc_pipeline.evaluation.intervals.label_intervals import Interval, proportion_interval
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.metrics import confidence_bins, expected_calibration_error
 from pcc_pipeline.evaluation.ranking import FloatArray, IntArray, one_class

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pcc_pipeline.errors import ConfigError, DataError
-from pcc_pipeline.evaluation.intervals import METHODS, Interval, class_intervals, label_intervals
+from pcc_pipeline.evaluation.intervals.label_intervals import METHODS, Interval, class_intervals, label_intervals
+from pcc_pipeline.evaluation.intervals.probability_intervals import METHODS as RANKED
+from pcc_pipeline.evaluation.intervals.probability_intervals import probability_intervals
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.metrics import (
     ClassScore,
@@ -25,8 +27,6 @@ from pcc_pipeline.evaluation.metrics import (
     most_confused,
     probability_scores,
 )
-from pcc_pipeline.evaluation.ranking_intervals import METHODS as RANKED
-from pcc_pipeline.evaluation.ranking_intervals import probability_intervals
 
 NOTHING_RANKED: dict[str, float] = {"roc_auc": math.nan, "pr_auc": math.nan, "log_loss": math.nan}
 

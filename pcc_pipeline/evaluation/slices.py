@@ -15,7 +15,7 @@ from scipy.special import gammaln
 from pcc_pipeline.data.columns import label_rule, shown_columns
 from pcc_pipeline.data.contract import SOURCE
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.evaluation.intervals import Interval, macro_f1_interval, proportion_interval
+from pcc_pipeline.evaluation.intervals.label_intervals import Interval, macro_f1_interval, proportion_interval
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.metrics import count_labels
 from pcc_pipeline.evaluation.ranking import FloatArray, IntArray

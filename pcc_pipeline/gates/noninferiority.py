@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import gammainc, gammaincinv, ndtri
 
-from pcc_pipeline.evaluation.intervals import unbiased_f1
+from pcc_pipeline.evaluation.intervals.label_intervals import unbiased_f1
 from pcc_pipeline.evaluation.metrics import count_labels, label_scores
 from pcc_pipeline.evaluation.ranking import FloatArray, IntArray
 

@@ -12,7 +12,7 @@ from typing import Any
 from pcc_pipeline.config import Params
 from pcc_pipeline.evaluation.answers import Answers
 from pcc_pipeline.evaluation.cautions import warnings as cautions
-from pcc_pipeline.evaluation.importance import halves_importance
+from pcc_pipeline.evaluation.explanations.halves_importance import halves_importance
 from pcc_pipeline.evaluation.metrics import label_indices
 from pcc_pipeline.evaluation.page.facts import EvaluatedFacts, TrainedFacts
 from pcc_pipeline.evaluation.page.sections import model_card, report_page
@@ -25,7 +25,7 @@ from pcc_pipeline.evaluation.slices import slice_documents, slice_warnings
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
-from pcc_pipeline.steps.outlook import gate_outlook, standing_beside
+from pcc_pipeline.steps.judging.outlook import gate_outlook, standing_beside
 from pcc_pipeline.steps.records.monitoring_log import monitored
 from pcc_pipeline.steps.records.pages import CARD, REPORT, evaluation_page, version_page
 from pcc_pipeline.steps.records.prediction_file import extra_columns, writing

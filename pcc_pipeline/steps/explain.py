@@ -16,7 +16,7 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import CASE_ID, TEXT, Contract, ContractChecker
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.errors import ConfigError, DataError, FeatureError
-from pcc_pipeline.evaluation.explanation import Answer, Explanation, explain
+from pcc_pipeline.evaluation.explanations.word_weights import Answer, Explanation, explain
 from pcc_pipeline.model.decision import certainty
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.datasets import read

@@ -14,9 +14,9 @@ from pcc_pipeline.errors import ConfigError, PccError
 from pcc_pipeline.gates.verdicts import GateVerdict, headline, passed, table, to_html, to_markdown
 from pcc_pipeline.interruption import allowed, protected
 from pcc_pipeline.publishing.publish import Publication
-from pcc_pipeline.steps.gate_evidence import Judgement, judge_version
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
+from pcc_pipeline.steps.judging.gate_evidence import Judgement, judge_version
 from pcc_pipeline.steps.publish import check_targets, publication_lines, publish_champion, targets
 from pcc_pipeline.steps.records.used_options import used, used_on_model
 from pcc_pipeline.tracking import payloads

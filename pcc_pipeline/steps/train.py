@@ -32,7 +32,6 @@ from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.steps.calibrate import Answering, learn_to_answer, scores_of
 from pcc_pipeline.steps.inputs.datasets import (
     HandedOn,
     contract_of,
@@ -58,7 +57,8 @@ from pcc_pipeline.steps.records.training_record import (
     training_payloads,
 )
 from pcc_pipeline.steps.records.used_options import used
-from pcc_pipeline.steps.search import SearchRows, held_scores, recipe_of, search
+from pcc_pipeline.steps.training.calibrate import Answering, learn_to_answer, scores_of
+from pcc_pipeline.steps.training.search import SearchRows, held_scores, recipe_of, search
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.operations import NUMBER

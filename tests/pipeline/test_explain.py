@@ -14,7 +14,7 @@ import pytest
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
-from pcc_pipeline.evaluation.explanation import explain, without
+from pcc_pipeline.evaluation.explanations.word_weights import explain, without
 from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
 from tests import process_state
 

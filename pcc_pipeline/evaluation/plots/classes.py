@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pcc_pipeline.evaluation.intervals import class_intervals
+from pcc_pipeline.evaluation.intervals.label_intervals import class_intervals
 from pcc_pipeline.evaluation.metrics import class_scores, count_labels
 from pcc_pipeline.evaluation.plots.style import BLUE, COLOURS, GREEN, ORANGE, PALE, shorts
 from pcc_pipeline.evaluation.ranking import IntArray

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pcc_pipeline.evaluation.importance import HalvesImportance
+from pcc_pipeline.evaluation.explanations.halves_importance import HalvesImportance
 from pcc_pipeline.evaluation.plots.style import BLUE, ORANGE, blank, note, shorts
 
 if TYPE_CHECKING:

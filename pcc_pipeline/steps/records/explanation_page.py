@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from pcc_pipeline.data.labels import one_line
-from pcc_pipeline.evaluation.explanation import Explanation, Part
+from pcc_pipeline.evaluation.explanations.word_weights import Explanation, Part
 
 _INDENT = " " * 11
 # Shares of the heaviest part's weight, below which a part is not marked, and from which on it is marked strongly.

@@ -22,8 +22,8 @@ from pcc_pipeline.evaluation.plots.data_and_search import (
 )
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.steps.calibrate import Answering
 from pcc_pipeline.steps.inputs.split import Split
+from pcc_pipeline.steps.training.calibrate import Answering
 from pcc_pipeline.tracking import payloads
 
 

@@ -11,7 +11,7 @@ from scipy.stats import fisher_exact
 
 from pcc_pipeline.config.schema import EvaluationParams
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.evaluation.intervals import proportion_interval
+from pcc_pipeline.evaluation.intervals.label_intervals import proportion_interval
 from pcc_pipeline.evaluation.slices import (
     fewer_hits_chance,
     groups,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as students_t
 
-from pcc_pipeline.evaluation.intervals import Interval, beta_quantile
+from pcc_pipeline.evaluation.intervals.label_intervals import Interval, beta_quantile
 from pcc_pipeline.evaluation.metrics import probability_scores
 from pcc_pipeline.evaluation.ranking import FloatArray, IntArray
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pcc_pipeline.evaluation.intervals.probability_intervals import METHODS, probability_intervals
 from pcc_pipeline.evaluation.metrics import probability_scores
-from pcc_pipeline.evaluation.ranking_intervals import METHODS, probability_intervals
 from pcc_pipeline.evaluation.report import report
 
 

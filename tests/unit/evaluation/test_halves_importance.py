@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from pcc_pipeline.evaluation.importance import halves_importance
+from pcc_pipeline.evaluation.explanations.halves_importance import halves_importance
 from pcc_pipeline.evaluation.plots.halves import feature_halves
 from pcc_pipeline.model.probabilities import CALIBRATORS, assembled
 

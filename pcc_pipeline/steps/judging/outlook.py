@@ -9,7 +9,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.evaluation.page.facts import ChampionFacts, GateOutlook
 from pcc_pipeline.gates.evidence import GateEvidence
 from pcc_pipeline.gates.judge import outlook
-from pcc_pipeline.steps.gate_evidence import data_time, installed_digest, predicted_labels, unchecked_fault
+from pcc_pipeline.steps.judging.gate_evidence import data_time, installed_digest, predicted_labels, unchecked_fault
 from pcc_pipeline.steps.records.test_scores import Measurement
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
 from pcc_pipeline.tracking.runs import TrainingRun

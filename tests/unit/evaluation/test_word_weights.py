@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from pcc_pipeline.evaluation.explanation import Explanation, explain, without
+from pcc_pipeline.evaluation.explanations.word_weights import Explanation, explain, without
 
 # Word -> what it adds to the scores of three classes.
 WEIGHTS = {"delete": (3.0, 0.0, 0.0), "account": (1.0, 0.5, 0.0), "not": (-2.0, 0.0, 0.7), "please": (0.1, 0.0, 0.0)}

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom, binomtest
 
 from benchmarks.interval_coverage import coverage
-from pcc_pipeline.evaluation.intervals import (
+from pcc_pipeline.evaluation.intervals.label_intervals import (
     METHODS,
     class_intervals,
     f1_interval,
