@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pcc_pipeline.model.families import FAMILIES
 
 # Each process trains, bundles, reads back and publishes a small model of every family.
@@ -45,6 +47,7 @@ for family in FAMILIES:
 """
 
 
+@pytest.mark.long
 def test_two_processes_write_the_same_bytes_for_every_family(tmp_path: Path) -> None:
     digests = []
     for name, seed in (("one", "1"), ("other", "77")):

@@ -230,6 +230,7 @@ def test_a_mistake_is_one_message_and_exit_code_1(
     assert MARK not in err
 
 
+@pytest.mark.long
 def test_it_answers_over_http_with_few_requests(tmp_path: Path, empty_mlflow_database: Path) -> None:
     """120 runs; the count of requests must not grow with them."""
     database = tmp_path / "mlflow.db"

@@ -101,7 +101,7 @@ def _workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     ("entry", "number", "code", "steps"),
     [
         ("train", signal.SIGINT, 130, {"train"}),
-        ("main", signal.SIGTERM, 143, {"pipeline", "train"}),
+        pytest.param("main", signal.SIGTERM, 143, {"pipeline", "train"}, marks=pytest.mark.long),
     ],
 )
 def test_a_signal_amid_the_search_closes_runs_and_workers(store, outside, small_file, entry, number, code, steps):

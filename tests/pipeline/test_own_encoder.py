@@ -75,6 +75,7 @@ def test_another_encoder_behind_the_same_path_is_an_error_and_a_failed_gate(comm
     assert store.client.get_model_version_by_alias(NAME, "champion").version == 2
 
 
+@pytest.mark.long
 def test_the_champion_is_measured_on_vectors_of_its_own_encoder(command, store, own, monkeypatch) -> None:
     """It carries a copy, for when another encoder, or none, lies where its training found it."""
     path = _texts(store)

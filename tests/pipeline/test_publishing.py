@@ -242,6 +242,7 @@ def test_manage_models_promotes_rolls_back_and_publishes(
     ]
 
 
+@pytest.mark.long
 def test_main_promotes_on_its_own_only_if_asked_and_only_through_the_gates(command: Any, one_version: Any) -> None:
     strict = "'registry.gates=[{kind: minimum, metric: test/f1_macro, threshold: 0.8}]'"
     assert "champion" not in one_version.client.get_registered_model(NAME).aliases

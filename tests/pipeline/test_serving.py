@@ -276,6 +276,7 @@ def test_many_callers_at_once_get_their_own_answers(served: Served) -> None:
         assert all(callers.map(one, range(64)))
 
 
+@pytest.mark.long
 def test_the_model_works_where_this_package_does_not_exist(served: Served, tmp_path: Path) -> None:
     """And shows no text on the way; the environment has no network address of a model hub to fall back on."""
     code = (

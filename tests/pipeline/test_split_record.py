@@ -88,6 +88,7 @@ def test_training_keeps_a_record_and_evaluation_uses_its_positions(command, stor
     assert ids_of(store) == set(frame["case_id"][record["split"] == TEST])
 
 
+@pytest.mark.long
 def test_the_order_of_the_rows_decides_nothing(command, store, file) -> None:
     frame = rows_of(200)
     found = []
