@@ -142,9 +142,10 @@ class DecisionParams(Section):
 
 
 class EvaluationParams(Section):
-    """`evaluation`: what is measured on test rows besides the scores."""
+    """`evaluation`: what is measured besides the scores: slices of test rows, and a backtest on training rows."""
 
     slices: tuple[NonEmpty, ...] = ()
+    backtest: int = Field(default=0, ge=0, le=100)
 
     @field_validator("slices")
     @classmethod

@@ -216,10 +216,7 @@ def split_by_time(labels: Labels, groups: Keys, times: Times, test_size: float, 
         before = np.sort(times[side == 0])
         if share > 0 and len(before):
             side[(side == 0) & (times >= before[-min(max(round(len(times) * share), 1), len(before))])] = number
-    _, of_row = np.unique(groups, return_inverse=True)
-    first = np.full(int(of_row.max(initial=0)) + 1, 2)
-    np.minimum.at(first, of_row, side)
-    known_before = side > first[of_row]
+    known_before = _known_before(groups, side)
     parts = [np.flatnonzero((side == number) & ~known_before) for number in (0, 1, 2)]
     for name, share, rows_of_side in (
         ("training", 1.0, parts[0]),
@@ -236,6 +233,97 @@ def split_by_time(labels: Labels, groups: Keys, times: Times, test_size: float, 
             )
     _demand_two_classes(labels, parts[0], "the training side")
     return Split(*parts)
+
+
+def _known_before(groups: Keys, place: Positions) -> Mask:
+    """(n,) booleans, whether a row's group stands at an earlier place as well."""
+    _, of_row = np.unique(groups, return_inverse=True)
+    first = np.full(int(of_row.max(initial=0)) + 1, int(place.max(initial=0)))
+    np.minimum.at(first, of_row, place)
+    known: Mask = place > first[of_row]
+    return known
+
+
+# Of fewer rows a window's score says nothing.
+FEWEST_WINDOW_ROWS = 10
+
+
+@dataclass(frozen=True)
+class TimeWindow:
+    """A stretch of time to test on, and all that came before it to train on.
+
+    Attributes:
+        past: sorted positions of the rows before the window.
+        rows: of those in it whose text or group did not come before it.
+        repeated: how many of its rows are left out since they did.
+        starts, ends: times of the first and the last row in it.
+    """
+
+    past: Positions
+    rows: Positions
+    repeated: int
+    starts: np.datetime64
+    ends: np.datetime64
+
+
+def windows_by_time(labels: Labels, groups: Keys, times: Times, n: int) -> list[TimeWindow]:
+    """The later half of the rows in `n` windows of as many rows each, as far as rows of one moment stay together.
+
+    Args:
+        times: (n,), without gaps.
+
+    Raises:
+        DataError: a window would hold too few rows or one label only, or the rows before it would; the message says
+            how many windows can be made.
+    """
+    made = _time_windows(groups, times, n)
+    fault = _window_fault(labels, made, n)
+    if fault:
+        most = next(
+            (m for m in range(n - 1, 0, -1) if not _window_fault(labels, _time_windows(groups, times, m), m)), 0
+        )
+        raise DataError(
+            f"The later half of {len(times):,} rows of {len(np.unique(times)):,} different times makes no {n} windows "
+            f"to test on: {fault}.",
+            where=f"evaluation.backtest: {n}",
+            fix=f"ask for at most {most}" if most else "give rows of more days, or set evaluation.backtest: 0",
+        )
+    return made
+
+
+def _time_windows(groups: Keys, times: Times, n: int) -> list[TimeWindow]:
+    """The windows that have rows."""
+    in_order, half = np.sort(times), len(times) // 2
+    starts = in_order[[half + number * (len(times) - half) // n for number in range(n)]]
+    window = np.searchsorted(starts, times, side="right").astype(np.int64)
+    known_before = _known_before(groups, window)
+    made = []
+    for number in range(1, n + 1):
+        here = window == number
+        if here.any():
+            rows = np.flatnonzero(here & ~known_before)
+            past, repeated = np.flatnonzero(window < number), int((here & known_before).sum())
+            made.append(TimeWindow(past, rows, repeated, times[here].min(), times[here].max()))
+    return made
+
+
+def _window_fault(labels: Labels, made: Sequence[TimeWindow], n: int) -> str:
+    """What makes a window useless; empty where all are good."""
+    if len(made) < n:
+        return f"there is something in {len(made)} of them only, since rows of one moment stay together"
+    names = np.asarray(labels, dtype=str)
+    for number, window in enumerate(made, start=1):
+        which = f"window {number} (from {np.datetime_as_string(window.starts, 's')} UTC)"
+        if len(np.unique(names[window.past])) < 2:
+            return f"before {which} there are rows of fewer than 2 labels"
+        if len(window.rows) < FEWEST_WINDOW_ROWS:
+            return (
+                f"{which} has {len(window.rows)} rows that do not repeat a text or group from before it, and "
+                f"{FEWEST_WINDOW_ROWS} are the fewest"
+            )
+        if len(np.unique(names[window.rows])) < 2:
+            return f"{which} has rows of one label only"
+    return ""
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import gammaln
 
 from pcc_pipeline.data.columns import label_rule, shown_columns
 from pcc_pipeline.data.contract import SOURCE
 from pcc_pipeline.errors import DataError
+from pcc_pipeline.evaluation.intervals.chances import beyond_chance, fewer_hits_chance
 from pcc_pipeline.evaluation.intervals.label_intervals import Interval, macro_f1_interval, proportion_interval
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.metrics import count_labels
-from pcc_pipeline.evaluation.ranking import FloatArray, IntArray
+from pcc_pipeline.evaluation.ranking import IntArray
 
 OTHER, EMPTY = "other", "(empty)"
 # Of one named column; rows of its further values are "other".
@@ -26,7 +26,6 @@ MOST_VALUES = 20
 # A value of fewer rows may point at a person, and measures nothing.
 FEWEST_ROWS = 5
 _LONGEST_VALUE = 40
-_CHANCE = 0.05
 _MOST_NAMED = 5
 _SHARES = (0.25, 0.5, 0.75)
 # Column -> where ranges begin. They are fixed, so that runs compare; a label's confidence is seldom low.
@@ -133,7 +132,7 @@ def measure_slices(by: Mapping[str, pd.Series], y: IntArray, predicted: IntArray
     """Measure each group.
 
     Worse is a group with so few hits that Fisher's exact test, one-sided, against all other rows is below 5 % after
-    Holm's correction (Scandinavian Journal of Statistics, 1979) for all groups that were looked at.
+    Holm's correction for all groups that were looked at.
 
     Args:
         by: as `groups` makes it, (n,) each.
@@ -159,9 +158,7 @@ def measure_slices(by: Mapping[str, pd.Series], y: IntArray, predicted: IntArray
                     np.searchsorted(seen, y[here]), np.searchsorted(seen, predicted[here]), len(seen)
                 )
                 made.append(Slice(name, value, rows, "f1_macro", float(f1[seen].mean()), interval))
-    for rank, place in enumerate(sorted(chances, key=lambda each: chances[each])):
-        if chances[place] * (len(chances) - rank) > _CHANCE:
-            break
+    for place in beyond_chance(chances):
         made[place] = replace(made[place], worse=True)
     return tuple(made)
 
@@ -173,17 +170,6 @@ def _in_order(value: str) -> tuple[bool, float, str]:
         return False, -math.inf if first == "below" else float(first), value
     except ValueError:
         return (first != "below", -math.inf, value)
-
-
-def fewer_hits_chance(hits: int, rows: int, all_hits: int, all_rows: int) -> float:
-    """The chance, 0..1, of `hits` or fewer among `rows` drawn from `all_rows` that hold `all_hits`: hypergeometric."""
-    counts: FloatArray = np.arange(max(0, rows - (all_rows - all_hits)), hits + 1, dtype=np.float64)
-    logs = _ways(all_hits, counts) + _ways(all_rows - all_hits, rows - counts) - _ways(all_rows, float(rows))
-    return min(float(np.exp(logs).sum()), 1.0)
-
-
-def _ways(of: int, taken: Any) -> Any:
-    return gammaln(of + 1) - gammaln(taken + 1) - gammaln(of - taken + 1)
 
 
 def slice_metrics(measured: Sequence[Slice], split: str) -> dict[str, float]:

@@ -20,6 +20,7 @@ from pcc_pipeline.data.dataset import Dataset, spelled
 from pcc_pipeline.data.labels import spellings
 from pcc_pipeline.data.near_duplicates import near_duplicates
 from pcc_pipeline.data.quality import DuplicateReport, duplicates
+from pcc_pipeline.data.splits import TimeWindow
 from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SentenceEncoder
 from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.evaluation.cautions import warnings as cautions
@@ -57,6 +58,7 @@ from pcc_pipeline.steps.records.training_record import (
     training_payloads,
 )
 from pcc_pipeline.steps.records.used_options import used
+from pcc_pipeline.steps.training.backtest import plan_backtest, run_backtest
 from pcc_pipeline.steps.training.calibrate import Answering, learn_to_answer, scores_of
 from pcc_pipeline.steps.training.search import SearchRows, held_scores, recipe_of, search
 from pcc_pipeline.storage.objects import replacing
@@ -162,6 +164,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
             opened.log(payloads.Json("data_files.json", parts))
         quality = duplicates(dataset.texts, list(dataset.labels), list(dataset.case_ids))
         split = assign(dataset, params, test_file, exclusion.ids)
+        windows = plan_backtest(dataset, split, params)
         digests = {"data_digest": dataset.digest, "split_digest": split.record.digest}
         if dataset.vectors_digest is not None:
             digests["vectors_digest"] = dataset.vectors_digest
@@ -180,7 +183,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
                 test_file = handed.with_vectors(test_file)
             test = whole_file(test_file, str(params.data.test_path))
         test_texts = [dataset.texts[place] for place in split.test] if test_file is None else test_file.texts
-        material = _Material(dataset, split, exclusion, quality, encoder, digests, test, test_texts)
+        material = _Material(dataset, split, exclusion, quality, encoder, digests, test, test_texts, windows)
         return _train(params, material, version, opened)
 
 
@@ -192,6 +195,7 @@ class _Material:
         digests: of data, vectors that came with it and split, by name.
         test: rows that are set aside for `evaluate`; of them the training looks at `test_texts` alone, for copies of
             training rows.
+        windows: of the backtest; empty where none was asked for.
     """
 
     dataset: Dataset
@@ -202,6 +206,7 @@ class _Material:
     digests: Mapping[str, str]
     test: HeldOut
     test_texts: Sequence[str]
+    windows: Sequence[TimeWindow]
 
 
 def _train(params: Params, material: _Material, version: str, opened: StepRun) -> TrainOutcome:
@@ -240,6 +245,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
     }
     issues = _label_issues(answering, dataset.case_ids[split.train], classes)
     final = _refit(rows, split, classes, hyperparameters, recipe) if params.model.refit else fitted
+    backtest = run_backtest(material.windows, rows, hyperparameters, params)
     near = near_duplicates(train.texts, [*validation.texts, *material.test_texts])
     doubts = (
         *dataset.notes,
@@ -247,6 +253,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         *(searched.warnings if searched else ()),
         *dict.fromkeys((*fitted.warnings, *final.warnings)),
         *answering.warnings,
+        *(backtest.doubts if backtest else ()),
         *cautions(reports["train"], reports["val"], quality=material.quality, near=near),
     )
     cross_validation = cv_metrics(searched.best.fold_scores) if searched else {}
@@ -272,6 +279,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         solver=final.solver,
         answering=answering,
         issues=issues,
+        backtest=backtest,
     )
     model = TrainedModel(
         classifier=answering.applied(final.classifier),
@@ -313,6 +321,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
             *_cv_line(record),
             *answering.line,
             *([] if issues is None else [issues.line]),
+            *([] if backtest is None else [backtest.line]),
             *_notes(dataset, split),
             *material.exclusion.notes(split),
         ),

@@ -29,6 +29,7 @@ from pcc_pipeline.evaluation.page.facts import (
     training_facts,
     validation_facts,
 )
+from pcc_pipeline.evaluation.page.over_time import backtest_section
 from pcc_pipeline.evaluation.report import worst_first
 
 _LONGEST_LABEL = 80
@@ -65,6 +66,7 @@ def sections(facts: EvaluatedFacts) -> list[Section]:
         _calibration(facts),
         _decisions(facts),
         _slices(facts),
+        backtest_section(facts),
         _label_issues(facts),
         _measuring(facts),
         _words(),
@@ -448,6 +450,10 @@ def _measuring(facts: EvaluatedFacts) -> Section:
         ),
         *(["Wrong labels among the rows: nobody looked for them."] * (facts.label_issues is None)),
         *(["Out-of-scope messages: the test rows have no label for them."] * (not test["answers"]["out_of_scope"])),
+        *(
+            ["Whether it gets worse over time: no backtest was made (evaluation.backtest)."]
+            * (facts.trained.metrics.get("backtest") is None)
+        ),
         "Drift: whether what comes in today still looks like what it learned.",
     ]
     return Section(

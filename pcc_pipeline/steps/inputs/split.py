@@ -60,7 +60,8 @@ def assign(
         kept, test_size = np.flatnonzero(~keys.known_to(RowKeys.of(test_file.texts, test_file.groups))), 0.0
     labels, of_kept = dataset.labels[kept], groups[kept]
     if data.split == "time":
-        parts = split_by_time(labels, of_kept, _times(dataset, data.path)[kept], test_size, data.validation_size)
+        times = times_of(dataset, data.path, "data.split: time", "data.split: random")
+        parts = split_by_time(labels, of_kept, times[kept], test_size, data.validation_size)
     else:
         parts = split(labels, of_kept, test_size, data.validation_size, data.stratify, data.random_state)
     by_id = kept[dataset.frame[CASE_ID].iloc[kept].reset_index(drop=True).argsort().to_numpy()]
@@ -100,8 +101,11 @@ def _demand_rows(dataset: Dataset, train: np.ndarray, validation: np.ndarray) ->
         )
 
 
-def _times(dataset: Dataset, path: str) -> np.ndarray:
+def times_of(dataset: Dataset, path: str, option: str, instead: str) -> np.ndarray:
     """Each row's time in UTC.
+
+    Args:
+        option: what needs the times; `instead` is what does without.
 
     Raises:
         DataError: rows have none.
@@ -110,10 +114,8 @@ def _times(dataset: Dataset, path: str) -> np.ndarray:
     missing = len(dataset.frame) if column is None else int(column.isna().sum())
     if column is None or missing:
         raise DataError(
-            f"data.split: time needs the time of every row, and {missing:,} of {len(dataset.frame):,} rows have no "
-            f"{TIMESTAMP}",
+            f"{option} needs the time of every row, and {missing:,} of {len(dataset.frame):,} rows have no {TIMESTAMP}",
             where=path,
-            fix="fill the column (data.schema: [timestamp] sends rows without one to the rejected), or set "
-            "data.split: random",
+            fix=f"fill the column (data.schema: [timestamp] sends rows without one to the rejected), or set {instead}",
         )
     return pd.to_datetime(column, utc=True).dt.tz_convert(None).to_numpy()

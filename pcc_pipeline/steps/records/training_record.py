@@ -15,11 +15,13 @@ from pcc_pipeline.data.near_duplicates import NearDuplicates
 from pcc_pipeline.data.quality import DuplicateReport
 from pcc_pipeline.evaluation.label_issues import LabelIssues
 from pcc_pipeline.evaluation.metrics import objective
+from pcc_pipeline.evaluation.over_time.backtest import Backtest
 from pcc_pipeline.evaluation.plots.data_and_search import (
     class_distribution,
     optimisation_history,
     parameter_importances,
 )
+from pcc_pipeline.evaluation.plots.over_time import score_against_time
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.split import Split
@@ -48,6 +50,7 @@ class TrainingRecord:
     near: NearDuplicates
     answering: Answering
     issues: LabelIssues | None = None
+    backtest: Backtest | None = None
 
     @property
     def headline(self) -> dict[str, float]:
@@ -82,6 +85,7 @@ class TrainingRecord:
             **self.reports["val"].metrics(by_class=False),
             **self.cross_validation,
             **self.answering.metrics,
+            **({} if self.backtest is None else self.backtest.metrics),
         }
 
     @property
@@ -156,6 +160,7 @@ def metrics_document(record: TrainingRecord) -> dict[str, Any]:
             "class_counts": record.class_counts,
         },
         "label_issues": [] if record.issues is None else record.issues.to_json(),
+        "backtest": None if record.backtest is None else record.backtest.to_json(),
         "warnings": list(record.warnings),
     }
 
@@ -184,6 +189,10 @@ def training_payloads(record: TrainingRecord, metadata: dict[str, Any]) -> list[
     if record.issues is not None:
         entries.append(payloads.Table("label_issues.parquet", record.issues.table))
     drawings = {"class_distribution": class_distribution(record.class_counts)}
+    if (backtest := record.backtest) is not None:
+        entries.append(payloads.Table("backtest.parquet", backtest.table))
+        entries += [payloads.Metrics(backtest.metrics_of(each), step=each.window) for each in backtest.windows]
+        drawings["score_against_time"] = score_against_time(backtest.to_json()["windows"])
     search = record.search
     if search is not None:
         entries.append(payloads.Tags(_search_tags(search)))

@@ -19,7 +19,7 @@ USED: dict[str, tuple[str, ...]] = {
         *("data.path", "data.test_path", "data.group_column", "data.normalise_labels", "evaluation.slices", *_READING),
         *("preprocessing.embedding_model", *_ENCODING, "output.embedded_dir", "output.rejected"),
     ),
-    "train": (*_MODEL, "evaluation.slices", "registry.model_name", "output.studies_dir", "output.label_issues"),
+    "train": (*_MODEL, "evaluation", "registry.model_name", "output.studies_dir", "output.label_issues"),
     "evaluate": (
         *("registry.model_name", "registry.gates", "evaluation.slices", *_ENCODING),
         *("output.predictions", "output.extra_columns", "output.metrics", "output.report", "output.figures_dir"),

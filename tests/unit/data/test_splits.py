@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcc_pipeline.data.splits import RowKeys, cross_validation_folds, fold_text, group_ids, split, split_by_time
+from pcc_pipeline.data.splits import (
+    FEWEST_WINDOW_ROWS,
+    RowKeys,
+    cross_validation_folds,
+    fold_text,
+    group_ids,
+    split,
+    split_by_time,
+    windows_by_time,
+)
 from pcc_pipeline.errors import DataError
 
 
@@ -287,3 +296,54 @@ def test_by_time_no_side_is_before_an_earlier_one_nor_shares_a_group(rows, test_
 def test_by_time_one_day_cannot_be_split():
     with pytest.raises(DataError, match="1 different times"):
         split_by_time(np.array(["a", "b"] * 5), np.arange(10).astype(np.uint64), days(*[3] * 10), 0.2, 0.1)
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 60), st.sampled_from("ab")), min_size=60, max_size=120),
+    n=st.integers(1, 4),
+)
+@settings(deadline=None)
+def test_each_window_comes_after_its_past_and_shares_no_group_with_it(rows, n):
+    moments, groups, labels = (np.array(column) for column in zip(*rows, strict=True))
+    times = days(*moments)
+    try:
+        windows = windows_by_time(labels, groups.astype(np.uint64), times, n)
+    except DataError:
+        return
+    assert len(windows) == n
+    for window in windows:
+        assert times[window.past].max() < window.starts <= times[window.rows].min()
+        assert times[window.rows].max() <= window.ends
+        assert not set(groups[window.past]) & set(groups[window.rows])
+        assert len(window.rows) >= FEWEST_WINDOW_ROWS
+        assert len(set(labels[window.past])) == len(set(labels[window.rows])) == 2
+        in_it = int(((times >= window.starts) & (times <= window.ends)).sum())
+        assert len(window.rows) + window.repeated == in_it
+    for earlier, later in pairwise(windows):
+        assert len(earlier.past) + len(earlier.rows) + earlier.repeated == len(later.past)
+    assert len(windows[-1].past) + len(windows[-1].rows) + windows[-1].repeated == len(rows)
+
+
+def test_windows_are_cut_from_the_later_half_whatever_the_rows_order():
+    order = np.random.default_rng(0).permutation(80)
+    labels, groups = np.array(["a", "b"] * 40), np.arange(80).astype(np.uint64)
+    windows = windows_by_time(labels[order], groups[order], days(*range(80))[order], 4)
+    assert [sorted(order[window.rows].tolist()) for window in windows] == [
+        [*range(start, start + 10)] for start in (40, 50, 60, 70)
+    ]
+    assert [sorted(order[window.past].tolist()) for window in windows] == [[*range(end)] for end in (40, 50, 60, 70)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "moments", "n", "message"),
+    [
+        (["a", "b"] * 40, range(80), 5, "window 1 .* has 8 rows .* 10 are the fewest.*\n.*backtest: 5\n.*at most 4"),
+        (["a", "b"] * 40, [3] * 80, 1, "80 rows of 1 different times .* fewer than 2 labels.*\n.*\n.*more days"),
+        (["a", "b"] * 40, [1] * 30 + [2] * 50, 2, "something in 1 of them only.*\n.*\n.*ask for at most 1"),
+        (["a", "b"] * 25 + ["a"] * 30, range(80), 3, "window 2 .* one label only.*\n.*\n.*ask for at most 1"),
+        (["a"] * 60 + ["b", "a"] * 10, range(80), 1, "before window 1 .* fewer than 2 labels"),
+    ],
+)
+def test_windows_that_cannot_be_made_say_why_and_how_many_can(labels, moments, n, message):
+    with pytest.raises(DataError, match=message):
+        windows_by_time(np.array(labels), np.arange(80).astype(np.uint64), days(*moments), n)

@@ -158,6 +158,37 @@ def test_no_label_or_id_becomes_a_part_of_the_page(hostile: str) -> None:
     assert len([line for line in card.splitlines() if line.startswith("# ")]) == 1
 
 
+@pytest.mark.parametrize(
+    ("worse", "gained", "said"),
+    [
+        (
+            (False, False),
+            1,
+            ("none of 2 windows is worse", "is not shown: training again before each window set 1 rows"),
+        ),
+        ((False, True), 20, ("Yes: in the latest window", "Training again pays")),
+        ((True, False), 0, ("Not lately; but in 2026-01-01 to 2026-01-31", "Training again made it worse")),
+    ],
+)
+def test_a_backtest_says_whether_it_gets_worse_and_whether_training_again_pays(worse, gained, said) -> None:
+    known, _ = facts(["a", "b"], 40)
+    assert "no backtest was made" in Page(report_page(known, {})).text
+    windows = [
+        {
+            **{"starts": f"2026-0{month}-01T00:00:00+00:00", "ends": f"2026-0{month}-31T00:00:00+00:00", "worse": flag},
+            **{"f1_macro": 0.9, "f1_macro_interval": [0.8, 0.95], "accuracy": 0.91, "f1_macro_trained_once": 0.7},
+            **{"rows": 50, "trained_rows": 100},
+        }
+        for month, flag in zip((1, 3), worse, strict=True)
+    ]
+    retraining = {"gained": gained, "lost": 9 if gained != 1 else 0, "differs": gained != 1}
+    metrics = {**known.trained.metrics, "backtest": {"windows": windows, "retraining": retraining}}
+    text = Page(report_page(replace(known, trained=replace(known.trained, metrics=metrics)), {})).text
+    assert "no backtest was made" not in text
+    for expected in (*said, "2026-03-01 to 2026-03-31", "0.700"):
+        assert expected in text
+
+
 def test_a_failed_gate_and_one_that_waits_are_said_first() -> None:
     gates = (
         GateOutlook("minimum test/f1_macro", ">= 0.99", False, "0.9123"),

@@ -11,9 +11,9 @@ from scipy.stats import fisher_exact
 
 from pcc_pipeline.config.schema import EvaluationParams
 from pcc_pipeline.errors import DataError
+from pcc_pipeline.evaluation.intervals.chances import fewer_hits_chance
 from pcc_pipeline.evaluation.intervals.label_intervals import proportion_interval
 from pcc_pipeline.evaluation.slices import (
-    fewer_hits_chance,
     groups,
     measure_slices,
     slice_documents,

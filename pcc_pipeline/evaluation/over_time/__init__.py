@@ -1,0 +1,1 @@
+"""What changes with time: scores, and the messages themselves."""
