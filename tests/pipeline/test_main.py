@@ -459,25 +459,6 @@ def test_outputs_hold_nothing_half_written(store) -> None:
     assert not list(Path(store.folder).rglob("*.tmp"))
 
 
-def test_by_time_a_model_is_tested_on_what_came_after_it_learned(in_process, new_store, small_frame) -> None:
-    store = new_store("by-time")
-    frame = small_frame.sort_values("timestamp", ignore_index=True)
-    # The last message repeats the first one; it was known already.
-    frame.loc[len(frame) - 1, ["text", "intent"]] = frame.loc[0, ["text", "intent"]].to_numpy()
-    frame.sample(frac=1, random_state=0).to_parquet(store.folder / "cases.parquet", index=False)
-    by_time = [*FIXED[:-1], f"{FIXED[-1]} data.split=time"]
-    assert in_process(store.folder, "main", ["--data", str(store.folder / "cases.parquet"), *by_time]) == 0
-    rows = pd.read_parquet(store.folder / "cases.parquet")
-    split = pd.read_parquet(store.file(store.step("train"), "split.parquet"))
-    times = pd.to_datetime(rows["timestamp"]).to_numpy()[split["position"]]
-    of = {name: times[(split["split"] == name).to_numpy()] for name in ("train", "validation", "test", "left_out")}
-    assert of["train"].max() < of["validation"].min() <= of["validation"].max() < of["test"].min()
-    assert len(of["left_out"]) >= 1
-    assert store.step("train").data.metrics["data/overlap_removed_rows"] == len(of["left_out"])
-    predictions = pd.read_parquet(store.folder / "outputs/predictions.parquet")
-    assert len(predictions) == len(of["test"])
-
-
 def test_by_time_a_label_that_came_later_is_an_error_of_the_scores_and_not_of_the_training(
     in_process, new_store, small_frame
 ) -> None:

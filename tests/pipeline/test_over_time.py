@@ -1,10 +1,9 @@
-"""What a run says of time: a backtest on training rows, in MLflow and on the report's page."""
+"""What a run makes of time: a split by it, and a backtest on training rows, in MLflow and on the report's page."""
 
 from __future__ import annotations
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,34 +14,44 @@ FIXED = "model.search_method=none"
 
 @pytest.fixture(scope="module")
 def tested(new_store, in_process, small_frame):
-    """A file in no order of time, one of whose messages came again in the last window."""
+    """A file in no order of time; two of its later messages, one of them the last, repeat the first one."""
     store = new_store("over-time")
     frame = small_frame.sort_values("timestamp", ignore_index=True)
-    frame.loc[len(frame) - 3, ["text", "intent"]] = frame.loc[0, ["text", "intent"]].to_numpy()
+    for place in (150, len(frame) - 1):
+        frame.loc[place, ["text", "intent"]] = frame.loc[0, ["text", "intent"]].to_numpy()
     frame.sample(frac=1, random_state=0).to_parquet(store.folder / "cases.parquet", index=False)
-    options = ["--data", str(store.folder / "cases.parquet"), "--set", f"{FIXED} evaluation.backtest=3"]
+    options = ["--data", str(store.folder / "cases.parquet"), "--set", f"{FIXED} evaluation.backtest=3 data.split=time"]
     assert in_process(store.folder, "main", options) == 0
     return store
 
 
-def test_a_backtest_goes_by_time_and_reads_no_test_rows(tested) -> None:
-    run = tested.step("train")
-    table = pd.read_parquet(tested.file(run, "backtest.parquet"))
+@pytest.fixture(scope="module")
+def rows(tested):
+    """The file's rows with their times and their sides."""
     frame = pd.read_parquet(tested.folder / "cases.parquet")
-    split = pd.read_parquet(tested.file(run, "split.parquet")).set_index("position")["split"]
-    sides = split.reindex(range(len(frame))).to_numpy()
-    known = frame[np.isin(sides, ["train", "validation"])].assign(
-        time=lambda rows: pd.to_datetime(rows["timestamp"], utc=True)
-    )
+    split = pd.read_parquet(tested.file(tested.step("train"), "split.parquet")).set_index("position")["split"]
+    return frame.assign(time=pd.to_datetime(frame["timestamp"], utc=True), side=split.astype(str))
+
+
+def test_by_time_a_model_is_tested_on_what_came_after_it_learned(tested, rows) -> None:
+    of = dict(iter(rows.groupby("side")["time"]))
+    assert of["train"].max() < of["validation"].min() <= of["validation"].max() < of["test"].min()
+    assert len(of["left_out"]) >= 1
+    assert tested.step("train").data.metrics["data/overlap_removed_rows"] == len(of["left_out"])
+    predictions = pd.read_parquet(tested.folder / "outputs/predictions.parquet")
+    assert len(predictions) == len(of["test"])
+
+
+def test_a_backtest_goes_by_time_and_reads_no_test_rows(tested, rows) -> None:
+    table = pd.read_parquet(tested.file(tested.step("train"), "backtest.parquet"))
+    known = rows[rows["side"].isin(["train", "validation"])]
     assert len(table) == 3
-    repeated = 0
     for each in table.itertuples():
         assert each.trained_rows == (known["time"] < each.starts).sum()
         here = known[(known["time"] >= each.starts) & (known["time"] <= each.ends)]
         assert each.rows + each.repeated_rows == len(here)
-        repeated += each.repeated_rows
         assert 0 < each.f1_macro_low <= each.f1_macro <= each.f1_macro_high <= 1
-    assert repeated >= 1
+    assert table["repeated_rows"].sum() >= 1
     assert table["trained_rows"].iloc[0] == len(known) // 2
     assert table["trained_rows"].iloc[-1] + table["rows"].iloc[-1] + table["repeated_rows"].iloc[-1] == len(known)
 
