@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.model_selection import StratifiedKFold
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
@@ -33,10 +34,8 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def held_scores(rows: Rows, recipe: Recipe, hyperparameters: dict[str, Any], classes: np.ndarray) -> HeldScores:
-    """Scores of each row by a model of the other four folds."""
-    from sklearn.model_selection import StratifiedKFold
-
-    parts = []
+    """Scores of each row by a model of the other four folds, and which rows these are."""
+    parts, places = [], []
     for train, held in StratifiedKFold(5, shuffle=True, random_state=0).split(rows.vectors, rows.labels):
         prepared = prepare(rows.take(train), recipe)
         classifier = fit(prepared, hyperparameters, recipe).classifier
@@ -44,7 +43,8 @@ def held_scores(rows: Rows, recipe: Recipe, hyperparameters: dict[str, Any], cla
         vectors = full_vectors(there.vectors, prepared.lexical, there.texts)
         said = class_probabilities(classifier, range(len(classes)), vectors)
         parts.append((raw_scores(classifier, range(len(classes)), vectors), said, there.labels))
-    return HeldScores.joined(parts)
+        places.append(held)
+    return HeldScores.joined(parts, places)
 
 
 def main() -> None:

@@ -25,6 +25,7 @@ ContractColumn = Literal[
 BalanceMethod = Literal["SMOTE", "BorderlineSMOTE", "ADASYN", "RandomOverSampler", "class_weight", "none"]
 SearchMethod = Literal["none", "grid", "random", "optuna"]
 ExtraColumn = Literal["row", "probabilities"]
+FeatureSelection = Literal["none", "l1", "mutual_information", "recursive"]
 Calibration = Literal["none", "temperature", "sigmoid", "isotonic", "auto"]
 Scoring = Literal["f1", "f1_weighted", "f1_macro", "accuracy", "roc_auc", "pr_auc", "neg_log_loss"]
 
@@ -102,9 +103,20 @@ class ModelParams(Section):
     cross_val: bool | Literal["auto"] = "auto"
     cv_folds: int = Field(default=5, ge=2, le=50)
     scoring: Scoring = "f1_macro"
+    feature_selection: FeatureSelection = "none"
+    n_features: int = Field(default=300, ge=1, le=584)
     calibration: Calibration = "auto"
     refit: bool = True
     solver_exact: bool = False
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """What a search lays its values over: the hyperparameters, and how features are chosen where they may be."""
+        searched = self.search_space if self.search_method != "none" and isinstance(self.search_space, dict) else {}
+        if self.feature_selection == "none" and "feature_selection" not in searched:
+            return self.hyperparameters
+        choice = {"feature_selection": self.feature_selection, "n_features": self.n_features}
+        return {**self.hyperparameters, **choice}
 
     @property
     def folds_used(self) -> int:

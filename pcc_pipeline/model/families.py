@@ -27,6 +27,7 @@ from pcc_pipeline.model.builders import (
     random_forest,
     sgd,
 )
+from pcc_pipeline.model.selection import CHOICE
 from pcc_pipeline.model.value_ranges import Choice, Domain, ListOf, Number
 
 
@@ -214,6 +215,8 @@ def complete(family: str, hyperparameters: Values) -> dict[str, Any]:
 
 def no_such_hyperparameter(family: str, name: str) -> str:
     """What is wrong with a name that is none of the family's."""
+    if name in CHOICE:
+        return f"this is no hyperparameter of {family}; it is the option model.{name}"
     names = FAMILIES[family].domains
     return f"{family} has no such hyperparameter{meant(name, names)}; there are {', '.join(names)}"
 

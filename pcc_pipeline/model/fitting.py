@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
+from sklearn.utils.class_weight import compute_sample_weight
 
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import full_vectors, needs_lexical
@@ -18,7 +19,8 @@ from pcc_pipeline.model.balance import balance
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
 from pcc_pipeline.model.probabilities import class_probabilities, decided
-from pcc_pipeline.solvers.logistic import fit_fast, replaces, solver_of
+from pcc_pipeline.model.selection import chosen_few, family_values, method_of, on_features, ranking
+from pcc_pipeline.solvers.logistic import Fit, fit_fast, replaces, solver_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Recipe:
         lexical: keyword arguments of `fit_transform_lexical` but the seed.
         seed: of the SVD, the sampler and the classifier.
         exact: leave every fit to scikit-learn's own solvers.
+        rankings: the methods of choosing features that a candidate may have.
     """
 
     family: str
@@ -50,18 +53,29 @@ class Recipe:
     lexical: Mapping[str, Any]
     seed: int
     exact: bool = False
+    rankings: tuple[str, ...] = ()
 
     def task(self, n_classes: int) -> Task:
         return Task(n_classes, self.seed, balanced=self.balance_method == "class_weight")
 
+    def only_for(self, hyperparameters: Mapping[str, Any]) -> Recipe:
+        """The recipe with no ranking but the one that this candidate needs."""
+        method = method_of(hyperparameters)
+        return replace(self, rankings=() if method == "none" else (method,))
+
 
 @dataclass(frozen=True)
 class PreparedRows:
-    """Training rows ready for any classifier: the fitted lexical half, whole vectors and labels after balancing."""
+    """Training rows ready for any classifier: the fitted lexical half, whole vectors and labels after balancing.
+
+    Attributes:
+        rankings: method of choosing features -> their places, best first.
+    """
 
     lexical: Pipeline | None
     vectors: np.ndarray
     labels: np.ndarray
+    rankings: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,38 +98,74 @@ class FittedModel:
 
 
 def prepare(rows: Rows, recipe: Recipe) -> PreparedRows:
-    """Fit the lexical half on `rows` and balance them."""
+    """Fit the lexical half on `rows`, rank the features and balance the rows.
+
+    Features are ranked on the rows that there are: made-up ones lie between their neighbours, so that they would only
+    make a rare class's few rows say the same more often. Where a recipe balances, a row weighs as much as its class is
+    rare, so that each class says as much as it would after balancing.
+    """
     lexical, vectors = None, rows.vectors
     if needs_lexical(vectors):
         lexical, half = fit_transform_lexical(rows.texts, **recipe.lexical, seed=recipe.seed)
         vectors = np.hstack([vectors, half])
-    return PreparedRows(lexical, *balance(vectors, rows.labels, recipe.balance_method, recipe.seed))
+    rankings = {method: _ranking(method, vectors, rows.labels, recipe) for method in recipe.rankings}
+    return PreparedRows(lexical, *balance(vectors, rows.labels, recipe.balance_method, recipe.seed), rankings)
+
+
+def _ranking(method: str, vectors: np.ndarray, labels: np.ndarray, recipe: Recipe) -> np.ndarray:
+    balanced = recipe.balance_method != "none"
+    task = Task(len(np.unique(labels)), recipe.seed, balanced)
+
+    def weights(some: np.ndarray, hyperparameters: Mapping[str, Any]) -> np.ndarray:
+        values = complete("LogisticRegression", hyperparameters)
+        if recipe.exact and values["penalty"] == "l2":
+            values["solver"] = "lbfgs"  # scikit-learn's saga takes minutes for the same weights
+        fitted = _fitted("LogisticRegression", values, some, labels, task, recipe.exact).classifier
+        parts = getattr(fitted, "estimators_", [fitted])
+        return np.vstack([part.coef_ for part in parts])
+
+    of_rows = compute_sample_weight("balanced" if balanced else None, labels)
+    return np.asarray(ranking(method, vectors, labels, of_rows, weights))
 
 
 def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Recipe) -> FittedModel:
     """Fit the recipe's classifier on prepared rows.
 
+    Args:
+        hyperparameters: the family's, and those of the choice of features, for which `prepared` has the ranking.
+
     Raises:
         ModelError: the hyperparameters clash, or scikit-learn refuses these rows.
     """
+    vectors, kept = prepared.vectors, None
+    if (method := method_of(hyperparameters)) != "none":
+        kept = chosen_few(prepared.rankings[method], hyperparameters)
+        vectors = np.ascontiguousarray(vectors[:, kept])
     task = recipe.task(len(np.unique(prepared.labels)))
-    classifier = build_classifier(recipe.family, hyperparameters, task)
-    note = f"{recipe.family} stopped before it converged; raise max_iter"
-    values = complete(recipe.family, hyperparameters)
-    if not recipe.exact and replaces(recipe.family, values):
-        fitted = fit_fast(classifier, values, prepared.vectors, prepared.labels, task.balanced)
-        doubts = () if fitted.converged else (note,)
-        return FittedModel(prepared.lexical, decided(fitted.classifier), doubts, fitted.solver)
+    fitted = _fitted(recipe.family, family_values(hyperparameters), vectors, prepared.labels, task, recipe.exact)
+    classifier = fitted.classifier
+    if kept is not None:
+        classifier = on_features(classifier, kept, prepared.vectors.shape[1])
+    doubts = () if fitted.converged else (f"{recipe.family} stopped before it converged; raise max_iter",)
+    return FittedModel(prepared.lexical, decided(classifier), doubts, fitted.solver)
+
+
+def _fitted(
+    family: str, hyperparameters: Mapping[str, Any], vectors: np.ndarray, labels: np.ndarray, task: Task, exact: bool
+) -> Fit:
+    classifier = build_classifier(family, hyperparameters, task)
+    values = complete(family, hyperparameters)
+    if not exact and replaces(family, values):
+        return fit_fast(classifier, values, vectors, labels, task.balanced)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         try:
-            classifier.fit(prepared.vectors, prepared.labels)
+            classifier.fit(vectors, labels)
         except ValueError as error:
             raise ModelError(
-                f"{recipe.family} cannot be fitted on these rows: {str(error).splitlines()[0]}",
-                where=f"{len(prepared.labels)} rows, {len(np.unique(prepared.labels))} classes",
+                f"{family} cannot be fitted on these rows: {str(error).splitlines()[0]}",
+                where=f"{len(labels)} rows, {task.n_classes} classes",
                 fix="check the class counts; drop classes of very few rows or lower the folds the model uses inside",
             ) from error
     unfinished = any(issubclass(item.category, ConvergenceWarning) for item in caught)
-    solver = solver_of(recipe.family, values, task.n_classes, exact=True)
-    return FittedModel(prepared.lexical, decided(classifier), (note,) if unfinished else (), solver)
+    return Fit(classifier, not unfinished, solver_of(family, values, task.n_classes, exact=True))

@@ -17,6 +17,7 @@ from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier, _
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import Pipeline
 
 # What scikit-learn's CalibratedClassifierCV fits for a method; for isotonic it is the public IsotonicRegression.
 CALIBRATORS = {"sigmoid": _SigmoidCalibration, "temperature": _TemperatureScaling}
@@ -41,18 +42,22 @@ def decided(classifier: Any) -> Any:
     """The fitted `classifier`, wrapped where it could leave a row undecided; otherwise the same probabilities.
 
     A plain scikit-learn estimator, so that whoever loads it alone (the downstream system) gets the same answers too.
-    Members of an ensemble are replaced within it.
+    Members of an ensemble, and what follows a choice of features, are replaced within it.
     """
-    if isinstance(classifier, VotingClassifier | StackingClassifier):
-        classifier.estimators_ = [decided(member) for member in classifier.estimators_]
-        names = [name for name, _ in classifier.estimators]
-        for name, member in zip(names, classifier.estimators_, strict=True):
-            classifier.named_estimators_[name] = member
+    last = classifier[-1] if isinstance(classifier, Pipeline) else classifier
+    if isinstance(last, VotingClassifier | StackingClassifier):
+        last.estimators_ = [decided(member) for member in last.estimators_]
+        names = [name for name, _ in last.estimators]
+        for name, member in zip(names, last.estimators_, strict=True):
+            last.named_estimators_[name] = member
         return classifier
-    if not _answers_class_by_class(classifier):
+    if not _answers_class_by_class(last):
         return classifier
-    if isinstance(classifier, OneVsRestClassifier):
-        classifier = _joined(classifier)
+    if isinstance(last, OneVsRestClassifier):
+        if last is classifier:
+            classifier = _joined(last)
+        else:
+            classifier.steps[-1] = (classifier.steps[-1][0], _joined(last))
     # CalibratedClassifierCV divides with the rule above. A calibration of slope -1 and offset 0 is the plain logistic
     # function of the score, which both estimators use themselves.
     plain = CALIBRATORS["sigmoid"]()

@@ -50,7 +50,7 @@ class SearchPlan:
             method=model.search_method,
             family=model.type,
             space={} if model.search_method == "none" else space_of(model.type, model.search_space),
-            fixed=model.hyperparameters,
+            fixed=model.fixed,
             n_iter=model.n_iter,
             seed=params.data.random_state,
             sampler=search.sampler,

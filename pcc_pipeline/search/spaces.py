@@ -11,6 +11,7 @@ from typing import Any
 from pcc_pipeline.config.schema import SearchMethod
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.model.families import FAMILIES, no_such_hyperparameter
+from pcc_pipeline.model.selection import CHOICE
 from pcc_pipeline.model.value_ranges import Domain
 
 _INTERVAL_KEYS = ("low", "high", "log", "grid")
@@ -102,12 +103,12 @@ def _nothing_to_search(family: str, space: Mapping[str, Any] | str | None) -> st
         if space is None or isinstance(space, str)
         else "there is nothing in it"
     )
-    names = ", ".join(FAMILIES[family].domains)
+    names = ", ".join((*FAMILIES[family].domains, *CHOICE))
     return f"{lacks}; name hyperparameters to search ({names}) or set model.search_method to none"
 
 
 def _faults_of(family: str, name: str, spec: Any, search_method: SearchMethod) -> Iterator[tuple[str, str]]:
-    domains = FAMILIES[family].domains
+    domains = {**FAMILIES[family].domains, **CHOICE}
     if name not in domains:
         yield name, no_such_hyperparameter(family, name)
     elif isinstance(spec, Mapping):

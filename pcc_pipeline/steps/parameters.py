@@ -72,6 +72,9 @@ def _model_faults(model: ModelParams) -> list[Fault]:
         for name, problem in faults(model.type, model.hyperparameters)
     ]
     problems = space_faults(model.type, model.search_space, model.search_method)
+    if isinstance(model.search_space, dict) and "n_features" in model.search_space.keys() - model.fixed.keys():
+        why = "nothing is chosen while model.feature_selection is none: name a method there, or search it as well"
+        problems.append(("n_features", why))
     return wrong + [
         Fault(f"model.search_space.{name}" if name else "model.search_space", why) for name, why in problems
     ]

@@ -32,6 +32,7 @@ from pcc_pipeline.features.full_vectors import FULL_WIDTH
 from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
+from pcc_pipeline.model.selection import FeaturesUsed
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.datasets import (
     HandedOn,
@@ -222,8 +223,9 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
     search_rows = SearchRows(train, split.groups[split.train], classes, place, material.digests)
     if params.model.folds_used:
         searched, held = search(search_rows, recipe, params, version, opened)
-    chosen = searched.best.hyperparameters if searched else params.model.hyperparameters
+    chosen = searched.best.hyperparameters if searched else params.model.fixed
     hyperparameters = complete(params.model.type, chosen)
+    recipe = recipe.only_for(hyperparameters)
 
     logger.info("fitting %s on %s rows", params.model.type, f"{len(train.texts):,}")
     fitted = fit(prepare(train, recipe), hyperparameters, recipe)
@@ -277,6 +279,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         rejected=len(dataset.rejected),
         blank_lines=dataset.blank_lines,
         solver=final.solver,
+        features=FeaturesUsed.of(final.classifier, hyperparameters),
         answering=answering,
         issues=issues,
         backtest=backtest,
@@ -319,6 +322,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         record.cross_validation,
         (
             *_cv_line(record),
+            *record.features.line,
             *answering.line,
             *([] if issues is None else [issues.line]),
             *([] if backtest is None else [backtest.line]),

@@ -11,6 +11,7 @@ from typing import Any, Self
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from pcc_pipeline.model.selection import CHOICE
 from pcc_pipeline.search.trials import Trial
 from pcc_pipeline.tracking.delivery.operations import Nested
 from pcc_pipeline.tracking.payloads import Batch, Number
@@ -73,7 +74,7 @@ class TrialRuns:
             status=_STATUS[trial.state],
             batch=Batch(
                 metrics=tuple(self._numbers(trial, end)),
-                params={f"model.hyperparameters.{key}": str(value) for key, value in trial.hyperparameters.items()},
+                params={_option(key): str(value) for key, value in trial.hyperparameters.items()},
             ),
         )
         self._writes.append(self._thread.submit(self._write, operation))
@@ -97,3 +98,8 @@ class TrialRuns:
         yield Number("trial/seconds", trial.seconds, moment)
         if trial.std is not None:
             yield Number(f"cv/{self._scoring}_std", trial.std, moment)
+
+
+def _option(hyperparameter: str) -> str:
+    """The key of params.yaml that fixes it."""
+    return f"model.{hyperparameter}" if hyperparameter in CHOICE else f"model.hyperparameters.{hyperparameter}"

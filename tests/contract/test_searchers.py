@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import pytest
 
+from pcc_pipeline.config import Params
 from pcc_pipeline.errors import ModelError, SearchError
 from pcc_pipeline.model.families import FAMILIES
 from pcc_pipeline.search.driver import run_search
@@ -314,3 +315,20 @@ def main():
 
 main()
 """
+
+
+def test_a_choice_of_features_is_searched_as_any_hyperparameter(method: str, tmp_path: Path) -> None:
+    kind, _, sampler = method.partition("-")
+    space = {
+        "feature_selection": ["none", "l1", "recursive"],
+        "n_features": {"low": 50, "high": 300, "grid": [50, 300]},
+    }
+    chosen = {} if kind == "none" else {"search_space": space}
+    model = {"search_method": kind, "n_iter": 5, "feature_selection": "l1", "n_features": 70, **chosen}
+    plan = SearchPlan.of(Params.model_validate({"model": model, "search": {"sampler": sampler or "tpe"}}))
+    with closing(make_searcher(plan, StudyRecord("choice", tmp_path, {}))) as searcher:
+        tried = [trial.hyperparameters for trial in run(searcher, lambda values, fold: {"f1": 0.5}).trials]
+    assert len(tried) == {"none": 1, "grid": 6}.get(kind, 5)
+    pairs = {(values["feature_selection"], values["n_features"]) for values in tried}
+    assert all(type(n) is int and 50 <= n <= 300 for _, n in pairs)
+    assert pairs == {("l1", 70)} if kind == "none" else len(pairs) > 2

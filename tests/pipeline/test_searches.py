@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pcc_pipeline.model.selection import features_sentence
+
 pytestmark = pytest.mark.pipeline
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,7 +28,11 @@ METHODS = {
     "none": ("model.hyperparameters.penalty=l2 model.hyperparameters.solver=lbfgs", 0, set()),
     "grid": (CHOICES, 6, {"optimisation_history"}),
     "random": (RANGE, 4, {"optimisation_history"}),
-    "optuna": (RANGE, 4, {"optimisation_history", "parameter_importances"}),
+    "optuna": (
+        f"{RANGE} model.feature_selection=mutual_information",
+        4,
+        {"optimisation_history", "parameter_importances"},
+    ),
 }
 
 
@@ -50,6 +56,14 @@ def test_a_search_leaves_its_trials(method, command, store, small_file) -> None:
     metadata = json.loads(store.file(run, "metadata.json").read_text())
     assert metadata["search_method"] == method
     assert metadata["search_info"]["trials"] == n_trials
+    features = metadata["feature_selection"]
+    if method == "optuna":
+        assert (features["method"], features["kept"], features["of"]) == ("mutual_information", 300, 584)
+        assert f"features {features_sentence(features)}" in done.out
+        assert nested[0].data.params["model.feature_selection"] == "mutual_information"
+    else:
+        assert (features["method"], features["kept"]) == ("none", 584)
+        assert "features " not in done.out
     if n_trials:
         trials = _trials(store)
         assert list(trials["state"]) == ["complete"] * n_trials

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.pipeline import Pipeline
 
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH
 from pcc_pipeline.evaluation.ranking import FloatArray, IntArray
+from pcc_pipeline.features.full_vectors import FULL_WIDTH
 from pcc_pipeline.model.probabilities import bare, class_probabilities
+from pcc_pipeline.model.selection import kept_features
 
 _HALVES = (slice(0, SENTENCE_WIDTH), slice(SENTENCE_WIDTH, None))
 # Permuted rows cost a prediction each, of ensembles a slow one.
@@ -101,8 +104,12 @@ def _losses(classifier: Any, classes: Sequence[str], vectors: np.ndarray, y: Int
 
 
 def _coefficients(classifier: Any, classes: Sequence[str]) -> np.ndarray | None:
-    """Of a linear model (K, 584) in the order of `classes`, NaN for a class that it never saw; None of any other."""
+    """Of a linear model (K, 584) in the order of `classes`, NaN for a class that it never saw; None of any other.
+
+    A feature that was not chosen has a coefficient of 0.
+    """
     inner = bare(classifier)
+    inner = inner[-1] if isinstance(inner, Pipeline) else inner
     # Of a model that is fitted once for each fold of its calibration, the mean.
     members = [inner]
     if isinstance(inner, CalibratedClassifierCV):
@@ -112,6 +119,9 @@ def _coefficients(classifier: Any, classes: Sequence[str]) -> np.ndarray | None:
     fitted: np.ndarray = np.stack([member.coef_ for member in members]).mean(axis=0, dtype=np.float32)
     if len(fitted) == 1:
         fitted = np.vstack([-fitted, fitted])
+    if (kept := kept_features(classifier)) is not None:
+        chosen, fitted = fitted, np.zeros((len(fitted), FULL_WIDTH), dtype=np.float32)
+        fitted[:, kept] = chosen
     places = {str(label): place for place, label in enumerate(classes)}
     table = np.full((len(classes), fitted.shape[1]), np.nan, dtype=np.float32)
     table[[places[str(label)] for label in classifier.classes_]] = fitted

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pcc_pipeline.model.selection import features_sentence
+
 Document = Mapping[str, Any]
 
 MOST_CLASSES, LONGEST_NAME, LONGEST_FILE, LONGEST_SENTENCE = 10, 40, 160, 280
@@ -144,6 +146,9 @@ def training_facts(facts: TrainedFacts) -> list[tuple[str, str]]:
         ),
         ("Best parameters", parameters(metadata["hyperparameters"])),
     ]
+    # A run of an earlier release has no word on it, and chose none.
+    if (features := metadata.get("feature_selection", {"method": "none"}))["method"] != "none":
+        rows.append(("Features", features_sentence(features)))
     if info["trials"] > 1:
         states = ", ".join(f"{count} {state}" for state, count in info["trials_by_state"].items() if count)
         rows.append(("Search", f"trial {info['best_trial']}, the best of {info['trials']:,} candidates ({states})"))

@@ -23,6 +23,7 @@ from pcc_pipeline.evaluation.plots.data_and_search import (
 )
 from pcc_pipeline.evaluation.plots.over_time import score_against_time
 from pcc_pipeline.evaluation.report import Report
+from pcc_pipeline.model.selection import FeaturesUsed
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.split import Split
 from pcc_pipeline.steps.training.calibrate import Answering
@@ -47,6 +48,7 @@ class TrainingRecord:
     rejected: int
     blank_lines: int
     solver: str
+    features: FeaturesUsed
     near: NearDuplicates
     answering: Answering
     issues: LabelIssues | None = None
@@ -131,6 +133,7 @@ def metadata_document(record: TrainingRecord, embedding_model: str, dimensions: 
         },
         "training_samples": sum(trained.values()),
         "feature_dimensions": dimensions,
+        "feature_selection": record.features.document(),
         "classes": record.classes,
         "class_distribution": dict(sorted(trained.items())),
         **record.answering.document(record.classes),

@@ -20,6 +20,7 @@ from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
+from pcc_pipeline.model.selection import METHODS
 from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.plan import Scoring, SearchPlan, StudyRecord
 from pcc_pipeline.search.searchers import make_searcher
@@ -43,7 +44,11 @@ def recipe_of(params: Params, labels: np.ndarray) -> Recipe:
     logger.info("largest class %.1f times the smallest: balancing by %s", imbalance, method)
     lexical = {**options.tfidf.model_dump(), "components": options.svd_components}
     model = params.model
-    return Recipe(model.type, method, lexical, params.data.random_state, model.solver_exact)
+    plan = SearchPlan.of(params)
+    searched = plan.space.get("feature_selection")
+    methods = {plan.fixed.get("feature_selection", "none")} if searched is None else set(searched.points)
+    rankings = tuple(name for name in METHODS if name in methods)
+    return Recipe(model.type, method, lexical, params.data.random_state, model.solver_exact, rankings)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
@@ -12,6 +13,7 @@ from sklearn.tree import DecisionTreeClassifier
 from pcc_pipeline.evaluation.explanations.halves_importance import halves_importance
 from pcc_pipeline.evaluation.plots.halves import feature_halves
 from pcc_pipeline.model.probabilities import CALIBRATORS, assembled
+from pcc_pipeline.model.selection import on_features
 
 CLASSES = ("a", "b", "c", "never")
 
@@ -56,6 +58,24 @@ def test_two_classes_and_models_fitted_fold_by_fold_are_linear_too(rows) -> None
     result = halves_importance(model, CLASSES[:2], vectors[two], y[two])
     assert result.method == "contributions"
     assert result.lexical_shares[0] == result.lexical_shares[1] < 0.3
+
+
+@pytest.mark.parametrize("linear", [LogisticRegression(max_iter=500), CalibratedClassifierCV(LinearSVC(), cv=2)])
+def test_of_a_model_of_some_features_the_others_weigh_nothing(rows, linear) -> None:
+    vectors, y = rows
+    kept = np.array([3, 50, 500, 510])
+    part = clone(linear).fit(vectors[:, kept], _labels(y))
+    result = halves_importance(on_features(part, kept, 584), CLASSES, vectors, y)
+    blank = np.zeros_like(vectors)
+    blank[:, kept] = vectors[:, kept]
+    np.testing.assert_allclose(
+        halves_importance(on_features(part, kept, 584), CLASSES, blank, y).weights, result.weights
+    )
+    members = [one.estimator for one in getattr(part, "calibrated_classifiers_", [])] or [part]
+    coefficients = np.mean([member.coef_ for member in members], axis=0)
+    apart = vectors[:, kept] - vectors[:, kept].mean(axis=0)
+    expected = np.abs(apart[:, 2:] @ coefficients[:, 2:].T).mean(axis=0)
+    np.testing.assert_allclose(result.weights[:3, 1], expected, rtol=1e-4)
 
 
 def test_of_any_other_model_a_half_weighs_what_shuffling_it_costs(rows) -> None:

@@ -38,6 +38,12 @@ def test_every_familys_own_space_is_without_fault_for_every_method(family: str) 
         ({"C": {"low": 1, "high": 9, "grid": [0]}}, "C.grid", "0 is not a number from"),
         ({"C": {"low": 1, "high": 9, "grid": 5}}, "C.grid", "5 is not a list of points"),
         ({"C": {"low": True, "high": 9}}, "C.low", "True is not a number"),
+        ({"n_features": [100, 600]}, "n_features", "600 is not a whole number from 1 to 584"),
+        (
+            {"feature_selection": ["lasso"]},
+            "feature_selection",
+            "'lasso' is not one of none, l1, mutual_information, rec",
+        ),
         ({}, "", "there is nothing in it; name hyperparameters to search (C, "),
     ],
 )

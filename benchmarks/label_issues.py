@@ -1,0 +1,84 @@
+"""How many planted wrong labels are noticed: precision and recall of confident learning on real training rows.
+
+    python -m benchmarks.label_issues [--set banking77 ...] [--rows 3000] [--share 0.05] [--cache FOLDER]
+
+No test row is read. A share of the labels is changed to another class drawn at random among the others (`random`), or
+to the class that the model, trained on the labels as they came, holds for the likeliest of the others (`runner-up`,
+what people mix up). Rows that the sets' own annotators labelled wrongly count as false alarms, so the true precision is
+higher; so does `none`, where nothing is changed and every listed row counts as one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.calibration import LABELS, held_scores
+from benchmarks.real_data import messages
+from pcc_pipeline.config import Params
+from pcc_pipeline.evaluation.label_issues import find_label_issues
+from pcc_pipeline.model.calibration import calibrate
+from pcc_pipeline.model.families import complete
+from pcc_pipeline.model.fitting import Recipe, Rows
+
+
+def main() -> None:
+    """Print one table: a line for each set and kind of noise."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", action="append", choices=tuple(LABELS), help="default: all; repeatable")
+    parser.add_argument("--rows", type=int, default=3_000, help="at most; a stratified draw of larger sets")
+    parser.add_argument("--share", type=float, default=0.05, help="of the labels that are changed")
+    parser.add_argument("--cache", type=Path, help="a folder that keeps the vectors for the next call")
+    options = parser.parse_args()
+    print("| set | rows, classes | changed to | changed | listed | precision | recall | precision of the first half |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name in options.set or LABELS:
+        read = messages(name, options.rows, options.cache)
+        if read is None:
+            raise SystemExit(f"{name} is not there")
+        classes, came = np.unique(read.labels.astype(str), return_inverse=True)
+        rows = Rows(read.texts, read.vectors, came)
+        plain = _held_out(rows, classes)
+        for kind, noisy in _noises(came, plain, options.share).items():
+            probabilities = plain if kind == "none" else _held_out(Rows(rows.texts, rows.vectors, noisy), classes)
+            case_ids = np.arange(len(noisy)).astype(str)
+            table = find_label_issues(case_ids, noisy, probabilities, classes.tolist()).table
+            changed = noisy != came
+            right = changed[table["case_id"].astype(int)]
+            cells = [name, f"{len(came):,}, {len(classes)}", kind, f"{changed.sum():,}", f"{len(table):,}"]
+            if changed.any() and len(table):
+                half = right[: (len(right) + 1) // 2]
+                cells += [f"{share:.3f}" for share in (right.mean(), right.sum() / changed.sum(), half.mean())]
+            print(f"| {' | '.join(cells + [''] * (8 - len(cells)))} |", flush=True)
+
+
+def _noises(came: np.ndarray, plain: np.ndarray, share: float) -> dict[str, np.ndarray]:
+    """Kind of noise -> labels with it; the same rows are changed by each."""
+    random = np.random.default_rng(1)
+    changed = random.random(len(came)) < share
+    drawn = (came + random.integers(1, plain.shape[1], len(came))) % plain.shape[1]
+    others = plain.copy()
+    others[np.arange(len(came)), came] = -1
+    return {
+        "none": came,
+        "random": np.where(changed, drawn, came),
+        "runner-up": np.where(changed, others.argmax(axis=1), came),
+    }
+
+
+def _held_out(rows: Rows, classes: np.ndarray) -> np.ndarray:
+    """Calibrated probabilities of each row by the default model of the other folds, (n, K), in the rows' order."""
+    preprocessing = Params().preprocessing
+    lexical = {**preprocessing.tfidf.model_dump(), "components": preprocessing.svd_components}
+    recipe = Recipe("LogisticRegression", "none", lexical, 42)
+    made = calibrate("auto", held_scores(rows, recipe, complete(recipe.family, {}), classes))
+    assert made.rows is not None, "the folds say which rows they held"
+    table = np.empty_like(made.held)
+    table[made.rows] = made.held
+    return table
+
+
+if __name__ == "__main__":
+    main()
