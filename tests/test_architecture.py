@@ -72,7 +72,7 @@ def test_help_answers_without_loading_a_library(script: str) -> None:
         assert option in shown
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["models"], ["models", "list"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["profile"], ["models"], ["models", "list"]])
 def test_help_of_pcc_answers_without_loading_a_library(command: list[str]) -> None:
     code = f"import sys\nfrom pcc_pipeline.command_line import pcc\nsys.exit(pcc.main({[*command, '--help']}))\n"
     assert _help_of(code).startswith(" ".join(["usage: pcc", *command]))

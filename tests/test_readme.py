@@ -254,7 +254,20 @@ def test_every_file_named_is_there_or_is_made_by_a_run() -> None:
         for span in SPANS
         if re.fullmatch(rf"[\w./-]+(?:{suffixes}|/)|[\w.-]+(?:/[\w.-]+)+|MLproject|Makefile|\.\w+", span)
         and not span.startswith(
-            ("http", "figures/", "test/", "train/", "val/", "cv/", "backtest/", "probability/", "data/", "roles/", ".")
+            (
+                "http",
+                "figures/",
+                "test/",
+                "train/",
+                "val/",
+                "cv/",
+                "backtest/",
+                "probability/",
+                "data/",
+                "quality/",
+                "roles/",
+                ".",
+            )
         )
     } | {span for span in SPANS if span.startswith(".ci")}
     assert {"params.yaml", "tests/test_architecture.py", ".ci/run"} <= paths

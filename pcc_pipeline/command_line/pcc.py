@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from pcc_pipeline import __version__
-from pcc_pipeline.command_line import completion, explain_command, manage_commands
+from pcc_pipeline.command_line import completion, explain_command, manage_commands, profile_command
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import any_text_prints, quiet_if_ended
 from pcc_pipeline.command_line.step_commands import STEPS
@@ -14,6 +14,7 @@ from pcc_pipeline.command_line.step_commands import STEPS
 _DESCRIPTION = "Train, evaluate, promote and use text classifiers, with every run and model on record in MLflow."
 _EPILOG = """\
 examples:
+  pcc profile --data cases.csv                  is the file fit to be trained on?
   pcc run --data cases.csv                      from a file of labelled messages to an evaluated model
   pcc train --data cases.csv --model-type SGD   training alone
   pcc models list --failed                      why did the last runs fail?
@@ -29,13 +30,22 @@ def parser() -> Parser:
     whole.add_argument("--version", action="version", version=f"pcc {__version__}")
     names = {step: [step.name, *([step.entry] if step.entry != step.name else [])] for step in STEPS}
     commands = whole.add_commands(
-        [*(name for each in names.values() for name in each), "explain", "models", "completion"]
+        [*(name for each in names.values() for name in each), "profile", "explain", "models", "completion"]
     )
     for step, (name, *aliases) in names.items():
         line = f"{step.description[0].lower()}{step.description[1:-1]}"
         one = commands.add_parser(name, aliases=aliases, help=line, description=step.description, epilog=step.epilog)
         step.add_options(one)
         one.set_defaults(command=step)
+    profiled = commands.add_parser(
+        "profile",
+        help="how complete, valid, unique, consistent and fresh a file of messages is",
+        description=profile_command.DESCRIPTION,
+        epilog=profile_command.EPILOG,
+    )
+    profile = profile_command.ProfileCommand()
+    profile.add_options(profiled)
+    profiled.set_defaults(command=profile)
     explained = commands.add_parser(
         "explain",
         help="which words of one message carried the model's answer",

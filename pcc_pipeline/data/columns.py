@@ -77,15 +77,20 @@ _NAME = re.compile(r"[\w.\-]{1,40}( [\w.\-]{1,40})?")
 
 def shown_columns(names: Iterable[object]) -> str:
     """Lists column names for a message, without those that read like data: a file may lack its header."""
-    shown = []
-    for number, name in enumerate(names, start=1):
-        text = str(name)
-        shown.append(
-            text if _NAME.fullmatch(text) and len(text) <= 40 else f"(column {number}: not shown, reads like data)"
-        )
+    shown = [shown_column(str(name), number) for number, name in enumerate(names, start=1)]
     if len(shown) > 40:
         shown = [*shown[:40], f"… {len(shown) - 40} more"]
     return ", ".join(shown) if shown else "none"
+
+
+def shown_column(name: str, number: int) -> str:
+    """The name of the column at this place, from 1, or words in its place where it reads like data."""
+    return name if reads_like_a_name(name) else f"(column {number}: not shown, reads like data)"
+
+
+def reads_like_a_name(text: str) -> bool:
+    """Whether a text may be a name that somebody gave: one or two words without punctuation, 40 characters at most."""
+    return len(text) <= 40 and _NAME.fullmatch(text) is not None
 
 
 def check_names(names: list[str], source: object) -> list[str]:

@@ -219,11 +219,16 @@ class CheckedFile:
         """The Fingerprint of the rows so far."""
         return self._fingerprint.hexdigest()
 
+    @property
+    def all_rejected(self) -> pd.DataFrame:
+        """The rejected rows so far, however many they are."""
+        return join_rejected(self._rejected)
+
     def rejected(self, max_fraction: float) -> pd.DataFrame:
         """All rejected rows. Raises DataError where there are no rows, none is good, or too many are rejected."""
         if not self._rejected:
             raise DataError("The data file has no rows.", where=self._source, fix="give a file with at least one row")
-        rejected = join_rejected(self._rejected)
+        rejected = self.all_rejected
         check_rejections(rejected, self.total_rows, self._source, max_fraction)
         return rejected
 
@@ -294,10 +299,30 @@ def join_rejected(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else empty
 
 
-def rejection_reasons(rejected: pd.DataFrame, most: int) -> list[str]:
-    """The reasons of rejected rows with their counts, the commonest first, and how many more than `most` there are."""
+@dataclass(frozen=True)
+class Rejection:
+    """Rows that were rejected for one reason; `first` is the place of the first, as a person finds it."""
+
+    column: str
+    reason: str
+    rows: int
+    first: str
+
+    @property
+    def line(self) -> str:
+        """Such as `2 x text: blank (first in row 7)`."""
+        return f"{self.rows:,} x {self.column}: {self.reason} (first in row {self.first})"
+
+
+def rejections(rejected: pd.DataFrame) -> list[Rejection]:
+    """The reasons of rejected rows, the commonest first."""
     groups = sorted(rejected.groupby(["column", "reason"], sort=False), key=lambda group: -len(group[1]))
-    counted = [f"{len(rows):,} x {column}: {reason} (first in row {_place(rows)})" for (column, reason), rows in groups]
+    return [Rejection(str(column), str(reason), len(rows), _place(rows)) for (column, reason), rows in groups]
+
+
+def rejection_reasons(rejected: pd.DataFrame, most: int) -> list[str]:
+    """The same as lines, and how many more than `most` there are."""
+    counted = [one.line for one in rejections(rejected)]
     return counted[:most] + ([f"… and {len(counted) - most} more reasons"] if len(counted) > most else [])
 
 

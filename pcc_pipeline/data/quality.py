@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from pcc_pipeline.data.splits import fold_text
+from pcc_pipeline.data.splits import Keys
 
 _SAMPLE_SIZE = 10
 
@@ -17,16 +18,30 @@ _SAMPLE_SIZE = 10
 class DuplicateReport:
     """Counts over texts that are equal once case, punctuation and spaces are folded.
 
-    duplicate_rows: rows beyond the first of each text. conflicting_texts: texts with more than one label.
+    duplicate_rows: rows beyond the first of each text. most_copies: rows of the text that most rows have.
+    conflicting_texts: texts with more than one label.
     rows_in_conflict: all rows of those texts. conflicting_case_ids: up to 10 of them.
     """
 
     rows: int
     unique_texts: int
     duplicate_rows: int
+    most_copies: int
     conflicting_texts: int
     rows_in_conflict: int
     conflicting_case_ids: tuple[str, ...]
+
+    def shares(self, rejected: int) -> dict[str, float]:
+        """What of a file is good, each 0..1, as `quality/…`; of a file that has these rows and `rejected` others.
+
+        `validity`: rows that keep the contract. `uniqueness`: different texts for each good row. `consistency`: good
+        rows whose text has one label throughout.
+        """
+        shares = {"quality/validity": self.rows / max(self.rows + rejected, 1)}
+        if self.rows:
+            shares["quality/uniqueness"] = self.unique_texts / self.rows
+            shares["quality/consistency"] = 1 - self.rows_in_conflict / self.rows
+        return shares
 
 
 @dataclass(frozen=True)
@@ -49,20 +64,31 @@ class ClassCounts:
         return max(self.counts.values()) / self.smallest_rows
 
 
-def duplicates(texts: Sequence[str], labels: Sequence[str], case_ids: Sequence[str]) -> DuplicateReport:
-    """Counts duplicate texts and duplicates that disagree on the label; all three (n,)."""
-    folded = pd.Series([fold_text(text) for text in texts], dtype=object)
-    label = pd.Series(list(labels), dtype=object)
-    in_conflict = label.groupby(folded).transform("nunique") > 1 if len(folded) else pd.Series([], dtype=bool)
-    ids = [str(case_id) for case_id, conflict in zip(case_ids, in_conflict, strict=True) if conflict]
-    unique = int(folded.nunique())
+def duplicates(
+    texts: Keys, labels: Sequence[str] | None = None, case_ids: Sequence[str] | None = None
+) -> DuplicateReport:
+    """Counts duplicate texts and duplicates that disagree on the label.
+
+    Args:
+        texts: (n,) keys of the texts, as `RowKeys` makes them.
+        labels: (n,); None where there are none, and so no text has two.
+        case_ids: (n,); None where no row needs to be named.
+    """
+    text_of, different = pd.factorize(texts)
+    in_conflict = np.zeros(len(texts), dtype=bool)
+    if labels is not None and len(texts):
+        label_of, kinds = pd.factorize(np.asarray(labels, dtype=object))
+        pairs = np.unique(text_of.astype(np.int64) * len(kinds) + label_of)
+        in_conflict = (np.bincount(pairs // len(kinds), minlength=len(different)) > 1)[text_of]
+    named = [] if case_ids is None else [str(case_ids[place]) for place in np.flatnonzero(in_conflict)[:_SAMPLE_SIZE]]
     return DuplicateReport(
-        rows=len(folded),
-        unique_texts=unique,
-        duplicate_rows=len(folded) - unique,
-        conflicting_texts=int(folded[in_conflict].nunique()),
-        rows_in_conflict=len(ids),
-        conflicting_case_ids=tuple(ids[:_SAMPLE_SIZE]),
+        rows=len(texts),
+        unique_texts=len(different),
+        duplicate_rows=len(texts) - len(different),
+        most_copies=int(np.bincount(text_of).max(initial=0)),
+        conflicting_texts=len(np.unique(text_of[in_conflict])),
+        rows_in_conflict=int(in_conflict.sum()),
+        conflicting_case_ids=tuple(named),
     )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import CASE_ID, TEXT, Contract, ContractChecker
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.errors import ConfigError, DataError, FeatureError
@@ -22,9 +21,9 @@ from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.datasets import read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.model_vectors import own_encoder
-from pcc_pipeline.steps.inputs.own_files import demand_own_files
+from pcc_pipeline.steps.inputs.own_files import own_page
 from pcc_pipeline.steps.records.explanation_page import explanation_lines, explanation_page
-from pcc_pipeline.storage.objects import BUCKET_SCHEME, replacing
+from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, TrainedModel
 from pcc_pipeline.tracking.logged_models.served_model import text_fault
 
@@ -83,7 +82,7 @@ def run(
             where="options text and case-id",
             fix="give --text …, or --data FILE with --case-id ID",
         )
-    page = None if html is None else _page_file(html, params, case_id)
+    page = None if html is None else own_page(html, None if case_id is None else params.data.path)
     message, vectors = (str(text), False) if case_id is None else _text_of(case_id, params)
     if fault := text_fault(message):
         raise DataError(f"the text cannot be classified: it is {fault}", where="the message", fix="give another one")
@@ -163,14 +162,3 @@ def _text_of(case_id: str, params: Params) -> tuple[str, bool]:
     raise DataError(
         f"no row has the case id {case_id}", where=address, fix="name the file with --data, and an id that stands in it"
     )
-
-
-def _page_file(name: str, params: Params, case_id: str | None) -> Path:
-    if name.startswith(BUCKET_SCHEME):
-        raise ConfigError(
-            "the page holds a customer's words, so it is written to this machine",
-            where=f"option html: {name}",
-            fix="name a local file",
-        )
-    demand_own_files({"data.path": params.data.path if case_id is not None else None}, {"option html": name})
-    return local_path(name)

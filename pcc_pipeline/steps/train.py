@@ -163,8 +163,8 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         opened.log(payloads.Tags(tags), payloads.Inputs(files), payloads.Table("rejected.parquet", dataset.rejected))
         if parts := [*dataset.files, *(test_file.files if test_file is not None else ())]:
             opened.log(payloads.Json("data_files.json", parts))
-        quality = duplicates(dataset.texts, list(dataset.labels), list(dataset.case_ids))
         split = assign(dataset, params, test_file, exclusion.ids)
+        quality = duplicates(split.record.keys.texts, list(dataset.labels), list(dataset.case_ids))
         windows = plan_backtest(dataset, split, params)
         digests = {"data_digest": dataset.digest, "split_digest": split.record.digest}
         if dataset.vectors_digest is not None:

@@ -192,12 +192,15 @@ done
 """
 COMPLETED = {
     "pcc tr": "train",
+    "pcc prof": "profile",
+    "pcc profile --ht": "--html",
     "pcc models re": "resume retention",
     "pcc train --se": "--search-method --set",
     "pcc evaluate --n": "",  # taken, but not used
     "pcc train --search-method r": "random",
     "pcc models export --format NOTHING": "csv json",
     "pcc score --data cas": "cases.csv",
+    "pcc profile --data cas": "cases.csv",
 }
 
 

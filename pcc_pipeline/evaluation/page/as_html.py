@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from pcc_pipeline.data.labels import one_line
 from pcc_pipeline.evaluation.page.blocks import (
+    Amount,
     Block,
     Bullets,
     Cell,
@@ -156,6 +157,17 @@ def _cell(cell: Cell) -> str:
             return f'<span class="{tone}">{_text(word)}</span>'
         case Range(value, low, high):
             return f"{_text(cell.text)}{_bar(value, low, high)}"
+        case Amount(text, share):
+            return f"{_text(text)}{_length(share)}"
+
+
+def _length(share: float) -> str:
+    """A bar of a share of the widest one."""
+    width = round(max(share, 0.0) * _BAR_WIDTH, 1)
+    return (
+        f'<svg width="{_BAR_WIDTH}" height="{_BAR_HEIGHT}" viewBox="0 0 {_BAR_WIDTH} {_BAR_HEIGHT}" aria-hidden="true">'
+        f'<rect class="mark" x="0" y="2" width="{width:g}" height="8"/></svg>'
+    )
 
 
 def _bar(value: float, low: float, high: float) -> str:

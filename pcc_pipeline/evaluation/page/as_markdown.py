@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pcc_pipeline.data.labels import one_line
 from pcc_pipeline.evaluation.page.blocks import (
+    Amount,
     Block,
     Bullets,
     Cell,
@@ -64,5 +65,5 @@ def _cell(cell: Cell) -> str:
             return marked(cell)
         case Verdict(word, _):
             return marked(word)
-        case Range():
+        case Range() | Amount():
             return cell.text

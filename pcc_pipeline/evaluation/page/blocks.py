@@ -71,7 +71,15 @@ class Range:
         return f"{self.low:.3f} to {self.high:.3f}"
 
 
-Cell = str | Verdict | Range
+@dataclass(frozen=True)
+class Amount:
+    """A cell with a number and, where there is room, a bar of this share, 0..1, of the longest."""
+
+    text: str
+    share: float
+
+
+Cell = str | Verdict | Range | Amount
 
 
 @dataclass(frozen=True)

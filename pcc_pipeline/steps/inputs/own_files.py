@@ -35,5 +35,24 @@ def demand_own_files(inputs: Mapping[str, str | None], outputs: Mapping[str, str
             )
 
 
+def own_page(name: str, data: str | None) -> Path:
+    """The file that the option html names for a page.
+
+    Args:
+        data: the address of what the page tells of, which it must not replace; None where that is no file.
+
+    Raises:
+        ConfigError: it is no file of this machine, or that of the data.
+    """
+    if name.startswith(BUCKET_SCHEME):
+        raise ConfigError(
+            "the page is for you alone, so it is written to this machine",
+            where=f"option html: {name}",
+            fix="name a local file",
+        )
+    demand_own_files({"data.path": data}, {"option html": name})
+    return local_path(name)
+
+
 def _real(name: str | Path) -> Path:
     return local_path(name).resolve()

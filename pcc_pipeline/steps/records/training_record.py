@@ -83,6 +83,7 @@ class TrainingRecord:
             counts["data/label_issues"] = len(self.issues.table)
         return {
             **counts,
+            **self.quality.shares(self.rejected),
             **self.reports["train"].metrics(by_class=False),
             **self.reports["val"].metrics(by_class=False),
             **self.cross_validation,

@@ -17,7 +17,7 @@ from pcc_pipeline.data.dataset import load
 from pcc_pipeline.data.quality import duplicates
 from pcc_pipeline.data.sample.messages import SHARES, sample
 from pcc_pipeline.data.sample.slots import SLOTS
-from pcc_pipeline.data.splits import group_ids, split
+from pcc_pipeline.data.splits import RowKeys, group_ids, split
 from pcc_pipeline.errors import DataError
 
 
@@ -33,7 +33,7 @@ def test_intents_are_imbalanced_as_promised_and_texts_differ() -> None:
     shares = frame["intent"].value_counts(normalize=True)
     for intent, share in SHARES.items():
         assert shares[intent] == pytest.approx(share, abs=0.02)
-    assert duplicates(frame["text"].tolist(), frame["intent"].tolist(), frame["case_id"].tolist()).unique_texts > 800
+    assert duplicates(RowKeys.of(frame["text"].tolist()).texts, frame["intent"].tolist()).unique_texts > 800
     assert not frame["text"].str.contains(r"[{}]|  |^\s", regex=True).any()
 
 
