@@ -34,7 +34,7 @@ from joblib.externals.loky.backend.context import ctx_loky
 from benchmarks.comparison import Comparison
 from benchmarks.real_data import Messages, messages
 from pcc_pipeline.config.schema import PreprocessingParams
-from pcc_pipeline.data.quality import class_counts
+from pcc_pipeline.data.quality.counts import class_counts
 from pcc_pipeline.data.splits import cross_validation_folds, group_ids
 from pcc_pipeline.evaluation.metrics import objective, scores
 from pcc_pipeline.model.fitting import Recipe, Rows

@@ -11,7 +11,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.data.profile import KnownModel, Profile, Profiler
+from pcc_pipeline.data.quality.profile import KnownModel, Profile, Profiler
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.gates.kinds.data_age import DataAgeGate
 from pcc_pipeline.steps.inputs.datasets import contract_of, progress_bar, read

@@ -18,8 +18,8 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.data.dataset import Dataset, spelled
 from pcc_pipeline.data.labels import spellings
-from pcc_pipeline.data.near_duplicates import near_duplicates
-from pcc_pipeline.data.quality import DuplicateReport, duplicates
+from pcc_pipeline.data.quality.counts import DuplicateReport, duplicates
+from pcc_pipeline.data.quality.near_duplicates import near_duplicates
 from pcc_pipeline.data.splits import TimeWindow
 from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SentenceEncoder
 from pcc_pipeline.errors import ConfigError, FeatureError

@@ -322,6 +322,9 @@ def test_the_embedded_file_keeps_rows_and_digest(store, tree) -> None:
 def test_rows_that_are_left_out_and_blank_lines_are_counted(store, tree) -> None:
     measured = tree["train"].data.metrics
     assert (measured["data/rejected_rows"], measured["data/blank_lines"]) == (1, 2)
+    assert measured["quality/validity"] == 399 / 400
+    assert measured["quality/uniqueness"] == 1 - measured["data/duplicate_rows"] / 399
+    assert measured["quality/consistency"] == 1 - measured["data/rows_in_conflict"] / 399
     counted = json.loads(store.file(tree["train"], "metrics.json").read_text())["data"]
     assert (counted["rejected_rows"], counted["blank_lines"]) == (1, 2)
 

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from pcc_pipeline.data.labels import near_equal_line
-from pcc_pipeline.data.profile import RARE, ColumnFill, Profile, Spread
+from pcc_pipeline.data.quality.profile import RARE, ColumnFill, Profile, Spread
 from pcc_pipeline.evaluation.page.as_html import to_html
 from pcc_pipeline.evaluation.page.blocks import (
     Amount,

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.data.near_duplicates import NearDuplicates
-from pcc_pipeline.data.quality import DuplicateReport
+from pcc_pipeline.data.quality.counts import DuplicateReport
+from pcc_pipeline.data.quality.near_duplicates import NearDuplicates
 from pcc_pipeline.evaluation.label_issues import LabelIssues
 from pcc_pipeline.evaluation.metrics import objective
 from pcc_pipeline.evaluation.over_time.backtest import Backtest

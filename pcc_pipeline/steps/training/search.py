@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.data.quality import class_counts
+from pcc_pipeline.data.quality.counts import class_counts
 from pcc_pipeline.data.splits import cross_validation_folds
 from pcc_pipeline.evaluation.metrics import objective, scores
 from pcc_pipeline.model.calibration import HeldScores

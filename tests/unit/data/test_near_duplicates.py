@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from pcc_pipeline.data import near_duplicates as module
-from pcc_pipeline.data.near_duplicates import near_duplicates
+from pcc_pipeline.data.quality import near_duplicates as module
+from pcc_pipeline.data.quality.near_duplicates import near_duplicates
 
 TRAINING = ["Delete all my data now", "où est ma commande, s'il vous plaît", "stop the phone calls", "opt out"]
 

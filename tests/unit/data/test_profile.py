@@ -11,7 +11,7 @@ import pytest
 
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import CheckedFile
-from pcc_pipeline.data.profile import KnownModel, LabelCounts, Profile, Profiler
+from pcc_pipeline.data.quality.profile import KnownModel, LabelCounts, Profile, Profiler
 from pcc_pipeline.data.splits import RowKeys
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

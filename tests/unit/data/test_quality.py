@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from pcc_pipeline.data.quality import class_counts, duplicates
+from pcc_pipeline.data.quality.counts import class_counts, duplicates
 from pcc_pipeline.data.splits import RowKeys
 
 

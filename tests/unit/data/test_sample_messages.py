@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import load
-from pcc_pipeline.data.quality import duplicates
+from pcc_pipeline.data.quality.counts import duplicates
 from pcc_pipeline.data.sample.messages import SHARES, sample
 from pcc_pipeline.data.sample.slots import SLOTS
 from pcc_pipeline.data.splits import RowKeys, group_ids, split

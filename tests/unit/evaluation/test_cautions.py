@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcc_pipeline.data.near_duplicates import NearDuplicates
-from pcc_pipeline.data.quality import DuplicateReport
+from pcc_pipeline.data.quality.counts import DuplicateReport
+from pcc_pipeline.data.quality.near_duplicates import NearDuplicates
 from pcc_pipeline.evaluation.cautions import warnings
 from pcc_pipeline.evaluation.report import Report, report
 

@@ -21,7 +21,7 @@ from pcc_pipeline.data.columns import OPTIONAL_RULES, as_list, plain, reads_like
 from pcc_pipeline.data.contract import CASE_ID, EMBEDDINGS, TEXT, TIMESTAMP, CheckedBatch, Contract
 from pcc_pipeline.data.dataset import CheckedFile, Rejection, rejections
 from pcc_pipeline.data.labels import near_equal, spellings
-from pcc_pipeline.data.quality import ClassCounts, DuplicateReport, duplicates
+from pcc_pipeline.data.quality.counts import ClassCounts, DuplicateReport, duplicates
 from pcc_pipeline.data.splits import Keys, RowKeys
 
 # A label of fewer rows leaves fewer than four for testing, where a fifth is set aside: of it hardly anything is known.
