@@ -50,6 +50,7 @@ MADE = {
     "data_files.json",
     "trials.parquet",
     "backtest.parquet",
+    "volumes.parquet",
     "label_issues.parquet",
     "predictions.parquet",
     "metrics.json",

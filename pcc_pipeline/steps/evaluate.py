@@ -19,7 +19,7 @@ from pcc_pipeline.evaluation.page.sections import model_card, report_page
 from pcc_pipeline.evaluation.plots.confusion import figures
 from pcc_pipeline.evaluation.plots.coverage import risk_coverage_curve
 from pcc_pipeline.evaluation.plots.halves import feature_halves
-from pcc_pipeline.evaluation.plots.over_time import score_against_time
+from pcc_pipeline.evaluation.plots.over_time import score_against_time, volumes_over_time
 from pcc_pipeline.evaluation.predictions import prediction_frame
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.evaluation.slices import slice_documents, slice_warnings
@@ -165,6 +165,8 @@ def run(
         drawings["feature_halves"] = feature_halves(importance)
         if (backtest := training.metrics.get("backtest")) is not None:
             drawings["score_against_time"] = score_against_time(backtest["windows"])
+        if (counted := training.metrics.get("volumes")) is not None:
+            drawings["volumes_over_time"] = volumes_over_time(counted)
         pictures = payloads.drawn(drawings)
         name, version = loaded.source.name, loaded.version
         evaluated = EvaluatedFacts(

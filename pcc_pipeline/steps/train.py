@@ -16,6 +16,7 @@ import yaml
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.columns import label_text
+from pcc_pipeline.data.contract import TIMESTAMP
 from pcc_pipeline.data.dataset import Dataset, spelled
 from pcc_pipeline.data.labels import spellings
 from pcc_pipeline.data.quality.counts import DuplicateReport, duplicates
@@ -26,6 +27,7 @@ from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.evaluation.cautions import warnings as cautions
 from pcc_pipeline.evaluation.label_issues import LabelIssues, find_label_issues
 from pcc_pipeline.evaluation.metrics import objective
+from pcc_pipeline.evaluation.over_time.volumes import volumes
 from pcc_pipeline.evaluation.page.facts import TrainedFacts, parameters
 from pcc_pipeline.evaluation.report import Report, cv_metrics, report
 from pcc_pipeline.features.full_vectors import FULL_WIDTH
@@ -283,6 +285,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         answering=answering,
         issues=issues,
         backtest=backtest,
+        volumes=volumes(dataset.frame.get(TIMESTAMP), dataset.labels),
     )
     model = TrainedModel(
         classifier=answering.applied(final.classifier),

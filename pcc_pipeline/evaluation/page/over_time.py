@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pcc_pipeline.evaluation.page.blocks import Cell, Paragraph, Picture, Range, Section, Table, Verdict
-from pcc_pipeline.evaluation.page.facts import Document, EvaluatedFacts
+from pcc_pipeline.evaluation.page.facts import Document, EvaluatedFacts, cut
+
+_LONGEST_LABEL = 80
+_KINDS = {"weekly": "weekly pattern", "trend": "trend", "break": "break"}
 
 
 def backtest_section(facts: EvaluatedFacts) -> Section | None:
@@ -14,7 +17,8 @@ def backtest_section(facts: EvaluatedFacts) -> Section | None:
     windows = backtest["windows"]
     rows: list[list[Cell]] = [
         [
-            f"{each['starts'][:10]} to {each['ends'][:10]}",
+            each["starts"][:10],
+            each["ends"][:10],
             Verdict("worse", "bad") if each["worse"] else "",
             f"{each['f1_macro']:.3f}",
             Range(each["f1_macro"], *each["f1_macro_interval"]),
@@ -25,7 +29,7 @@ def backtest_section(facts: EvaluatedFacts) -> Section | None:
         ]
         for each in windows
     ]
-    columns = ["window", "", "macro F1", "95 % interval", "accuracy", "macro F1, trained once", "rows", "trained on"]
+    columns = ["from", "to", "", "macro F1", "95 % interval", "accuracy", "trained once", "rows", "trained on"]
     return Section(
         "time",
         "Does it get worse over time?",
@@ -35,9 +39,9 @@ def backtest_section(facts: EvaluatedFacts) -> Section | None:
                 f"{len(windows)} times over, a model with the same hyperparameters was trained on all that came before "
                 "a window of time, and measured on the rows in it. These are training and validation rows, no test "
                 "rows; a text that had come before a window is left out of it. Later models learned from more rows. "
-                '"Trained once" is the model that was trained before the first window and never again.'
+                '"Trained once" is the macro F1 of the model that was trained before the first window and never again.'
             ),
-            Table(columns, rows, words=2),
+            Table(columns, rows, words=3),
             Picture("score_against_time", "Scores (up) of each window of the backtest, by the time of its messages."),
         ],
     )
@@ -69,3 +73,50 @@ def _verdicts(backtest: Document) -> list[Paragraph]:
     else:
         verdict = f"Training again made it worse: {counted}. Look at the newer labels."
     return [said, Paragraph(verdict)]
+
+
+def volumes_section(facts: EvaluatedFacts) -> Section | None:
+    """None where the data has no times."""
+    counted: Document | None = facts.trained.metrics.get("volumes")
+    if counted is None:
+        return None
+    rows: list[list[Cell]] = [
+        [
+            "messages a day" if each["label"] is None else f"share of {cut(str(each['label']), _LONGEST_LABEL)}",
+            _KINDS[each["kind"]],
+            each["when"],
+            _level(each, "before"),
+            _level(each, "after"),
+        ]
+        for each in counted["findings"]
+    ]
+    days = len(counted["by_day"])
+    said = (
+        f"{counted['rows']:,} messages of {cut(str(facts.trained.metadata['trained_on']), _LONGEST_LABEL)}, from "
+        f"{counted['first_day']} to {counted['last_day']} (UTC): {counted['rows'] / days:.1f} a day in the mean."
+    )
+    for name, what in (("rows_without_time", "have no time"), ("rows_outside", "lie years apart from the others")):
+        if counted[name]:
+            said += f" {counted[name]:,} more {what} and are left out."
+    table = [Table(["of", "", "when", "from", "to"], rows, words=3)] if rows else []
+    picture = Picture(
+        "volumes_over_time",
+        "Messages by day, shares of labels by week, and messages by weekday and by hour; dashed lines are breaks.",
+    )
+    return Section("messages", "The messages over time", [Paragraph(said), _patterns(counted), *table, picture])
+
+
+def _patterns(counted: Document) -> Paragraph:
+    tests, findings = counted["tests"], counted["findings"]
+    if not tests:
+        return Paragraph("These are too few days to look for a weekly pattern, a trend or breaks; 28 would do.")
+    looked = f"{tests} tests of weekly patterns and changes"
+    if not findings:
+        return Paragraph(f"None of {looked} shows more than chance allows.")
+    changed = any(each["kind"] != "weekly" for each in findings)
+    advice = " Where a level changes, look at whether the messages before still are what comes in." if changed else ""
+    return Paragraph(f"By {looked}, what stands here is more than chance allows.{advice}")
+
+
+def _level(finding: Document, end: str) -> str:
+    return f"{finding[end]:,.1f}" if finding["label"] is None else f"{finding[end]:.1%}"

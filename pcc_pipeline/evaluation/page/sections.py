@@ -29,7 +29,7 @@ from pcc_pipeline.evaluation.page.facts import (
     training_facts,
     validation_facts,
 )
-from pcc_pipeline.evaluation.page.over_time import backtest_section
+from pcc_pipeline.evaluation.page.over_time import backtest_section, volumes_section
 from pcc_pipeline.evaluation.report import worst_first
 
 _LONGEST_LABEL = 80
@@ -67,6 +67,7 @@ def sections(facts: EvaluatedFacts) -> list[Section]:
         _decisions(facts),
         _slices(facts),
         backtest_section(facts),
+        volumes_section(facts),
         _label_issues(facts),
         _measuring(facts),
         _words(),

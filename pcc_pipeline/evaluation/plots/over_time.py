@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pcc_pipeline.evaluation.plots.style import BLUE, GREEN, ORANGE, PALE, blank
+import numpy as np
+
+from pcc_pipeline.evaluation.over_time.volumes import WEEKDAYS
+from pcc_pipeline.evaluation.plots.style import BLUE, COLOURS, GREEN, ORANGE, PALE, blank, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,4 +48,44 @@ def score_against_time(windows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.set(xlabel="time of the messages (UTC)", ylabel="score", ylim=(min(axes.get_ylim()[0], 0.9), 1.005))
     axes.legend(loc="lower left", fontsize=8)
     axes.set_title(f"Score against time: {len(windows)} windows, {sum(each['rows'] for each in windows):,} rows")
+    return figure
+
+
+def volumes_over_time(document: Mapping[str, Any]) -> Figure:
+    """Messages by day, labels' shares by week, and messages by weekday and hour; of `Volumes.to_json`."""
+    from matplotlib.dates import date2num
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 9), layout="constrained")
+    grid = figure.subplot_mosaic([["days", "days"], ["weeks", "weeks"], ["weekdays", "hours"]])
+    first = np.datetime64(document["first_day"])
+    counts = document["by_day"]
+    grid["days"].plot(
+        first + np.arange(len(counts)), counts, color=BLUE, linewidth=1, marker="." if len(counts) < 60 else ""
+    )
+    grid["days"].set(ylabel="messages a day", ylim=(0, None))
+    grid["days"].set_title(f"Messages over time: {document['rows']:,} from {first} to {document['last_day']} (UTC)")
+    weeks = np.datetime64(document["first_week"]) + 7 * np.arange(len(next(iter(document["by_week"].values()))))
+    of_week = np.sum([*document["by_week"].values()], axis=0)
+    seen = of_week > 0
+    colours = {}
+    for place, (label, rows) in enumerate(document["by_week"].items()):
+        colours[label] = COLOURS[place % len(COLOURS)]
+        share = np.asarray(rows)[seen] / of_week[seen]
+        grid["weeks"].plot(weeks[seen], share, color=colours[label], marker=".", label=short(label, 34))
+    grid["weeks"].set(ylabel="share of the week's messages", ylim=(0, 1.2 * grid["weeks"].get_ylim()[1]))
+    grid["weeks"].legend(loc="upper left", fontsize=7, ncols=3)
+    for each in document["findings"]:
+        if each["kind"] == "break":
+            axes = grid["days" if each["label"] is None else "weeks"]
+            colour = ORANGE if each["label"] is None else colours.get(each["label"], PALE)
+            axes.axvline(float(date2num(np.datetime64(each["when"]))), color=colour, linestyle="--", linewidth=1.2)
+    grid["weekdays"].bar([name[:2] for name in WEEKDAYS], document["by_weekday"], color=BLUE)
+    grid["weekdays"].set(ylabel="messages", xlabel="weekday")
+    if document["by_hour"] is None:
+        grid["hours"].set_axis_off()
+        grid["hours"].text(0.5, 0.5, "The times are dates: no hours.", ha="center", va="center")
+    else:
+        grid["hours"].bar(range(24), document["by_hour"], color=BLUE)
+        grid["hours"].set(xlabel="hour of the day (UTC)", xlim=(-0.7, 23.7))
     return figure

@@ -16,6 +16,7 @@ from pcc_pipeline.data.quality.near_duplicates import NearDuplicates
 from pcc_pipeline.evaluation.label_issues import LabelIssues
 from pcc_pipeline.evaluation.metrics import objective
 from pcc_pipeline.evaluation.over_time.backtest import Backtest
+from pcc_pipeline.evaluation.over_time.volumes import Volumes
 from pcc_pipeline.evaluation.plots.data_and_search import (
     class_distribution,
     optimisation_history,
@@ -53,6 +54,7 @@ class TrainingRecord:
     answering: Answering
     issues: LabelIssues | None = None
     backtest: Backtest | None = None
+    volumes: Volumes | None = None
 
     @property
     def headline(self) -> dict[str, float]:
@@ -89,6 +91,7 @@ class TrainingRecord:
             **self.cross_validation,
             **self.answering.metrics,
             **({} if self.backtest is None else self.backtest.metrics),
+            **({} if self.volumes is None else self.volumes.metrics),
         }
 
     @property
@@ -165,6 +168,7 @@ def metrics_document(record: TrainingRecord) -> dict[str, Any]:
         },
         "label_issues": [] if record.issues is None else record.issues.to_json(),
         "backtest": None if record.backtest is None else record.backtest.to_json(),
+        "volumes": None if record.volumes is None else record.volumes.to_json(),
         "warnings": list(record.warnings),
     }
 
@@ -192,6 +196,8 @@ def training_payloads(record: TrainingRecord, metadata: dict[str, Any]) -> list[
     ]
     if record.issues is not None:
         entries.append(payloads.Table("label_issues.parquet", record.issues.table))
+    if record.volumes is not None:
+        entries.append(payloads.Table("volumes.parquet", record.volumes.table))
     drawings = {"class_distribution": class_distribution(record.class_counts)}
     if (backtest := record.backtest) is not None:
         entries.append(payloads.Table("backtest.parquet", backtest.table))

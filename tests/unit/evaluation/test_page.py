@@ -185,7 +185,31 @@ def test_a_backtest_says_whether_it_gets_worse_and_whether_training_again_pays(w
     metrics = {**known.trained.metrics, "backtest": {"windows": windows, "retraining": retraining}}
     text = Page(report_page(replace(known, trained=replace(known.trained, metrics=metrics)), {})).text
     assert "no backtest was made" not in text
-    for expected in (*said, "2026-03-01 to 2026-03-31", "0.700"):
+    for expected in (*said, "2026-03-01", "2026-03-31", "0.700"):
+        assert expected in text
+
+
+def test_the_messages_over_time_are_told_with_what_changes_in_them() -> None:
+    known, _ = facts(["a", "b"], 40)
+    assert "The messages over time" not in Page(report_page(known, {})).text
+    counted: dict[str, Any] = {
+        **{"rows": 600, "rows_without_time": 3, "rows_outside": 0, "by_day": [10] * 60, "tests": 0, "findings": []},
+        **{"first_day": "2026-01-01", "last_day": "2026-03-01"},
+    }
+
+    def page(**more: Any) -> str:
+        metrics = {**known.trained.metrics, "volumes": {**counted, **more}}
+        return Page(report_page(replace(known, trained=replace(known.trained, metrics=metrics)), {})).text
+
+    for expected in ("600 messages of cases.csv, from 2026-01-01", "10.0 a day", "3 more have no time", "28 would do"):
+        assert expected in page()
+    assert "None of 8 tests of weekly patterns and changes shows more" in page(tests=8)
+    findings = [
+        {"label": None, "kind": "weekly", "when": "least on Sunday, most on Monday", "before": 4.0, "after": 12.5},
+        {"label": HOSTILE, "kind": "break", "when": "2026-02-02", "before": 0.1, "after": 0.25},
+    ]
+    text = page(tests=8, findings=findings)
+    for expected in ("weekly pattern", "12.5", f"share of {HOSTILE}", "2026-02-02", "10.0%", "25.0%", "Where a level"):
         assert expected in text
 
 
