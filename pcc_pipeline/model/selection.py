@@ -49,6 +49,11 @@ def family_values(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in hyperparameters.items() if name not in CHOICE}
 
 
+def without_idle(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What a fit by these hyperparameters goes by: a number of features says nothing where none are chosen."""
+    return family_values(hyperparameters) if method_of(hyperparameters) == "none" else dict(hyperparameters)
+
+
 def method_of(hyperparameters: Mapping[str, Any]) -> str:
     """The method that these hyperparameters choose features by, or `none`."""
     return str(hyperparameters.get("feature_selection", "none"))

@@ -72,7 +72,8 @@ def _model_faults(model: ModelParams) -> list[Fault]:
         for name, problem in faults(model.type, model.hyperparameters)
     ]
     problems = space_faults(model.type, model.search_space, model.search_method)
-    if isinstance(model.search_space, dict) and "n_features" in model.search_space.keys() - model.fixed.keys():
+    searched = model.search_space if isinstance(model.search_space, dict) else {}
+    if "n_features" in searched and "feature_selection" not in searched and model.feature_selection == "none":
         why = "nothing is chosen while model.feature_selection is none: name a method there, or search it as well"
         problems.append(("n_features", why))
     return wrong + [

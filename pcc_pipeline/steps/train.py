@@ -34,7 +34,7 @@ from pcc_pipeline.features.full_vectors import FULL_WIDTH
 from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
-from pcc_pipeline.model.selection import FeaturesUsed
+from pcc_pipeline.model.selection import FeaturesUsed, without_idle
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.datasets import (
     HandedOn,
@@ -115,7 +115,7 @@ class TrainOutcome:
         return [
             f"searched   {self.search.summary}",
             f"           best is trial {best.number}, {self.scoring} {best.score:.4f}{spread} over "
-            f"{len(best.fold_scores)} folds: {parameters(best.hyperparameters)}",
+            f"{len(best.fold_scores)} folds: {parameters(without_idle(best.hyperparameters))}",
         ]
 
 
@@ -226,7 +226,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
     if params.model.folds_used:
         searched, held = search(search_rows, recipe, params, version, opened)
     chosen = searched.best.hyperparameters if searched else params.model.fixed
-    hyperparameters = complete(params.model.type, chosen)
+    hyperparameters = complete(params.model.type, without_idle(chosen))
     recipe = recipe.only_for(hyperparameters)
 
     logger.info("fitting %s on %s rows", params.model.type, f"{len(train.texts):,}")

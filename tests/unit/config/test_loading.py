@@ -264,6 +264,23 @@ def test_class_weight_with_a_model_that_cannot_weigh_is_told(model_type: str, me
     resolve(None, {"model_type": model_type, "search_method": "none"}, [setting + " preprocessing.balance=false"])
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["model.n_features=585"], r"model\.n_features: .*less than or equal to 584"),
+        (["model.feature_selection=lasso"], r"model\.feature_selection: .*'l1', 'mutual_information' or 'recursive'"),
+        (
+            ["model.hyperparameters.n_features=5"],
+            r"no hyperparameter of LogisticRegression; it is the option model\.n_f",
+        ),
+        (["'model.search_space={n_features: [5, 9]}'"], r"nothing is chosen while model\.feature_selection is none"),
+    ],
+)
+def test_a_choice_of_features_that_cannot_be_is_told(settings: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(None, settings=settings)
+
+
 def test_hyperparameters_that_clash_are_told() -> None:
     with pytest.raises(
         ConfigError, match=r"model\.hyperparameters: solver lbfgs cannot fit penalty l1; solvers that can"
