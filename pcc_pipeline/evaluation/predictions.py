@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -88,67 +89,66 @@ def prediction_schema(extra: ExtraColumns = NO_EXTRA_COLUMNS, rule: DecisionRule
     return pa.schema([*(pa.field(name, kind(name), nullable=name in nullable) for name in COLUMNS), *extra.fields()])
 
 
-def prediction_frame(
-    case_ids: Sequence[object] | ArrayLike,
-    probabilities: ArrayLike,
-    classes: Sequence[str],
-    model_version: str,
-    embedding_model: str,
-    inference_timestamp: datetime,
-    notes: Sequence[str | None] | None = None,
-    *,
-    ingestion_time: datetime | None = None,
-    rule: DecisionRule = DECIDES_ALL,
-) -> pd.DataFrame:
+@dataclass(frozen=True)
+class ScoredBy:
+    """Which model answered, and when.
+
+    Attributes:
+        classes: of the columns of its probabilities.
+        time: when it ran, with its time zone; stored in UTC.
+        rule: a row that it leaves to a person has its label, or none, and a note instead.
+    """
+
+    model_version: str
+    embedding_model: str
+    classes: Sequence[str]
+    time: datetime
+    rule: DecisionRule = DECIDES_ALL
+
+
+def prediction_frame(case_ids: Sequence[object] | ArrayLike, probabilities: ArrayLike, by: ScoredBy) -> pd.DataFrame:
     """One row per case: the most probable label (the first on a tie) and its probability.
 
     Args:
         case_ids: shape (n,), n may be 0; numbers become text.
-        probabilities: shape (n, K), columns in the order of `classes`.
-        inference_timestamp: when the model ran, with its time zone; stored in UTC.
-        notes: one per case, or None for none at all. They must hold nothing that a customer wrote.
-        ingestion_time: when the row is written; `inference_timestamp` if not given.
-        rule: the model's; a row that it leaves to a person has its label, or none, and a note instead.
+        probabilities: shape (n, K), columns in the order of `by.classes`.
 
     Returns:
         `COLUMNS` in that order: text as `str` (null where there is none, in a column of nulls too), `confidence` as
-        float64, times as datetime64[us, UTC]. `subtype_label` is null: this model has no subtypes. `to_parquet` keeps
-        these types; for a writer that goes batch by batch, see `prediction_table`.
+        float64, times as datetime64[us, UTC], both the time of the answer. `subtype_label` is null: this model has no
+        subtypes. `to_parquet` keeps these types; for a writer that goes batch by batch, see `prediction_table`.
 
     Raises:
         DataError: a case without an id.
         ModelError: the classifier gave NaN or infinite probabilities.
         ValueError: lengths that do not fit each other, or a time without a zone.
     """
-    proba, labels = check_probabilities(probabilities), np.array([str(label) for label in classes], dtype=object)
+    proba, labels = check_probabilities(probabilities), np.array([str(label) for label in by.classes], dtype=object)
     cases = np.asarray(case_ids, dtype=object)
     rows = cases.size
     if proba.shape != (rows, labels.size):
         raise ValueError(f"expected probabilities of shape ({rows}, {labels.size}), got {proba.shape}")
-    if notes is not None and len(notes) != rows:
-        raise ValueError(f"expected a note for each of {rows} cases, got {len(notes)}")
     if missing := int(pd.isna(cases).sum()):
         raise DataError(
             f"{missing} of {rows} cases have no id.", where="case_id", fix="Give every row an id, or drop the column."
         )
-    ran, written = _utc(inference_timestamp), _utc(ingestion_time or inference_timestamp)
-    nothing = [None] * rows
+    times = pd.DatetimeIndex([_utc(by.time)] * rows, dtype="datetime64[us, UTC]")
     likeliest = labels[proba.argmax(axis=1)]
     predicted = likeliest.copy()
-    said: list[str | None] = [None] * rows if notes is None else list(notes)
-    undecided = np.flatnonzero(rule.left_to_a_person(proba))
-    for place, sure in zip(undecided.tolist(), certainty(proba[undecided], rule.score), strict=True):
-        predicted[place], said[place] = rule.label, rule.note(sure, likeliest[place])
+    notes: list[str | None] = [None] * rows
+    undecided = np.flatnonzero(by.rule.left_to_a_person(proba))
+    for place, sure in zip(undecided.tolist(), certainty(proba[undecided], by.rule.score), strict=True):
+        predicted[place], notes[place] = by.rule.label, by.rule.note(sure, likeliest[place])
     columns: dict[str, Any] = {
         "case_id": _text([str(case) for case in cases]),
         "predicted_label": _text(predicted),
-        "subtype_label": _text(nothing),
+        "subtype_label": _text([None] * rows),
         "confidence": proba.max(axis=1).astype(np.float64) if rows else np.empty(0),
-        "model_version": _text([model_version] * rows),
-        "embedding_model": _text([embedding_model] * rows),
-        "inference_timestamp": pd.DatetimeIndex([ran] * rows, dtype="datetime64[us, UTC]"),
-        "prediction_notes": _text(said),
-        "ingestion_time": pd.DatetimeIndex([written] * rows, dtype="datetime64[us, UTC]"),
+        "model_version": _text([by.model_version] * rows),
+        "embedding_model": _text([by.embedding_model] * rows),
+        "inference_timestamp": times,
+        "prediction_notes": _text(notes),
+        "ingestion_time": times,
     }
     return pd.DataFrame(columns, columns=list(COLUMNS))
 

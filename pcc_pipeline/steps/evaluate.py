@@ -20,7 +20,7 @@ from pcc_pipeline.evaluation.plots.confusion import figures
 from pcc_pipeline.evaluation.plots.coverage import risk_coverage_curve
 from pcc_pipeline.evaluation.plots.halves import feature_halves
 from pcc_pipeline.evaluation.plots.over_time import score_against_time, volumes_over_time
-from pcc_pipeline.evaluation.predictions import prediction_frame
+from pcc_pipeline.evaluation.predictions import ScoredBy, prediction_frame
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.evaluation.slices import slice_documents, slice_warnings
 from pcc_pipeline.steps.inputs.early_checks import demand_input
@@ -138,15 +138,8 @@ def run(
         unchecked = (f"Rows that the model learned may be among them: {held.unchecked}.",) if held.unchecked else ()
         weaker = slice_warnings(measured.slices, test_report.scores["accuracy"])
         doubts = (*unchecked, *held.file_notes, *cautions(None, test_report), *weaker)
-        predictions = prediction_frame(
-            held.dataset.case_ids,
-            probabilities,
-            classes,
-            loaded.model.model_version,
-            loaded.model.embedding_model,
-            started,
-            rule=loaded.model.decision,
-        )
+        by = ScoredBy(loaded.model.model_version, loaded.model.embedding_model, classes, started, loaded.model.decision)
+        predictions = prediction_frame(held.dataset.case_ids, probabilities, by)
         y = label_indices(measured.rows.labels, classes)
         importance = halves_importance(loaded.model.classifier, classes, measured.rows.vectors, y)
         test = {

@@ -25,7 +25,7 @@ from pcc_pipeline.encoder.embed_texts import Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import Encoder
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.metric_names import metric_names
-from pcc_pipeline.evaluation.predictions import prediction_frame
+from pcc_pipeline.evaluation.predictions import ScoredBy, prediction_frame
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of, input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
@@ -189,8 +189,8 @@ def _score_file(
     params: Params, model: TrainedModel, target: Path, monitor: Monitor, notes: ReadNotes, file: CheckedFile
 ) -> Counter[str]:
     """Writes the predictions and the rejected rows; returns label -> rows. `monitor` counts rows on the way."""
-    address, started = params.data.path, datetime.now(UTC)
-    labels = np.array(model.classes, dtype=object)
+    address, labels = params.data.path, np.array(model.classes, dtype=object)
+    by = ScoredBy(model.model_version, model.embedding_model, model.classes, datetime.now(UTC), model.decision)
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
         partial = stack.enter_context(replacing(target, shared=True))
@@ -209,15 +209,7 @@ def _score_file(
                     if checked.vectors is not None:
                         demand_encoder(origin_of(batch), model, OF_THE_DATA)
                     probabilities = scorer.probabilities(checked, bar.update)
-                    predictions = prediction_frame(
-                        checked.good["case_id"].to_numpy(dtype=object),
-                        probabilities,
-                        model.classes,
-                        model.model_version,
-                        model.embedding_model,
-                        started,
-                        rule=model.decision,
-                    )
+                    predictions = prediction_frame(checked.good["case_id"].to_numpy(dtype=object), probabilities, by)
                     write(extra.added_to(predictions, checked.places, probabilities))
                     decided = ~model.decision.left_to_a_person(probabilities)
                     counts.update(labels[probabilities.argmax(axis=1)[decided]])

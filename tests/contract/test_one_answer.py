@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pcc_pipeline.evaluation.predictions import prediction_frame
+from pcc_pipeline.evaluation.predictions import ScoredBy, prediction_frame
 from pcc_pipeline.model.calibration import HeldScores, calibrate, raw_scores
 from pcc_pipeline.model.decision import DecisionRule, certainty
 from pcc_pipeline.model.fitting import FittedModel, PreparedRows, Recipe, Rows, fit
@@ -160,7 +160,7 @@ def test_a_calibrated_model_answers_and_leaves_rows_to_people_alike_everywhere(
     trained = TrainedModel(classifier, None, CLASSES, "v20260101_000000", "elsewhere", "", 584, decision=rule)
     asked = vectors[:20]
     expected = trained.probabilities(asked, [""] * 20)
-    frame = prediction_frame(["x"] * 20, expected, CLASSES, "v", "e", datetime.now(UTC), rule=rule)
+    frame = prediction_frame(["x"] * 20, expected, ScoredBy("v", "e", CLASSES, datetime.now(UTC), rule))
     assert 0 < frame["prediction_notes"].notna().sum() < 20
     assert set(
         frame["predicted_label"][frame["prediction_notes"].notna()].map(lambda cell: cell if cell == cell else None)

@@ -19,7 +19,7 @@ from pcc_pipeline.data.case_ids import CaseIds
 from pcc_pipeline.data.columns import text_rule
 from pcc_pipeline.encoder import sentence_encoder
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
-from pcc_pipeline.evaluation.predictions import prediction_frame
+from pcc_pipeline.evaluation.predictions import ScoredBy, prediction_frame
 from pcc_pipeline.model.probabilities import class_probabilities
 from pcc_pipeline.tracking.logged_models import served_model
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, log_trained_model
@@ -48,9 +48,8 @@ def test_a_served_model_answers_with_the_downstream_table(
     answer = served.predict(given)
     good = np.array([served_model.text_fault(text) == "" for text in rows])
     probabilities = trained.probabilities(encoder.encode([*texts, texts[0]]), [*texts, texts[0]])
-    wanted = prediction_frame(
-        answer["case_id"][good], probabilities, trained.classes, "v20260101_000000", encoder.name, datetime.now(UTC)
-    )
+    by = ScoredBy("v20260101_000000", encoder.name, trained.classes, datetime.now(UTC))
+    wanted = prediction_frame(answer["case_id"][good], probabilities, by)
     assert list(answer.columns) == list(wanted.columns)
     assert list(answer.dtypes) == list(wanted.dtypes)
     np.testing.assert_array_equal(answer["predicted_label"][good], wanted["predicted_label"])
