@@ -20,6 +20,7 @@ examples:
   pcc explain --text - < message.txt         from a file
   pcc explain --data today.csv --case-id 77  a row of a file
   pcc explain --text - --html why.html       also as a page
+  pcc explain --text - --nearest 5           also the messages nearest to it that the model learned, by case id
 
 The message is a customer's: nothing of it goes into MLflow, a log or the embedding cache, and the page is readable by
 you alone. What stands behind --text itself stays in the history of your shell, and others on the machine may see it
@@ -33,11 +34,16 @@ _CASE_ID = Option("case_id", "a row of the file: its case id, as in the predicti
 _MODEL = of.model("champion", *of.ADDRESSES)
 _HTML = Option("html", "write the explanation as a page to this file, too", is_file=True, metavar="FILE")
 
+_NEAREST = Option(
+    "nearest", "name so many of the messages nearest to it that the model learned, by case id", "0", metavar="N"
+)
+_TRAINING_DATA = Option("training_data", f"for --nearest: {of.TRAINING_DATA.help}", is_file=True, metavar="FILE")
+
 
 class ExplainCommand:
     """`pcc explain`."""
 
-    options = (_TEXT, _DATA, _CASE_ID, _MODEL, _HTML)
+    options = (_TEXT, _DATA, _CASE_ID, _MODEL, _HTML, _NEAREST, _TRAINING_DATA)
 
     def add_options(self, parser: Parser) -> None:
         """Make the options those of this parser."""
@@ -62,6 +68,8 @@ class ExplainCommand:
             text=_typed() if text == "-" else text,
             case_id=unless_left_out(options.case_id),
             html=unless_left_out(options.html),
+            nearest=of.count(_NEAREST, options),
+            training_data=unless_left_out(options.training_data),
         )
         return "\n".join(["", *outcome.lines(colour=_colour())])
 

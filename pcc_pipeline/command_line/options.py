@@ -133,6 +133,20 @@ def choice(option: Option, options: Namespace) -> str:
     return value
 
 
+def count(option: Option, options: Namespace) -> int:
+    """An option's whole number.
+
+    Raises:
+        ConfigError: it is none, or below 0.
+    """
+    value: str = getattr(options, option.name)
+    if not value.isdecimal():
+        raise ConfigError(
+            "it is no whole number of at least 0", where=f"option {option.name}", fix="give a number such as 5"
+        )
+    return int(value)
+
+
 def exclusive(name: str, **others: bool) -> None:
     """Refuse options that mean nothing beside another one.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from pcc_pipeline.errors import meant
 
@@ -14,7 +15,7 @@ class Parser(argparse.ArgumentParser):
     """A parser that knows its own options and commands by name. What it does not know it refuses with exit code 2.
 
     Args:
-        private: words that stand where none is taken may be a customer's, and are not repeated.
+        private: any word that is typed may be a customer's, and none is repeated but the parser's own options.
     """
 
     def __init__(self, *, private: bool = False, **settings: Any) -> None:
@@ -59,10 +60,16 @@ class Parser(argparse.ArgumentParser):
             self._demand_options(words)
         options, unknown = super().parse_known_args(words, namespace)
         if unknown and self._private:
-            self.error(f"what follows belongs to no option ({len(unknown)} words): put the message in quotes")
+            self._refuse_privately(len(unknown), ())
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return options, []
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's, whose own messages quote what was typed."""
+        if self._private and not _QUOTES_NOTHING.fullmatch(message):
+            message = "the options cannot be read as they stand: put the message in quotes; --help lists them"
+        super().error(message)
 
     def _demand_a_command(self, words: Sequence[str]) -> None:
         if not words:
@@ -82,8 +89,20 @@ class Parser(argparse.ArgumentParser):
         ]
         if unknown:
             shown = [name for name, is_shown in self._options.items() if is_shown]
+            if self._private:
+                self._refuse_privately(len(unknown), [meant(name.replace("_", "-"), shown) for name in unknown])
             near = [f"{name}{meant(name.replace('_', '-'), shown)}" for name in unknown]
             self.error(f"unrecognized arguments: {' '.join(near)}")
+
+    def _refuse_privately(self, count: int, questions: Iterable[str]) -> NoReturn:
+        """Unknown words, without them; `questions` name options of the parser."""
+        words = "1 word belongs" if count == 1 else f"{count} words belong"
+        hints = "".join(dict.fromkeys(questions))
+        super().error(f"{words} to no option{hints}: put the message in quotes")
+
+
+# Of argparse's messages, those that name an option and nothing else.
+_QUOTES_NOTHING = re.compile(r"argument (?:--?[a-z-]+/?)+: expected one argument")
 
 
 class Proposals(tuple[str, ...]):

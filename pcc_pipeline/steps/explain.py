@@ -14,15 +14,18 @@ import numpy as np
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import CASE_ID, TEXT, Contract, ContractChecker
 from pcc_pipeline.encoder.embed_texts import embed
-from pcc_pipeline.errors import ConfigError, DataError, FeatureError
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.errors import ConfigError, DataError, FeatureError, PccError
+from pcc_pipeline.evaluation.explanations.nearest_rows import LearnedRow, nearest_rows
 from pcc_pipeline.evaluation.explanations.word_weights import Answer, Explanation, explain
 from pcc_pipeline.model.decision import certainty
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.datasets import read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
+from pcc_pipeline.steps.inputs.learned_rows import learned_rows
 from pcc_pipeline.steps.inputs.model_vectors import own_encoder
 from pcc_pipeline.steps.inputs.own_files import own_page
-from pcc_pipeline.steps.records.explanation_page import explanation_lines, explanation_page
+from pcc_pipeline.steps.records.explanation_page import explanation_lines, explanation_page, nearest_lines
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, TrainedModel
 from pcc_pipeline.tracking.logged_models.served_model import text_fault
@@ -36,23 +39,25 @@ class ExplainOutcome:
 
     Attributes:
         undecided: why the answer is left to a person; empty where the model decides.
+        nearest: of the rows that the model learned, where they were asked for; the nearest first.
         page: the file of the HTML page, where one was asked for.
-        note: what to know beside it; empty where there is nothing.
+        notes: what to know beside it.
     """
 
     model_version: str
     classes: tuple[str, ...]
     explanation: Explanation
     undecided: str
+    nearest: tuple[LearnedRow, ...] = ()
     page: Path | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
     def lines(self, *, colour: bool) -> list[str]:
         """For the terminal."""
         written = [f"           the same as a page, for you alone: {self.page}"] if self.page else []
-        noted = [f"warning    {self.note}"] if self.note else []
+        noted = [f"warning    {note}" for note in self.notes]
         shown = explanation_lines(self.explanation, self.classes, self.model_version, self.undecided, colour)
-        return [*shown, *written, *noted]
+        return [*shown, *nearest_lines(self.nearest), *written, *noted]
 
 
 def run(
@@ -62,12 +67,16 @@ def run(
     text: str | None = None,
     case_id: str | None = None,
     html: str | None = None,
+    nearest: int = 0,
+    training_data: str | None = None,
 ) -> ExplainOutcome:
     """Explain a model's answer to a text, or to the row of `data.path` that has this case id.
 
     Args:
         model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<id>/model`; default is the champion.
         html: a local file to write the explanation to, as a page that needs nothing else.
+        nearest: how many of the nearest rows to name that the model learned; a note says why where it names none.
+        training_data: where the model's training file lies now, if not where its training read it.
 
     Raises:
         ConfigError: neither or both of text and case id; or the page would replace the data.
@@ -87,42 +96,67 @@ def run(
     if fault := text_fault(message):
         raise DataError(f"the text cannot be classified: it is {fault}", where="the message", fix="give another one")
     loaded = chosen_model(params, model_uri)
-    explanation = explain(message, _answers_of(loaded, params))
+    encoder = _encoder_of(loaded, params)
+    explanation = explain(message, _answers_of(loaded.model, encoder))
+    notes = [_OWN_VECTORS] if vectors else []
+    near: tuple[LearnedRow, ...] = ()
+    if nearest:
+        near, note = _nearest(message, loaded, params, encoder, nearest, training_data)
+        notes += [note] if note else []
     outcome = ExplainOutcome(
         model_version=loaded.model.model_version,
         classes=loaded.model.classes,
         explanation=explanation,
         undecided=_left_to_a_person(loaded.model, explanation),
+        nearest=near,
         page=page,
-        note=_OWN_VECTORS if vectors else "",
+        notes=tuple(notes),
     )
     if page is not None:
-        content = explanation_page(explanation, outcome.classes, outcome.model_version, outcome.undecided)
+        content = explanation_page(explanation, outcome.classes, outcome.model_version, outcome.undecided, near)
         with replacing(page) as partial:
             partial.write_text(content, encoding="utf-8")
     return outcome
 
 
-def _answers_of(loaded: LoadedModel, params: Params) -> Answer:
-    """Each different text is encoded once, and its vector is kept nowhere.
+def _encoder_of(loaded: LoadedModel, params: Params) -> SentenceEncoder:
+    """The model's own.
 
     Raises:
         FeatureError: the model takes whole vectors; or its encoder is not at hand.
     """
-    model = loaded.model
-    if model.lexical is None:
+    if loaded.model.lexical is None:
         raise FeatureError(
             "this model takes whole vectors, which do not say what they would be without a word",
             where=loaded.model_uri,
             fix="name a model that was trained on texts or on sentence vectors, with --model",
         )
-    encoder = own_encoder(loaded, params)
+    return own_encoder(loaded, params)
+
+
+def _answers_of(model: TrainedModel, encoder: SentenceEncoder) -> Answer:
+    """Each different text is encoded once, and its vector is kept nowhere."""
 
     def answer(texts: Sequence[str]) -> np.ndarray:
         vectors, _ = embed(texts, encoder, None)
         return model.probabilities(vectors, texts)
 
     return answer
+
+
+def _nearest(
+    message: str, loaded: LoadedModel, params: Params, encoder: SentenceEncoder, most: int, data: str | None
+) -> tuple[tuple[LearnedRow, ...], str]:
+    """The nearest rows that the model learned, and what to know of them; the words of an explanation stand without."""
+    try:
+        learned = learned_rows(loaded, params, encoder, data)
+    except PccError as error:
+        fix = "--training-data names the file; `pcc embed` and `pcc train` fill the cache"
+        return (), f"no nearest training messages: {error.what} ({fix})"
+    vector = embed([message], encoder, None)[0][0]
+    some = f"{learned.without:,} of {learned.without + len(learned.case_ids):,} training messages were not compared"
+    note = f"{some}: the embedding cache holds no vector of them" if learned.without else ""
+    return nearest_rows(vector, learned.vectors, learned.case_ids.tolist(), learned.labels.tolist(), most), note
 
 
 def _left_to_a_person(model: TrainedModel, explanation: Explanation) -> str:

@@ -7,14 +7,20 @@ import os
 import re
 import stat
 import sys
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from pcc_pipeline.command_line import pcc
+from pcc_pipeline.config import Params
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.evaluation.explanations.word_weights import explain, without
+from pcc_pipeline.model.decision import DecisionRule
+from pcc_pipeline.steps import explain as steps_explain
 from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
 from tests import process_state
 
@@ -49,8 +55,6 @@ def test_no_word_goes_anywhere_but_to_the_terminal_and_the_page(command, trained
     refused = command(PCC, "explain", "--text", f"{MARK} " * 1000, *CHALLENGER, *own, store=trained)
     assert refused.code == 1
     assert "longer than 10,000 characters" in refused.err
-    with pytest.raises(SystemExit):
-        command(PCC, "explain", "--text", "please", MARK, store=trained)
     missing = command(PCC, "explain", "--text", MARK, "--model", f"models:/{NAME}/9", *own, store=trained)
     assert (missing.code, missing.out) == (1, "")
     assert MARK not in done.err + refused.err + missing.err + refused.out
@@ -87,6 +91,75 @@ def test_a_row_of_a_file_is_explained_by_its_case_id(command, trained, tmp_path,
         refused = command(PCC, "explain", *at, "--case-id", case, store=trained)
         assert refused.code == 1
         assert re.search(says, refused.err, re.DOTALL), refused.err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--text", "please", MARK), "1 word belongs to no option: put the message in quotes"),
+        (("--text", "please", f"--{MARK}", "--now"), "2 words belong to no option: put the message in quotes"),
+        (("--modle", "a", "--text", MARK), "1 word belongs to no option (did you mean --model?)"),
+        ((f"--te={MARK}", "--h", MARK), "put the message in quotes"),
+        ((f"--h={MARK}",), "put the message in quotes"),
+        ((f"--debug={MARK}",), "put the message in quotes"),
+        ((f"-v{MARK}",), "put the message in quotes"),
+        (("--text", MARK, "--model"), "argument --model: expected one argument"),
+    ],
+)
+def test_a_word_that_is_mistyped_is_not_repeated(words: tuple[str, ...], says: str, capsys) -> None:
+    """It may be a customer's: of a message that was not put in quotes."""
+    with pytest.raises(SystemExit) as ended:
+        pcc.main(["explain", *words])
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert says in said.err
+    assert MARK not in said.err
+    assert "--now" not in said.err
+
+
+def test_what_the_model_leaves_to_a_person_says_so(trained, tmp_path) -> None:
+    """Where its certainty is below the threshold, in the terminal and on the page."""
+    with process_state.mlflow_undone(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", trained.uri)
+        loaded = load_trained_model(f"models:/{NAME}/1")
+        for threshold, undecided in ((0.9999, True), (0.001, False)):
+            ruled = replace(loaded, model=replace(loaded.model, decision=DecisionRule("margin", threshold)))
+            patch.setattr(steps_explain, "chosen_model", lambda *_, ruled=ruled: ruled)
+            done = steps_explain.run(Params(), text="Please delete it.", html=str(tmp_path / "why.html"))
+            shown = "\n".join(done.lines(colour=False)) + (tmp_path / "why.html").read_text(encoding="utf-8")
+            first, second = np.sort(done.explanation.probabilities)[[-1, -2]]
+            said = f"left to a person: margin {first - second:.4f} is below {threshold:.4f}"
+            assert shown.count(said) == (2 if undecided else 0)
+
+
+def test_the_nearest_messages_that_it_learned_are_named_by_case_id(command, trained, tmp_path) -> None:
+    """A text that it learned is nearest to itself; none of the rows that were set aside is named, and no text."""
+    split = pd.read_parquet(trained.file(trained.step("train"), "split.parquet"))
+    rows = sample()
+    text, case_id = rows.loc[split["learned"].to_numpy(), ["text", "case_id"]].iloc[0]
+    aside = set(rows.loc[~split["learned"].to_numpy(), "case_id"])
+    page = tmp_path / "why.html"
+    asked = (*CHALLENGER, "--nearest", "4")
+    done = command(PCC, "explain", "--text", text, *asked, "--html", str(page), store=trained)
+    assert done.code == 0, done.err
+    named = re.findall(r"^ +(-?[01]\.\d{3})   (\w+)   (sample-\d+)$", done.out, re.MULTILINE)
+    assert len(named) == 4
+    assert named[0][0] == "1.000"
+    assert case_id in [each for similarity, _, each in named if similarity == "1.000"]
+    assert not aside & {each for _, _, each in named}
+    labels = dict(zip(rows["case_id"], rows["intent"], strict=True))
+    assert all(labels[each] == label for _, label, each in named)
+    assert all(each in page.read_text(encoding="utf-8") for _, _, each in named)
+    for options, says in (
+        (("--set", f"preprocessing.cache_dir={tmp_path / 'cache'}"), "holds no vector of the training messages"),
+        (("--training-data", "elsewhere.csv"), "The data file does not exist"),
+    ):
+        without = command(PCC, "explain", "--text", "Delete it", *asked, *options, store=trained)
+        assert without.code == 0, without.err
+        assert "warning    no nearest training messages" in without.out
+        assert says in without.out
+    refused = command(PCC, "explain", "--text", "a", "--nearest", "some", store=trained)
+    assert "it is no whole number of at least 0" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -91,9 +91,22 @@ def held_out(
             where=f"run {training.run_id}, of an earlier pcc_pipeline",
             fix="train again, or give labelled rows that it has not seen with -P test_data=…",
         )
-    dataset = load_dataset(address, learned, slices=slices)
+    return set_aside(training_file(loaded, training, address, slices), record, address)
+
+
+def training_file(loaded: LoadedModel, training: TrainingRun, address: str, slices: Sequence[str] = ()) -> Dataset:
+    """The file that a model was trained with, as it was then.
+
+    Args:
+        address: where it lies now.
+        slices: columns that the rows must have besides.
+
+    Raises:
+        DataError: it has changed, or is another one.
+    """
+    dataset = load_dataset(address, training.params, slices=slices)
     _demand_digest(dataset, training.tags.get("pcc.data_digest"), address, loaded, "data")
-    return set_aside(_learned_vectors(dataset, training, address, loaded), record, address)
+    return _learned_vectors(dataset, training, address, loaded)
 
 
 def whole_file(test: Dataset, address: str) -> HeldOut:

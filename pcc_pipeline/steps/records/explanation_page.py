@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from pcc_pipeline.data.labels import one_line
+from pcc_pipeline.evaluation.explanations.nearest_rows import LearnedRow
 from pcc_pipeline.evaluation.explanations.word_weights import Explanation, Part
 
 _INDENT = " " * 11
@@ -13,6 +14,7 @@ _INDENT = " " * 11
 _SHOWN, _STRONG = 0.1, 0.5
 _MOST_LINES, _LONGEST = 5, 60
 _BOLD, _FOR, _AGAINST, _PLAIN = "1", "34", "33", "\x1b[0m"
+_NEAREST = "nearest messages that it learned, by case id"
 _METHOD = (
     "The weight of a word is what the answer loses without it: the change of the log-odds of the answer against the "
     "runner-up when the word is left out of the message and the model asked again. Words of a long message are left "
@@ -45,6 +47,14 @@ def explanation_lines(
             f"with {left.max():.3f}, {answer} with {left[explanation.decided]:.3f}"
         )
     return lines
+
+
+def nearest_lines(nearest: Sequence[LearnedRow]) -> list[str]:
+    """The nearest rows that the model learned; none where there are none."""
+    if not nearest:
+        return []
+    lines = [f"  {row.similarity:6.3f}   {one_line(row.label)}   {one_line(row.case_id)}" for row in nearest]
+    return [f"{_INDENT}{line}" for line in (_NEAREST, *lines)]
 
 
 def _tables(explanation: Explanation, answer: str, other: str) -> list[tuple[str, list[Part]]]:
@@ -102,7 +112,13 @@ td:first-child, td:nth-child(2) { font-variant-numeric: tabular-nums; }
 """
 
 
-def explanation_page(explanation: Explanation, classes: tuple[str, ...], model_version: str, undecided: str) -> str:
+def explanation_page(
+    explanation: Explanation,
+    classes: tuple[str, ...],
+    model_version: str,
+    undecided: str,
+    nearest: Sequence[LearnedRow] = (),
+) -> str:
     """HTML that loads nothing and runs nothing; whatever is written in the message is shown as text."""
     answer, other = classes[explanation.decided], classes[explanation.runner_up]
     shares, left = explanation.probabilities, explanation.left
@@ -125,6 +141,12 @@ def explanation_page(explanation: Explanation, classes: tuple[str, ...], model_v
         f"<p>Without all {len(explanation.named)} that speak for it: {escape(classes[left.argmax()])} with "
         f"{left.max():.3f}, {escape(answer)} with {left[explanation.decided]:.3f}.</p>"
     )
+    rows = "".join(
+        f"<tr><td>{row.similarity:.3f}</td><td>{escape(row.label)}</td><td>{escape(row.case_id)}</td></tr>"
+        for row in nearest
+    )
+    head = "<tr><th>cosine</th><th>label</th><th>case id</th></tr>"
+    near = f"<h2>{escape(_NEAREST)}</h2>\n<table>{head}{rows}</table>" if nearest else ""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -144,6 +166,7 @@ runner-up {escape(other)} with {shares[explanation.runner_up]:.3f}.</p>
 <span class="against" style="--share:1">speaks against it</span>: the stronger the colour, the heavier.</p>
 {"".join(tables)}
 {without if explanation.named else ""}
+{near}
 <p><small>{escape(_METHOD)} This page holds a customer's words: it is for you alone.</small></p>
 </body>
 </html>
