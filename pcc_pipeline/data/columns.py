@@ -102,9 +102,17 @@ def check_names(names: list[str], source: object) -> list[str]:
     if not all(map(is_unicode, names)):
         raise DataError("A column's name is not valid Unicode.", where=str(source), fix="rename the column")
     if len(names) > MAX_COLUMNS:
-        problem = f"The file has more than {MAX_COLUMNS:,} columns."
-        raise DataError(problem, where=str(source), fix="keep vectors as one column of lists")
+        raise too_many_columns(source)
     return names
+
+
+def too_many_columns(source: object) -> DataError:
+    """The error about a file of more than MAX_COLUMNS columns."""
+    return DataError(
+        f"The file has more than {MAX_COLUMNS:,} columns.",
+        where=str(source),
+        fix="keep vectors as one column of lists",
+    )
 
 
 def no_faults(n_rows: int) -> Reasons:

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 from pandas.core.indexes import base
 
-from pcc_pipeline.data.columns import MAX_COLUMNS
+from pcc_pipeline.data.columns import MAX_COLUMNS, too_many_columns
 from pcc_pipeline.data.formats.bounds import Budget
 from pcc_pipeline.errors import DataError
 
@@ -99,8 +99,10 @@ def _arrow_array(*parts: Any) -> pa.Array:
 
 def _slice(*parts: Any) -> slice:
     # Where a block's columns stand.
-    if not all(part is None or (isinstance(part, int) and abs(part) <= MAX_COLUMNS) for part in parts):
-        raise pickle.UnpicklingError("a slice over too many columns")
+    if not all(part is None or isinstance(part, int) for part in parts):
+        raise pickle.UnpicklingError("a slice by other than numbers")
+    if any(part is not None and abs(part) > MAX_COLUMNS for part in parts):
+        raise _TooManyColumnsError
     return slice(*parts)
 
 
@@ -233,6 +235,10 @@ class _TooManyRowsError(pickle.UnpicklingError):
     """Each row takes a byte of the file at least; an index of more rows is made up."""
 
 
+class _TooManyColumnsError(pickle.UnpicklingError):
+    """A block of more columns than a file may have."""
+
+
 class _Refused(pickle.UnpicklingError):
     """A name outside the list."""
 
@@ -257,6 +263,8 @@ def load_frame(path: Path) -> pd.DataFrame:
             raise DataError(f"The pickle was refused: it asks for {error}.", where=str(path), fix=_FIX) from None
         except _TooManyRowsError:
             raise too_many from None
+        except _TooManyColumnsError:
+            raise too_many_columns(path) from None
         except Exception:  # a damaged or forged pickle can raise anything, and its messages may quote values
             raise DataError(
                 "The pickle cannot be read: it is damaged or holds more than a DataFrame.", where=str(path), fix=_FIX
@@ -268,8 +276,10 @@ def load_frame(path: Path) -> pd.DataFrame:
     if type(frame) is not pd.DataFrame:
         raise DataError(f"The pickle holds a {type(frame).__name__}, not a DataFrame.", where=str(path), fix=_FIX)
     try:
-        if len(frame) > size or frame.shape[1] > MAX_COLUMNS:
+        if len(frame) > size:
             raise too_many
+        if frame.shape[1] > MAX_COLUMNS:
+            raise too_many_columns(path)
         if any(name is not None for name in frame.index.names):
             Budget(path).take(_index_bytes(frame.index))
             frame = frame.reset_index()

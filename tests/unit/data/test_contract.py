@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from pcc_pipeline.data.contract import Contract, ContractChecker, check
@@ -62,6 +63,7 @@ FAULTS: list[tuple[str, Any, str]] = [
     ("confidence", 1.01, "not between 0 and 1"),
     ("confidence", -0.1, "not between 0 and 1"),
     ("confidence", float("inf"), "not between 0 and 1"),
+    ("confidence", 10**400, "not between 0 and 1"),
     ("confidence", "high", "not a number"),
     ("confidence", [0.5], "not a number"),
     ("timestamp", "yesterday", "not an ISO 8601 time"),
@@ -89,6 +91,14 @@ def test_each_rule_rejects_its_row_alone(cases: pd.DataFrame, column: str, cell:
     cases[column] = cases[column].astype(object)
     cases.at[2, column] = cell
     assert rejected(cases) == [(2, column, reason)]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_a_time_of_no_year_that_there_is_rejects_its_row_alone(cases: pd.DataFrame, zone: str | None) -> None:
+    kind = pa.timestamp("s", tz=zone)
+    times = pa.array([0, 60, 2**40, None], kind)
+    cases["timestamp"] = pd.Series(pd.array(times, dtype=pd.ArrowDtype(kind)))
+    assert rejected(cases) == [(2, "timestamp", "not an ISO 8601 time")]
 
 
 def test_the_first_fault_in_the_contracts_order_is_reported(cases: pd.DataFrame) -> None:

@@ -184,3 +184,16 @@ def test_only_a_frame_is_taken(tmp_path: Path, held: object) -> None:
     path.write_bytes(pickle.dumps(held))
     with pytest.raises(DataError, match=f"holds a {type(held).__name__}, not a DataFrame"):
         load_frame(path)
+
+
+@pytest.mark.parametrize("several_kinds", [False, True])
+def test_too_many_columns_are_said_to_be_just_that(tmp_path: Path, several_kinds: bool) -> None:
+    frame = pd.DataFrame(np.zeros((2, 10_001))).add_prefix("c")
+    # Of one kind they are one block under one slice; of two, blocks that name the places of their columns.
+    if several_kinds:
+        frame[frame.columns[::2]] = frame[frame.columns[::2]].astype("int64")
+    path = tmp_path / "a.pkl"
+    frame.to_pickle(path)
+    with pytest.raises(DataError, match="more than 10,000 columns") as caught:
+        load_frame(path)
+    assert caught.value.fix == "keep vectors as one column of lists"
