@@ -9,6 +9,7 @@ folds, and each method's calibrators are fitted on the other folds' rows too.
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from pcc_pipeline.evaluation.answers import risk_coverage
 from pcc_pipeline.evaluation.metrics import expected_calibration_error
 from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.calibration import METHODS, HeldScores, calibrate, raw_scores
-from pcc_pipeline.model.fitting import Recipe, Rows, fit, prepare
+from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.probabilities import class_probabilities
 
 LABELS = {"banking77": "intent", "sage_privacy_reviews": "intent", "pcc_bitext": "pcc_intent"}
@@ -33,18 +34,37 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def held_scores(rows: Rows, recipe: Recipe, hyperparameters: dict[str, Any], classes: np.ndarray) -> HeldScores:
-    """Scores of each row by a model of the other four folds, and which rows these are."""
-    parts, places = [], []
+@dataclass(frozen=True)
+class Fold:
+    """Which rows a fold learns from and which it holds out, and the whole vectors of both."""
+
+    train: np.ndarray
+    held: np.ndarray
+    train_vectors: np.ndarray
+    held_vectors: np.ndarray
+
+
+def prepared_folds(rows: Rows, recipe: Recipe) -> list[Fold]:
+    """Five folds with their lexical halves, which hang on no label: made once for all models and labels."""
+    folds = []
     for train, held in StratifiedKFold(5, shuffle=True, random_state=0).split(rows.vectors, rows.labels):
-        prepared = prepare(rows.take(train), recipe)
-        classifier = fit(prepared, hyperparameters, recipe).classifier
-        there = rows.take(held)
-        vectors = full_vectors(there.vectors, prepared.lexical, there.texts)
-        said = class_probabilities(classifier, range(len(classes)), vectors)
-        parts.append((raw_scores(classifier, range(len(classes)), vectors), said, there.labels))
-        places.append(held)
-    return HeldScores.joined(parts, places)
+        prepared, there = prepare(rows.take(train), recipe), rows.take(held)
+        whole = full_vectors(there.vectors, prepared.lexical, there.texts)
+        folds.append(Fold(train, held, prepared.vectors, whole))
+    return folds
+
+
+def held_scores(
+    folds: list[Fold], labels: np.ndarray, recipe: Recipe, hyperparameters: dict[str, Any], n_classes: int
+) -> HeldScores:
+    """Scores of each row by a model of the other four folds, trained on these labels, and which rows these are."""
+    parts = []
+    for fold in folds:
+        learned = PreparedRows(None, fold.train_vectors, labels[fold.train])
+        classifier = fit(learned, hyperparameters, recipe).classifier
+        said = class_probabilities(classifier, range(n_classes), fold.held_vectors)
+        parts.append((raw_scores(classifier, range(n_classes), fold.held_vectors), said, labels[fold.held]))
+    return HeldScores.joined(parts, [fold.held for fold in folds])
 
 
 def main() -> None:
@@ -66,8 +86,10 @@ def main() -> None:
         print(f"\n{name}, {len(rows.texts):,} training rows, {len(classes)} classes")
         print("| model | calibration | log loss | calibration error | accuracy | of the surest 80 % |")
         print("|---|---|---|---|---|---|")
+        recipe = Recipe("LogisticRegression", "none", lexical, 42)
+        folds = prepared_folds(rows, recipe)
         for model, hyperparameters in MODELS.items():
-            held = held_scores(rows, Recipe("LogisticRegression", "none", lexical, 42), hyperparameters, classes)
+            held = held_scores(folds, labels, recipe, hyperparameters, len(classes))
             for method in METHODS:
                 made = calibrate(method, held)
                 error = expected_calibration_error(held.labels, made.held)

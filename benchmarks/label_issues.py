@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.calibration import LABELS, held_scores
+from benchmarks.calibration import LABELS, Fold, held_scores, prepared_folds
 from benchmarks.real_data import messages
 from pcc_pipeline.config import Params
 from pcc_pipeline.evaluation.label_issues import find_label_issues
@@ -39,10 +39,13 @@ def main() -> None:
         if read is None:
             raise SystemExit(f"{name} is not there")
         classes, came = np.unique(read.labels.astype(str), return_inverse=True)
-        rows = Rows(read.texts, read.vectors, came)
-        plain = _held_out(rows, classes)
+        preprocessing = Params().preprocessing
+        lexical = {**preprocessing.tfidf.model_dump(), "components": preprocessing.svd_components}
+        recipe = Recipe("LogisticRegression", "none", lexical, 42)
+        folds = prepared_folds(Rows(read.texts, read.vectors, came), recipe)
+        plain = _held_out(folds, came, recipe, len(classes))
         for kind, noisy in _noises(came, plain, options.share).items():
-            probabilities = plain if kind == "none" else _held_out(Rows(rows.texts, rows.vectors, noisy), classes)
+            probabilities = plain if kind == "none" else _held_out(folds, noisy, recipe, len(classes))
             case_ids = np.arange(len(noisy)).astype(str)
             table = find_label_issues(case_ids, noisy, probabilities, classes.tolist()).table
             changed = noisy != came
@@ -68,12 +71,9 @@ def _noises(came: np.ndarray, plain: np.ndarray, share: float) -> dict[str, np.n
     }
 
 
-def _held_out(rows: Rows, classes: np.ndarray) -> np.ndarray:
+def _held_out(folds: list[Fold], labels: np.ndarray, recipe: Recipe, n_classes: int) -> np.ndarray:
     """Calibrated probabilities of each row by the default model of the other folds, (n, K), in the rows' order."""
-    preprocessing = Params().preprocessing
-    lexical = {**preprocessing.tfidf.model_dump(), "components": preprocessing.svd_components}
-    recipe = Recipe("LogisticRegression", "none", lexical, 42)
-    made = calibrate("auto", held_scores(rows, recipe, complete(recipe.family, {}), classes))
+    made = calibrate("auto", held_scores(folds, labels, recipe, complete(recipe.family, {}), n_classes))
     assert made.rows is not None, "the folds say which rows they held"
     table = np.empty_like(made.held)
     table[made.rows] = made.held

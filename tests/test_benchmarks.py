@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import csv_texts, csv_vectors, embed_memory, random_search
+from benchmarks import calibration, csv_texts, csv_vectors, embed_memory, label_issues, random_search
 from benchmarks.comparison import Comparison
 from benchmarks.real_data import Messages
+from pcc_pipeline.evaluation.label_issues import find_label_issues
+from pcc_pipeline.model.fitting import Recipe, Rows
 
 
 def rows_of(frame: pd.DataFrame, n: int) -> Messages:
@@ -86,3 +88,21 @@ def test_a_run_replaces_its_part_of_the_results_and_leaves_what_was_written_by_h
     assert text.endswith("below\n")
     assert "old" not in text
     assert "| made | 1.00, 2.5 times |  | 4.00 |" in text
+
+
+def test_planted_wrong_labels_are_wrong_and_their_rows_keep_their_places_through_the_folds(
+    sample_rows: pd.DataFrame,
+) -> None:
+    messages = rows_of(sample_rows, 240)
+    classes, came = np.unique(messages.labels.astype(str), return_inverse=True)
+    recipe = Recipe("LogisticRegression", "none", {"n_features": 4096}, 0)
+    folds = calibration.prepared_folds(Rows(messages.texts, messages.vectors, came), recipe)
+    plain = label_issues._held_out(folds, came, recipe, len(classes))
+    assert (plain.argmax(axis=1) == came).mean() > 0.8  # the rows are in their places
+    noises = label_issues._noises(came, plain, 0.1)
+    changed = noises["random"] != came
+    assert 10 < changed.sum() < 40
+    assert set(np.flatnonzero(noises["runner-up"] != came)) == set(np.flatnonzero(changed))
+    noticed = label_issues._held_out(folds, noises["random"], recipe, len(classes))
+    table = find_label_issues(np.arange(240).astype(str), noises["random"], noticed, classes.tolist()).table
+    assert changed[table["case_id"].astype(int)].mean() > 0.6
