@@ -34,6 +34,14 @@ _CASE_ID = Option("case_id", "a row of the file: its case id, as in the predicti
 _MODEL = of.model("champion", *of.ADDRESSES)
 _HTML = Option("html", "write the explanation as a page to this file, too", is_file=True, metavar="FILE")
 
+_METHOD = Option(
+    "method",
+    "leave-out weighs each word by what the answer loses without it; surrogate by a linear model of the answers to the "
+    "message with words left out at random, which also finds words that stand in for each other, and takes longer",
+    "leave-out",
+    ("leave-out", "surrogate"),
+    metavar="leave-out|surrogate",
+)
 _NEAREST = Option(
     "nearest", "name so many of the messages nearest to it that the model learned, by case id", "0", metavar="N"
 )
@@ -43,7 +51,7 @@ _TRAINING_DATA = Option("training_data", f"for --nearest: {of.TRAINING_DATA.help
 class ExplainCommand:
     """`pcc explain`."""
 
-    options = (_TEXT, _DATA, _CASE_ID, _MODEL, _HTML, _NEAREST, _TRAINING_DATA)
+    options = (_TEXT, _DATA, _CASE_ID, _MODEL, _HTML, _METHOD, _NEAREST, _TRAINING_DATA)
 
     def add_options(self, parser: Parser) -> None:
         """Make the options those of this parser."""
@@ -69,6 +77,7 @@ class ExplainCommand:
             case_id=unless_left_out(options.case_id),
             html=unless_left_out(options.html),
             nearest=of.count(_NEAREST, options),
+            method="surrogate" if of.choice(_METHOD, options) == "surrogate" else "leave-out",
             training_data=unless_left_out(options.training_data),
         )
         return "\n".join(["", *outcome.lines(colour=_colour())])

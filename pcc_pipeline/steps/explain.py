@@ -17,7 +17,7 @@ from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import ConfigError, DataError, FeatureError, PccError
 from pcc_pipeline.evaluation.explanations.nearest_rows import LearnedRow, nearest_rows
-from pcc_pipeline.evaluation.explanations.word_weights import Answer, Explanation, explain
+from pcc_pipeline.evaluation.explanations.word_weights import Answer, Explanation, Method, explain
 from pcc_pipeline.model.decision import certainty
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.datasets import read
@@ -69,6 +69,7 @@ def run(
     html: str | None = None,
     nearest: int = 0,
     training_data: str | None = None,
+    method: Method = "leave-out",
 ) -> ExplainOutcome:
     """Explain a model's answer to a text, or to the row of `data.path` that has this case id.
 
@@ -76,6 +77,7 @@ def run(
         model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<id>/model`; default is the champion.
         html: a local file to write the explanation to, as a page that needs nothing else.
         nearest: how many of the nearest rows to name that the model learned; a note says why where it names none.
+        method: how words are weighed.
         training_data: where the model's training file lies now, if not where its training read it.
 
     Raises:
@@ -97,7 +99,7 @@ def run(
         raise DataError(f"the text cannot be classified: it is {fault}", where="the message", fix="give another one")
     loaded = chosen_model(params, model_uri)
     encoder = _encoder_of(loaded, params)
-    explanation = explain(message, _answers_of(loaded.model, encoder))
+    explanation = explain(message, _answers_of(loaded.model, encoder), method=method)
     notes = [_OWN_VECTORS] if vectors else []
     near: tuple[LearnedRow, ...] = ()
     if nearest:

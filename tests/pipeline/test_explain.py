@@ -177,7 +177,8 @@ def test_what_cannot_be_explained_is_one_message(command, trained, options, says
     assert says in refused.err
 
 
-def test_the_named_words_carry_the_answer_more_than_as_many_at_random(trained) -> None:
+@pytest.mark.parametrize(("method", "messages"), [("leave-out", 12), ("surrogate", 8)])
+def test_the_named_words_carry_the_answer_more_than_as_many_at_random(trained, method, messages: int) -> None:
     """Taken out together, on messages of the sample: the change of the decided label's log-odds."""
     with process_state.mlflow_undone(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", trained.uri)
@@ -188,8 +189,8 @@ def test_the_named_words_carry_the_answer_more_than_as_many_at_random(trained) -
         return model.probabilities(embed(texts, encoder, None)[0], texts)
 
     by_words, by_luck = [], []
-    for text in sample(200, seed=5)["text"][:12]:
-        result = explain(text, answer)
+    for text in sample(200, seed=5)["text"][:messages]:
+        result = explain(text, answer, method=method)
         draws = [random.choice(len(result.parts), len(result.named), replace=False) for _ in range(3)]
         variants = [without(text, [result.parts[place] for place in draw]) for draw in draws]
         shares = answer([text, without(text, result.named), *variants])

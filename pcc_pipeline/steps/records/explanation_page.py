@@ -15,11 +15,18 @@ _SHOWN, _STRONG = 0.1, 0.5
 _MOST_LINES, _LONGEST = 5, 60
 _BOLD, _FOR, _AGAINST, _PLAIN = "1", "34", "33", "\x1b[0m"
 _NEAREST = "nearest messages that it learned, by case id"
-_METHOD = (
-    "The weight of a word is what the answer loses without it: the change of the log-odds of the answer against the "
-    "runner-up when the word is left out of the message and the model asked again. Words of a long message are left "
-    "out in groups."
-)
+_METHODS = {
+    "leave-out": (
+        "The weight of a word is what the answer loses without it: the change of the log-odds of the answer against "
+        "the runner-up when the word is left out of the message and the model asked again. Words of a long message are "
+        "left out in groups."
+    ),
+    "surrogate": (
+        "The weight of a word is its coefficient in a linear model of the log-odds of the answer against the "
+        "runner-up, fitted to the model's answers to the message with words left out at random. Words of a long "
+        "message are taken in groups."
+    ),
+}
 
 
 def explanation_lines(
@@ -167,7 +174,7 @@ runner-up {escape(other)} with {shares[explanation.runner_up]:.3f}.</p>
 {"".join(tables)}
 {without if explanation.named else ""}
 {near}
-<p><small>{escape(_METHOD)} This page holds a customer's words: it is for you alone.</small></p>
+<p><small>{escape(_METHODS[explanation.method])} This page holds a customer's words: it is for you alone.</small></p>
 </body>
 </html>
 """

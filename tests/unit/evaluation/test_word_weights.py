@@ -74,3 +74,33 @@ def test_a_probability_of_0_has_a_weight_that_is_finite() -> None:
     result = explain("yes no", lambda texts: np.array([[1.0, 0.0] if "yes" in text else [0.0, 1.0] for text in texts]))
     assert np.isfinite([part.weight for part in result.parts]).all()
     assert [result.words(part) for part in result.named] == ["yes"]
+
+
+def test_a_surrogate_has_the_weights_of_a_linear_model_and_of_words_that_stand_in_for_each_other() -> None:
+    """Of which leaving out one word at a time sees nothing."""
+    result = explain("please do not delete my account", Known(), method="surrogate")
+    expected = {"please": 0.1, "do": 0.0, "not": -2.7, "delete": 3.0, "my": 0.0, "account": 1.0}
+    assert _weights(result) == pytest.approx(expected, abs=0.4)
+    assert [result.words(part) for part in result.named][:2] == ["delete", "account"]
+    assert result.named[0].without == pytest.approx(Known()(["please do not my account"])[0, 0])
+
+    def either(texts: Sequence[str]) -> np.ndarray:
+        sure = np.array([0.9 if {"erase", "remove"} & set(text.split()) else 0.2 for text in texts])
+        return np.stack([sure, 1 - sure], axis=1)
+
+    text = "please erase or remove all of it now"
+    assert max(abs(part.weight) for part in explain(text, either).parts) == pytest.approx(0)
+    found = explain(text, either, method="surrogate")
+    assert {found.words(part) for part in found.named[:2]} == {"erase", "remove"}
+    assert found.left.argmax() == 1
+
+
+def test_a_surrogate_of_a_long_text_asks_of_it_in_groups() -> None:
+    words = ["so"] * 300
+    words[40], words[200] = "delete", "not"
+    answer = Known()
+    result = explain(" ".join(words), answer, method="surrogate")
+    assert len(answer.asked) <= 165
+    assert "delete" in result.words(result.named[0]).split()
+    assert "not" in result.words(min(result.parts, key=lambda part: part.weight)).split()
+    assert len(explain("delete", Known(), method="surrogate").parts) == 1
