@@ -25,14 +25,13 @@ from pcc_pipeline.evaluation.over_time.changes import (
 from pcc_pipeline.evaluation.ranking import FloatArray, IntArray
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-OTHERS = "(other labels)"
 # Four weeks: fewer show no pattern and no change of level.
 FEWEST_DAYS = 28
 # Ten years; a time further from the middle of all is a slip of the pen as likely as not.
 _MOST_DAYS = 3653
 # Each more makes every finding harder to be sure of.
 _MOST_LABELS, _FEWEST_ROWS = 10, 50
-_MOST_DRAWN = 5
+_MOST_DRAWN = 6
 _DAY = np.timedelta64(1, "D")
 
 
@@ -110,12 +109,11 @@ class Volumes:
         return pd.concat(frames, ignore_index=True)
 
     def to_json(self) -> dict[str, Any]:
-        """For metrics.json, the page and the figure: labels beyond the five of most rows are one."""
+        """For metrics.json, page and figure; by week for six labels: those that change, then those of most rows."""
         monday, weekly = self._weeks
-        shown, rest = self.labels[:_MOST_DRAWN], weekly[:, _MOST_DRAWN:].sum(axis=1)
-        by_label = {label: weekly[:, place].tolist() for place, label in enumerate(shown)}
-        if len(self.labels) > _MOST_DRAWN:
-            by_label[OTHERS] = rest.tolist()
+        changing = [each.label for each in self.findings if each.label is not None and each.kind != "weekly"]
+        shown = list(dict.fromkeys([*changing, *self.labels]))[:_MOST_DRAWN]
+        by_label = {label: weekly[:, self.labels.index(label)].tolist() for label in shown}
         weekday = (np.arange(len(self.daily)) + self.first.weekday()) % 7
         totals = self.daily.sum(axis=1)
         return {
@@ -126,7 +124,8 @@ class Volumes:
             "last_day": str(self._day(len(self.daily) - 1)),
             "by_day": totals.tolist(),
             "first_week": str(monday),
-            "by_week": by_label,
+            "by_week": weekly.sum(axis=1).tolist(),
+            "by_week_of_label": by_label,
             "by_weekday": np.bincount(weekday, weights=totals, minlength=7).astype(int).tolist(),
             "by_hour": None if self.hourly is None else self.hourly.sum(axis=1).tolist(),
             "tests": self.tests,

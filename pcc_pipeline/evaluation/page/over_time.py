@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pcc_pipeline.evaluation.page.blocks import Cell, Paragraph, Picture, Range, Section, Table, Verdict
+from pcc_pipeline.evaluation.page.blocks import Cell, Paragraph, Picture, Section, Table, Verdict
 from pcc_pipeline.evaluation.page.facts import Document, EvaluatedFacts, cut
 
 _LONGEST_LABEL = 80
@@ -21,7 +21,7 @@ def backtest_section(facts: EvaluatedFacts) -> Section | None:
             each["ends"][:10],
             Verdict("worse", "bad") if each["worse"] else "",
             f"{each['f1_macro']:.3f}",
-            Range(each["f1_macro"], *each["f1_macro_interval"]),
+            "{:.3f} to {:.3f}".format(*each["f1_macro_interval"]),
             f"{each['accuracy']:.3f}",
             f"{each['f1_macro_trained_once']:.3f}",
             f"{each['rows']:,}",
@@ -101,7 +101,7 @@ def volumes_section(facts: EvaluatedFacts) -> Section | None:
     table = [Table(["of", "", "when", "from", "to"], rows, words=3)] if rows else []
     picture = Picture(
         "volumes_over_time",
-        "Messages by day, shares of labels by week, and messages by weekday and by hour; dashed lines are breaks.",
+        "Messages by day, shares of up to six labels by week, messages by weekday and hour; dashed lines are breaks.",
     )
     return Section("messages", "The messages over time", [Paragraph(said), _patterns(counted), *table, picture])
 

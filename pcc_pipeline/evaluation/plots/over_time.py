@@ -52,11 +52,11 @@ def score_against_time(windows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def volumes_over_time(document: Mapping[str, Any]) -> Figure:
-    """Messages by day, labels' shares by week, and messages by weekday and hour; of `Volumes.to_json`."""
+    """Messages by day, up to six labels' shares by week, messages by weekday and hour; of `Volumes.to_json`."""
     from matplotlib.dates import date2num
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.5, 9), layout="constrained")
+    figure = Figure(figsize=(8.5, 7.5), layout="constrained")
     grid = figure.subplot_mosaic([["days", "days"], ["weeks", "weeks"], ["weekdays", "hours"]])
     first = np.datetime64(document["first_day"])
     counts = document["by_day"]
@@ -65,11 +65,11 @@ def volumes_over_time(document: Mapping[str, Any]) -> Figure:
     )
     grid["days"].set(ylabel="messages a day", ylim=(0, None))
     grid["days"].set_title(f"Messages over time: {document['rows']:,} from {first} to {document['last_day']} (UTC)")
-    weeks = np.datetime64(document["first_week"]) + 7 * np.arange(len(next(iter(document["by_week"].values()))))
-    of_week = np.sum([*document["by_week"].values()], axis=0)
+    of_week = np.asarray(document["by_week"])
+    weeks = np.datetime64(document["first_week"]) + 7 * np.arange(len(of_week))
     seen = of_week > 0
     colours = {}
-    for place, (label, rows) in enumerate(document["by_week"].items()):
+    for place, (label, rows) in enumerate(document["by_week_of_label"].items()):
         colours[label] = COLOURS[place % len(COLOURS)]
         share = np.asarray(rows)[seen] / of_week[seen]
         grid["weeks"].plot(weeks[seen], share, color=colours[label], marker=".", label=short(label, 34))

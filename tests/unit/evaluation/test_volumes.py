@@ -64,8 +64,10 @@ def test_every_row_is_counted_once_by_day_week_and_hour() -> None:
         assert dict(zip(zip(part["period"], part["label"], strict=True), part["rows"], strict=True)) == expected
     document = counted.to_json()
     json.dumps(document, allow_nan=False)
-    assert list(document["by_week"])[5:] == ["(other labels)"]
-    assert sum(map(sum, document["by_week"].values())) == sum(document["by_weekday"]) == 480
+    assert list(document["by_week_of_label"]) == list(counted.labels[:6])
+    assert sum(document["by_week"]) == sum(document["by_weekday"]) == 480
+    for label, weekly in document["by_week_of_label"].items():
+        assert sum(weekly) == (known["label"] == label).sum()
     assert document["by_hour"] == known["time"].dt.hour.value_counts().reindex(range(24), fill_value=0).tolist()
     assert (
         document["by_weekday"] == known["time"].dt.day_of_week.value_counts().reindex(range(7), fill_value=0).tolist()
@@ -98,3 +100,18 @@ def test_of_two_labels_the_share_of_one_tells_both() -> None:
     assert counted is not None
     assert counted.tests == 4
     assert [each.label for each in counted.findings] == ["rare"]
+
+
+def test_labels_that_change_are_drawn_however_few_their_rows() -> None:
+    draws = np.random.default_rng(6)
+    day = np.sort(draws.integers(0, 90, 4000))
+    labels = draws.choice([f"label {place}" for place in range(8)], 4000)
+    labels[(day >= 60) & (draws.random(4000) < 0.1)] = "new"
+    times = pd.Series(pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(day, "D"))
+    counted = volumes(times, labels)
+    assert counted is not None
+    assert counted.labels[-1] == "new"
+    assert ("new", "break") in [(each.label, each.kind) for each in counted.findings]
+    document = counted.to_json()
+    assert len(document["by_week_of_label"]) == 6
+    assert "new" in document["by_week_of_label"]
