@@ -6,12 +6,16 @@ import io
 import os
 import sys
 from argparse import Namespace
+from typing import TYPE_CHECKING, cast
 
 from pcc_pipeline.command_line import options as of
 from pcc_pipeline.command_line.options import Option, unless_left_out
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import exit_code, imports, log, volume
 from pcc_pipeline.command_line.step_commands import add_settings, configuration
+
+if TYPE_CHECKING:
+    from pcc_pipeline.evaluation.explanations.word_weights import Method
 
 DESCRIPTION = "Explain a model's answer to one message: which words carried it, and what the runner-up was."
 EPILOG = """\
@@ -34,7 +38,7 @@ _CASE_ID = Option("case_id", "a row of the file: its case id, as in the predicti
 _MODEL = of.model("champion", *of.ADDRESSES)
 _HTML = Option("html", "write the explanation as a page to this file, too", is_file=True, metavar="FILE")
 
-_METHOD = Option(
+METHOD = Option(
     "method",
     "leave-out weighs each word by what the answer loses without it; surrogate by a linear model of the answers to the "
     "message with words left out at random, which also finds words that stand in for each other, and takes longer",
@@ -51,7 +55,7 @@ _TRAINING_DATA = Option("training_data", f"for --nearest: {of.TRAINING_DATA.help
 class ExplainCommand:
     """`pcc explain`."""
 
-    options = (_TEXT, _DATA, _CASE_ID, _MODEL, _HTML, _METHOD, _NEAREST, _TRAINING_DATA)
+    options = (_TEXT, _DATA, _CASE_ID, _MODEL, _HTML, METHOD, _NEAREST, _TRAINING_DATA)
 
     def add_options(self, parser: Parser) -> None:
         """Make the options those of this parser."""
@@ -77,7 +81,7 @@ class ExplainCommand:
             case_id=unless_left_out(options.case_id),
             html=unless_left_out(options.html),
             nearest=of.count(_NEAREST, options),
-            method="surrogate" if of.choice(_METHOD, options) == "surrogate" else "leave-out",
+            method=cast("Method", of.choice(METHOD, options)),
             training_data=unless_left_out(options.training_data),
         )
         return "\n".join(["", *outcome.lines(colour=_colour())])

@@ -65,7 +65,7 @@ def run(
 ) -> ProfileOutcome:
     """Profile `data.path`, with its labels where it has the column `data.label_column`.
 
-    Memory is bounded but for some forty bytes of each row.
+    Memory is bounded but for some fifty bytes, and the case id or a hash, of each row.
 
     Args:
         model_uri: a model whose labels, and texts that it learned, the file is compared with.

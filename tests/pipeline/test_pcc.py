@@ -18,9 +18,10 @@ import pytest
 from mlflow.projects.utils import load_project
 
 from pcc_pipeline import __version__
-from pcc_pipeline.command_line import manage_commands, options, pcc
+from pcc_pipeline.command_line import explain_command, manage_commands, options, pcc
 from pcc_pipeline.command_line.step_commands import STEPS
 from pcc_pipeline.config.schema import SearchMethod
+from pcc_pipeline.evaluation.explanations.word_weights import Method
 from pcc_pipeline.model.families import FAMILIES
 from pcc_pipeline.tracking.store.legacy_import import read_entry
 from tests import process_state
@@ -178,6 +179,7 @@ def test_an_older_command_line_is_taken_and_told_what_changes_nothing(
 def test_the_options_of_choice_name_the_choices_that_there_are() -> None:
     assert options.SEARCH_METHOD.choices == get_args(SearchMethod)
     assert options.MODEL_TYPE.choices == tuple(FAMILIES)
+    assert explain_command.METHOD.choices == get_args(Method)
 
 
 COMPLETES = """

@@ -1,7 +1,7 @@
 """What a file of messages is like, in numbers: how complete, valid, unique, consistent and fresh it is.
 
 Aggregates alone: no text, word or case id of it. It takes one pass over the file's batches, and of each good row it
-keeps some forty bytes.
+keeps some fifty bytes.
 """
 
 from __future__ import annotations
