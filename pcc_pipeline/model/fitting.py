@@ -125,7 +125,7 @@ def _ranking(method: str, vectors: np.ndarray, labels: np.ndarray, recipe: Recip
         return np.vstack([part.coef_ for part in parts])
 
     of_rows = compute_sample_weight("balanced" if balanced else None, labels)
-    return np.asarray(ranking(method, vectors, labels, of_rows, weights))
+    return ranking(method, vectors, labels, of_rows, weights)
 
 
 def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Recipe) -> FittedModel:

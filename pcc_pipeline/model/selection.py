@@ -38,7 +38,7 @@ CHOICE: dict[str, Domain] = {
 _BINS = 10
 _DROPPED_A_ROUND = 0.1
 _LASSO = {"penalty": "l1", "solver": "liblinear", "C": 10.0, "tol": 1e-3}
-_RIDGE = {"penalty": "l2", "solver": "saga", "C": 10.0, "tol": 1e-3}
+_RIDGE = {"penalty": "l2", "solver": "saga", "C": 1.0, "tol": 1e-3}
 
 # (vectors (n, d), hyperparameters of LogisticRegression) -> weights (K or 1, d), fitted on all n rows
 Weights = Callable[[np.ndarray, Mapping[str, Any]], np.ndarray]
@@ -59,7 +59,9 @@ def method_of(hyperparameters: Mapping[str, Any]) -> str:
     return str(hyperparameters.get("feature_selection", "none"))
 
 
-def ranking(method: str, vectors: np.ndarray, labels: np.ndarray, row_weights: np.ndarray, weights: Weights) -> Any:
+def ranking(
+    method: str, vectors: np.ndarray, labels: np.ndarray, row_weights: np.ndarray, weights: Weights
+) -> np.ndarray:
     """Places of features, best first, (m,): all of them, or for `l1` those that have a weight.
 
     Args:
