@@ -54,7 +54,7 @@ def legend(figure: Figure) -> str:
     return "\n".join(found + [text.get_text() for made in figure.legends for text in made.get_texts()])
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 11, 77, 150])
+@pytest.mark.parametrize("n_classes", [2, 3, 11, 77, pytest.param(150, marks=pytest.mark.long)])
 def test_every_figure_can_be_saved_for_any_number_of_classes(n_classes):
     y, given, classes = sample(n_classes)
     found = figures(y, given, classes)
@@ -64,7 +64,7 @@ def test_every_figure_can_be_saved_for_any_number_of_classes(n_classes):
         save(figure)
 
 
-@pytest.mark.parametrize("n_classes", [2, 4, 77, 150])
+@pytest.mark.parametrize("n_classes", [2, 4, 77, pytest.param(150, marks=pytest.mark.long)])
 def test_no_text_of_a_confusion_matrix_leaves_its_figure(n_classes):
     y, given, _ = sample(n_classes)
     classes = [f"WIDE_MAXIMUM_WORDING_{place}_OF_LABEL" for place in range(n_classes)]

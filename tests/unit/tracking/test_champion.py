@@ -217,6 +217,7 @@ def test_what_earlier_versions_locked_by_is_cleared_away(versions: list[str], mo
 
 
 @pytest.mark.pipeline
+@pytest.mark.long
 def test_twenty_processes_at_once_leave_one_champion_and_no_gap(versions: list[str]) -> None:
     context = _context()
     results = context.Queue()
