@@ -109,6 +109,7 @@ def test_vectors_that_the_data_brings_are_handed_on_as_the_datas_own(
     assert together.data.metrics == alone.data.metrics
 
 
+@pytest.mark.long
 def test_main_on_several_files_has_each_on_record_and_evaluates_on_the_same_rows_later(command, store) -> None:
     frame = sample(150, seed=5)[["text", "intent"]]
     frame[:100].to_csv(store.folder / "cases_1.csv", index=False)

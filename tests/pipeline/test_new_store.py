@@ -49,6 +49,7 @@ def test_mlflow_itself_still_races(outside, folder: Path) -> None:
     pytest.fail("MLflow no longer races when it makes a store")
 
 
+@pytest.mark.long
 def test_runs_that_start_together_on_no_store_all_succeed(outside, folder: Path) -> None:
     """As `make run` and the README's plain commands start them, and beside them the scripts by themselves."""
     script = str(REPOSITORY / "entrypoints")

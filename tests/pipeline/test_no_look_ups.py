@@ -120,6 +120,7 @@ def test_the_watch_sees_what_it_should(watch: Watch) -> None:
     assert any("mlflow-telemetry" in line for line in watch.foreign()), watch.lines()
 
 
+@pytest.mark.long
 def test_a_whole_make_run_looks_no_name_up(after_make_run: Watch) -> None:
     assert after_make_run.started("mlflow run .") == 1
     assert after_make_run.started("entrypoints/main.py") == 1

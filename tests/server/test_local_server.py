@@ -195,6 +195,7 @@ def test_each_part_is_stopped_killed_and_started_again(client: MlflowClient, ser
     assert client.get_experiment(experiment).name == "parts-come-back"
 
 
+@pytest.mark.long
 def test_backup_and_restore_bring_runs_files_and_accounts_back(
     good: dict[str, str], folder: Path, as_user: Callable[[str, str], None], local_server: Any
 ) -> None:

@@ -198,6 +198,7 @@ def test_without_an_account_no_body_is_read(server: Any) -> None:
     assert memory(server) - before < 50 * 2**20
 
 
+@pytest.mark.long
 def test_requests_that_do_not_go_on_are_ended_and_slow_ones_are_not(server: Any, accounts: Accounts) -> None:
     """Twelve clients that send nothing, half a head, a byte now and then, or half a body; and one with a slow line."""
     body = json.dumps({"max_results": 1, "filter": "name != 'x' AND name != '" + "y" * 1000 + "'"}).encode()

@@ -134,6 +134,7 @@ write_plain(joblib.load(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["LogisticRegression", "RandomForest", "HistGradientBoosting"])
 def test_a_models_bytes_do_not_depend_on_the_process(family: str, tmp_path: Path) -> None:
     model = classifier(family=family)

@@ -142,6 +142,7 @@ def test_the_turn_of_a_dead_process_is_taken_away(versions: list[str], monkeypat
     assert locks() == []
 
 
+@pytest.mark.long
 def test_a_clock_that_is_an_hour_ahead_takes_no_turn_from_another(
     versions: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
