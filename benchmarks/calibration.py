@@ -74,8 +74,6 @@ def main() -> None:
     parser.add_argument("--set", action="append", choices=tuple(LABELS), help="default: all; repeatable")
     parser.add_argument("--rows", type=int, default=10_000, help="at most; a random sample of larger sets")
     options = parser.parse_args()
-    preprocessing = Params().preprocessing
-    lexical = {**preprocessing.tfidf.model_dump(), "components": preprocessing.svd_components}
     for name in options.set or LABELS:
         frame = pd.read_parquet(options.data / name / "train.parquet")
         frame = frame[frame["text"].str.strip() != ""]
@@ -86,7 +84,7 @@ def main() -> None:
         print(f"\n{name}, {len(rows.texts):,} training rows, {len(classes)} classes")
         print("| model | calibration | log loss | calibration error | accuracy | of the surest 80 % |")
         print("|---|---|---|---|---|---|")
-        recipe = Recipe("LogisticRegression", "none", lexical, 42)
+        recipe = Recipe("LogisticRegression", "none", Params().preprocessing.lexical, 42)
         folds = prepared_folds(rows, recipe)
         for model, hyperparameters in MODELS.items():
             held = held_scores(folds, labels, recipe, hyperparameters, len(classes))

@@ -47,9 +47,7 @@ def main() -> None:
 
 
 def _table(name: str, rows: Rows, n_classes: int, n_folds: int) -> None:
-    preprocessing = Params().preprocessing
-    lexical = {**preprocessing.tfidf.model_dump(), "components": preprocessing.svd_components}
-    recipe = Recipe("LogisticRegression", "none", lexical, 42)
+    recipe = Recipe("LogisticRegression", "none", Params().preprocessing.lexical, 42)
     folds = []
     for train, held in StratifiedKFold(n_folds, shuffle=True, random_state=0).split(rows.vectors, rows.labels):
         prepared, there = prepare(rows.take(train), recipe), rows.take(held)

@@ -39,9 +39,7 @@ def main() -> None:
         if read is None:
             raise SystemExit(f"{name} is not there")
         classes, came = np.unique(read.labels.astype(str), return_inverse=True)
-        preprocessing = Params().preprocessing
-        lexical = {**preprocessing.tfidf.model_dump(), "components": preprocessing.svd_components}
-        recipe = Recipe("LogisticRegression", "none", lexical, 42)
+        recipe = Recipe("LogisticRegression", "none", Params().preprocessing.lexical, 42)
         folds = prepared_folds(Rows(read.texts, read.vectors, came), recipe)
         plain = _held_out(folds, came, recipe, len(classes))
         for kind, noisy in _noises(came, plain, options.share).items():

@@ -114,7 +114,7 @@ def search_ours(rows: Messages, setting: Setting, exact: bool = False) -> Search
     """The search of `pcc_pipeline.steps.training.search`, less MLflow."""
     classes = np.unique(rows.labels)
     encoded = Rows(rows.texts, rows.vectors, np.searchsorted(classes, rows.labels))
-    recipe = Recipe("LogisticRegression", balancing(rows), lexical_options(), _SEED, exact)
+    recipe = Recipe("LogisticRegression", balancing(rows), PreprocessingParams().lexical, _SEED, exact)
     searcher = RandomSearcher({}, space_of("LogisticRegression", "older"), setting.trials, _SEED)
     folds = _folds(rows, setting)
     begun, worked = time.perf_counter(), _processor_seconds()
@@ -150,7 +150,7 @@ def search_peer(rows: Messages, setting: Setting) -> Searched:
     from sklearn.model_selection import RandomizedSearchCV
     from sklearn.multiclass import OneVsRestClassifier
 
-    options = lexical_options()
+    options = PreprocessingParams().lexical
     hashing = HashingVectorizer(
         analyzer=options["analyzer"],
         ngram_range=options["ngram_range"],
@@ -243,12 +243,6 @@ def _folds(rows: Messages, setting: Setting) -> Folds:
 def balancing(rows: Messages) -> str:
     """The method that `train` would balance these rows by."""
     return PreprocessingParams().balance_for(class_counts(list(rows.labels)).imbalance)
-
-
-def lexical_options() -> dict[str, Any]:
-    """Those of the shipped params.yaml."""
-    options = PreprocessingParams()
-    return {**options.tfidf.model_dump(), "components": options.svd_components}
 
 
 def _processor_seconds() -> float:

@@ -28,8 +28,9 @@ import numpy as np
 import psutil
 
 from benchmarks.comparison import Comparison
-from benchmarks.random_search import balancing, lexical_options
+from benchmarks.random_search import balancing
 from benchmarks.real_data import Messages, messages
+from pcc_pipeline.config.schema import PreprocessingParams
 from pcc_pipeline.data.splits import cross_validation_folds, group_ids
 from pcc_pipeline.evaluation.metrics import objective, scores
 from pcc_pipeline.model.families import complete
@@ -99,7 +100,7 @@ def _prepared(rows: Messages) -> Iterator[tuple[Callable[[Callable[[Trial], None
     """A search whose folds are prepared, given what to do with each trial, and its workers' process numbers."""
     classes = np.unique(rows.labels)
     encoded = Rows(rows.texts, rows.vectors, np.searchsorted(classes, rows.labels))
-    recipe = Recipe(_FAMILY, balancing(rows), lexical_options(), 42)
+    recipe = Recipe(_FAMILY, balancing(rows), PreprocessingParams().lexical, 42)
     folds = cross_validation_folds(rows.labels, group_ids(rows.texts), _FOLDS, True, 42)
     before = {process.pid for process in psutil.Process().children()}
     with tempfile.TemporaryDirectory() as name, WorkerPool(2) as pool:

@@ -87,6 +87,11 @@ class PreprocessingParams(Section):
     balance_method: BalanceMethod = "SMOTE"
     balance_above: float = Field(default=10.0, ge=1)
 
+    @property
+    def lexical(self) -> dict[str, Any]:
+        """The options of the lexical half: those of `tfidf`, and how many components are kept."""
+        return {**self.tfidf.model_dump(), "components": self.svd_components}
+
     def balance_for(self, imbalance: float) -> BalanceMethod:
         """The method in force for training rows whose largest class is `imbalance` times the smallest."""
         return self.balance_method if self.balance and imbalance > self.balance_above else "none"

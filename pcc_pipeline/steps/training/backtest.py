@@ -53,7 +53,7 @@ def run_backtest(
     first: FittedModel | None = None
     for number, window in enumerate(windows, start=1):
         past, next_rows = rows.take(window.past), rows.take(window.rows)
-        recipe = recipe_of(params, past.labels)
+        recipe = recipe_of(params, past.labels).only_for(hyperparameters)
         fitted = fit(prepare(past, recipe), hyperparameters, recipe)
         first = fitted if first is None else first
         warnings += [f"backtest: {warning}" for warning in fitted.warnings]

@@ -42,13 +42,12 @@ def recipe_of(params: Params, labels: np.ndarray) -> Recipe:
     imbalance = class_counts(list(labels)).imbalance
     method = options.balance_for(imbalance)
     logger.info("largest class %.1f times the smallest: balancing by %s", imbalance, method)
-    lexical = {**options.tfidf.model_dump(), "components": options.svd_components}
     model = params.model
     plan = SearchPlan.of(params)
     searched = plan.space.get("feature_selection")
     methods = {plan.fixed.get("feature_selection", "none")} if searched is None else set(searched.points)
     rankings = tuple(name for name in METHODS if name in methods)
-    return Recipe(model.type, method, lexical, params.data.random_state, model.solver_exact, rankings)
+    return Recipe(model.type, method, options.lexical, params.data.random_state, model.solver_exact, rankings)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import pytest
 
 from pcc_pipeline.config import load_params
 from pcc_pipeline.data.splits import TimeWindow, windows_by_time
-from pcc_pipeline.model.fitting import Rows
+from pcc_pipeline.model.fitting import Rows, prepare
+from pcc_pipeline.steps.training import backtest
 from pcc_pipeline.steps.training.backtest import run_backtest
 
 HYPERPARAMETERS = {"C": 1.0, "penalty": "l2", "solver": "lbfgs", "l1_ratio": None, "max_iter": 200, "tol": 1e-4}
@@ -66,3 +67,15 @@ def test_the_rows_of_a_window_and_those_after_it_change_nothing_that_is_learned(
     assert one is not None
     assert other is not None
     assert one.windows == pytest.approx(other.windows)
+
+
+def test_of_the_rankings_of_features_that_a_search_compared_a_window_makes_the_chosen_one_alone(monkeypatch) -> None:
+    rows, windows = rows_and_windows(changed=False)
+    params = load_params(
+        None, {"model.search_space": {"feature_selection": ["none", "mutual_information", "recursive"]}}
+    )
+    recipes = []
+    monkeypatch.setattr(backtest, "prepare", lambda past, recipe: recipes.append(recipe) or prepare(past, recipe))
+    chosen = {**HYPERPARAMETERS, "feature_selection": "mutual_information", "n_features": 10}
+    assert run_backtest(windows[-1:], rows, chosen, params) is not None
+    assert [recipe.rankings for recipe in recipes] == [("mutual_information",)]
