@@ -16,6 +16,8 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from tests.server.contents import files_of
+
 pytestmark = pytest.mark.server
 
 REPOSITORY = Path(__file__).parents[2]
@@ -140,9 +142,9 @@ def test_no_secret_stands_in_a_command_line_a_log_or_a_file(client: MlflowClient
     lines = [" ".join(command_line(process)).encode() for process in psutil.process_iter()]
     assert any(b"pcc-accounts" in line for line in lines)
     assert [line for line in lines if any(secret in line for secret in hidden)] == []
-    files = [path for path in server.local.state.parent.rglob("*") if path.is_file()]
+    files = files_of(server.local.state.parent)
     assert {"mlflow.log", "postgres.log", "PG_VERSION", "state.json"} <= {path.name for path in files}
-    assert [path for path in files if any(secret in path.read_bytes() for secret in hidden)] == []
+    assert [path for path, content in files.items() if any(secret in content for secret in hidden)] == []
     for name in ("postgres", "state.json"):  # what the other parts' users have no business with
         assert (server.local.state / name).exists()
     assert (server.local.postgres_folder.stat().st_mode & 0o077) == 0

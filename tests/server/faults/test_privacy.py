@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 from pcc_pipeline.data.sample.messages import sample
+from tests.server.contents import files_of
 
 pytestmark = [pytest.mark.server, pytest.mark.pipeline]
 
@@ -67,10 +68,10 @@ def everything(server: Any, shell: Any) -> dict[str, bytes]:
     where = ["-h", "127.0.0.1", "-p", str(local.ports["postgres"]), "-U", "mlflow", "mlflow"]
     dump = subprocess.run([program, *where], env=environment, capture_output=True, check=True, timeout=240)
     files = {"database": dump.stdout}
-    places = [*local.bucket_folder.rglob("*"), *local.state.glob("*.log"), *shell.folder.glob("*.log")]
+    places = [local.bucket_folder, *local.state.glob("*.log"), *shell.folder.glob("*.log")]
     places += [shell.folder / "outputs" / name for name in ("monitoring_log.jsonl", "metrics.json", "scores.parquet")]
     places += [shell.folder / "outputs" / name for name in ("predictions.parquet", "rejected.parquet")]
-    return files | {str(path): path.read_bytes() for path in places if path.is_file()}
+    return files | {str(path): content for path, content in files_of(*places).items()}
 
 
 @pytest.fixture
