@@ -42,7 +42,7 @@ class DataParams(Section):
     normalise_labels: bool = False
     # `schema` is the file's word; the attribute differs because pydantic's models own that name.
     required_columns: tuple[ContractColumn, ...] = Field(default=(), alias="schema")
-    split: Literal["random", "time"] = "random"
+    split: Literal["random", "time", "stable"] = "random"
     stratify: bool = True
     test_size: Fraction = 0.2
     validation_size: Fraction = 0.1

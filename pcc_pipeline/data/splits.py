@@ -125,7 +125,10 @@ def group_ids(texts: Sequence[str], groups: Labels | None = None) -> Keys:
 
 @dataclass(frozen=True)
 class Split:
-    """Sorted row positions of the sides; together each row once, but for those that a split by time leaves out."""
+    """Sorted row positions of the sides; together each row once, but for those that a split leaves out.
+
+    A split by time leaves out later rows of a known text or group; a stable one, rows of a text that is held out.
+    """
 
     train: Positions
     validation: Positions
@@ -230,6 +233,41 @@ def split_by_time(labels: Labels, groups: Keys, times: Times, test_size: float, 
                 "of an earlier side.",
                 where="data.split: time",
                 fix="give rows of more days, choose other shares, or set data.split: random",
+            )
+    _demand_two_classes(labels, parts[0], "the training side")
+    return Split(*parts)
+
+
+def split_stable(labels: Labels, keys: RowKeys, test_size: float, validation_size: float, seed: int) -> Split:
+    """Each row's side follows from its group and the seed alone, so rows that are added move no other row.
+
+    A group's keyed hash, as a fraction of its range, is compared with the shares: tests below `test_size`, validates
+    from 1 - `validation_size` on. The sides have their shares only on average, and labels play no part. A row goes by
+    its own group, or by its text where it has none; a text in several groups stays on the side among theirs that is
+    held out most strictly (test, then validation), and its rows elsewhere are on no side. Groups that are tied by such
+    a text are not joined to one, as they are in `split`: a row that ties them later would move one of them.
+
+    Raises:
+        DataError: a side that was asked for would be empty, or training would see fewer than two classes.
+    """
+    own = keys.texts if keys.groups is None else np.where(keys.groups == _NO_GROUP, keys.texts, keys.groups)
+    # 53 bits are exact as a float, and stay below 1.
+    fraction = (_seeded(own, seed) >> np.uint64(11)) / 2.0**53
+    # The shares lie at the two ends, so that a change of one moves no row of the other.
+    strictness = np.where(fraction < test_size, 2, np.where(fraction >= 1 - validation_size, 1, 0))
+    left_out = _known_before(keys.texts, 2 - strictness)
+    parts = [np.flatnonzero((strictness == number) & ~left_out) for number in (0, 1, 2)]
+    for name, share, rows in (
+        ("training", 1.0, parts[0]),
+        ("validation", validation_size, parts[1]),
+        ("test", test_size, parts[2]),
+    ):
+        if share > 0 and not len(rows):
+            raise DataError(
+                f"The {name} side of a split that stays would be empty: the {len(labels):,} rows have "
+                f"{len(np.unique(own)):,} different texts or groups, and chance gave it none.",
+                where="data.split: stable",
+                fix="give more rows with different texts, choose other shares, or set data.split: random",
             )
     _demand_two_classes(labels, parts[0], "the training side")
     return Split(*parts)

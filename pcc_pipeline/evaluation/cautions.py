@@ -21,6 +21,7 @@ def warnings(
     *,
     quality: DuplicateReport | None = None,
     near: NearDuplicates | None = None,
+    only_tested: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """One sentence or two for each doubt: what is odd, and what to look at. Empty when there is none.
 
@@ -29,6 +30,7 @@ def warnings(
         held_out: validation or test.
         quality: rows and labels that stand in the data more than once; None where it was not looked at.
         near: held-out rows that a training row repeats but for a detail; None where they were not compared.
+        only_tested: labels that stand among the test rows alone.
 
     A held-out accuracy or F1 above `TOO_GOOD` is doubted, and a training macro F1 further than `WIDEST_GAP` above the
     held-out one.
@@ -65,6 +67,12 @@ def warnings(
         doubts.append(
             f"Classes without {where} rows, of which nothing is measured: {len(absent)} "
             f"({_named(absent)}). Look at the split's size, and whether it is stratified."
+        )
+    if only_tested:
+        doubts.append(
+            f"Classes with test rows alone, which the model cannot learn: {len(only_tested)} ({_named(only_tested)}). "
+            "They are too small for this split; give more rows of them, or set data.split: random, which keeps the "
+            "smallest classes for training."
         )
     if quality is not None and quality.duplicate_rows:
         doubts.append(

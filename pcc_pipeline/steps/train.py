@@ -258,7 +258,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         *dict.fromkeys((*fitted.warnings, *final.warnings)),
         *answering.warnings,
         *(backtest.doubts if backtest else ()),
-        *cautions(reports["train"], reports["val"], quality=material.quality, near=near),
+        *cautions(reports["train"], reports["val"], quality=material.quality, near=near, only_tested=split.only_tested),
     )
     cross_validation = cv_metrics(searched.best.fold_scores) if searched else {}
     corrected = searched.corrected_score(partial(objective, scoring=params.model.scoring)) if searched else None

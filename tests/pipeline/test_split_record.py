@@ -317,3 +317,26 @@ def test_a_column_of_different_labels_is_told_as_such(command, store, file) -> N
     assert done.code == 1
     assert "Each of the 40 rows has a label of its own" in done.err
     assert "-P label=" in done.err
+
+
+def test_a_stable_split_keeps_the_sides_of_a_file_that_grew_and_names_what_it_cannot_learn(
+    command, store, file
+) -> None:
+    stable, sides = ("--set", "data.split=stable"), []
+    for n_rows in (200, 320):
+        frame = rows_of(n_rows)
+        path = file(frame, f"cases_{n_rows}.parquet")
+        trained(command, path, *stable)
+        sides.append(pd.read_parquet(store.file(store.step("train"), "split.parquet"))["split"].astype(str).tolist())
+    assert sides[1][:200] == sides[0]
+    assert "left_out" not in sides[1]
+    tested = sides[1].index(TEST)
+    frame.loc[tested, "intent"] = "rare"
+    done = command("train", "--data", file(frame), *FIXED, *stable)
+    assert done.code == 0, done.err
+    assert "Classes with test rows alone, which the model cannot learn: 1 (rare)." in done.out
+    # With a test file of their own, rows are validated on as before.
+    trained(command, path, *stable, "--test-data", file(rows_of(40, 1000), "later.parquet"))
+    with_file = pd.read_parquet(store.file(store.step("train"), "split.parquet"))["split"].astype(str).tolist()
+    assert [side == VALIDATION for side in with_file] == [side == VALIDATION for side in sides[1]]
+    assert TEST not in with_file

@@ -11,7 +11,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.split_record import TEST, TRAIN, VALIDATION, SplitRecord
-from pcc_pipeline.data.splits import RowKeys, split, split_by_time
+from pcc_pipeline.data.splits import RowKeys, split, split_by_time, split_stable
 from pcc_pipeline.errors import DataError
 
 
@@ -27,6 +27,7 @@ class Split:
         overlapping: rows left out because their text or group also stands elsewhere.
         overlaps: where.
         excluded: rows left out of training and validation because a list says so.
+        only_tested: labels of test rows that no row to train or validate on has.
     """
 
     train: np.ndarray
@@ -38,6 +39,7 @@ class Split:
     overlapping: int = 0
     overlaps: str = ""
     excluded: int = 0
+    only_tested: tuple[str, ...] = ()
 
 
 def assign(
@@ -62,6 +64,8 @@ def assign(
     if data.split == "time":
         times = times_of(dataset, data.path, "data.split: time", "data.split: random")
         parts = split_by_time(labels, of_kept, times[kept], test_size, data.validation_size)
+    elif data.split == "stable":
+        parts = split_stable(labels, keys.take(kept), test_size, data.validation_size, data.random_state)
     else:
         parts = split(labels, of_kept, test_size, data.validation_size, data.stratify, data.random_state)
     by_id = kept[dataset.frame[CASE_ID].iloc[kept].reset_index(drop=True).argsort().to_numpy()]
@@ -76,6 +80,7 @@ def assign(
     where = [
         *(["in the test file"] if test_file is not None else []),
         *(["in earlier rows"] if data.split == "time" else []),
+        *(["in a held-out group"] if data.split == "stable" and keys.groups is not None else []),
     ]
     overlaps = " or ".join(where)
     return Split(
@@ -88,6 +93,7 @@ def assign(
         overlapping=len(groups) - len(both) - int(listed.sum()) - len(test),
         overlaps=overlaps,
         excluded=int(listed.sum()),
+        only_tested=tuple(sorted(set(dataset.labels[test]) - set(dataset.labels[both]))),
     )
 
 

@@ -23,6 +23,7 @@ from pcc_pipeline.data.splits import (
     group_ids,
     split,
     split_by_time,
+    split_stable,
     windows_by_time,
 )
 from pcc_pipeline.errors import DataError
@@ -347,3 +348,54 @@ def test_windows_are_cut_from_the_later_half_whatever_the_rows_order():
 def test_windows_that_cannot_be_made_say_why_and_how_many_can(labels, moments, n, message):
     with pytest.raises(DataError, match=message):
         windows_by_time(np.array(labels), np.arange(80).astype(np.uint64), days(*moments), n)
+
+
+def stable_sides(keys: RowKeys, labels: list[str], seed: int = 0) -> list[str]:
+    parts = split_stable(labels, keys, 0.2, 0.1, seed)
+    sides = ["left out"] * len(labels)
+    for name in ("train", "validation", "test"):
+        for row in getattr(parts, name):
+            sides[row] = name
+    return sides
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), seed=st.integers(0, 5))
+def test_rows_that_are_added_move_no_other_row_to_another_stable_side(data, seed):
+    """A row of a text that comes to be held out may be left out; none changes sides, and no text stands on two."""
+    rows = data.draw(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 150)), min_size=150, max_size=260))
+    rows += [(400 + number, 400 + number) for number in range(100)]
+    texts, groups, labels = [f"t {t}" for t, _ in rows], [f"g {g}" for _, g in rows], ["a", "b"] * 130
+    labels = [labels[number % len(labels)] for number in range(len(rows))]
+    whole = stable_sides(RowKeys.of(texts, groups), labels, seed)
+    before = stable_sides(RowKeys.of(texts[-150:], groups[-150:]), labels[-150:], seed)
+    for then, now in zip(before, whole[-150:], strict=True):
+        assert now in (then, "left out")
+        assert then != "test" or now == "test"
+    for values in (texts, groups):
+        for value in set(values):
+            assert len({side for side, of in zip(whole, values, strict=True) if of == value} - {"left out"}) <= 1
+    plain = stable_sides(RowKeys.of(texts), labels, seed)
+    assert "left out" not in plain
+    assert stable_sides(RowKeys.of(texts[-150:]), labels[-150:], seed) == plain[-150:]
+
+
+def test_a_stable_side_is_of_any_machine_and_order_has_its_share_and_hangs_on_the_seed():
+    keys, labels = RowKeys.of([f"Text number {i}" for i in range(4000)]), ["a", "b"] * 2000
+    parts = split_stable(labels, keys, 0.2, 0.1, 42)
+    assert parts.test[:8].tolist() == [3, 7, 18, 19, 33, 40, 42, 48]
+    assert len(parts.test) / 4000 == pytest.approx(0.2, abs=0.02)
+    assert len(parts.validation) / 4000 == pytest.approx(0.1, abs=0.02)
+    wider = split_stable(labels, keys, 0.3, 0.0, 42)
+    assert set(parts.test) < set(wider.test)
+    assert not set(parts.validation) & set(wider.test)
+    assert not len(wider.validation)
+    assert set(split_stable(labels, keys, 0.2, 0.1, 43).test) != set(parts.test)
+    order = np.random.default_rng(0).permutation(4000)
+    again = split_stable(np.array(labels)[order], keys.take(order), 0.2, 0.1, 42)
+    assert set(order[again.test]) == set(parts.test)
+
+
+def test_a_stable_side_that_chance_leaves_empty_says_so():
+    with pytest.raises(DataError, match=r"side of a split that stays would be empty: the 4 rows have 1 different"):
+        split_stable(["a", "b"] * 2, RowKeys.of(["hello"] * 4), 0.2, 0.1, 0)
