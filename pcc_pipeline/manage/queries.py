@@ -14,6 +14,7 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, DataError, PccError
 from pcc_pipeline.manage.comparison import NOT_EVALUATED, Score, compared, rows_measured, score
 from pcc_pipeline.manage.tables import csv_text, shown, table
+from pcc_pipeline.model.lineage import SEMVER_TAG
 from pcc_pipeline.storage.objects import local_copy, replacing
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.store import local_store, past_runs
@@ -80,7 +81,7 @@ def list_runs(question: Question, *, limit: int | None = None, step: str | None 
             run.run_id[:8],
             _step(run),
             run.status,
-            _version(run.pcc_version, places.get(run.pcc_version)),
+            _version(run, places.get(run.pcc_version)),
             _headline(run.metrics),
             "" if run.seconds is None else f"{run.seconds:.0f}",
             run.error,
@@ -121,6 +122,7 @@ def summary(question: Question, *, limit: int | None = None, metrics: Sequence[s
         documents = [
             {
                 "version": version.pcc_version,
+                "semver": version.trained.tags.get(SEMVER_TAG),
                 "started": version.trained.started.isoformat(),
                 "status": version.trained.status,
                 "number": version.registered.number if version.registered else None,
@@ -144,7 +146,7 @@ def summary(question: Question, *, limit: int | None = None, metrics: Sequence[s
         cells = [
             one.text(metrics[place]) if one else _unmeasured(metrics[place], version) for place, one in enumerate(row)
         ]
-        name = _version(version.pcc_version, version.registered)
+        name = _version(version.trained, version.registered)
         rows = names.get(on or "", "not known" if first else "")
         lines.append((f"{version.trained.started:%Y-%m-%d %H:%M}", name, version.trained.status, *cells, rows, change))
     head = ("trained (UTC)", "version", "status", *(f"{name} [95%]" for name in metrics), "rows", "change")
@@ -276,7 +278,9 @@ def _step(run: RecordedRun) -> str:
     return f"{run.step} ({action})" if action else run.step or "(none)"
 
 
-def _version(name: str, place: RegisteredVersion | None) -> str:
+def _version(run: RecordedRun, place: RegisteredVersion | None) -> str:
+    """Such as `v20261125_173250 1.2.0 #3 @champion`."""
+    name = " ".join(filter(None, [run.pcc_version, run.tags.get(SEMVER_TAG)]))
     if place is None:
         return name
     return f"{name} #{place.number}" + "".join(f" @{alias}" for alias in place.aliases)
@@ -299,7 +303,7 @@ def _version_text(version: VersionRecord, as_json: bool) -> str:
         document = _run_document(run, {version.pcc_version: place} if place else {})
         return json_text({**document, "metrics": _finite(version.metrics), "evaluated_by": tested and tested.run_id})
     facts = [
-        ("version", _version(version.pcc_version, place)),
+        ("version", _version(run, place)),
         ("run", f"{run.run_id} ({_step(run)}, {run.status})"),
         ("started", f"{run.started:%Y-%m-%d %H:%M:%S} UTC"),
         ("seconds", "" if run.seconds is None else f"{run.seconds:.1f}"),

@@ -34,6 +34,7 @@ from pcc_pipeline.features.full_vectors import FULL_WIDTH
 from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
+from pcc_pipeline.model.lineage import Basis, Numbered, lineage
 from pcc_pipeline.model.selection import FeaturesUsed, without_idle
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.datasets import (
@@ -144,6 +145,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         )
         encoder = encoder_of(params)
         version = versions.claim_pcc_version(params.registry.model_name, datetime.now(UTC), opened.run_id)
+        before = versions.numbered_versions(params.registry.model_name)
         opened.log(
             payloads.LoggedParams(used(params, "train")),
             payloads.Text("params.yaml", yaml.safe_dump(params.document(), sort_keys=False, allow_unicode=True)),
@@ -186,7 +188,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
                 test_file = handed.with_vectors(test_file)
             test = whole_file(test_file, str(params.data.test_path))
         test_texts = [dataset.texts[place] for place in split.test] if test_file is None else test_file.texts
-        material = _Material(dataset, split, exclusion, quality, encoder, digests, test, test_texts, windows)
+        material = _Material(dataset, split, exclusion, quality, encoder, digests, test, test_texts, windows, before)
         return _train(params, material, version, opened)
 
 
@@ -199,6 +201,7 @@ class _Material:
         test: rows that are set aside for `evaluate`; of them the training looks at `test_texts` alone, for copies of
             training rows.
         windows: of the backtest; empty where none was asked for.
+        before: the registered versions with a number when the training began, newest first.
     """
 
     dataset: Dataset
@@ -210,6 +213,7 @@ class _Material:
     test: HeldOut
     test_texts: Sequence[str]
     windows: Sequence[TimeWindow]
+    before: Sequence[Numbered]
 
 
 def _train(params: Params, material: _Material, version: str, opened: StepRun) -> TrainOutcome:
@@ -265,9 +269,13 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
     if corrected is not None:
         cross_validation[f"cv/{params.model.scoring}_corrected"] = corrected
 
+    rule = answering.rule
+    answers = [*classes, *([rule.label] if rule is not None and rule.abstains else [])]
+    basis = Basis.of(params, answers, encoder.digest, rows.vectors.shape[1], dataset.digest)
     record = TrainingRecord(
         params=params,
         version=version,
+        lineage=lineage(basis, material.before),
         classes=classes,
         hyperparameters=hyperparameters,
         split=split,
@@ -308,6 +316,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         [
             *training_payloads(record, metadata),
             payloads.Tags({"pcc.balance": recipe.balance_method, "pcc.calibration": answering.method}),
+            payloads.Tags(record.lineage.tags()),
             payloads.Note(training_page(facts, opened.run_id)),
         ],
         _place(params, record, facts, encoder, dataset),
@@ -324,6 +333,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         reports["val"],
         record.cross_validation,
         (
+            record.lineage.line,
             *_cv_line(record),
             *record.features.line,
             *answering.line,
@@ -423,6 +433,7 @@ def _place(
         **version_tags(facts),
         **{f"metric.{name}": f"{value:.6f}" for name, value in record.headline.items()},
         "pcc.version": record.version,
+        **record.lineage.tags(),
         "pcc.solver": record.solver,
         "pcc.data_digest": dataset.digest,
         "pcc.encoder_digest": encoder.digest,

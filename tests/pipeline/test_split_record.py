@@ -340,3 +340,12 @@ def test_a_stable_split_keeps_the_sides_of_a_file_that_grew_and_names_what_it_ca
     with_file = pd.read_parquet(store.file(store.step("train"), "split.parquet"))["split"].astype(str).tolist()
     assert [side == VALIDATION for side in with_file] == [side == VALIDATION for side in sides[1]]
     assert TEST not in with_file
+    # What changed from one of these versions to the next is their number; a label that none learns changes no answer.
+    versions = {one.version: one for one in store.client.search_model_versions(f"name='{NAME}'")}
+    numbers = [versions[number].tags["pcc.semver"] for number in sorted(versions)]
+    assert numbers == ["1.0.0", "1.0.1", "1.1.0", "1.2.0"]
+    last = store.step("train")
+    assert json.loads(store.file(last, "metadata.json").read_text(encoding="utf-8"))["semver"] == "1.2.0"
+    assert last.data.tags["pcc.follows"] == versions[3].tags["pcc.version"]
+    assert "1.2.0: minor, since 1.1.0" in versions[4].description
+    assert "1.2.0 #4 @challenger" in command("manage_models", "summary").out

@@ -134,6 +134,8 @@ def training_facts(facts: TrainedFacts) -> list[tuple[str, str]]:
     learned = sorted(metadata["class_distribution"].items(), key=lambda pair: (-pair[1], pair[0]))
     info = metadata["search_info"]
     rows = [
+        # Versions of an earlier release have no number.
+        *([("Number", f"{metadata['semver']}: {metadata['change']}")] if "semver" in metadata else []),
         (
             "Data",
             f"{cut(str(metadata['trained_on']), LONGEST_FILE)}, {metrics['data']['rows']:,} good rows, digest "

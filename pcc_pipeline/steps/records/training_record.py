@@ -24,6 +24,7 @@ from pcc_pipeline.evaluation.plots.data_and_search import (
 )
 from pcc_pipeline.evaluation.plots.over_time import score_against_time
 from pcc_pipeline.evaluation.report import Report
+from pcc_pipeline.model.lineage import Lineage
 from pcc_pipeline.model.selection import FeaturesUsed
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.split import Split
@@ -37,6 +38,7 @@ class TrainingRecord:
 
     params: Params
     version: str
+    lineage: Lineage
     classes: list[str]
     hyperparameters: dict[str, Any]
     split: Split
@@ -116,6 +118,7 @@ def metadata_document(record: TrainingRecord, embedding_model: str, dimensions: 
     best = record.search.best if record.search else None
     return {
         "model_version": record.version,
+        **record.lineage.document(),
         "embedding_model": embedding_model,
         "trained_on": record.params.data.path,
         "classifier": model.type,

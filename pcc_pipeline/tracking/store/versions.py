@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.errors import PccError, TrackingError
 from pcc_pipeline.interruption import allowed, protected
+from pcc_pipeline.model.lineage import Numbered
 from pcc_pipeline.tracking.delivery.outages import (
     ACCOUNT_FIX,
     is_account,
@@ -261,6 +262,22 @@ def aliases_of(name: str) -> dict[str, tuple[str, ...]]:
         for alias, version in sorted(MlflowClient().get_registered_model(name).aliases.items()):
             table[str(version)] = (*table.get(str(version), ()), alias)
     return table
+
+
+def numbered_versions(name: str) -> list[Numbered]:
+    """The versions that have a number (`pcc.semver`), newest first; none where the name is unknown.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    if not (versions := versions_of(name)):
+        return []
+    aliases = aliases_of(name)
+    numbered = []
+    for version in versions:
+        is_champion = "champion" in aliases.get(str(version.version), ())
+        numbered.append(Numbered.of_tags(version.tags.get(VERSION_TAG, ""), version.tags, is_champion=is_champion))
+    return [version for version in numbered if version is not None]
 
 
 def _resolved(version: ModelVersion) -> Resolved:
