@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
+from threadpoolctl import threadpool_limits
 
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import full_vectors, needs_lexical
@@ -155,8 +156,17 @@ def _fitted(
 ) -> Fit:
     classifier = build_classifier(family, hyperparameters, task)
     values = complete(family, hyperparameters)
-    if not exact and replaces(family, values):
-        return fit_fast(classifier, values, vectors, labels, task.balanced)
+    # Thousands of small products: BLAS threads would wait for one another longer than they work, beside other work ten
+    # times as long. OpenMP's threads, which grow the trees of gradient boosting, stay.
+    with threadpool_limits(1, user_api="blas"):
+        if not exact and replaces(family, values):
+            return fit_fast(classifier, values, vectors, labels, task.balanced)
+        return _fitted_by_scikit_learn(family, values, classifier, vectors, labels, task)
+
+
+def _fitted_by_scikit_learn(
+    family: str, values: Mapping[str, Any], classifier: Any, vectors: np.ndarray, labels: np.ndarray, task: Task
+) -> Fit:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         try:
@@ -166,6 +176,12 @@ def _fitted(
                 f"{family} cannot be fitted on these rows: {str(error).splitlines()[0]}",
                 where=f"{len(labels)} rows, {task.n_classes} classes",
                 fix="check the class counts; drop classes of very few rows or lower the folds the model uses inside",
+            ) from error
+        except MemoryError as error:
+            raise ModelError(
+                f"{family} cannot be fitted on these rows: it needs more memory than there is",
+                where=f"{len(labels)} rows, {task.n_classes} classes",
+                fix="choose another solver (newton-cholesky needs the most) or model.type, or give fewer rows",
             ) from error
     unfinished = any(issubclass(item.category, ConvergenceWarning) for item in caught)
     return Fit(classifier, not unfinished, solver_of(family, values, task.n_classes, exact=True))

@@ -41,7 +41,7 @@ class WorkerPool:
 
     Args:
         n_jobs: number of worker processes, started when first needed; -1 is one per available core. 1 works inline: a
-            task is done when `submit` returns, and BLAS keeps its threads.
+            task is done when `submit` returns.
 
     Leaving the context by an exception kills the workers at once, whatever they are doing. A worker ignores the signals
     that end a process (the parent decides: they may go to the whole group) and ends when the parent does, even by

@@ -28,7 +28,6 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_class_weight
-from threadpoolctl import threadpool_limits
 
 from pcc_pipeline.solvers.lbfgs import objective, solve
 from pcc_pipeline.solvers.one_vs_rest_l1 import solve_l1_logistic
@@ -86,15 +85,13 @@ def fit_fast(
     apart = values["solver"] == "liblinear" or len(classes) == 2
     row_weights = _balancing(targets if apart else places[:, None]) if balanced else np.ones((len(rows), 1))
     problem = Problem(rows, targets, row_weights, float(values["C"]), _penalty(values), softmax=not apart)
-    # Thousands of small products: BLAS threads would wait for one another longer than they work.
-    with threadpool_limits(1, user_api="blas"):
-        solution = _solve(problem, values["tol"], values["max_iter"])
-        if not solution.converged and values["solver"] == "liblinear":
-            theirs, converged = _fit_exact(classifier, vectors, labels)
-            if objective(problem, _weights_of(theirs)) <= objective(problem, solution.weights):
-                return Fit(theirs, converged, "scikit-learn/liblinear")
-            # Lower than what the named solver converges to is good enough for its tolerance.
-            solution = Solution(solution.weights, solution.iterations, converged)
+    solution = _solve(problem, values["tol"], values["max_iter"])
+    if not solution.converged and values["solver"] == "liblinear":
+        theirs, converged = _fit_exact(classifier, vectors, labels)
+        if objective(problem, _weights_of(theirs)) <= objective(problem, solution.weights):
+            return Fit(theirs, converged, "scikit-learn/liblinear")
+        # Lower than what the named solver converges to is good enough for its tolerance.
+        solution = Solution(solution.weights, solution.iterations, converged)
     if values["solver"] == "liblinear":
         _fill_one_vs_rest(classifier, classes, labels, solution)
     else:

@@ -53,7 +53,7 @@ def test_two_processes_write_the_same_bytes_for_every_family(tmp_path: Path) -> 
     for name, seed in (("one", "1"), ("other", "77")):
         folder = tmp_path / name
         folder.mkdir()
-        # Not OMP_NUM_THREADS: by the number of threads lbfgs rounds, and a gradient boosting holds it.
+        # Not OMP_NUM_THREADS, which a gradient boosting holds.
         environment = os.environ | {"PYTHONHASHSEED": seed}
         subprocess.run([sys.executable, "-c", CODE, str(folder), name], check=True, env=environment, timeout=600)
         files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.errors import ModelError
@@ -16,6 +21,7 @@ from pcc_pipeline.model.families import build_classifier
 from pcc_pipeline.model.fitting import Recipe, Rows, fit, prepare
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
 from pcc_pipeline.model.probabilities import class_probabilities, decided
+from pcc_pipeline.solvers import logistic
 
 RECIPE = Recipe("LogisticRegression", "SMOTE", {"n_features": 4096}, seed=3)
 
@@ -76,6 +82,27 @@ def test_exact_leaves_the_fit_to_scikit_learn_and_agrees_with_ours(rows: Rows) -
     )
     assert not np.array_equal(ours, theirs)
     assert np.abs(ours - theirs).max() < 0.05
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_every_fit_keeps_blas_to_one_thread(rows: Rows, exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of them take twice as long on cores of their own, and far longer beside other work."""
+    threads = []
+
+    def fit_of(original: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*arguments: Any, **options: Any) -> Any:
+            threads.append({each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"})
+            return original(*arguments, **options)
+
+        return watched
+
+    monkeypatch.setattr(LogisticRegression, "fit", fit_of(LogisticRegression.fit))
+    monkeypatch.setattr("pcc_pipeline.solvers.logistic._solve", fit_of(logistic._solve))
+    with threadpool_limits(2, user_api="blas"):
+        for solver in ("lbfgs", "liblinear"):
+            fit(prepare(rows, RECIPE), {"penalty": "l2", "solver": solver}, replace(RECIPE, exact=exact))
+    assert threads
+    assert all(each == {1} for each in threads)
 
 
 def test_a_fit_that_stops_early_is_warned_of(rows: Rows) -> None:
