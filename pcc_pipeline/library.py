@@ -43,9 +43,6 @@ __all__ = [
     "train",
 ]
 
-# MLflow reports what it is used for unless this stands there before it is imported.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
 
 def load_params(path: str | Path | None = None, /, **overrides: object) -> Params:
     """The configuration of a params.yaml, or the defaults, with what `overrides` change.

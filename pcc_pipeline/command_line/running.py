@@ -75,12 +75,10 @@ def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1) -> 
     from pcc_pipeline.errors import Interrupted, PccError
 
     interruption.install()
-    # MLflow reports what it is used for unless this stands here before its import; other libraries go by the second.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # What MLflow is told by `tracking`, other libraries go by.
     os.environ.setdefault("DO_NOT_TRACK", "true")
-    # MLflow tells of every table it makes and draws a bar for every small file; a user may still ask for both.
+    # MLflow tells of every table it makes; a user may still ask for it.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Two lines with an address for each trial.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # How many rounds OpenMP's threads spin for more work: its own choice where threads are more than cores. With its

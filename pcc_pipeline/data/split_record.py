@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pcc_pipeline.data.splits import Keys, Mask, Positions, RowKeys
+from pcc_pipeline.data.splits import Keys, Labels, Mask, Positions, RowKeys
 from pcc_pipeline.errors import DataError
 
 TRAIN, VALIDATION, TEST, LEFT_OUT = "train", "validation", "test", "left_out"
@@ -41,16 +41,19 @@ class SplitRecord:
     keys: RowKeys
 
     @classmethod
-    def of(cls, keys: RowKeys, positions: Mapping[str, Positions], *, refit: bool) -> SplitRecord:
+    def of(cls, keys: RowKeys, positions: Mapping[str, Positions], labels: Labels, *, refit: bool) -> SplitRecord:
         """The record of these row positions under their names; rows that stand in none are left out.
 
         Args:
+            labels: (n,). Of a label that no training row has, as by time a new one may be, no model learns.
             refit: the final model learned from the validation rows as well.
         """
         split = np.full(len(keys.texts), _LEFT_OUT, dtype=np.int8)
         for name, rows in positions.items():
             split[rows] = _NAMES.index(name)
-        learned = np.isin(split, [_NAMES.index(name) for name in ((TRAIN, VALIDATION) if refit else (TRAIN,))])
+        names = np.asarray(labels, dtype=object)
+        known = np.isin(names, names[split == _NAMES.index(TRAIN)])
+        learned = known & np.isin(split, [_NAMES.index(name) for name in ((TRAIN, VALIDATION) if refit else (TRAIN,))])
         return cls(split, learned, keys)
 
     def positions(self, name: str) -> Positions:

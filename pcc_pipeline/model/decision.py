@@ -14,6 +14,8 @@ from scipy.special import betaincinv
 
 # How sure a learned threshold has to be of its accuracy, one-sided.
 _CONFIDENCE = 0.95
+# The threshold where none shows its accuracy: above every certainty there is.
+NO_THRESHOLD = 1.1
 # Percents of the rows, most certain first, from which on thresholds for an accuracy are tested one after another.
 _STARTS = (25, 50, 75)
 
@@ -24,7 +26,8 @@ class DecisionRule:
 
     Attributes:
         score: what certainty is measured by: `confidence`, `margin` or `entropy`; see `certainty`.
-        threshold: a row of less certainty is left to a person; None where every row is decided.
+        threshold: a row of less certainty is left to a person; None where every row is decided, `NO_THRESHOLD` where
+            none is.
         label: what such a row is called; None leaves it without a label.
         conformal: the share of rows whose set of labels holds the right one; None where there are no sets.
         limits: the probability, by class, from which on a label belongs to the set.
@@ -56,9 +59,20 @@ class DecisionRule:
         undecided: np.ndarray = certainty(probabilities, self.score) < self.threshold
         return undecided
 
+    @property
+    def decides_none(self) -> bool:
+        """Whether no certainty is enough: no threshold was shown to reach the accuracy that was asked for."""
+        return self.threshold is not None and self.threshold > 1
+
+    def reason(self, sure: float) -> str:
+        """Why a row of this certainty is left to a person."""
+        if self.decides_none:
+            return f"no {self.score} was shown to be right often enough (this row's is {sure:.4f})"
+        return f"{self.score} {sure:.4f} is below {self.threshold:.4f}"
+
     def note(self, sure: float, likeliest: str) -> str:
         """What stands beside a row that is left to a person."""
-        return f"not decided: {self.score} {sure:.4f} is below {self.threshold:.4f}; most likely {likeliest}"
+        return f"not decided: {self.reason(sure)}; most likely {likeliest}"
 
     def label_sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Which labels a row may have, bool (n, K); the most probable one is always among them."""

@@ -13,6 +13,7 @@ from scipy import stats
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from pcc_pipeline.errors import SearchError
+from pcc_pipeline.model.selection import without_idle
 from pcc_pipeline.search.plan import SearchPlan, StudyRecord
 from pcc_pipeline.search.pruning import MedianRule
 from pcc_pipeline.search.spaces import Categorical, Dimension, Interval, Space
@@ -112,7 +113,10 @@ class FixedSearcher(ListSearcher):
 
 
 class GridSearcher(ListSearcher):
-    """Every combination of choices and grid points, in the order of scikit-learn's ParameterGrid."""
+    """Every combination of choices and grid points, in the order of scikit-learn's ParameterGrid.
+
+    Of combinations that are fitted alike the first alone: where no features are chosen, their number says nothing.
+    """
 
     def __init__(self, fixed: Mapping[str, Any], space: Space, pruning: bool = False) -> None:
         if without := [name for name, dimension in space.items() if not dimension.points]:
@@ -122,33 +126,53 @@ class GridSearcher(ListSearcher):
                 fix="Add `grid: [...]` to the range, list choices, or set model.search_method to random or optuna.",
             )
         grid = ParameterGrid({name: list(dimension.points) for name, dimension in space.items()})
-        super().__init__(fixed, grid, len(grid), pruning)
+        different = list(_different(fixed, grid))
+        super().__init__(fixed, different, len(different), pruning)
 
 
 class RandomSearcher(ListSearcher):
-    """`n_iter` candidates drawn from the space, no two the same: fewer where the space holds fewer."""
+    """`n_iter` candidates drawn from the space, no two fitted alike: fewer where the space holds fewer."""
 
     def __init__(self, fixed: Mapping[str, Any], space: Space, n_iter: int, seed: int, pruning: bool = False) -> None:
-        n_trials = int(min(n_iter, math.prod(dimension.size for dimension in space.values())))
-        super().__init__(fixed, _draws(space, n_trials, seed), n_trials, pruning)
+        n_trials = int(min(n_iter, _size(space) - _idle(space)))
+        super().__init__(fixed, _different(fixed, _draws(space, n_trials, seed)), n_trials, pruning)
 
 
-def _draws(space: Space, n_trials: int, seed: int) -> Iterator[dict[str, Any]]:
-    if math.prod(dimension.size for dimension in space.values()) <= 4 * n_trials:
-        # Nearly all of a small space is wanted: drawing with repeats until all came could take for ever.
-        listed = {name: _values(dimension) for name, dimension in space.items()}
-        yield from (_plain(values) for values in ParameterSampler(listed, n_trials, random_state=seed))
-        return
-    state = np.random.RandomState(seed)
-    drawn = {name: _distribution(dimension) for name, dimension in space.items()}
+def _size(space: Space) -> float:
+    return math.prod(dimension.size for dimension in space.values())
+
+
+def _idle(space: Space) -> float:
+    """How many combinations differ from another one in the number of features alone, where none are chosen."""
+    methods, numbers = space.get("feature_selection"), space.get("n_features")
+    if methods is None or numbers is None or "none" not in methods.points:
+        return 0
+    return _size(space) / methods.size / numbers.size * (numbers.size - 1)
+
+
+def _different(fixed: Mapping[str, Any], candidates: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     seen: set[str] = set()
-    while len(seen) < n_trials:
-        (sample,) = ParameterSampler(drawn, 1, random_state=state)
-        values = {name: _inside(space[name], value) for name, value in _plain(sample).items()}
-        key = json.dumps(values, sort_keys=True)
+    for values in candidates:
+        key = json.dumps(without_idle({**fixed, **values}), sort_keys=True, default=str)
         if key not in seen:
             seen.add(key)
             yield values
+
+
+def _draws(space: Space, n_trials: int, seed: int) -> Iterator[dict[str, Any]]:
+    """So many different ones and more, in an order of their own."""
+    size, idle = _size(space), _idle(space)
+    if size <= 4 * n_trials:
+        # Nearly all of a small space is wanted: drawing with repeats until all came could take for ever.
+        listed = {name: _values(dimension) for name, dimension in space.items()}
+        sampler = ParameterSampler(listed, int(size) if idle else n_trials, random_state=seed)
+        yield from (_plain(values) for values in sampler)
+        return
+    state = np.random.RandomState(seed)
+    drawn = {name: _distribution(dimension) for name, dimension in space.items()}
+    while True:
+        (sample,) = ParameterSampler(drawn, 1, random_state=state)
+        yield {name: _inside(space[name], value) for name, value in _plain(sample).items()}
 
 
 def _values(dimension: Dimension) -> list[Any]:

@@ -165,7 +165,7 @@ def _left_to_a_person(model: TrainedModel, explanation: Explanation) -> str:
     rule, row = model.decision, explanation.probabilities[None, :]
     if rule.threshold is None or not rule.left_to_a_person(row)[0]:
         return ""
-    return f"left to a person: {rule.score} {certainty(row, rule.score)[0]:.4f} is below {rule.threshold:.4f}"
+    return f"left to a person: {rule.reason(certainty(row, rule.score)[0])}"
 
 
 def _text_of(case_id: str, params: Params) -> tuple[str, bool]:

@@ -30,10 +30,10 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 _BAR_WIDTH, _BAR_HEIGHT = 120, 12
 
 _STYLE = """
-:root{color-scheme:light;--text:#1f2933;--soft:#52606d;--line:#d3dae1;--back:#fff;--raised:#f4f6f8;--blue:#0072b2;
+:root{color-scheme:light;--text:#1f2933;--soft:#52606d;--line:#d3dae1;--back:#fff;--paper:#fff;--raised:#f4f6f8;--blue:#0072b2;
 --good:#00614a;--good-back:#e3f4ee;--bad:#a33b00;--bad-back:#fdeee4;--open:#5a4a00;--open-back:#fdf6d8}
 @media screen and (prefers-color-scheme:dark){:root{color-scheme:dark;--text:#e4e9ee;--soft:#a5b1bd;--line:#3a444f;
---back:#14191f;--raised:#1f262e;--blue:#5cb3e8;--good:#6fdcb6;--good-back:#12352a;--bad:#ffa26e;--bad-back:#402012;
+--back:#14191f;--paper:#cfd6de;--raised:#1f262e;--blue:#5cb3e8;--good:#6fdcb6;--good-back:#12352a;--bad:#ffa26e;--bad-back:#402012;
 --open:#f0d873;--open-back:#38310f}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:64rem;padding:1.5rem 1.25rem 4rem;background:var(--back);color:var(--text);
@@ -63,8 +63,9 @@ td .good,td .bad,td .open{font-weight:600;white-space:nowrap}
 td svg{vertical-align:middle;margin-left:.6rem}.track{fill:var(--line)}.span{fill:var(--blue);opacity:.45}
 .mark{fill:var(--blue)}
 figure{margin:1rem 0}
-figure img{display:block;max-width:min(100%,44rem);height:auto;
-background:#fff;border:1px solid var(--line);border-radius:6px}
+.card{max-width:44rem;background:var(--paper);border:1px solid var(--line);border-radius:8px;padding:.5rem;
+isolation:isolate}
+.card img{display:block;width:100%;height:auto;mix-blend-mode:multiply}
 figcaption{font-size:.85rem;color:var(--soft);max-width:48rem;margin-top:.3rem}
 @media (max-width:40rem){body{padding:1rem .8rem 3rem;font-size:15px}h1{font-size:1.35rem}
 .tiles{grid-template-columns:repeat(2,1fr)}.tile b{font-size:1.3rem}td svg{display:none}th,td{padding:.3rem .45rem}
@@ -72,13 +73,15 @@ tbody th{white-space:normal;min-width:5.5rem}nav{white-space:nowrap;overflow-x:a
 @media print{@page{margin:15mm}body{max-width:none;padding:0;font-size:10pt}nav{display:none}
 .wide{overflow:visible}table{font-size:8pt}th,td{padding:.2rem .35rem}td svg{display:none}
 .number,td .open{white-space:normal}tbody th{white-space:normal}thead{display:table-header-group}
-tr,figure,.tile,p{break-inside:avoid}h2{break-after:avoid}figure img{max-height:200mm;border:0}
+tr,figure,.tile,p{break-inside:avoid}h2{break-after:avoid}.card{padding:0;border:0}.card img{width:auto;max-width:100%;max-height:200mm}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 """
 
 
 def to_html(title: str, subtitle: str, sections: Sequence[Section], pictures: Mapping[str, bytes]) -> str:
     """The page.
+
+    In the dark a figure, drawn on white, stands on a card that its white takes the grey of.
 
     Args:
         pictures: file stem -> PNG; a figure that is not among them is left out.
@@ -128,7 +131,7 @@ def _block(block: Block, pictures: Mapping[str, bytes]) -> str:
             data = base64.b64encode(pictures[stem]).decode("ascii")
             caption = _text(shows)
             return (
-                f'<figure><img src="data:image/png;base64,{data}" alt="{caption}">'
+                f'<figure><div class="card"><img src="data:image/png;base64,{data}" alt="{caption}"></div>'
                 f"<figcaption>{caption}</figcaption></figure>"
             )
 

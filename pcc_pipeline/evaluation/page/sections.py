@@ -374,6 +374,11 @@ def _rule(facts: EvaluatedFacts) -> str:
     if threshold is None:
         return "It has no rule that leaves rows to a person: every row gets a label."
     instead = "no label" if rule.get("label") is None else f"the label {_label(rule['label'])}"
+    if threshold > 1:
+        return (
+            f"Every row gets {instead} and goes to a person: no {rule['score']} was shown to be right often enough on "
+            "held-out training rows (decision.target_accuracy)."
+        )
     return f"Rows of {rule['score']} below {threshold:.4f} get {instead} and go to a person."
 
 

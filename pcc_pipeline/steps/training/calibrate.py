@@ -14,7 +14,13 @@ from pcc_pipeline.config.schema import DecisionParams
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.calibration import Calibration, HeldScores, calibrate, raw_scores
-from pcc_pipeline.model.decision import DecisionRule, conformal_limits, threshold_for_accuracy, threshold_for_share
+from pcc_pipeline.model.decision import (
+    NO_THRESHOLD,
+    DecisionRule,
+    conformal_limits,
+    threshold_for_accuracy,
+    threshold_for_share,
+)
 from pcc_pipeline.model.fitting import FittedModel, Rows
 from pcc_pipeline.model.probabilities import class_probabilities
 
@@ -73,7 +79,9 @@ class Answering:
             lines.append(
                 f"calibrated {said if self.method != 'none' else f'no: none of the methods is below {before:.4f}'}"
             )
-        if self.rule.threshold is not None:
+        if self.rule.decides_none:
+            lines.append(f"every row is left to a person: no {self.rule.score} was shown to be right often enough")
+        elif self.rule.threshold is not None:
             lines.append(f"rows of {self.rule.score} below {self.rule.threshold:.4f} are left to a person")
         return tuple(lines)
 
@@ -133,8 +141,8 @@ def _threshold(options: DecisionParams, calibration: Calibration) -> tuple[float
     threshold = threshold_for_accuracy(held, labels, options.score, options.target_accuracy)
     if threshold is not None:
         return threshold, ()
-    # Above every certainty there is: what cannot be shown to be right is not decided.
-    return 1.1, (
+    # What cannot be shown to be right is not decided.
+    return NO_THRESHOLD, (
         f"No threshold shows an accuracy of {options.target_accuracy:g} on the {len(labels):,} held-out training rows, "
         "so every row is left to a person; lower decision.target_accuracy, or give more rows.",
     )

@@ -173,7 +173,10 @@ def certainty(probabilities: np.ndarray, score: str) -> np.ndarray:
 
 def undecided_note(sure: float, rule: Mapping[str, Any], likeliest: str) -> str:
     """What stands beside a row that the model leaves to a person."""
-    return f"not decided: {rule['score']} {sure:.4f} is below {rule['threshold']:.4f}; most likely {likeliest}"
+    reason = f"{rule['score']} {sure:.4f} is below {rule['threshold']:.4f}"
+    if rule["threshold"] > 1:
+        reason = f"no {rule['score']} was shown to be right often enough (this row's is {sure:.4f})"
+    return f"not decided: {reason}; most likely {likeliest}"
 
 
 def made_case_id(content: str) -> str:

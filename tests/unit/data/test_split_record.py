@@ -14,11 +14,14 @@ from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError
 
 TEXTS = ["Delete it", "Stop the mails", "Where is my parcel", "Who has my data", "Thanks", "Call me"]
+LABELS = np.array(["delete", "", "other", "access", "other", "other"], dtype=object)
 PARTS = {TRAIN: np.array([4, 0]), VALIDATION: np.array([1]), TEST: np.array([2, 5])}
 
 
-def record(refit: bool = True, groups: list[str] | None = None) -> SplitRecord:
-    return SplitRecord.of(RowKeys.of(TEXTS, groups), PARTS, refit=refit)
+def record(refit: bool = True, groups: list[str] | None = None, of_validation: str = "delete") -> SplitRecord:
+    labels = LABELS.copy()
+    labels[1] = of_validation
+    return SplitRecord.of(RowKeys.of(TEXTS, groups), PARTS, labels, refit=refit)
 
 
 @pytest.mark.parametrize("groups", [None, ["1", "1", "2", "3", "4", "5"]])
@@ -37,6 +40,13 @@ def test_a_model_learned_its_validation_rows_only_if_it_was_fitted_again() -> No
     given = RowKeys.of(["DELETE IT!", "stop the mails", "where is my parcel"])
     assert given.known_to(record().learned_keys).tolist() == [True, True, False]
     assert given.known_to(record(refit=False).learned_keys).tolist() == [True, False, False]
+
+
+def test_a_validation_row_of_a_label_that_no_training_row_has_was_not_learned() -> None:
+    """Refitted or not: the model has no such class, so a later test may count the row as the error that it is."""
+    late = record(of_validation="stop")
+    assert late.positions(VALIDATION).tolist() == [1]
+    assert late.learned.tolist() == [True, False, False, False, True, False]
 
 
 def test_the_file_holds_hashes_and_no_text(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pcc_pipeline.model.decision import (
+    NO_THRESHOLD,
     DecisionRule,
     certainty,
     conformal_limits,
@@ -39,9 +40,13 @@ def test_certainty_goes_from_equal_shares_to_one_label(score: str) -> None:
 
 
 def test_the_note_of_the_served_model_is_the_rules_own() -> None:
-    rule = DecisionRule("margin", 0.25)
-    assert served_model.undecided_note(0.1, rule.document(), "opt_out") == rule.note(0.1, "opt_out")
+    rule, none = DecisionRule("margin", 0.25), DecisionRule("margin", NO_THRESHOLD)
+    for each in (rule, none):
+        assert served_model.undecided_note(0.1, each.document(), "opt_out") == each.note(0.1, "opt_out")
     assert rule.note(0.1, "opt_out") == "not decided: margin 0.1000 is below 0.2500; most likely opt_out"
+    assert none.note(0.1, "opt_out") == (
+        "not decided: no margin was shown to be right often enough (this row's is 0.1000); most likely opt_out"
+    )
 
 
 @pytest.mark.parametrize("score", SCORES)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pcc_pipeline.errors import SearchError
+from pcc_pipeline.model.selection import without_idle
 from pcc_pipeline.search.plan import SearchPlan, StudyRecord
 from pcc_pipeline.search.searchers import GridSearcher, RandomSearcher, Searcher, make_searcher
 from pcc_pipeline.search.spaces import Categorical, Interval, Space, space_of
@@ -38,6 +39,19 @@ def test_a_grid_without_points_says_which() -> None:
 
 def test_searched_values_are_laid_over_fixed_ones() -> None:
     assert values(GridSearcher({"C": 5, "tol": 1}, {"C": Categorical((1,))})) == [{"C": 1, "tol": 1}]
+
+
+@pytest.mark.parametrize("n_iter", [3, 9, 400])
+def test_random_candidates_that_choose_no_features_come_once(n_iter: int) -> None:
+    methods = Categorical(("none", "l1"))
+    few: Space = {"feature_selection": methods, "n_features": Interval(5, 8), "C": Categorical((1, 2))}
+    many: Space = {"feature_selection": methods, "n_features": Interval(5, 354)}
+    for space, different in ((few, 10), (many, 351)):
+        searcher = RandomSearcher({"tol": 1}, space, n_iter, seed=0)
+        fitted = {json.dumps(without_idle(each), sort_keys=True) for each in values(searcher)}
+        assert len(fitted) == searcher.n_trials == min(n_iter, different)
+    idle: Space = {"feature_selection": Categorical(("none",)), "n_features": Interval(1, 584)}
+    assert len(values(RandomSearcher({}, idle, n_iter, seed=0))) == 1
 
 
 @pytest.mark.parametrize("n_iter", [3, 20, 24, 1000])

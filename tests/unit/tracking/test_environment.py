@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,16 @@ from pcc_pipeline.tracking.runs import step_run
 from pcc_pipeline.tracking.store import past_runs
 
 PACKAGE = Path(environment.__file__).parents[1]
+
+
+@pytest.mark.parametrize("asked", [{}, {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "true"}])
+def test_mlflow_reports_nothing_and_draws_no_bars_for_whoever_imports_this_floor(asked: dict[str, str]) -> None:
+    """The command, the library, or a step that Python calls by itself; a user may still ask for bars."""
+    names = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR")
+    clean = {name: value for name, value in os.environ.items() if name not in names}
+    code = f"import os, pcc_pipeline.tracking; print(*map(os.environ.get, {names}))"
+    done = subprocess.run([sys.executable, "-c", code], env=clean | asked, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["true", asked.get(names[1], "false")]
 
 
 @pytest.mark.parametrize("name", ["MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"])
