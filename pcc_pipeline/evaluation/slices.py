@@ -98,6 +98,12 @@ def groups(frame: pd.DataFrame, named: Sequence[str] = ()) -> dict[str, pd.Serie
     return {name: _few(values.fillna(EMPTY)) for name, values in made.items()}
 
 
+def length_counts(lengths: pd.Series) -> dict[str, int]:
+    """Rows by the ranges of `text_length`, in order; without empty ones."""
+    counts = _ranges(lengths, _RANGES["text_length"], whole=True).value_counts()
+    return {str(name): int(counts[name]) for name in sorted(counts.index, key=_in_order)}
+
+
 def _ranges(column: pd.Series, starts: Sequence[float], *, whole: bool) -> pd.Series:
     """Half-open ranges of numbers, named for their ends."""
     if whole:

@@ -26,7 +26,7 @@ from pcc_pipeline.evaluation.slices import slice_documents, slice_warnings
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
-from pcc_pipeline.steps.judging.outlook import gate_outlook, standing_beside
+from pcc_pipeline.steps.judging.outlook import gate_outlook, since_champion, standing_beside
 from pcc_pipeline.steps.records.monitoring_log import monitored
 from pcc_pipeline.steps.records.pages import CARD, REPORT, evaluation_page, version_page
 from pcc_pipeline.steps.records.prediction_file import extra_columns, writing
@@ -142,17 +142,19 @@ def run(
         predictions = prediction_frame(held.dataset.case_ids, probabilities, by)
         y = label_indices(measured.rows.labels, classes)
         importance = halves_importance(loaded.model.classifier, classes, measured.rows.vectors, y)
+        facts = TrainedFacts(training.metadata, training.metrics, training.tags.get("pcc.data_digest", ""))
+        since = since_champion(standing, facts, held.dataset)
         test = {
             **test_report.to_json(),
             "answers": measured.answers.to_json(),
             "slices": slice_documents(measured.slices),
             "importance": importance.to_json(),
+            "since_champion": None if since is None else since.to_json(),
             "source": held.source,
             "overlap_removed_rows": held.learned_rows,
         }
         document = {**training.metrics, "test": test, "test_warnings": list(doubts)}
         place = classes.index(positive) if positive is not None else 1
-        facts = TrainedFacts(training.metadata, training.metrics, training.tags.get("pcc.data_digest", ""))
         drawings = figures(y, probabilities, classes, positive=place)
         drawings["risk_coverage"] = risk_coverage_curve(measured.answers, test_report.n_rows)
         drawings["feature_halves"] = feature_halves(importance)
@@ -171,6 +173,7 @@ def run(
             gate_outlook(params, training, measured, standing),
             (name, version) if name is not None and version is not None else None,
             standing.facts,
+            since,
             None if training.metrics["data"].get("label_issues") is None else training.metrics["label_issues"],
         )
         page, run = report_page(evaluated, pictures), (opened.experiment_id, opened.run_id)

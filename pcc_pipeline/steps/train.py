@@ -30,6 +30,7 @@ from pcc_pipeline.evaluation.metrics import objective
 from pcc_pipeline.evaluation.over_time.volumes import volumes
 from pcc_pipeline.evaluation.page.facts import TrainedFacts, parameters
 from pcc_pipeline.evaluation.report import Report, cv_metrics, report
+from pcc_pipeline.evaluation.slices import length_counts
 from pcc_pipeline.features.full_vectors import FULL_WIDTH
 from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import complete
@@ -280,6 +281,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         hyperparameters=hyperparameters,
         split=split,
         labels=dataset.labels,
+        lengths=length_counts(dataset.frame["text_length"].iloc[split.both]),
         quality=material.quality,
         reports=reports,
         cross_validation=cross_validation,

@@ -27,6 +27,7 @@ from pcc_pipeline import interruption
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.split_record import SplitRecord
 from pcc_pipeline.errors import Interrupted, PccError, TrackingError
+from pcc_pipeline.evaluation.page.facts import TrainedFacts
 from pcc_pipeline.files import scratch_folder
 from pcc_pipeline.tracking.delivery.operations import BUNDLE, FILES, Describe, End, Log, Model, Registered
 from pcc_pipeline.tracking.delivery.session import alive, session, start
@@ -269,6 +270,22 @@ def read_training_run(run_id: str) -> TrainingRun:
         return TrainingRun(
             run_id, params, tags, json.loads(documents["metrics.json"]), json.loads(documents["metadata.json"])
         )
+
+
+def read_trained_facts(run_id: str) -> TrainedFacts:
+    """What a training left on record, also one of an earlier release, whose configuration may have other options.
+
+    Raises:
+        TrackingError: there is no such run, or it holds no training record.
+    """
+    with asking(f"run {run_id}"), scratch_folder() as folder:
+        client = MlflowClient()
+        tags = client.get_run(run_id).data.tags
+        metadata, metrics = (
+            json.loads(Path(client.download_artifacts(run_id, name, str(folder))).read_text(encoding="utf-8"))
+            for name in ("metadata.json", "metrics.json")
+        )
+        return TrainedFacts(metadata, metrics, tags.get("pcc.data_digest", ""))
 
 
 def read_split(training: TrainingRun) -> SplitRecord | None:

@@ -30,10 +30,12 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-ur
 _BAR_WIDTH, _BAR_HEIGHT = 120, 12
 
 _STYLE = """
-:root{color-scheme:light;--text:#1f2933;--soft:#52606d;--line:#d3dae1;--back:#fff;--paper:#fff;--raised:#f4f6f8;--blue:#0072b2;
+:root{color-scheme:light;--text:#1f2933;--soft:#52606d;--line:#d3dae1;--back:#fff;--paper:#fff;
+--raised:#f4f6f8;--blue:#0072b2;
 --good:#00614a;--good-back:#e3f4ee;--bad:#a33b00;--bad-back:#fdeee4;--open:#5a4a00;--open-back:#fdf6d8}
 @media screen and (prefers-color-scheme:dark){:root{color-scheme:dark;--text:#e4e9ee;--soft:#a5b1bd;--line:#3a444f;
---back:#14191f;--paper:#cfd6de;--raised:#1f262e;--blue:#5cb3e8;--good:#6fdcb6;--good-back:#12352a;--bad:#ffa26e;--bad-back:#402012;
+--back:#14191f;--paper:#cfd6de;--raised:#1f262e;--blue:#5cb3e8;
+--good:#6fdcb6;--good-back:#12352a;--bad:#ffa26e;--bad-back:#402012;
 --open:#f0d873;--open-back:#38310f}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:64rem;padding:1.5rem 1.25rem 4rem;background:var(--back);color:var(--text);
@@ -73,7 +75,8 @@ tbody th{white-space:normal;min-width:5.5rem}nav{white-space:nowrap;overflow-x:a
 @media print{@page{margin:15mm}body{max-width:none;padding:0;font-size:10pt}nav{display:none}
 .wide{overflow:visible}table{font-size:8pt}th,td{padding:.2rem .35rem}td svg{display:none}
 .number,td .open{white-space:normal}tbody th{white-space:normal}thead{display:table-header-group}
-tr,figure,.tile,p{break-inside:avoid}h2{break-after:avoid}.card{padding:0;border:0}.card img{width:auto;max-width:100%;max-height:200mm}
+tr,figure,.tile,p{break-inside:avoid}h2{break-after:avoid}
+.card{padding:0;border:0}.card img{width:auto;max-width:100%;max-height:200mm}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 """
 

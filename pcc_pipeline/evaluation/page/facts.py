@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pcc_pipeline.evaluation.over_time.since_champion import Difference
 from pcc_pipeline.model.selection import features_sentence
 
 Document = Mapping[str, Any]
@@ -75,6 +76,31 @@ class ChampionFacts:
 
 
 @dataclass(frozen=True)
+class SinceChampion:
+    """The data of an evaluation beside those that the champion learned.
+
+    Attributes:
+        learned: what the champion's training left on record; None where it is not at hand.
+        training: how the rows that this version learned differ; None where they are the champion's own.
+        test: how the rows differ that this version was measured on.
+    """
+
+    learned: TrainedFacts | None
+    training: Difference | None = None
+    test: Difference | None = None
+
+    def to_json(self) -> dict[str, Any] | None:
+        """For metrics.json; None where the champion's record is not at hand."""
+        if self.learned is None:
+            return None
+        parts = {"training": self.training, "test": self.test}
+        return {
+            "champion": str(self.learned.metadata["model_version"]),
+            **{name: None if part is None else part.to_json() for name, part in parts.items()},
+        }
+
+
+@dataclass(frozen=True)
 class EvaluatedFacts:
     """An evaluation, with what is known of its model and of what stands beside it.
 
@@ -84,6 +110,7 @@ class EvaluatedFacts:
         measured_at: when, with its zone.
         registered: name and number of the version; None for a model that is not registered.
         champion: None while there is none.
+        since_champion: None while there is no champion.
         label_issues: `case_id`, `label`, `suggested` and `score` of rows whose labels to look at; None where nobody
             looked for them.
     """
@@ -96,6 +123,7 @@ class EvaluatedFacts:
     gates: Sequence[GateOutlook] = ()
     registered: tuple[str, str] | None = None
     champion: ChampionFacts | None = None
+    since_champion: SinceChampion | None = None
     label_issues: Sequence[Document] | None = None
 
     @property

@@ -1,11 +1,14 @@
-"""The sections about time: whether the model gets worse, and how what comes in changes."""
+"""The sections about time: whether the model gets worse, how what comes in changes, and what did since the champion."""
 
 from __future__ import annotations
 
-from pcc_pipeline.evaluation.page.blocks import Cell, Paragraph, Picture, Section, Table, Verdict
-from pcc_pipeline.evaluation.page.facts import Document, EvaluatedFacts, cut
+from collections.abc import Sequence
 
-_LONGEST_LABEL = 80
+from pcc_pipeline.evaluation.over_time.since_champion import Difference
+from pcc_pipeline.evaluation.page.blocks import Block, Cell, Paragraph, Picture, Section, Table, Verdict
+from pcc_pipeline.evaluation.page.facts import Document, EvaluatedFacts, TrainedFacts, cut, listed
+
+_LONGEST_LABEL, _MOST_CHANGED = 80, 10
 _KINDS = {"weekly": "weekly pattern", "trend": "trend", "break": "break"}
 
 
@@ -120,3 +123,75 @@ def _patterns(counted: Document) -> Paragraph:
 
 def _level(finding: Document, end: str) -> str:
     return f"{finding[end]:,.1f}" if finding["label"] is None else f"{finding[end]:.1%}"
+
+
+def since_champion_section(facts: EvaluatedFacts) -> Section | None:
+    """None while there is no champion."""
+    since = facts.since_champion
+    if since is None:
+        return None
+    name, title = "data", "What changed since the champion learned"
+    if since.learned is None:
+        text = "What the champion's training left on record is not at hand, so nothing can be compared with it."
+        return Section(name, title, [Paragraph(text)])
+    blocks: list[Block] = []
+    if since.training is None and not (facts.champion is not None and facts.champion.is_this):
+        blocks.append(Paragraph("This version learned the very rows that the champion learned."))
+    rows: list[list[Cell]] = []
+    for part, of in ((since.training, "learned"), (since.test, "test")):
+        if part is None:
+            continue
+        blocks.append(_said_of(part, {"learned": "rows that it learned", "test": "test rows"}[of]))
+        rows += [
+            [of, f"{each.kind} {cut(each.value, _LONGEST_LABEL)}", f"{each.before:.1%}", f"{each.now:.1%}"]
+            for each in part.changed[:_MOST_CHANGED]
+        ]
+    if rows:
+        blocks.append(Table(["rows", "share of", "champion's training", "here"], rows, words=2))
+    compared = [part for part in (since.training, since.test) if part is not None]
+    if any(not part.lengths for part in compared):
+        blocks.append(Paragraph("The champion's training is of an earlier release, which kept no lengths of texts."))
+    if not (facts.champion is not None and facts.champion.is_this):
+        blocks.append(_files_table(since.learned, facts.trained))
+    return Section(name, title, blocks)
+
+
+def _said_of(part: Difference, what: str) -> Paragraph:
+    found = [
+        f"labels that the champion never learned: {_named(part.new)}" * bool(part.new),
+        f"labels without a row: {_named(part.gone)}" * bool(part.gone),
+        f"{len(part.changed)} of {part.looked_at} shares (of labels{' and of lengths' * part.lengths}) differ by more "
+        "than chance allows" * bool(part.changed),
+    ]
+    said = "; ".join(filter(None, found))
+    begun = f"{part.rows_now:,} {what}, beside {part.rows_before:,} that the champion learned"
+    if not said:
+        alike = "labels and lengths are" if part.lengths else "labels are"
+        return Paragraph(f"{begun}: {alike} shared out alike, as far as chance lets one tell.")
+    return Paragraph(f"{begun}: {said}.", "open")
+
+
+def _named(labels: Sequence[str]) -> str:
+    return listed([cut(label, _LONGEST_LABEL) for label in labels])
+
+
+def _files_table(theirs: TrainedFacts, ours: TrainedFacts) -> Table:
+    """What both files are like, as their trainings found them."""
+    both = (theirs, ours)
+    rows: list[list[Cell]] = [
+        ["file", *(cut(str(each.metadata["trained_on"]), _LONGEST_LABEL) for each in both)],
+        ["good rows", *(f"{each.metrics['data']['rows']:,}" for each in both)],
+        ["messages from", *(_days(each.metrics.get("volumes")) for each in both)],
+    ]
+    for title, key in (
+        ("rejected rows", "rejected_rows"),
+        ("rows that repeat a text", "duplicate_rows"),
+        ("texts with two labels", "conflicting_texts"),
+    ):
+        counts = [each.metrics["data"].get(key) for each in both]
+        rows.append([title, *("not on record" if count is None else f"{count:,}" for count in counts)])
+    return Table(["", "champion's training", "this training"], rows, words=1)
+
+
+def _days(volumes: Document | None) -> str:
+    return "no times" if volumes is None else f"{volumes['first_day']} to {volumes['last_day']}"

@@ -29,7 +29,7 @@ from pcc_pipeline.evaluation.page.facts import (
     training_facts,
     validation_facts,
 )
-from pcc_pipeline.evaluation.page.over_time import backtest_section, volumes_section
+from pcc_pipeline.evaluation.page.over_time import backtest_section, since_champion_section, volumes_section
 from pcc_pipeline.evaluation.report import worst_first
 
 _LONGEST_LABEL = 80
@@ -65,9 +65,11 @@ def sections(facts: EvaluatedFacts) -> list[Section]:
         _confusions(facts),
         _calibration(facts),
         _decisions(facts),
+        _halves(facts),
         _slices(facts),
         backtest_section(facts),
         volumes_section(facts),
+        since_champion_section(facts),
         _label_issues(facts),
         _measuring(facts),
         _words(),
@@ -380,6 +382,34 @@ def _rule(facts: EvaluatedFacts) -> str:
             "held-out training rows (decision.target_accuracy)."
         )
     return f"Rows of {rule['score']} below {threshold:.4f} get {instead} and go to a person."
+
+
+def _halves(facts: EvaluatedFacts) -> Section | None:
+    importance = facts.test.get("importance")
+    if importance is None or importance["lexical_share"] is None:
+        return None
+    most = sorted(
+        (each for each in importance["by_class"] if each["lexical_share"] is not None),
+        key=lambda each: -each["lexical_share"],
+    )[:3]
+    named = ", ".join(f"{_label(each['label'])} ({each['lexical_share']:.0%})" for each in most)
+    how = {
+        "contributions": "what each half adds to the scores of the classes, on average over these rows",
+        "permutation": "how much worse its answers get when one half is shuffled among the rows",
+    }[importance["method"]]
+    return Section(
+        "halves",
+        "What it goes by",
+        [
+            Paragraph(
+                f"{importance['sentence_share']:.0%} of what decides is the meaning of the sentence (the sentence "
+                f"half of the vector), {importance['lexical_share']:.0%} the words and parts of words that stand in "
+                f"it (the lexical half), by {how}. Most by words go {named}: other words for the same thing, or "
+                "slips of the pen, change these answers soonest."
+            ),
+            Picture("feature_halves", "The shares of both halves, class by class, most by words on top."),
+        ],
+    )
 
 
 def _slices(facts: EvaluatedFacts) -> Section | None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.evaluation.page.facts import ChampionFacts, GateOutlook
+from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.evaluation.over_time.since_champion import RowCounts, difference
+from pcc_pipeline.evaluation.page.facts import ChampionFacts, GateOutlook, SinceChampion, TrainedFacts
+from pcc_pipeline.evaluation.slices import length_counts
 from pcc_pipeline.gates.evidence import GateEvidence
 from pcc_pipeline.gates.judge import outlook
 from pcc_pipeline.steps.judging.gate_evidence import data_time, installed_digest, predicted_labels, unchecked_fault
 from pcc_pipeline.steps.records.test_scores import Measurement
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
-from pcc_pipeline.tracking.runs import TrainingRun
+from pcc_pipeline.tracking.runs import TrainingRun, read_trained_facts
 from pcc_pipeline.tracking.store.champion import CHAMPION
 from pcc_pipeline.tracking.store.past_runs import ROWS_TAG, RecordedRun, measurement_of
 from pcc_pipeline.tracking.store.versions import Resolved, find_alias
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,30 @@ def standing_beside(params: Params, loaded: LoadedModel, rows_digest: str) -> St
     is_this = champion.model_id == loaded.source.model_id
     measured = None if is_this else measurement_of(champion.run_id, rows_digest)
     return Standing(champion, is_this, measured, measured is not None and measured.tags.get(ROWS_TAG) == rows_digest)
+
+
+def since_champion(standing: Standing, trained: TrainedFacts, tested: Dataset) -> SinceChampion | None:
+    """How the data of an evaluation differ from those that the champion learned; None while there is no champion."""
+    champion = standing.champion
+    if champion is None:
+        return None
+    test = RowCounts(Counter(map(str, tested.labels)), length_counts(tested.frame["text_length"]))
+    if standing.is_this:
+        return SinceChampion(trained, test=difference(_learned(trained), test))
+    try:
+        theirs = read_trained_facts(champion.run_id)
+    except TrackingError as error:
+        logger.warning("the champion's training cannot be compared with: %s", error.what)
+        return SinceChampion(None)
+    before = _learned(theirs)
+    same = theirs.data_digest == trained.data_digest and before == _learned(trained)
+    return SinceChampion(theirs, None if same else difference(before, _learned(trained)), difference(before, test))
+
+
+def _learned(trained: TrainedFacts) -> RowCounts:
+    """Of the rows that a model learned; an earlier release kept no lengths."""
+    labels = trained.metadata.get("class_distribution", {})
+    return RowCounts(labels, trained.metrics["data"].get("length_counts", {}))
 
 
 def gate_outlook(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -34,7 +35,7 @@ from pcc_pipeline.tracking import payloads
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """The facts of one training run; `solver` is what fitted the final model."""
+    """The facts of one training run; `solver` is what fitted the final model, `lengths` counts rows by text length."""
 
     params: Params
     version: str
@@ -43,6 +44,7 @@ class TrainingRecord:
     hyperparameters: dict[str, Any]
     split: Split
     labels: np.ndarray
+    lengths: Mapping[str, int]
     quality: DuplicateReport
     reports: dict[str, Report]
     cross_validation: dict[str, float]
@@ -168,6 +170,7 @@ def metrics_document(record: TrainingRecord) -> dict[str, Any]:
             "excluded_rows": record.split.excluded,
             "label_issues": None if record.issues is None else len(record.issues.table),
             "class_counts": record.class_counts,
+            "length_counts": dict(record.lengths),
         },
         "label_issues": [] if record.issues is None else record.issues.to_json(),
         "backtest": None if record.backtest is None else record.backtest.to_json(),

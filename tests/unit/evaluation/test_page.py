@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from pcc_pipeline.evaluation.answers import answers
-from pcc_pipeline.evaluation.page.facts import ChampionFacts, EvaluatedFacts, GateOutlook, TrainedFacts
+from pcc_pipeline.evaluation.over_time.since_champion import RowCounts, difference
+from pcc_pipeline.evaluation.page.facts import (
+    ChampionFacts,
+    EvaluatedFacts,
+    GateOutlook,
+    SinceChampion,
+    TrainedFacts,
+)
 from pcc_pipeline.evaluation.page.sections import model_card, report_page
 from pcc_pipeline.evaluation.plots.confusion import confusion_matrix
 from pcc_pipeline.evaluation.plots.coverage import risk_coverage_curve
@@ -237,3 +244,48 @@ def test_a_failed_gate_and_one_that_waits_are_said_first() -> None:
         in Page(report_page(replace(known, champion=ChampionFacts("3", is_this=True), gates=GATES), {})).text
     )
     assert "No gates are set" in Page(report_page(replace(known, gates=()), {})).text
+
+
+def test_what_changed_since_the_champion_learned_is_said_in_words() -> None:
+    known, _ = facts(["a", HOSTILE], 40)
+    before = RowCounts({"a": 500, "gone": 500}, {"0 to 50": 900, "51 to 100": 100})
+    now = RowCounts({"a": 500, HOSTILE: 40}, {"0 to 50": 530, "51 to 100": 10})
+    theirs = replace(known.trained, metadata={**known.trained.metadata, "trained_on": "older.csv"})
+
+    def said(since: SinceChampion | None, **more: Any) -> str:
+        champion = ChampionFacts("2", **more)
+        return Page(report_page(replace(known, champion=champion, since_champion=since), {})).text
+
+    part = difference(before, now)
+    text = said(SinceChampion(theirs, part, difference(before, before)))
+    for expected in (
+        "540 rows that it learned, beside 1,000 that the champion learned",
+        f"labels that the champion never learned: {HOSTILE}; labels without a row: gone",
+        "share ofchampion's traininghere",
+        "label a50.0%92.6%",
+        "1,000 test rows, beside 1,000 that the champion learned: labels and lengths are shared out alike",
+        "older.csv",
+    ):
+        assert expected in text
+    assert "learned the very rows" in said(SinceChampion(theirs, None, part))
+    own = said(SinceChampion(known.trained, None, part), is_this=True)
+    assert "540 test rows" in own
+    assert "learned the very rows" not in own
+    assert "is not at hand" in said(SinceChampion(None))
+    assert "What changed since the champion learned" not in said(None)
+
+
+def test_the_halves_are_on_the_page_and_a_threshold_above_every_certainty_is_put_in_words() -> None:
+    known, _ = facts(["a", HOSTILE], 40)
+    shares = [{"label": "a", "sentence_share": 0.4, "lexical_share": 0.6}]
+    importance = {"method": "contributions", "sentence_share": 0.7, "lexical_share": 0.3, "by_class": shares}
+    nothing = {"score": "confidence", "threshold": 1.1, "label": None}
+    metadata = {**known.trained.metadata, "decision": nothing}
+    told = replace(
+        known, test={**known.test, "importance": importance}, trained=replace(known.trained, metadata=metadata)
+    )
+    text = Page(report_page(told, {"feature_halves": b"PNG"})).text
+    assert "70% of what decides is the meaning of the sentence" in text
+    assert "Most by words go a (60%)" in text
+    assert "Every row gets no label and goes to a person: no confidence was shown to be right often enough" in text
+    assert "1.1" not in text
