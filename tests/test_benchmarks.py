@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import calibration, csv_texts, csv_vectors, embed_memory, label_issues, random_search
+from benchmarks import calibration, csv_texts, csv_vectors, embed_memory, label_issues, random_search, sequential_test
 from benchmarks.comparison import Comparison
 from benchmarks.real_data import Messages
 from pcc_pipeline.evaluation.label_issues import find_label_issues
@@ -64,6 +64,14 @@ def test_the_memory_of_embed_is_told_above_the_encoder_s(
         int(found.replace(",", "")) for found in re.findall(r"([\d,]+) MB", capsys.readouterr().out)
     )
     assert (whole - encoder, 0 < above < 1_000) == (above, True)
+
+
+def test_equal_versions_are_told_apart_less_often_than_by_a_daily_z_test(capsys: pytest.CaptureFixture[str]) -> None:
+    assert sequential_test.main(["--simulations", "20", "--days", "8", "--rows", "200"]) == 0
+    lines = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("| 0%")]
+    ours, naive = ([float(line[place].strip(" %")) for line in lines] for place in (3, 5))
+    assert len(lines) == 6
+    assert sum(ours) < sum(naive)
 
 
 def test_the_median_of_the_runs_is_shown_and_long_pairs_run_less_often() -> None:

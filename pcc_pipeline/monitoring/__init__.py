@@ -1,0 +1,1 @@
+"""What becomes of a version in use, as numbers: pure functions that read no file and no server."""
