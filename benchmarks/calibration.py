@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
+from benchmarks.real_data import LABELS
 from pcc_pipeline.config import Params
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.evaluation.answers import risk_coverage
@@ -26,7 +27,6 @@ from pcc_pipeline.model.calibration import METHODS, HeldScores, calibrate, raw_s
 from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.probabilities import class_probabilities
 
-LABELS = {"banking77": "intent", "sage_privacy_reviews": "intent", "pcc_bitext": "pcc_intent"}
 MODELS: dict[str, dict[str, Any]] = {
     "l1, liblinear": {"penalty": "l1", "solver": "liblinear"},
     "l2, liblinear": {"penalty": "l2", "solver": "liblinear"},

@@ -8,40 +8,31 @@ read. Seconds are those of one fold's ranking, the median of the folds.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import f1_score, log_loss
 from sklearn.model_selection import StratifiedKFold
 
-from benchmarks.real_data import messages
+from benchmarks.real_data import asked_for, which_sets
 from pcc_pipeline.config import Params
 from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.selection import METHODS, kept_features
 
-SETS = ("sage_privacy_reviews", "banking77", "pcc_bitext")
 KEPT = (50, 100, 200, 300)
 
 
 def main() -> None:
     """Print one table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", action="append", choices=SETS, help="default: all; repeatable")
-    parser.add_argument("--rows", type=int, default=2_000, help="at most; a stratified draw of larger sets")
+    parser = which_sets(__doc__, 2_000)
     parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--cache", type=Path, help="a folder that keeps the vectors for the next call")
     options = parser.parse_args()
     print("| set | method | kept | accuracy | macro F1 | log loss | ranking s | fit s |")
     print("|---|---|---|---|---|---|---|---|")
-    for name in options.set or SETS:
-        read = messages(name, options.rows, options.cache)
-        if read is None:
-            raise SystemExit(f"{name} is not there")
+    for name, read in asked_for(options):
         classes, labels = np.unique(read.labels.astype(str), return_inverse=True)
         _table(name, Rows(read.texts, read.vectors, labels), len(classes), options.folds)
 

@@ -10,13 +10,10 @@ higher; so does `none`, where nothing is changed and every listed row counts as 
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 
-from benchmarks.calibration import LABELS, Fold, held_scores, prepared_folds
-from benchmarks.real_data import messages
+from benchmarks.calibration import Fold, held_scores, prepared_folds
+from benchmarks.real_data import asked_for, which_sets
 from pcc_pipeline.config import Params
 from pcc_pipeline.evaluation.label_issues import find_label_issues
 from pcc_pipeline.model.calibration import calibrate
@@ -26,18 +23,12 @@ from pcc_pipeline.model.fitting import Recipe, Rows
 
 def main() -> None:
     """Print one table: a line for each set and kind of noise."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--set", action="append", choices=tuple(LABELS), help="default: all; repeatable")
-    parser.add_argument("--rows", type=int, default=3_000, help="at most; a stratified draw of larger sets")
+    parser = which_sets(__doc__, 3_000)
     parser.add_argument("--share", type=float, default=0.05, help="of the labels that are changed")
-    parser.add_argument("--cache", type=Path, help="a folder that keeps the vectors for the next call")
     options = parser.parse_args()
     print("| set | rows, classes | changed to | changed | listed | precision | recall | precision of the first half |")
     print("|---|---|---|---|---|---|---|---|")
-    for name in options.set or LABELS:
-        read = messages(name, options.rows, options.cache)
-        if read is None:
-            raise SystemExit(f"{name} is not there")
+    for name, read in asked_for(options):
         classes, came = np.unique(read.labels.astype(str), return_inverse=True)
         recipe = Recipe("LogisticRegression", "none", Params().preprocessing.lexical, 42)
         folds = prepared_folds(Rows(read.texts, read.vectors, came), recipe)

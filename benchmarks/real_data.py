@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,10 @@ from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
-_LABEL = {"pcc_bitext": "pcc_intent"}
+
+
+# Set -> the column of its labels.
+LABELS = {"banking77": "intent", "sage_privacy_reviews": "intent", "pcc_bitext": "pcc_intent"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ def messages(name: str, n_rows: int | None = None, cache: Path | None = None) ->
     if not path.is_file():
         return None
     frame = pd.read_parquet(path)
-    labels = frame[_LABEL.get(name, "intent")].astype(object)
+    labels = frame[LABELS[name]].astype(object)
     if n_rows is not None and n_rows < len(frame):
         chosen, _ = train_test_split(np.arange(len(frame)), train_size=n_rows, stratify=labels, random_state=0)
         frame, labels = frame.iloc[np.sort(chosen)], labels.iloc[np.sort(chosen)]
@@ -45,3 +50,21 @@ def messages(name: str, n_rows: int | None = None, cache: Path | None = None) ->
         return Messages(texts, embed(texts, encoder, None)[0], labels.to_numpy())
     with EmbeddingCache(cache, encoder.digest, SENTENCE_WIDTH) as kept:
         return Messages(texts, embed(texts, encoder, kept)[0], labels.to_numpy())
+
+
+def which_sets(description: str | None, n_rows: int) -> argparse.ArgumentParser:
+    """A parser of the options that `asked_for` goes by; `n_rows` is how many rows of a set are taken by default."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", action="append", choices=tuple(LABELS), help="default: all; repeatable")
+    parser.add_argument("--rows", type=int, default=n_rows, help="at most; a stratified draw of larger sets")
+    parser.add_argument("--cache", type=Path, help="a folder that keeps the vectors for the next call")
+    return parser
+
+
+def asked_for(options: argparse.Namespace) -> Iterator[tuple[str, Messages]]:
+    """Each set that the options name, with its messages."""
+    for name in options.set or LABELS:
+        read = messages(name, options.rows, options.cache)
+        if read is None:
+            raise SystemExit(f"{name} is not there")
+        yield name, read

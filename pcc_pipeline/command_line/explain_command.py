@@ -9,12 +9,11 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, cast
 
 from pcc_pipeline.command_line import options as of
+from pcc_pipeline.command_line.look_command import LookCommand
 from pcc_pipeline.command_line.options import Option, unless_left_out
-from pcc_pipeline.command_line.parser import Parser
-from pcc_pipeline.command_line.running import exit_code, imports, log, volume
-from pcc_pipeline.command_line.step_commands import add_settings, configuration
 
 if TYPE_CHECKING:
+    from pcc_pipeline.config import Params
     from pcc_pipeline.evaluation.explanations.word_weights import Method
 
 DESCRIPTION = "Explain a model's answer to one message: which words carried it, and what the runner-up was."
@@ -52,27 +51,16 @@ _NEAREST = Option(
 _TRAINING_DATA = Option("training_data", f"for --nearest: {of.TRAINING_DATA.help}", is_file=True, metavar="FILE")
 
 
-class ExplainCommand:
+class ExplainCommand(LookCommand):
     """`pcc explain`."""
 
+    module = "explain"
     options = (_TEXT, _DATA, _CASE_ID, _MODEL, _HTML, METHOD, _NEAREST, _TRAINING_DATA)
 
-    def add_options(self, parser: Parser) -> None:
-        """Make the options those of this parser."""
-        of.PARAMS_FILE.add_to(parser)
-        for option in self.options:
-            option.add_to(parser)
-        add_settings(parser)
+    def answer(self, params: Params, options: Namespace) -> str:
+        """The explanation of the message."""
+        from pcc_pipeline.steps import explain
 
-    def run(self, options: Namespace) -> int:
-        """Explain, and print the explanation; the exit code."""
-        return exit_code(lambda: self._answer(options), debug=options.debug)
-
-    def _answer(self, options: Namespace) -> str:
-        log(volume(options) or "WARNING")
-        with imports():
-            params = configuration(options, self.options)
-            from pcc_pipeline.steps import explain
         text = unless_left_out(options.text)
         outcome = explain.run(
             params,

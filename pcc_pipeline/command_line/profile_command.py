@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from pcc_pipeline.command_line import options as of
+from pcc_pipeline.command_line.look_command import LookCommand
 from pcc_pipeline.command_line.options import Option, unless_left_out
 from pcc_pipeline.command_line.parser import Parser
-from pcc_pipeline.command_line.running import exit_code, imports, log, volume
-from pcc_pipeline.command_line.step_commands import add_settings, configuration
+
+if TYPE_CHECKING:
+    from pcc_pipeline.config import Params
 
 DESCRIPTION = (
     "Profile a file of messages, labelled or not: how complete, valid, unique, consistent and fresh it is, and what to "
@@ -43,28 +46,20 @@ _MODEL = Option("model", f"{of.words(*of.ADDRESSES)}: compare with its labels an
 _HTML = Option("html", "write the profile as a page to this file, too", is_file=True, metavar="FILE")
 
 
-class ProfileCommand:
+class ProfileCommand(LookCommand):
     """`pcc profile`."""
 
+    module = "profile"
     options = (_DATA, _LABEL, _MODEL, _HTML)
 
-    def add_options(self, parser: Parser) -> None:
-        """Make the options those of this parser."""
-        of.PARAMS_FILE.add_to(parser)
-        for option in self.options:
-            option.add_to(parser)
+    def add_switches(self, parser: Parser) -> None:
+        """An answer for machines."""
         parser.add_argument("--json", action="store_true", help="answer in JSON, for machines")
-        add_settings(parser)
 
-    def run(self, options: Namespace) -> int:
-        """Profile, and print what was found; the exit code."""
-        return exit_code(lambda: self._answer(options), debug=options.debug)
+    def answer(self, params: Params, options: Namespace) -> str:
+        """The profile of the file."""
+        from pcc_pipeline.steps import profile
 
-    def _answer(self, options: Namespace) -> str:
-        log(volume(options) or "WARNING")
-        with imports():
-            params = configuration(options, self.options)
-            from pcc_pipeline.steps import profile
         outcome = profile.run(
             params,
             unless_left_out(options.model),

@@ -81,8 +81,8 @@ def warnings(
         )
     if quality is not None and quality.conflicting_texts:
         doubts.append(
-            f"{quality.conflicting_texts:,} texts stand in the data with more than one label, so no model can get "
-            "them all right. Look at how they were labelled."
+            f"Texts that stand in the data with more than one label: {quality.conflicting_texts:,}. No model can get "
+            "all their rows right; look at how they were labelled."
         )
     if near is not None and near.repeated > MOST_REPEATED * near.looked_at:
         doubts.append(

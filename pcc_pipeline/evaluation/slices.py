@@ -20,8 +20,9 @@ from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.metrics import count_labels
 from pcc_pipeline.evaluation.ranking import IntArray
 
-OTHER, EMPTY = "other", "(empty)"
-# Of one named column; rows of its further values are "other".
+# What no value of a column is called, as `other` well may be.
+OTHER, EMPTY = "(other)", "(empty)"
+# Of one named column; rows of its further values are "(other)".
 MOST_VALUES = 20
 # A value of fewer rows may point at a person, and measures nothing.
 FEWEST_ROWS = 5
@@ -128,7 +129,7 @@ def _no_groups(values: pd.Series) -> str | None:
 
 
 def _few(values: pd.Series) -> pd.Series:
-    """At most `MOST_VALUES` values, each of `FEWEST_ROWS` or more, and `other`."""
+    """At most `MOST_VALUES` values, each of `FEWEST_ROWS` or more, and `(other)`."""
     counts = values.value_counts()
     kept = counts[counts >= FEWEST_ROWS].sort_index().sort_values(ascending=False, kind="stable").index[:MOST_VALUES]
     return values.where(values.isin(kept), OTHER)

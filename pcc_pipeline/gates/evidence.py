@@ -22,6 +22,7 @@ class GateEvidence:
         champion_predicted: the champion's labels for the same rows, or for those that `compared` marks; None without a
             champion, or if it has none.
         data_time: the newest timestamp of the training data, else the time of training. Naive times are UTC.
+        dated: whether that is a timestamp of the data.
         now: the time to reckon age from.
         encoder_digest: of the encoder that the version was trained with.
         serving_digest: of the encoder that serves: the champion's, or the one installed here.
@@ -44,3 +45,4 @@ class GateEvidence:
     champion_fault: str = ""
     compared: NDArray[np.bool_] | None = None
     champion_note: str = ""
+    dated: bool = True

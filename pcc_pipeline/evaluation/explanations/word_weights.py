@@ -12,14 +12,17 @@ twice, of which any one may go, have weights too; it asks more, and chance has a
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-# A run of letters and digits, with the apostrophes and hyphens within it; a Chinese or Japanese sign is one by itself.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])\w)+(?:['’-]\w+)*")
+# Letters and digits, with the marks on them (accents, vowel signs) and apostrophes and hyphens within; a Chinese or
+# Japanese sign is a word by itself. Of a text each character stands here as its kind.
+_WORD = re.compile(r"sm*|w[wm]*(?:-w[wm]*)*")
+_SIGN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]")
 # Texts of up to so many words are taken apart word by word; longer ones in groups of neighbours at first, and the
 # heaviest of these once more: 300 words take some 65 texts to encode.
 _ONE_BY_ONE, _GROUPS, _HEAVIEST, _PIECES = 60, 30, 3, 15
@@ -89,7 +92,7 @@ def explain(text: str, answer: Answer, most_named: int = _MOST_NAMED, method: Me
         answer: texts -> probabilities (n, K), K at least 2; called with many at a time.
         most_named: how many parts are named at most, and never more than half of them, so that a text remains.
     """
-    words = [Part(*match.span()) for match in _WORD.finditer(text)]
+    words = [Part(*match.span()) for match in _WORD.finditer("".join(map(_kind, text)))]
     if method == "surrogate":
         grouped = len(words) > _ONE_BY_ONE
         whole, parts = _fitted(
@@ -110,6 +113,19 @@ def explain(text: str, answer: Answer, most_named: int = _MOST_NAMED, method: Me
     named = tuple(carrying[: min(most_named, -(-len(parts) // 2))])
     left = answer([without(text, named)])[0] if named else whole
     return Explanation(text, whole, decided, runner_up, tuple(parts), named, left, method)
+
+
+def _kind(character: str) -> str:
+    """What a character is to `_WORD`: a sign, a letter or digit, a mark, a joint, or nothing of a word."""
+    if _SIGN.match(character):
+        return "s"
+    if character in "'’-":
+        return "-"
+    group = unicodedata.category(character)
+    # Of the invisible ones two join or part letters within a word, in Persian and in Indic scripts.
+    if group[0] == "M" or character in "\u200c\u200d":
+        return "m"
+    return "w" if group[0] in "LN" or group == "Pc" else " "
 
 
 def without(text: str, parts: Iterable[Part]) -> str:

@@ -41,7 +41,8 @@ def backtest_section(facts: EvaluatedFacts) -> Section | None:
             Paragraph(
                 f"{len(windows)} times over, a model with the same hyperparameters was trained on all that came before "
                 "a window of time, and measured on the rows in it. These are training and validation rows, no test "
-                "rows; a text that had come before a window is left out of it. Later models learned from more rows. "
+                "rows, and the hyperparameters were chosen with all of them in view; a text that had come before a "
+                "window is left out of it. Later models learned from more rows. "
                 '"Trained once" is the macro F1 of the model that was trained before the first window and never again.'
             ),
             Table(columns, rows, words=3),

@@ -34,7 +34,8 @@ class DataAgeGate(Gate):
         if age < -_AHEAD_AT_MOST:
             raise NotComputableError(f"the training data are dated {day}, in the future: a timestamp is wrong")
         days = shown_number(max(age / timedelta(days=1), 0.0), self.days, decimals=1)
-        return Measured(f"{days} days ({day})", age <= timedelta(days=self.days))
+        note = "" if evidence.dated else "the data have no times, so their age is counted from the training"
+        return Measured(f"{days} days ({day})", age <= timedelta(days=self.days), note)
 
 
 def _utc(time: datetime) -> datetime:

@@ -100,6 +100,7 @@ def judge_version(params: Params, model_uri: str, data: str | None = None, at_ha
         predicted=predicted,
         champion_predicted=compared.predicted,
         data_time=data_time(training),
+        dated=dated(training),
         now=datetime.now(UTC),
         encoder_digest=loaded.model.encoder_digest,
         serving_digest=_serving(params, standing, champion),
@@ -209,6 +210,11 @@ def predicted_labels(loaded: LoadedModel, probabilities: np.ndarray) -> np.ndarr
     """The most probable label of each row, also where the rule would leave it."""
     chosen: np.ndarray = np.asarray(loaded.model.classes, dtype=object)[probabilities.argmax(axis=1)]
     return chosen
+
+
+def dated(training: TrainingRun) -> bool:
+    """Whether the training data have times."""
+    return bool(training.tags.get("pcc.data_newest"))
 
 
 def data_time(training: TrainingRun) -> datetime | None:

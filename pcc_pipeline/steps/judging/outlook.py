@@ -15,7 +15,13 @@ from pcc_pipeline.evaluation.page.facts import ChampionFacts, GateOutlook, Since
 from pcc_pipeline.evaluation.slices import length_counts
 from pcc_pipeline.gates.evidence import GateEvidence
 from pcc_pipeline.gates.judge import outlook
-from pcc_pipeline.steps.judging.gate_evidence import data_time, installed_digest, predicted_labels, unchecked_fault
+from pcc_pipeline.steps.judging.gate_evidence import (
+    data_time,
+    dated,
+    installed_digest,
+    predicted_labels,
+    unchecked_fault,
+)
 from pcc_pipeline.steps.records.test_scores import Measurement
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
 from pcc_pipeline.tracking.runs import TrainingRun, read_trained_facts
@@ -101,6 +107,7 @@ def gate_outlook(
         predicted=predicted_labels(measured.loaded, measured.probabilities),
         champion_predicted=None,
         data_time=data_time(training),
+        dated=dated(training),
         now=datetime.now(UTC),
         encoder_digest=model.encoder_digest,
         serving_digest=serving,

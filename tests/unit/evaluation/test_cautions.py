@@ -48,7 +48,7 @@ def test_unknown_labels_classes_never_predicted_and_classes_without_rows_are_nam
 def test_duplicates_and_conflicts_are_counted():
     duplicates, conflicts = warnings(None, made("test", 9), quality=DuplicateReport(5000, 3800, 1200, 9, 7, 15, ()))
     assert duplicates.startswith("1,200 rows repeat the text")
-    assert conflicts.startswith("7 texts stand in the data with more than one label")
+    assert conflicts.startswith("Texts that stand in the data with more than one label: 7.")
 
 
 def test_long_lists_of_labels_are_cut():

@@ -46,7 +46,7 @@ def test_rows_are_grouped_by_ranges_months_and_labels() -> None:
     assert (lengths.min() >= 51, lengths.max() <= 100) == (True, True)
     assert by["has_personal_info"].value_counts().to_dict() == {"yes": 200, "no": 100, "(empty)": 100}
     assert set(by["month"]) == {"2026-01", "2026-02", "2026-03"}
-    assert (len(set(by["country"])), (by["country"] == "other").any()) == (21, True)
+    assert (len(set(by["country"])), (by["country"] == "(other)").any()) == (21, True)
 
 
 def test_what_is_no_group_is_refused_and_no_value_of_it_is_said() -> None:
@@ -60,7 +60,7 @@ def test_what_is_no_group_is_refused_and_no_value_of_it_is_said() -> None:
     # What nobody named is left out in silence, and values of few rows are not told apart.
     assert "source" not in groups(table().assign(source=table()["subject"]))
     rare = table().assign(country=["a@b.example"] * 4 + ["de"] * 396)
-    assert set(groups(rare, ["country"])["country"]) == {"de", "other"}
+    assert set(groups(rare, ["country"])["country"]) == {"de", "(other)"}
 
 
 def test_the_chance_of_so_few_hits_is_that_of_fishers_exact_test() -> None:
@@ -95,3 +95,9 @@ def test_metrics_have_names_that_mlflow_takes() -> None:
     names = slice_metrics(measure_slices(by, np.zeros(10, int), np.zeros(10, int)), "test")
     assert len(names) == 4
     assert all(name.startswith("test/slice/a_b/x_y_") and name.count("/") == 4 for name in names)
+
+
+def test_rows_of_the_value_other_are_not_those_of_the_rest() -> None:
+    values = ["other"] * 6 + ["mail"] * 6 + ["fax", "pigeon"]
+    by = groups(pd.DataFrame({"channel": values}), ["channel"])["channel"]
+    assert dict(by.value_counts()) == {"other": 6, "mail": 6, "(other)": 2}

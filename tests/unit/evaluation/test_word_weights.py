@@ -104,3 +104,20 @@ def test_a_surrogate_of_a_long_text_asks_of_it_in_groups() -> None:
     assert "delete" in result.words(result.named[0]).split()
     assert "not" in result.words(min(result.parts, key=lambda part: part.weight)).split()
     assert len(explain("delete", Known(), method="surrogate").parts) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("don't re-send snake_case 24/7", ["don't", "re-send", "snake_case", "24", "7"]),
+        ("cafe\u0301 re\u0301sume\u0301s", ["cafe\u0301", "re\u0301sume\u0301s"]),
+        ("मेरा खाता हटाएँ", ["मेरा", "खाता", "हटाएँ"]),
+        ("می\u200cخواهم حذف شود", ["می\u200cخواهم", "حذف", "شود"]),
+        ("削除 して", ["削", "除", "し", "て"]),
+        ("👍 ok! ...", ["ok"]),
+        ("", []),
+    ],
+)
+def test_a_word_is_whole_with_the_marks_on_it(text: str, words: list[str]) -> None:
+    result = explain(text, Known())
+    assert [result.words(part) for part in result.parts] == words

@@ -346,3 +346,8 @@ def test_a_new_kind_takes_its_class_and_one_registration(monkeypatch):
     assert (found.gate, found.required, found.measured, found.passed) == ("rows", ">= 301 rows", "300", False)
     with pytest.raises(ConfigError, match=r"least is missing; a gate of this kind takes kind, least"):
         load_params(None, {"registry.gates": [{"kind": "rows"}]})
+
+
+def test_an_age_that_is_counted_from_the_training_says_so() -> None:
+    assert verdict(DataAgeGate(), GOOD).note == ""
+    assert "the data have no times" in verdict(DataAgeGate(), replace(GOOD, dated=False)).note
