@@ -80,3 +80,18 @@ def lexical_vectors(lexical: Any, texts: Sequence[str]) -> np.ndarray:
     if not unique:
         return np.zeros((0, LEXICAL_WIDTH), dtype=np.float32)
     return np.take(np.asarray(lexical.transform(unique), dtype=np.float32), places, axis=0)
+
+
+def unknown_shares(lexical: Any, texts: Sequence[str]) -> np.ndarray:
+    """Of each text's terms, the share whose hash no text has that `lexical` was fitted on: float64, (len(texts),).
+
+    A text without any term has share 0.
+    """
+    unique, places = unique_texts(texts)
+    if not unique:
+        return np.zeros(0)
+    hashing, used = lexical.named_steps["hashing"], lexical.named_steps["used"]
+    terms = hashing.transform(unique)
+    total = np.asarray(terms.sum(axis=1)).ravel()
+    known = np.asarray(terms @ used.get_support().astype(np.float64)).ravel()
+    return np.divide(total - known, total, out=np.zeros_like(total), where=total > 0)[places]
