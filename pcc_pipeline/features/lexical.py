@@ -94,4 +94,5 @@ def unknown_shares(lexical: Any, texts: Sequence[str]) -> np.ndarray:
     terms = hashing.transform(unique)
     total = np.asarray(terms.sum(axis=1)).ravel()
     known = np.asarray(terms @ used.get_support().astype(np.float64)).ravel()
-    return np.divide(total - known, total, out=np.zeros_like(total), where=total > 0)[places]
+    shares: np.ndarray = np.divide(total - known, total, out=np.zeros_like(total), where=total > 0)[places]
+    return shares

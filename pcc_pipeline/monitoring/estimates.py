@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,6 @@ def estimate(estimators: Estimators, confidence: np.ndarray, *, upper_bound: boo
     # How many rows are right, given their confidences, and what the reference says of the confidences' truth.
     own = value * (1 - value) / rows
     of_reference = estimators.spread**2 / estimators.rows
-    half = float(norm.ppf((1 + level) / 2)) * float(np.sqrt(own + of_reference))
+    half = float(ndtri((1 + level) / 2)) * float(np.sqrt(own + of_reference))
     low, high = max(min(value, doc) - half, 0.0), min(max(value, doc) + half, 1.0)
     return Estimate(estimators.accuracy, value, doc, low, high, upper_bound)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.cluster import MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
 # What a prototype stands for at least: the mean of fewer rows would nearly be one of them.
@@ -71,6 +70,8 @@ def _prototypes(components: np.ndarray, seed: int) -> np.ndarray:
     count = min(_PROTOTYPES, len(components) // _ROWS_OF_ONE)
     if count < 2:
         return components.mean(axis=0, keepdims=True)
+    from sklearn.cluster import MiniBatchKMeans  # slow to import, and only training needs it
+
     with threadpool_limits(1):
         found = MiniBatchKMeans(count, random_state=seed, n_init=1, max_iter=20, batch_size=2048).fit(components)
     sizes = np.bincount(found.labels_, minlength=count)
@@ -79,4 +80,4 @@ def _prototypes(components: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _rounded(numbers: np.ndarray) -> np.ndarray:
-    return numbers.astype(np.float16).astype(np.float32)
+    return np.asarray(numbers.astype(np.float16), dtype=np.float32)

@@ -51,9 +51,10 @@ class Signals:
         components, distance = space.project(vectors)
         return replace(self, components=components, distance=distance)
 
-    def take(self, rows: np.ndarray) -> Signals:
+    def take(self, rows: np.ndarray | slice) -> Signals:
         """Some of the rows, by positions or a mask."""
-        return Signals(**{name: None if part is None else part[rows] for name, part in vars(self).items()})
+        parts: dict[str, Any] = {name: None if part is None else part[rows] for name, part in vars(self).items()}
+        return Signals(**parts)
 
     @staticmethod
     def joined(parts: Sequence[Signals]) -> Signals:
