@@ -69,14 +69,14 @@ class LearnedSpace:
 def _prototypes(components: np.ndarray, seed: int) -> np.ndarray:
     count = min(_PROTOTYPES, len(components) // _ROWS_OF_ONE)
     if count < 2:
-        return components.mean(axis=0, keepdims=True)
+        return np.asarray(components.mean(axis=0, keepdims=True))
     from sklearn.cluster import MiniBatchKMeans  # slow to import, and only training needs it
 
     with threadpool_limits(1):
         found = MiniBatchKMeans(count, random_state=seed, n_init=1, max_iter=20, batch_size=2048).fit(components)
     sizes = np.bincount(found.labels_, minlength=count)
     means = [components[found.labels_ == place].mean(axis=0) for place in np.flatnonzero(sizes >= FEWEST)]
-    return np.array(means) if means else components.mean(axis=0, keepdims=True)
+    return np.asarray(means if means else components.mean(axis=0, keepdims=True))
 
 
 def _rounded(numbers: np.ndarray) -> np.ndarray:
