@@ -161,6 +161,13 @@ def test_a_person_finds_the_run_its_scores_and_a_figure(
     page.wait_for_function("image => image.complete && image.naturalWidth > 300", arg=figure.element_handle())
     page.screenshot(path=pictures / "4-figure.png")
 
+    page.goto(f"/#/experiments/{evaluate.info.experiment_id}/runs/{evaluate.info.run_id}/artifacts/report.html")
+    report = page.locator("iframe[sandbox]").content_frame  # a blob without an origin, where links lead nowhere
+    report.get_by_text("What it takes for what", exact=True).first.click()
+    top = report.locator("#confusions").evaluate("section => section.getBoundingClientRect().top / innerHeight")
+    assert 0 <= top < 0.5
+    page.screenshot(path=pictures / "5-report.png")
+
 
 def test_a_person_sees_the_model_with_its_aliases(page: Any, trained: dict[str, Run], pictures: Path) -> None:
     page.goto("/#/models")
@@ -169,7 +176,7 @@ def test_a_person_sees_the_model_with_its_aliases(page: Any, trained: dict[str, 
     page.get_by_role("link", name=MODEL, exact=True).first.click()
     for alias in ("challenger", "champion"):
         page.get_by_text(re.compile(rf"^@\s{alias}$")).first.wait_for()
-    page.screenshot(path=pictures / "5-model.png")
+    page.screenshot(path=pictures / "6-model.png")
 
 
 def test_a_reader_changes_nothing(server: Any, trained: dict[str, Run], reader: tuple[str, str], as_user: Any) -> None:

@@ -45,6 +45,9 @@ h2{font-size:1.2rem;margin:2.5rem 0 .75rem;padding-top:.75rem;border-top:1px sol
 p,ul{margin:.6rem 0;max-width:48rem;overflow-wrap:anywhere}li{margin:.25rem 0}
 .soft{color:var(--soft)}
 nav{margin:1rem 0 0;font-size:.9rem;line-height:2}nav a{color:var(--blue);margin-right:1rem;white-space:nowrap}
+label{cursor:pointer}section{position:relative}
+.place{position:absolute;top:0;left:0;width:1px;height:1px;margin:0;opacity:0;appearance:none;
+scroll-margin:0 0 85vh}
 code{display:block;background:var(--raised);border:1px solid var(--line);border-radius:6px;padding:.5rem .75rem;
 font:.85rem/1.5 ui-monospace,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 .tone{padding:.7rem 1rem;border-left:4px solid;border-radius:4px;font-weight:600}
@@ -72,7 +75,7 @@ figcaption{font-size:.85rem;color:var(--soft);max-width:48rem;margin-top:.3rem}
 @media (max-width:40rem){body{padding:1rem .8rem 3rem;font-size:15px}h1{font-size:1.35rem}
 .tiles{grid-template-columns:repeat(2,1fr)}.tile b{font-size:1.3rem}td svg{display:none}th,td{padding:.3rem .45rem}
 tbody th{white-space:normal;min-width:5.5rem}nav{white-space:nowrap;overflow-x:auto}}
-@media print{@page{margin:15mm}body{max-width:none;padding:0;font-size:10pt}nav{display:none}
+@media print{@page{margin:15mm}body{max-width:none;padding:0;font-size:10pt}nav,.place{display:none}
 .wide{overflow:visible}table{font-size:8pt}th,td{padding:.2rem .35rem}td svg{display:none}
 .number,td .open{white-space:normal}tbody th{white-space:normal}thead{display:table-header-group}
 tr,figure,.tile,p{break-inside:avoid}h2{break-after:avoid}
@@ -89,11 +92,16 @@ def to_html(title: str, subtitle: str, sections: Sequence[Section], pictures: Ma
     Args:
         pictures: file stem -> PNG; a figure that is not among them is left out.
     """
-    links = "".join(f'<a href="#{_text(part.name)}">{_text(part.title)}</a> ' for part in sections)
+    # In a frame as MLflow's, whose page is a blob without an origin, a browser forbids links within the page. There a
+    # label may bring the field that it belongs to into view; elsewhere, and by keyboard, the link works.
+    links = "".join(
+        f'<a href="#{_text(part.name)}"><label for="to-{_text(part.name)}">{_text(part.title)}</label></a> '
+        for part in sections
+    )
     body = "\n".join(
-        f'<section id="{_text(part.name)}"><h2>{_text(part.title)}</h2>\n'
-        + "\n".join(_block(block, pictures) for block in part.blocks)
-        + "\n</section>"
+        f'<section id="{_text(part.name)}">'
+        f'<input class="place" id="to-{_text(part.name)}" type="radio" tabindex="-1" aria-hidden="true">'
+        f"<h2>{_text(part.title)}</h2>\n" + "\n".join(_block(block, pictures) for block in part.blocks) + "\n</section>"
         for part in sections
     )
     return (

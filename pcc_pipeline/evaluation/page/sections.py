@@ -103,9 +103,9 @@ def _in_short(facts: EvaluatedFacts) -> Section:
     measured = [each for each in worst_first(test["by_class"]) if each["f1"] is not None]
     if measured:
         worst = measured[0]
-        tiles.append(
-            Tile("worst class, F1", _number(worst["f1"]), f"{_label(worst['label'])}, {worst['support']:,} rows")
-        )
+        strange = "; the model does not know this label" * (worst["label"] in test.get("unknown_labels", ()))
+        of = f"{_label(worst['label'])}, {worst['support']:,} rows{strange}"
+        tiles.append(Tile("worst class, F1", _number(worst["f1"]), of))
     calibration = answers["calibration"]
     tiles.append(Tile("calibration error", _number(calibration["error"]), _between(calibration["interval"])))
     decided = answers["decided"]

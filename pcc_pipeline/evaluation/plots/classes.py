@@ -35,16 +35,13 @@ def scores_by_class(y_true: IntArray, predicted: IntArray, classes: Sequence[str
     figure = Figure(figsize=(11, 1.7 + (0.16 if many else 0.36) * len(classes)), layout="constrained")
     panels = figure.subplots(1, len(_SCORES), sharey=True, squeeze=False)[0]
     for axes, (name, title, colour) in zip(panels, _SCORES, strict=True):
-        for height, place in enumerate(order):
-            value = getattr(scores[place], name)
-            if np.isnan(value):
-                continue
-            # Of a class that was never predicted, precision is 0 by convention, and no row says anything of it.
-            low, high = intervals[place].get(name, (0.0, 1.0))
-            axes.barh(height, high - low, left=low, height=0.3, color=colour, alpha=0.35)
-            axes.plot(value, height, color=colour, marker="o", markersize=3 if many else 6)
-        measured = [value for value in (getattr(score, name) for score in scores) if not np.isnan(value)]
-        mean = float(np.mean(measured)) if measured else float("nan")
+        values = np.array([getattr(scores[place], name) for place in order])
+        heights = np.flatnonzero(~np.isnan(values))
+        # Of a class that was never predicted, precision is 0 by convention, and no row says anything of it.
+        ends = np.array([intervals[order[height]].get(name, (0.0, 1.0)) for height in heights]).reshape(-1, 2)
+        axes.barh(heights, ends[:, 1] - ends[:, 0], left=ends[:, 0], height=0.3, color=colour, alpha=0.35)
+        axes.plot(values[heights], heights, color=colour, marker="o", markersize=3 if many else 6, linestyle="none")
+        mean = float(values[heights].mean()) if len(heights) else float("nan")
         axes.axvline(mean, color=COLOURS[-1], linewidth=0.8, linestyle=":")
         axes.set_title(f"{title}, mean {mean:.3f} (dotted)", fontsize=9)
         axes.set(xlim=(-0.02, 1.02))

@@ -84,7 +84,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attributes)))
-        if tag not in ("meta", "img", "rect"):
+        if tag not in ("meta", "img", "rect", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -115,6 +115,8 @@ def test_the_page_is_small_and_asks_for_nothing(told) -> None:
     addresses = [value for _, kept in page.elements for name, value in kept.items() if name in ("href", "src")]
     assert all(value.startswith(("#", "data:image/png;base64,")) for value in addresses)
     names = {kept.get("id") for tag, kept in page.elements if tag == "section"}
+    places = {kept.get("id") for tag, kept in page.elements if tag == "input"}
+    assert {kept.get("for") for tag, kept in page.elements if tag == "label"} == places, "and in MLflow's frame"
     assert {value[1:] for value in addresses if value.startswith("#")} == names, "each link leads to a section"
     assert sum(tag == "img" for tag, _ in page.elements) == 3
     for needed in ("prefers-color-scheme:dark", "@media print", "width=device-width"):

@@ -113,7 +113,7 @@ def test_each_class_has_its_scores_and_intervals_with_the_worst_on_top() -> None
     assert [text.partition("  ")[0][-1] for text in order] == [score.label[-1] for score in scored]
     assert order[0].endswith(f"({scored[0].support})")
     for axes, name in zip(figure.axes, ("f1", "precision", "recall"), strict=True):
-        marks = [line.get_xdata()[0] for line in axes.get_lines() if line.get_marker() == "o"]
+        (marks,) = [list(line.get_xdata()) for line in axes.get_lines() if line.get_marker() == "o"]
         assert marks == pytest.approx([getattr(score, name) for score in scored])
         for bar, mark in zip(axes.patches, marks, strict=True):
             assert bar.get_x() <= mark <= bar.get_x() + bar.get_width()
