@@ -85,6 +85,14 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "FILE",
         "help": "where the version's training file lies now, if it was moved",
     },
+    "name": {"metavar": "NAME", "nargs": "?", "help": "of the webhook; without one, all are listed"},
+    "--to": {"metavar": "RECEIVER", "help": "of monitoring.notify; default: each that has an address"},
+    "--hours": {"type": float, "default": 36.0, "metavar": "N", "help": "default: 36"},
+    "--address-from": {"metavar": "VARIABLE", "help": "set it up: the environment variable that holds its address"},
+    "--secret-from": {"metavar": "VARIABLE", "help": "the variable of the secret that signs what is sent"},
+    "--on": {"metavar": "EVENTS", "help": "some of promotions,versions,tags; default: promotions"},
+    "--try": {"action": "store_true", "dest": "try_it", "help": "have the server send a test"},
+    "--remove": {"action": "store_true", "help": "remove it"},
     "--free-text": {"action": "store_true", "help": "also notes and texts; only if no customer's words stand there"},
 }
 
@@ -94,6 +102,7 @@ class ManageCommand(NamedTuple):
 
     Attributes:
         module: of pcc_pipeline.manage.
+        of_runs: it looks into an experiment.
         needs_params: it goes by the gates and targets of the parameter file, so there must be one.
         epilog: what the help says after the options.
     """
@@ -105,12 +114,16 @@ class ManageCommand(NamedTuple):
     module: str = "queries"
     needs_params: bool = False
     epilog: str | None = None
+    of_runs: bool = True
 
     def add_options(self, parser: Parser) -> None:
         """Make the options those of this parser."""
         for option in self.options:
             parser.add_argument(option, **_OPTIONS[option])
-        parser.add_argument("--experiment", metavar="NAME", help="default: the environment's, else pcc-intent")
+        if self.of_runs:
+            parser.add_argument("--experiment", metavar="NAME", help="default: the environment's, else pcc-intent")
+        else:
+            parser.set_defaults(experiment=None)
         parser.add_argument(
             "--params-file", is_file=True, metavar="FILE", help="for registry and output; default: params.yaml"
         )
@@ -134,10 +147,11 @@ class ManageCommand(NamedTuple):
         return exit_code(answer, debug=options.debug)
 
 
-def add_to(parser: Parser) -> None:
-    """Make the commands those of this parser; the chosen one is `options.command`."""
-    commands = parser.add_commands([command.name for command in COMMANDS])
-    for command in COMMANDS:
+def add_to(parser: Parser, group: Sequence[ManageCommand] | None = None) -> None:
+    """Make the commands, by default `COMMANDS`, those of this parser; the chosen one is `options.command`."""
+    group = COMMANDS if group is None else group
+    commands = parser.add_commands([command.name for command in group])
+    for command in group:
         description = f"{command.help[0].upper()}{command.help[1:]}."
         one = commands.add_parser(command.name, help=command.help, description=description, epilog=command.epilog)
         command.add_options(one)

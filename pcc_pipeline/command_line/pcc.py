@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from pcc_pipeline import __version__
-from pcc_pipeline.command_line import completion, explain_command, manage_commands, profile_command
+from pcc_pipeline.command_line import alert_commands, completion, explain_command, manage_commands, profile_command
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import any_text_prints, quiet_if_ended
 from pcc_pipeline.command_line.step_commands import STEPS
@@ -30,7 +30,7 @@ def parser() -> Parser:
     whole.add_argument("--version", action="version", version=f"pcc {__version__}")
     names = {step: [step.name, *([step.entry] if step.entry != step.name else [])] for step in STEPS}
     commands = whole.add_commands(
-        [*(name for each in names.values() for name in each), "profile", "explain", "models", "completion"]
+        [*(name for each in names.values() for name in each), "profile", "explain", "models", "alerts", "completion"]
     )
     for step, (name, *aliases) in names.items():
         line = f"{step.description[0].lower()}{step.description[1:-1]}"
@@ -63,6 +63,13 @@ def parser() -> Parser:
         epilog=manage_commands.EPILOG,
     )
     manage_commands.add_to(models)
+    alerts = commands.add_parser(
+        "alerts",
+        help="alerts about the model that serves, and who is told of them",
+        description=alert_commands.DESCRIPTION,
+        epilog=alert_commands.EPILOG,
+    )
+    manage_commands.add_to(alerts, alert_commands.COMMANDS)
     shells = commands.add_parser(
         "completion", help="completion for bash and zsh", description=completion.DESCRIPTION, epilog=completion.EPILOG
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from pcc_pipeline.config.alert_settings import AlertParams
 from pcc_pipeline.config.gate_settings import DEFAULT, Gates, default_gates
 from pcc_pipeline.config.paths import DataAddress, HomePath
 from pcc_pipeline.config.section import Fraction, NonEmpty, Section
@@ -218,6 +219,10 @@ class TrackingParams(Section):
     patience: float = Field(default=600, ge=0)
 
 
+class MonitoringParams(AlertParams):
+    """`monitoring`: what is watched of a model that serves, and who is told."""
+
+
 class OutputParams(Section):
     """`output`: where local copies go."""
 
@@ -233,6 +238,7 @@ class OutputParams(Section):
     monitoring_log: HomePath = "outputs/monitoring_log.jsonl"
     scores: HomePath = "outputs/scores.parquet"
     unlogged_dir: HomePath = "outputs/unlogged"
+    alerts_dir: HomePath = "outputs/alerts"
     model_dir: HomePath | None = "outputs/models"
 
 
@@ -253,6 +259,7 @@ class Params(Section):
     search: SearchParams = SearchParams()
     registry: RegistryParams = Field(default_factory=RegistryParams)
     tracking: TrackingParams = TrackingParams()
+    monitoring: MonitoringParams = MonitoringParams()
     output: OutputParams = OutputParams()
     logging: LoggingParams = LoggingParams()
 

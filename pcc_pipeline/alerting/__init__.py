@@ -1,0 +1,1 @@
+"""Telling people: which alerts stand, what waits to be sent, and who gets it."""

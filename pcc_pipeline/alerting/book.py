@@ -1,0 +1,348 @@
+"""The book of alerts: which stand, and the letters that wait for their receivers.
+
+Both are one file, written whole: an alert and its letters begin together or not at all, however the process ends. A
+lock of the folder keeps two processes from telling one alert twice; the system frees it with its process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pcc_pipeline.config.alert_settings import AlertRule, Level
+from pcc_pipeline.errors import StorageError
+from pcc_pipeline.files import private_file, private_folder, replacing
+from pcc_pipeline.interruption import protected
+from pcc_pipeline.monitoring.alert_rules import Reading, readings
+
+_BOOK, _LOCK = "book.json", "lock"
+# What no receiver took for so long is of no use to anybody any more.
+_STALE = timedelta(days=7)
+# For so long an event that was told is known, and not told again.
+_REMEMBERED = timedelta(days=90)
+
+Kind = Literal["raised", "repeated", "recovered", "event"]
+Windows = Sequence[tuple[str, Mapping[str, float]]]
+
+logger = logging.getLogger(__name__)
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Alert(_Entry):
+    """One that stands: somebody was told, and it is not over.
+
+    Attributes:
+        subject: the registered model. Not its version: what a new champion mends has recovered.
+        rule: in words.
+        since: when it was raised.
+        sent: when it was last told.
+    """
+
+    subject: str
+    rule: str
+    metric: str
+    value: float
+    window: str
+    level: Level
+    to: tuple[str, ...]
+    since: datetime
+    sent: datetime
+
+
+class Notice(_Entry):
+    """What there is to tell.
+
+    Attributes:
+        id: the same for every receiver, and whenever it is sent again.
+    """
+
+    id: str
+    kind: Kind
+    level: Level
+    title: str
+    body: str
+    made: datetime
+
+
+class Letter(Notice):
+    """A notice for one receiver.
+
+    Attributes:
+        tries: how often it was begun to be sent.
+        open: its sending was begun, and how that ended is not known.
+    """
+
+    to: str
+    tries: int = 0
+    open: bool = False
+
+
+class _Pages(_Entry):
+    """All that is in the file."""
+
+    format: Literal[1] = 1
+    alerts: dict[str, Alert] = {}
+    letters: list[Letter] = []
+    events: dict[str, datetime] = {}
+    checked: dict[str, datetime] = {}
+    episodes: int = 0
+
+
+class Delivery(BaseModel):
+    """What became of the letters.
+
+    Attributes:
+        failed: receiver -> why it did not take what is left for it.
+    """
+
+    sent: int = 0
+    waiting: int = 0
+    failed: dict[str, str] = {}
+
+
+class AlertBook:
+    """The book of one folder.
+
+    Args:
+        folder: made with the first entry, for its owner alone.
+        clock: tells the time, with its zone.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._folder, self._clock = folder, clock
+
+    def judge(
+        self,
+        subject: str,
+        rules: Sequence[AlertRule],
+        windows: Windows,
+        receivers: Sequence[str],
+        *,
+        version: str = "",
+    ) -> list[Notice]:
+        """Hold the windows against the rules: new alerts, those to tell again, and those that are over.
+
+        An alert whose rule is no longer there ends without a word. A metric that no window has leaves its alert as it
+        is.
+
+        Args:
+            subject: the registered model.
+            receivers: who is told where a rule names nobody.
+            version: which version the windows are of, for the letter.
+
+        Raises:
+            StorageError: the book cannot be read or written.
+        """
+        with self._open() as pages:
+            now = self._clock()
+            notices: list[Notice] = []
+            speak = {rule.words: rule for rule in rules}
+            for key in [key for key, one in pages.alerts.items() if one.subject == subject and one.rule not in speak]:
+                del pages.alerts[key]
+            for rule in rules:
+                for reading in readings(rule, windows):
+                    notices += self._turn(pages, subject, reading, rule.to or tuple(receivers), version, now)
+            pages.checked[subject] = now
+        return notices
+
+    def event(
+        self, key: str, title: str, body: str, receivers: Sequence[str], level: Level = "warning"
+    ) -> list[Notice]:
+        """Tell of something that happened, once for each key.
+
+        Raises:
+            StorageError: the book cannot be read or written.
+        """
+        with self._open() as pages:
+            now = self._clock()
+            if key in pages.events:
+                return []
+            pages.events[key] = now
+            return [_posted(pages, f"event:{key}", "event", level, title, body, receivers, now)]
+
+    def absence(self, subject: str, hours: float, receivers: Sequence[str]) -> list[Notice]:
+        """Tell, once, that nobody has looked at `subject` for so many hours; the next look ends it.
+
+        Raises:
+            StorageError: the book cannot be read or written.
+        """
+        with self._open() as pages:
+            now = self._clock()
+            last = pages.checked.setdefault(subject, now)  # who never looked begins to be waited for now
+            if now - last < timedelta(hours=hours):
+                return []
+            key = f"absence:{subject}:{last.isoformat()}"
+            if key in pages.events:
+                return []
+            pages.events[key] = now
+            title = f"{subject}: not watched since {last:%Y-%m-%d %H:%M} UTC"
+            body = f"No monitoring has ended for more than {hours:g} hours. See whether its schedule and its data come."
+            return [_posted(pages, key, "event", "critical", title, body, receivers, now)]
+
+    def send(self, deliver: Callable[[Letter], str | None]) -> Delivery:
+        """Send what waits, oldest first; a receiver that fails is not asked again in this call.
+
+        A letter leaves the book once its receiver has taken it. Where the process is killed between the two, it is
+        sent again, under the same id, and says so.
+
+        Args:
+            deliver: sends one; the reason where that failed, None where it went well.
+
+        Raises:
+            StorageError: the book cannot be read or written.
+        """
+        result = Delivery()
+        with self._open() as pages:
+            for letter in list(pages.letters):
+                if letter.to in result.failed:
+                    continue
+                again = letter.open
+                letter.tries, letter.open = letter.tries + 1, True
+                self._write(pages)
+                marked = letter.model_copy(
+                    update={"body": f"{letter.body}\n(This may have reached you before.)"} if again else {}
+                )
+                with protected():  # a signal waits until the answer is on record
+                    reason = deliver(marked)
+                    if reason is None:
+                        pages.letters.remove(letter)
+                        result.sent += 1
+                    else:
+                        letter.open = False
+                        result.failed[letter.to] = reason
+                    self._write(pages)
+            result.waiting = len(pages.letters)
+        return result
+
+    @property
+    def alerts(self) -> list[Alert]:
+        """Those that stand, oldest first."""
+        return sorted(self._read().alerts.values(), key=lambda alert: alert.since)
+
+    @property
+    def waiting(self) -> list[Letter]:
+        """Letters that are not sent, oldest first."""
+        return self._read().letters
+
+    @property
+    def checked(self) -> dict[str, datetime]:
+        """Registered model -> when its windows were last judged."""
+        return self._read().checked
+
+    def _turn(
+        self, pages: _Pages, subject: str, reading: Reading, to: tuple[str, ...], version: str, now: datetime
+    ) -> list[Notice]:
+        rule, key = reading.rule, f"{subject}\n{reading.rule.words}\n{reading.metric}"
+        stands = pages.alerts.get(key)
+        if stands is None and not reading.broken:
+            return []
+        where = f"{subject} {version}".rstrip()
+        facts = f"{reading.metric} is {reading.value:.6g} in window {reading.window}; the rule: {rule.words}."
+        if stands is None:
+            pages.episodes += 1
+            pages.alerts[key] = Alert(
+                subject=subject,
+                rule=rule.words,
+                metric=reading.metric,
+                value=reading.value,
+                window=reading.window,
+                level=rule.level,
+                to=to,
+                since=now,
+                sent=now,
+            )
+            title = f"{rule.level}: {where}: {reading.metric}"
+            return [_posted(pages, f"{key}\n{pages.episodes}", "raised", rule.level, title, facts, to, now)]
+        if not reading.broken:
+            del pages.alerts[key]
+            lasted = f"It had stood since {stands.since:%Y-%m-%d %H:%M} UTC."
+            title = f"recovered: {where}: {reading.metric}"
+            # Who was told of it hears of its end, whoever the rule names by now.
+            ident = f"{key}\n{stands.since.isoformat()}"
+            return [_posted(pages, ident, "recovered", rule.level, title, f"{facts} {lasted}", stands.to, now)]
+        due = rule.repeat_hours is not None and now - stands.sent >= timedelta(hours=rule.repeat_hours)
+        sent = now if due else stands.sent
+        pages.alerts[key] = stands.model_copy(
+            update={"value": reading.value, "window": reading.window, "level": rule.level, "sent": sent}
+        )
+        if not due:
+            return []
+        title = f"still {rule.level}: {where}: {reading.metric}"
+        body = f"{facts} It stands since {stands.since:%Y-%m-%d %H:%M} UTC."
+        return [_posted(pages, f"{key}\n{now.isoformat()}", "repeated", rule.level, title, body, to, now)]
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[_Pages]:
+        """The pages, for this process alone, and written when the block ends well."""
+        try:
+            private_folder(self._folder)
+            lock = private_file(self._folder / _LOCK).open("ab")
+        except OSError as error:
+            raise self._unwritten(error) from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            pages = self._read()
+            now = self._clock()
+            yield pages
+            pages.events = {key: told for key, told in pages.events.items() if now - told < _REMEMBERED}
+            stale = [letter for letter in pages.letters if now - letter.made >= _STALE]
+            for letter in stale:
+                logger.warning("%s was not told within a week: %s", letter.to, letter.title)
+                pages.letters.remove(letter)
+            self._write(pages)
+
+    def _read(self) -> _Pages:
+        path = self._folder / _BOOK
+        try:
+            return _Pages.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return _Pages()
+        except (OSError, ValidationError) as error:
+            what = error.strerror if isinstance(error, OSError) else "it is damaged, or of a newer version"
+            raise StorageError(
+                f"the book of alerts cannot be read: {what}",
+                where=str(path),
+                fix="move it away: alerts that stand are then raised again, and what was not sent is lost",
+            ) from error
+
+    def _write(self, pages: _Pages) -> None:
+        try:
+            with replacing(self._folder / _BOOK) as partial:
+                partial.write_text(pages.model_dump_json(indent=1), encoding="utf-8")
+        except OSError as error:
+            raise self._unwritten(error) from error
+
+    def _unwritten(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"the book of alerts cannot be written: {error.strerror}",
+            where=str(self._folder),
+            fix="make room, mend its permissions, or set output.alerts_dir; then run this again",
+        )
+
+
+def _posted(
+    pages: _Pages,
+    ident: str,
+    kind: Kind,
+    level: Level,
+    title: str,
+    body: str,
+    receivers: Sequence[str],
+    now: datetime,
+) -> Notice:
+    """A notice, of which each receiver has a letter in the book."""
+    digest = hashlib.blake2b(ident.encode(), digest_size=6).hexdigest()
+    notice = Notice(id=digest, kind=kind, level=level, title=title, body=f"{body}\nalert {digest}", made=now)
+    pages.letters += [Letter(**notice.model_dump(), to=to) for to in dict.fromkeys(receivers)]
+    return notice

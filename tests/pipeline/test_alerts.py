@@ -1,0 +1,163 @@
+"""`pcc alerts`: what stands and waits, a real receiver that was down, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pcc_pipeline.alerting.book import AlertBook
+from pcc_pipeline.command_line import pcc
+from pcc_pipeline.config.alert_settings import AlertRule
+from tests import process_state
+
+RULE = AlertRule(metric="quality/rejected_share", above=0.05)
+BAD = [("2026-W01", {"quality/rejected_share": 0.2})]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    with process_state.entry_point_undone():
+        yield
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def alerts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """`alerts("list")` in this test's folder, which has no store."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+
+    def call(*words: str) -> Said:
+        capsys.readouterr()
+        code = pcc.main(["alerts", *words])
+        return Said(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def got() -> Iterator[list[str]]:
+    """Titles that an HTTP receiver took; `address` of it is in PCC_NOTIFY."""
+    titles: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            titles.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["title"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PCC_NOTIFY", f"json://127.0.0.1:{server.server_address[1]}/secret-path")
+        yield titles
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_a_dead_receiver_missed_waits_and_is_sent_once(
+    alerts: Callable[..., Said], tmp_path: Path, got: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = os.environ["PCC_NOTIFY"]
+    monkeypatch.setenv("PCC_NOTIFY", "json://127.0.0.1:9/secret-path")
+    book = AlertBook(tmp_path / "outputs" / "alerts")
+    book.judge("pcc-intent-classifier", [RULE], BAD, ["team"], version="v20260101_000000")
+    listed = alerts("list")
+    assert "quality/rejected_share" in listed.out
+    assert "1 letters wait for team" in listed.out
+    failed = alerts("send")
+    assert failed.code == 1
+    assert "team: it does not answer" in failed.err
+    assert "secret-path" not in failed.err + failed.out
+    monkeypatch.setenv("PCC_NOTIFY", alive)
+    assert alerts("send").out.strip() == "sent 1"
+    assert alerts("send").out.strip() == "nothing waits to be sent"
+    assert got == ["warning: pcc-intent-classifier v20260101_000000: quality/rejected_share"]
+    document = json.loads(alerts("list", "--json").out)
+    assert [alert["metric"] for alert in document["alerts"]] == ["quality/rejected_share"]
+    assert document["waiting"] == []
+
+
+def test_a_test_arrives_and_who_cannot_be_told_is_said(
+    alerts: Callable[..., Said], tmp_path: Path, got: list[str]
+) -> None:
+    assert alerts("test").out.strip() == "sent to team"
+    assert got == ["test: pcc-intent-classifier"]
+    unknown = alerts("test", "--to", "taem")
+    assert unknown.code == 1
+    assert "did you mean team?" in unknown.err
+
+
+def test_without_an_address_a_test_names_the_variable(
+    alerts: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PCC_NOTIFY", raising=False)
+    done = alerts("test")
+    assert done.code == 1
+    assert "set PCC_NOTIFY to an address that Apprise knows" in done.err
+    assert "team is told nothing: PCC_NOTIFY is not set" in alerts("list").out
+
+
+def test_that_nobody_looked_is_told(alerts: Callable[..., Said], tmp_path: Path, got: list[str]) -> None:
+    folder = tmp_path / "outputs" / "alerts"
+    assert alerts("check", "--hours", "36").code == 0
+    assert got == []
+    AlertBook(folder, lambda: datetime.now(UTC) - timedelta(hours=40)).judge("pcc-intent-classifier", [], [], [])
+    for _ in range(2):
+        assert alerts("check", "--hours", "36").code == 0
+    assert len(got) == 1
+    assert got[0].startswith("pcc-intent-classifier: not watched since ")
+    assert "give more than 0" in alerts("check", "--hours", "0").err
+
+
+def test_a_webhook_wants_a_server(alerts: Callable[..., Said], tmp_path: Path) -> None:
+    done = alerts("webhook")
+    assert done.code == 1
+    assert "a webhook is sent by a tracking server, and this store has none" in done.err
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        ("{metric: quality/x}", "needs a bound: above or below"),
+        ("{metric: quality/x, above: 1, below: 0}", "needs a bound: above or below"),
+        ("{metric: quality/x, over: 1}", "no such option over"),
+        ("{above: 1}", "metric is missing"),
+        ("{metric: quality/x, above: 1, to: [boss]}", "which monitoring.notify does not name"),
+        ("{metric: quality/x, above: .nan}", "finite"),
+        ("quality/x", "a rule is a mapping such as"),
+    ],
+)
+def test_a_rule_that_cannot_be_is_refused_with_its_fault(
+    alerts: Callable[..., Said], tmp_path: Path, entry: str, fault: str
+) -> None:
+    (tmp_path / "params.yaml").write_text(f"monitoring:\n  alerts: [{entry}]\n", encoding="utf-8")
+    done = alerts("list")
+    assert done.code == 1
+    assert fault in done.err
+
+
+def test_an_address_in_the_parameter_file_is_refused_and_not_repeated(
+    alerts: Callable[..., Said], tmp_path: Path
+) -> None:
+    (tmp_path / "params.yaml").write_text("monitoring:\n  notify: {team: 'slack://T0KEN/x'}\n", encoding="utf-8")
+    done = alerts("list")
+    assert done.code == 1
+    assert "give the name of the environment variable" in done.err
+    assert "T0KEN" not in done.err
