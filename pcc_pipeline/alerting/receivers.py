@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pcc_pipeline.errors import StorageError
@@ -12,22 +12,20 @@ from pcc_pipeline.errors import StorageError
 if TYPE_CHECKING:
     from pcc_pipeline.alerting.book import Letter
 
-_INSTALL = "pip install 'pcc-pipeline[notify]'"
+_INSTALL = "pip install -c constraints.txt -e '.[notify]'"
 
 
 class Receivers:
     """The receivers of `monitoring.notify` that have an address.
 
     Args:
-        notify: receiver -> the environment variable of its address.
+        notify: the environment variables of the addresses; a receiver goes by the name of its variable.
         environment: of this process.
     """
 
-    def __init__(self, notify: Mapping[str, str], environment: Mapping[str, str]) -> None:
-        self._variables = dict(notify)
-        self._addresses = {
-            name: environment[variable].split() for name, variable in notify.items() if environment.get(variable)
-        }
+    def __init__(self, notify: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._known = tuple(notify)
+        self._addresses = {name: environment[name].split() for name in notify if environment.get(name)}
         self._open: dict[str, Any] = {}
 
     @property
@@ -36,9 +34,9 @@ class Receivers:
         return tuple(self._addresses)
 
     @property
-    def without_address(self) -> dict[str, str]:
-        """Receiver -> the variable that is not set."""
-        return {name: variable for name, variable in self._variables.items() if name not in self._addresses}
+    def without_address(self) -> tuple[str, ...]:
+        """Those whose variable is not set."""
+        return tuple(name for name in self._known if name not in self._addresses)
 
     def deliver(self, letter: Letter) -> str | None:
         """Send one letter; the reason where its receiver did not take it.
@@ -46,8 +44,7 @@ class Receivers:
         A reason names no address: its path is often its password.
         """
         if letter.to not in self._addresses:
-            variable = self._variables.get(letter.to)
-            return f"{variable} is not set" if variable else "monitoring.notify no longer names it"
+            return "it is not set" if letter.to in self._known else "monitoring.notify no longer names it"
         try:
             receiver = self._receiver(letter.to)
         except StorageError as error:
@@ -78,9 +75,7 @@ class Receivers:
             with _Overheard():
                 known = [receiver.add(address) for address in self._addresses[name]]
             if not all(known):
-                raise StorageError(
-                    f"{self._variables[name]} holds no address that Apprise knows (see its list of them)"
-                )
+                raise StorageError(f"{name} holds no address that Apprise knows (see its list of them)")
             self._open[name] = receiver
         return self._open[name]
 

@@ -21,7 +21,7 @@ examples:
   %(prog)s webhook slack --address-from HOOK --on promotions,versions
 
 When there is an alert is said by monitoring.alerts, and who is told by monitoring.notify, which names the environment
-variables of their addresses. Sending needs the extra: pip install 'pcc-pipeline[notify]'. No alert quotes a message.
+variables of their addresses. Sending needs the extra `notify`. No alert quotes a message.
 """
 
 

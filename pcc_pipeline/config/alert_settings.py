@@ -22,7 +22,7 @@ class AlertRule(Section):
         metric: of a watched window, such as `quality/rejected_share`; `*` stands for any part of a name.
         above, below: the bound, one of them; a value on the bound is no breach.
         windows: so many windows in a row, the last one among them, must be past the bound.
-        to: receivers, by their names in `monitoring.notify`; none for all of them.
+        to: receivers of `monitoring.notify`; none for all of them.
         repeat_hours: tell again after so many hours while it lasts; null tells once.
     """
 
@@ -95,18 +95,15 @@ class AlertParams(Section):
     """The options of `monitoring` that alerts go by."""
 
     alerts: Rules = ()
-    notify: dict[NonEmpty, NonEmpty] = Field(default_factory=lambda: {"team": "PCC_NOTIFY"})
+    notify: tuple[NonEmpty, ...] = ("PCC_NOTIFY",)
 
     @field_validator("notify")
     @classmethod
-    def _variables(cls, notify: dict[str, str]) -> dict[str, str]:
+    def _variables(cls, notify: tuple[str, ...]) -> tuple[str, ...]:
         # What stands here may be a receiver's address, whose path is its password: not repeated.
-        if wrong := [name for name, variable in notify.items() if not _VARIABLE.fullmatch(variable)]:
-            raise ValueError(
-                f"{', '.join(wrong)}: give the name of the environment variable that holds the receiver's address, "
-                "never the address"
-            )
-        return notify
+        if not all(_VARIABLE.fullmatch(name) for name in notify):
+            raise ValueError("give names of environment variables that hold the receivers' addresses, never an address")
+        return tuple(dict.fromkeys(notify))
 
     @model_validator(mode="after")
     def _receivers_are_there(self) -> Self:

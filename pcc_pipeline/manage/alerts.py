@@ -60,9 +60,7 @@ def standing(question: Question) -> str:
     if waiting:
         lines.append(f"{len(waiting)} letters wait for {', '.join(sorted({letter.to for letter in waiting}))}")
     lines += [f"{name} was looked at last {when:%Y-%m-%d %H:%M} UTC" for name, when in sorted(book.checked.items())]
-    lines += [
-        f"{name} is told nothing: {variable} is not set" for name, variable in sorted(receivers.without_address.items())
-    ]
+    lines += [f"{name} is told nothing: it is not set" for name in receivers.without_address]
     return "\n".join(lines)
 
 
@@ -85,16 +83,14 @@ def test(question: Question, to: str | None) -> str:
     receivers = receivers_of(question)
     names = receivers.names if to is None else (to,)
     if to is not None and to not in receivers.names:
-        variable = receivers.without_address.get(to)
+        known = to in receivers.without_address
         raise ConfigError(
-            f"{to} has no address: {variable} is not set"
-            if variable
-            else f"there is no receiver {to}{meant(to, receivers.names)}",
+            f"{to} is not set" if known else f"there is no receiver {to}{meant(to, receivers.names)}",
             where="monitoring.notify",
-            fix=f"set {variable}" if variable else f"give one of {', '.join(question.params.monitoring.notify)}",
+            fix=f"set {to} to an address" if known else f"give one of {', '.join(question.params.monitoring.notify)}",
         )
     if not names:
-        missing = ", ".join(sorted(receivers.without_address.values()))
+        missing = ", ".join(receivers.without_address) or "monitoring.notify"
         raise ConfigError(
             "no receiver has an address",
             where="monitoring.notify",

@@ -77,13 +77,13 @@ def test_what_a_dead_receiver_missed_waits_and_is_sent_once(
     alive = os.environ["PCC_NOTIFY"]
     monkeypatch.setenv("PCC_NOTIFY", "json://127.0.0.1:9/secret-path")
     book = AlertBook(tmp_path / "outputs" / "alerts")
-    book.judge("pcc-intent-classifier", [RULE], BAD, ["team"], version="v20260101_000000")
+    book.judge("pcc-intent-classifier", [RULE], BAD, ["PCC_NOTIFY"], version="v20260101_000000")
     listed = alerts("list")
     assert "quality/rejected_share" in listed.out
-    assert "1 letters wait for team" in listed.out
+    assert "1 letters wait for PCC_NOTIFY" in listed.out
     failed = alerts("send")
     assert failed.code == 1
-    assert "team: it does not answer" in failed.err
+    assert "PCC_NOTIFY: it does not answer" in failed.err
     assert "secret-path" not in failed.err + failed.out
     monkeypatch.setenv("PCC_NOTIFY", alive)
     assert alerts("send").out.strip() == "sent 1"
@@ -97,11 +97,11 @@ def test_what_a_dead_receiver_missed_waits_and_is_sent_once(
 def test_a_test_arrives_and_who_cannot_be_told_is_said(
     alerts: Callable[..., Said], tmp_path: Path, got: list[str]
 ) -> None:
-    assert alerts("test").out.strip() == "sent to team"
+    assert alerts("test").out.strip() == "sent to PCC_NOTIFY"
     assert got == ["test: pcc-intent-classifier"]
-    unknown = alerts("test", "--to", "taem")
+    unknown = alerts("test", "--to", "PCC_NOTFIY")
     assert unknown.code == 1
-    assert "did you mean team?" in unknown.err
+    assert "did you mean PCC_NOTIFY?" in unknown.err
 
 
 def test_without_an_address_a_test_names_the_variable(
@@ -111,7 +111,7 @@ def test_without_an_address_a_test_names_the_variable(
     done = alerts("test")
     assert done.code == 1
     assert "set PCC_NOTIFY to an address that Apprise knows" in done.err
-    assert "team is told nothing: PCC_NOTIFY is not set" in alerts("list").out
+    assert "PCC_NOTIFY is told nothing: it is not set" in alerts("list").out
 
 
 def test_that_nobody_looked_is_told(alerts: Callable[..., Said], tmp_path: Path, got: list[str]) -> None:
@@ -156,8 +156,8 @@ def test_a_rule_that_cannot_be_is_refused_with_its_fault(
 def test_an_address_in_the_parameter_file_is_refused_and_not_repeated(
     alerts: Callable[..., Said], tmp_path: Path
 ) -> None:
-    (tmp_path / "params.yaml").write_text("monitoring:\n  notify: {team: 'slack://T0KEN/x'}\n", encoding="utf-8")
+    (tmp_path / "params.yaml").write_text("monitoring:\n  notify: ['slack://T0KEN/x']\n", encoding="utf-8")
     done = alerts("list")
     assert done.code == 1
-    assert "give the name of the environment variable" in done.err
+    assert "give names of environment variables" in done.err
     assert "T0KEN" not in done.err

@@ -95,7 +95,8 @@ def test_a_promotion_reaches_the_webhook_until_it_is_removed(client: MlflowClien
     assert webhooks.try_hook("team") == "it answered 200"
     letters.clear()
     client.create_registered_model("watched")
-    client.create_model_version("watched", "file:///nowhere")
+    run = client.create_run("0").info
+    client.create_model_version("watched", f"{run.artifact_uri}/model", run_id=run.run_id)
     client.set_registered_model_alias("watched", "champion", "1")
     for _ in range(100):
         if letters:

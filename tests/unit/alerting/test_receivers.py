@@ -16,7 +16,7 @@ from pcc_pipeline.alerting.receivers import Receivers
 
 LETTER = Letter(
     id="0a1b",
-    to="team",
+    to="PCC_NOTIFY",
     kind="raised",
     level="critical",
     title="critical: model v1: drift/verdict",
@@ -60,9 +60,9 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_a_letter_arrives_with_title_body_and_level(receiver: Receiver) -> None:
-    receivers = Receivers({"team": "PCC_NOTIFY", "boss": "PCC_BOSS"}, {"PCC_NOTIFY": receiver.address})
-    assert receivers.names == ("team",)
-    assert receivers.without_address == {"boss": "PCC_BOSS"}
+    receivers = Receivers(["PCC_NOTIFY", "PCC_BOSS"], {"PCC_NOTIFY": receiver.address})
+    assert receivers.names == ("PCC_NOTIFY",)
+    assert receivers.without_address == ("PCC_BOSS",)
     assert receivers.deliver(LETTER) is None
     assert receivers.deliver(LETTER.model_copy(update={"kind": "recovered"})) is None
     first, second = receiver.got
@@ -73,7 +73,7 @@ def test_a_letter_arrives_with_title_body_and_level(receiver: Receiver) -> None:
 def test_a_refusal_and_a_dead_receiver_are_reasons_without_the_address(
     receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    receivers = Receivers({"team": "PCC_NOTIFY"}, {"PCC_NOTIFY": receiver.address})
+    receivers = Receivers(["PCC_NOTIFY"], {"PCC_NOTIFY": receiver.address})
     receiver.status = 503
     assert receivers.deliver(LETTER) == "it answered 503"
     receiver.server.shutdown()
@@ -86,13 +86,13 @@ def test_a_refusal_and_a_dead_receiver_are_reasons_without_the_address(
 def test_an_address_that_nobody_knows_is_said_by_its_variable(
     address: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    reason = Receivers({"team": "PCC_NOTIFY"}, {"PCC_NOTIFY": address}).deliver(LETTER)
+    reason = Receivers(["PCC_NOTIFY"], {"PCC_NOTIFY": address}).deliver(LETTER)
     assert reason is not None
     assert reason.startswith("PCC_NOTIFY holds no address")
     assert address not in caplog.text + "".join(capfd.readouterr())
 
 
 def test_who_has_no_address_any_more_is_said() -> None:
-    receivers = Receivers({"team": "PCC_NOTIFY"}, {})
-    assert receivers.deliver(LETTER) == "PCC_NOTIFY is not set"
+    receivers = Receivers(["PCC_NOTIFY"], {})
+    assert receivers.deliver(LETTER) == "it is not set"
     assert receivers.deliver(LETTER.model_copy(update={"to": "gone"})) == "monitoring.notify no longer names it"
