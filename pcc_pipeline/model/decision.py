@@ -68,7 +68,10 @@ class DecisionRule:
         """Why a row of this certainty is left to a person."""
         if self.decides_none:
             return f"no {self.score} was shown to be right often enough (this row's is {sure:.4f})"
-        return f"{self.score} {sure:.4f} is below {self.threshold:.4f}"
+        assert self.threshold is not None, "a rule without a threshold leaves no row"
+        # As many decimals as tell the two apart.
+        places = next((n for n in range(4, 17) if f"{sure:.{n}f}" != f"{self.threshold:.{n}f}"), 17)
+        return f"{self.score} {sure:.{places}f} is below {self.threshold:.{places}f}"
 
     def note(self, sure: float, likeliest: str) -> str:
         """What stands beside a row that is left to a person."""

@@ -271,7 +271,7 @@ def _confusions(facts: EvaluatedFacts) -> Section:
         "confusions",
         "What it takes for what",
         [
-            Paragraph(f"The {len(pairs)} most frequent of its confusions: {shown:,} of {wrong:,} wrong rows."),
+            Paragraph(f"Its most frequent confusions, which are {shown:,} of {wrong:,} wrong rows:"),
             Table(["label", "taken for", "rows", "share of the label's"], rows, words=2),
             Picture(
                 "confusion_matrix_normalised",

@@ -48,12 +48,19 @@ def explanation_lines(
     for title, parts in _tables(explanation, answer, other):
         lines += [f"{_INDENT}{title}", *(_line(explanation, part) for part in parts)]
     if explanation.named:
-        left = explanation.left
-        lines.append(
-            f"{_INDENT}without all {len(explanation.named)} that speak for it: {one_line(classes[left.argmax()])} "
-            f"with {left.max():.3f}, {answer} with {left[explanation.decided]:.3f}"
-        )
+        lines.append(f"{_INDENT}without all {_left(explanation, classes, answer)}")
     return lines
+
+
+def _left(explanation: Explanation, classes: tuple[str, ...], answer: str) -> str:
+    """What is answered once all that is named is left out."""
+    left, now = explanation.left, int(explanation.left.argmax())
+    same = now == explanation.decided
+    other = "" if same else f"{one_line(classes[now])} with {left[now]:.3f}, "
+    return (
+        f"{len(explanation.named)} that speak for it: {'still ' * same}{other}{answer} with "
+        f"{left[explanation.decided]:.3f}"
+    )
 
 
 def nearest_lines(nearest: Sequence[LearnedRow]) -> list[str]:
@@ -128,7 +135,7 @@ def explanation_page(
 ) -> str:
     """HTML that loads nothing and runs nothing; whatever is written in the message is shown as text."""
     answer, other = classes[explanation.decided], classes[explanation.runner_up]
-    shares, left = explanation.probabilities, explanation.left
+    shares = explanation.probabilities
     marked = "".join(
         escape(text)
         if abs(share) < _SHOWN
@@ -144,10 +151,7 @@ def explanation_page(
         + "</table>"
         for title, parts in _tables(explanation, answer, other)
     ]
-    without = (
-        f"<p>Without all {len(explanation.named)} that speak for it: {escape(classes[left.argmax()])} with "
-        f"{left.max():.3f}, {escape(answer)} with {left[explanation.decided]:.3f}.</p>"
-    )
+    without = f"<p>Without all {escape(_left(explanation, classes, one_line(answer)))}.</p>"
     rows = "".join(
         f"<tr><td>{row.similarity:.3f}</td><td>{escape(row.label)}</td><td>{escape(row.case_id)}</td></tr>"
         for row in nearest

@@ -173,8 +173,10 @@ def certainty(probabilities: np.ndarray, score: str) -> np.ndarray:
 
 def undecided_note(sure: float, rule: Mapping[str, Any], likeliest: str) -> str:
     """What stands beside a row that the model leaves to a person."""
-    reason = f"{rule['score']} {sure:.4f} is below {rule['threshold']:.4f}"
-    if rule["threshold"] > 1:
+    limit = rule["threshold"]
+    places = next((n for n in range(4, 17) if f"{sure:.{n}f}" != f"{limit:.{n}f}"), 17)
+    reason = f"{rule['score']} {sure:.{places}f} is below {limit:.{places}f}"
+    if limit > 1:
         reason = f"no {rule['score']} was shown to be right often enough (this row's is {sure:.4f})"
     return f"not decided: {reason}; most likely {likeliest}"
 

@@ -44,6 +44,9 @@ def test_the_note_of_the_served_model_is_the_rules_own() -> None:
     for each in (rule, none):
         assert served_model.undecided_note(0.1, each.document(), "opt_out") == each.note(0.1, "opt_out")
     assert rule.note(0.1, "opt_out") == "not decided: margin 0.1000 is below 0.2500; most likely opt_out"
+    near = DecisionRule("confidence", 0.99999)
+    assert near.note(0.99998, "a") == "not decided: confidence 0.99998 is below 0.99999; most likely a"
+    assert served_model.undecided_note(0.99998, near.document(), "a") == near.note(0.99998, "a")
     assert none.note(0.1, "opt_out") == (
         "not decided: no margin was shown to be right often enough (this row's is 0.1000); most likely opt_out"
     )
