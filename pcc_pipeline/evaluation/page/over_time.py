@@ -148,7 +148,13 @@ def since_champion_section(facts: EvaluatedFacts) -> Section | None:
             for each in part.changed[:_MOST_CHANGED]
         ]
     if rows:
-        blocks.append(Table(["rows", "share of", "champion's training", "here"], rows, words=2))
+        blocks.append(Table(["rows", "share of", "champion", "here"], rows, words=2))
+    blocks.append(
+        Paragraph(
+            "Compared are counts that trainings leave on record, share by share; whether people say other things in "
+            "the same labels and lengths is not."
+        )
+    )
     compared = [part for part in (since.training, since.test) if part is not None]
     if any(not part.lengths for part in compared):
         blocks.append(Paragraph("The champion's training is of an earlier release, which kept no lengths of texts."))

@@ -263,7 +263,7 @@ def test_what_changed_since_the_champion_learned_is_said_in_words() -> None:
     for expected in (
         "540 rows that it learned, beside 1,000 that the champion learned",
         f"labels that the champion never learned: {HOSTILE}; labels without a row: gone",
-        "share ofchampion's traininghere",
+        "share ofchampionhere",
         "label a50.0%92.6%",
         "1,000 test rows, beside 1,000 that the champion learned: labels and lengths are shared out alike",
         "older.csv",
