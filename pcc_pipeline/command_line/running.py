@@ -89,6 +89,8 @@ def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1) -> 
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # In some containers joblib cannot tell physical from logical cores: nothing a user could mend.
     warnings.filterwarnings("ignore", message="Could not find the number of physical cores")
+    # A search's worker that holds many rows is replaced by a new one between two candidates: no leak, and no loss.
+    warnings.filterwarnings("ignore", message="A worker was restarted while some jobs were given")
     try:
         with interruption.protected() as section:
             with section.lifted():
