@@ -82,6 +82,17 @@ SEARCH_METHOD = Option("search_method", words(*_SEARCHES), choices=_SEARCHES)
 N_ITER = Option("n_iter", "how many candidates random and optuna try")
 MODEL_TYPE = Option("model_type", words(*_TYPES), choices=_TYPES)
 OUTPUT = Option("output", "where the predictions go: a path that ends in .parquet or .csv", is_file=True)
+CHALLENGER_SHARE = Option("challenger_share", "the share of cases that the challenger answers, such as 0.1")
+SHADOW = Option(
+    "shadow",
+    "true lets the challenger answer beside, in a file of its own, without being used",
+    choices=_TRUE_OR_FALSE,
+    metavar="true|false",
+)
+SCORED = Option("data", "files that `score` wrote: predictions of two versions, or *.shadow.parquet", is_file=True)
+LABELS = Option("labels", "what came back: a file with the columns case_id and the label", is_file=True)
+CHALLENGER = Option("challenger", "the version that challenges; default: the later of the two")
+PLAN = Option("plan", "the champion's accuracy, such as 0.9: says how many labels are needed, and reads nothing")
 REASON = Option("reason", "why, for the record; needed with --force")
 FORCE = Option("force", "go past failed gates", "false", _TRUE_OR_FALSE, metavar="true|false")
 ROLLBACK = Option("rollback", "bring the previous champion back", "false", _TRUE_OR_FALSE, metavar="true|false")

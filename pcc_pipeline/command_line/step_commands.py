@@ -209,6 +209,14 @@ def _score(params: Params, options: Namespace) -> Outcome:
     return score.run(params, unless_left_out(options.model), unless_left_out(options.output))
 
 
+def _ab_test(params: Params, options: Namespace) -> Outcome:
+    from pcc_pipeline.steps import ab_test
+
+    if (accuracy := unless_left_out(options.plan)) is not None:
+        return ab_test.plan(params, accuracy)
+    return ab_test.run(params, unless_left_out(options.labels), unless_left_out(options.challenger))
+
+
 def _promotes(options: Namespace) -> bool:
     return of.choice(of.PROMOTE, options) == "auto"
 
@@ -268,8 +276,16 @@ STEPS = (
         "score",
         "score",
         "Score a file (--data; it needs no labels) with the champion, or (--model) with another registered model.",
-        (of.MESSAGES, of.model("champion", *of.ADDRESSES), of.OUTPUT),
+        (of.MESSAGES, of.model("champion", *of.ADDRESSES), of.OUTPUT, of.CHALLENGER_SHARE, of.SHADOW),
         _score,
+    ),
+    StepCommand(
+        "ab_test",
+        "ab-test",
+        "ab_test",
+        "Say which of two versions is better in the field, by the labels (--labels) that came back for scored files.",
+        (of.SCORED, of.LABEL, of.LABELS, of.CHALLENGER, of.CHALLENGER_SHARE, of.PLAN),
+        _ab_test,
     ),
     StepCommand(
         "promote",

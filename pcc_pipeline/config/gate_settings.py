@@ -32,6 +32,7 @@ KINDS = {
     "calibration": "pcc_pipeline.gates.kinds.metric_bounds:CalibrationGate",
     "data_age": "pcc_pipeline.gates.kinds.data_age:DataAgeGate",
     "encoder": "pcc_pipeline.gates.kinds.encoder:EncoderGate",
+    "ab_test": "pcc_pipeline.gates.kinds.ab_test:AbTestGate",
 }
 DEFAULT: list[dict[str, Any]] = [
     {"kind": "minimum", "metric": "test/f1_macro", "threshold": 0.8},

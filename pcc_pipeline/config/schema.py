@@ -212,6 +212,22 @@ class RegistryParams(Section):
     publish: PublishParams = PublishParams()
 
 
+class AbTestParams(Section):
+    """`ab_test`: the challenger beside the champion, in the field."""
+
+    challenger_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    shadow: bool = False
+    difference: Fraction = 0.03
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    power: Annotated[float, Field(ge=0.5, lt=1)] = 0.8
+
+    @model_validator(mode="after")
+    def _answers_once(self) -> Self:
+        if self.shadow and self.challenger_share:
+            raise ValueError("with shadow the challenger's answers are not used: leave out challenger_share, or shadow")
+        return self
+
+
 class TrackingParams(Section):
     """`tracking`: what is done about an MLflow server that does not answer."""
 
@@ -258,6 +274,7 @@ class Params(Section):
     evaluation: EvaluationParams = EvaluationParams()
     search: SearchParams = SearchParams()
     registry: RegistryParams = Field(default_factory=RegistryParams)
+    ab_test: AbTestParams = AbTestParams()
     tracking: TrackingParams = TrackingParams()
     monitoring: MonitoringParams = MonitoringParams()
     output: OutputParams = OutputParams()

@@ -12,6 +12,23 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
+class FieldTest:
+    """The newest `ab_test` run of the version against the champion.
+
+    Attributes:
+        low: what its accuracy is more than the champion's at least.
+        rows: labelled cases of both.
+        when: with its time zone.
+    """
+
+    run_id: str
+    verdict: str
+    low: float
+    rows: int
+    when: datetime
+
+
+@dataclass(frozen=True)
 class GateEvidence:
     """All that any gate may ask for.
 
@@ -30,6 +47,7 @@ class GateEvidence:
         test_fault, champion_fault: why there are no test rows, or no predictions of the champion; empty if there are.
         compared: the test rows that the champion has not learned, booleans of shape (rows,); None for all.
         champion_note: what to know of the comparison; may be empty.
+        field_test: None where there is none, or no gate asks for it.
     """
 
     metrics: Mapping[str, float]
@@ -46,3 +64,4 @@ class GateEvidence:
     compared: NDArray[np.bool_] | None = None
     champion_note: str = ""
     dated: bool = True
+    field_test: FieldTest | None = None

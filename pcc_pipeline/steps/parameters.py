@@ -19,6 +19,8 @@ NAMED_OPTIONS = {
     "search_method": "model.search_method",
     "n_iter": "model.n_iter",
     "model_type": "model.type",
+    "challenger_share": "ab_test.challenger_share",
+    "shadow": "ab_test.shadow",
 }
 
 

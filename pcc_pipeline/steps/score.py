@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
@@ -25,14 +26,15 @@ from pcc_pipeline.encoder.embed_texts import Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import Encoder
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.metric_names import metric_names
-from pcc_pipeline.evaluation.predictions import ScoredBy, prediction_frame
+from pcc_pipeline.evaluation.predictions import NO_EXTRA_COLUMNS, ExtraColumns, ScoredBy, prediction_frame
+from pcc_pipeline.steps.inputs.challenge import Challenge, challenge_of, is_challengers, shadow_frame, shadow_path
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of, input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder, refuse_texts
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.records.monitoring_log import Monitor, monitored
-from pcc_pipeline.steps.records.prediction_file import SUFFIXES, extra_columns, writing
+from pcc_pipeline.steps.records.prediction_file import SUFFIXES, extra_columns, writing, writing_shadow
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, replacing
 from pcc_pipeline.tracking import payloads
@@ -48,7 +50,13 @@ _ROWS_AT_A_TIME = 512
 
 @dataclass(frozen=True)
 class ScoreOutcome:
-    """One scored file. `label_counts`: label -> rows that the model decided so, every label of it included."""
+    """One scored file.
+
+    Attributes:
+        label_counts: label -> rows that were decided so, every label of the models included.
+        challenger: version of the challenger, the rows that it answered, and where, if they are not used; None where
+            it had no part.
+    """
 
     run_id: str
     model_uri: str
@@ -61,6 +69,7 @@ class ScoreOutcome:
     seconds: float
     label_counts: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    challenger: tuple[str, int, Path | None] | None = None
 
     @property
     def rows_per_second(self) -> float:
@@ -82,23 +91,33 @@ class ScoreOutcome:
             f"scored     {self.rows:,} rows of {self.source} with {self.model_version}, {self.rows_per_second:,.0f}/s",
             f"           {', '.join([*shown, *more])}",
             *([left] if self.left_to_a_person else []),
+            *self._challenged,
             f"           predictions in {self.output}",
             *([rejected] if self.rejected_rows else []),
             *(f"warning    {note}" for note in self.notes),
         ]
 
+    @property
+    def _challenged(self) -> list[str]:
+        if self.challenger is None:
+            return []
+        version, rows, shadow = self.challenger
+        answered = f"           challenger {version} answered {rows:,} rows"
+        return [f"{answered} beside, in {shadow}"] if shadow else [f"{answered} of them: see model_version"]
+
 
 def run(params: Params, model_uri: str | None = None, output: str | None = None) -> ScoreOutcome:
     """Score `data.path`. Rows that break the contract get no prediction; they go to `output.rejected`.
 
-    Vectors of 584 numbers in the data are used as they are, and of 384 completed; only texts need the encoder.
+    Vectors of 584 numbers in the data are used as they are, and of 384 completed; only texts need the encoder. With
+    `ab_test.challenger_share` the challenger answers that share of the cases, with `ab_test.shadow` all of them beside.
 
     Args:
         model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<id>/model`; default is the champion.
         output: a local .parquet or .csv; default is `output.scores`.
 
     Raises:
-        ConfigError: the output cannot be of this name.
+        ConfigError: the output cannot be of this name, or there is no challenger that was asked for.
         TrackingError: there is no such model, or no champion yet.
         DataError: the file cannot be read, or too many of its rows are rejected.
         FeatureError: the model cannot use these rows, or the configured encoder is not the model's.
@@ -125,12 +144,21 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
                 }
             )
         )
+        challenge = challenge_of(params, loaded)
+        if challenge is not None:
+            _demand_same_classes(params, model, challenge.model)
+            opened.log(
+                payloads.Tags(
+                    {"pcc.ab_challenger": challenge.model.model_version, "pcc.ab_champion": model.model_version}
+                )
+            )
         logger.info("scoring %s with %s", address, model.model_version)
         began = time.perf_counter()
         notes = ReadNotes()
         # Groups serve the split of training rows alone, so a file to score need not have them.
         file = CheckedFile(Contract(None, params.data.required_columns), address, kept=False)
-        counts = _score_file(params, model, target, monitor, notes, file)
+        counts = _score_file(params, model, challenge, target, monitor, notes, file)
+        classes = dict.fromkeys([*model.classes, *(challenge.model.classes if challenge and challenge.used else ())])
         outcome = ScoreOutcome(
             run_id=opened.run_id,
             model_uri=loaded.model_uri,
@@ -141,14 +169,15 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
             rows=monitor.passed_validation,
             rejected_rows=monitor.dropped_cases,
             seconds=time.perf_counter() - began,
-            label_counts={label: counts[label] for label in model.classes},
+            label_counts={label: counts[label] for label in classes},
             notes=notes.lines,
+            challenger=None if challenge is None else challenge.told(target),
         )
         # Counts and no predictions: a million rows a day are the downstream system's to keep, not MLflow's.
         opened.log(
             payloads.Metrics(_metrics(outcome)),
             payloads.Inputs(input_files(address, "scoring", file)),
-            payloads.Models(used=[loaded.source.model_id]),
+            payloads.Models(used=[loaded.source.model_id, *([challenge.loaded.source.model_id] if challenge else [])]),
         )
         return outcome
 
@@ -160,6 +189,7 @@ def _metrics(outcome: ScoreOutcome) -> dict[str, float]:
         "score/rejected_rows": outcome.rejected_rows,
         "score/undecided_rows": outcome.left_to_a_person,
         "score/rows_per_second": outcome.rows_per_second,
+        **({} if outcome.challenger is None else {"score/challenger_rows": outcome.challenger[1]}),
         **{f"score/class/{safe[label]}": count for label, count in outcome.label_counts.items()},
     }
 
@@ -180,26 +210,47 @@ def _target(name: str, params: Params) -> Path:
             "output.rejected": params.output.rejected,
             "output.monitoring_log": params.output.monitoring_log,
             "output.scores": target,
+            **({"ab_test.shadow": shadow_path(target)} if params.ab_test.shadow else {}),
         },
     )
     return target
 
 
+def _demand_same_classes(params: Params, model: TrainedModel, challenger: TrainedModel) -> None:
+    if "probabilities" in params.output.extra_columns and tuple(model.classes) != tuple(challenger.classes):
+        raise ConfigError(
+            f"{model.model_version} and {challenger.model_version} have other labels, so their probabilities have no "
+            "columns in common",
+            where="output.extra_columns",
+            fix="leave out probabilities, or let one version answer",
+        )
+
+
 def _score_file(
-    params: Params, model: TrainedModel, target: Path, monitor: Monitor, notes: ReadNotes, file: CheckedFile
+    params: Params,
+    model: TrainedModel,
+    challenge: Challenge | None,
+    target: Path,
+    monitor: Monitor,
+    notes: ReadNotes,
+    file: CheckedFile,
 ) -> Counter[str]:
     """Writes the predictions and the rejected rows; returns label -> rows. `monitor` counts rows on the way."""
-    address, labels = params.data.path, np.array(model.classes, dtype=object)
-    by = ScoredBy(model.model_version, model.embedding_model, model.classes, datetime.now(UTC), model.decision)
-    counts: Counter[str] = Counter()
+    address, counts, now = params.data.path, Counter[str](), datetime.now(UTC)
+    rule = model.decision if challenge is None else challenge.loosest(model.decision)
     with ExitStack() as stack:
         partial = stack.enter_context(replacing(target, shared=True))
         bar = stack.enter_context(progress_bar(None, f"score {address}"))
         scorer = stack.enter_context(_Scorer(params, model))
+        beside = None
+        if challenge is not None:
+            stack.callback(challenge.close)
+            if challenge.settings.shadow:
+                beside = stack.enter_context(writing_shadow(shadow_path(target)))
         batches = read(address, notes)
         first = next(batches)
         extra = extra_columns(params, model.classes, several_files=file_of(first) is not None)
-        with writing(partial, target, extra, model.decision) as write:
+        with writing(partial, target, extra, rule) as write:
             for batch in chain([first], batches):
                 checked = file.add(batch)
                 bar.update(len(checked.rejected))
@@ -208,20 +259,56 @@ def _score_file(
                 if len(checked.good):
                     if checked.vectors is not None:
                         demand_encoder(origin_of(batch), model, OF_THE_DATA)
-                    probabilities = scorer.probabilities(checked, bar.update)
-                    predictions = prediction_frame(checked.good["case_id"].to_numpy(dtype=object), probabilities, by)
-                    write(extra.added_to(predictions, checked.places, probabilities))
-                    decided = ~model.decision.left_to_a_person(probabilities)
-                    counts.update(labels[probabilities.argmax(axis=1)[decided]])
+                    vectors = scorer.vectors(checked, bar.update)
+                    share = 0.0 if challenge is None else challenge.settings.challenger_share
+                    dealt = is_challengers(checked.good["case_id"].to_numpy(dtype=object), share)
+                    answered = []
+                    if not dealt.all():
+                        answered.append(_answered(model, vectors, checked, ~dealt, extra, now, counts))
+                    if challenge is not None and dealt.any():
+                        its = challenge.vectors(checked, vectors, model)
+                        answered.append(_answered(challenge.model, its, checked, dealt, extra, now, counts))
+                        challenge.rows += int(dealt.sum())
+                    write(pd.concat(answered).sort_index())
+                    if challenge is not None and beside is not None:
+                        its = challenge.vectors(checked, vectors, model)
+                        everything = np.ones(len(checked.good), dtype=bool)
+                        other = _answered(challenge.model, its, checked, everything, NO_EXTRA_COLUMNS, now, Counter())
+                        beside(shadow_frame(answered[0], other))
+                        challenge.rows += len(other)
                     monitor.passed_validation += len(checked.good)
         rejected = file.rejected(params.data.max_rejected_fraction)
         with replacing(Path(params.output.rejected)) as rejected_partial:
             rejected.to_parquet(rejected_partial, index=False)
+    if challenge is not None:
+        monitor.notes = f"challenger {challenge.model.model_version}: {challenge.rows} rows"
     return counts
 
 
+def _answered(
+    model: TrainedModel,
+    vectors: np.ndarray,
+    checked: CheckedBatch,
+    rows: np.ndarray,
+    extra: ExtraColumns,
+    now: datetime,
+    counts: Counter[str],
+) -> pd.DataFrame:
+    """A model's predictions for some rows of a batch, with their places in it as the index; counts the labels."""
+    texts = checked.good[TEXT].astype(str).to_numpy(dtype=object)[rows]
+    probabilities = np.empty((len(texts), len(model.classes)))
+    for start in range(0, len(texts), _ROWS_AT_A_TIME):
+        part = slice(start, start + _ROWS_AT_A_TIME)
+        probabilities[part] = model.probabilities(vectors[rows][part], list(texts[part]))
+    by = ScoredBy(model.model_version, model.embedding_model, model.classes, now, model.decision)
+    predictions = prediction_frame(checked.good["case_id"].to_numpy(dtype=object)[rows], probabilities, by)
+    decided = ~model.decision.left_to_a_person(probabilities)
+    counts.update(np.array(model.classes, dtype=object)[probabilities.argmax(axis=1)[decided]])
+    return extra.added_to(predictions, checked.places.take(rows), probabilities).set_axis(np.flatnonzero(rows), axis=0)
+
+
 class _Scorer:
-    """A model over batches; encoder and cache open at the first batch that brings no vectors."""
+    """The vectors of a model's batches; encoder and cache open at the first batch that brings none."""
 
     def __init__(self, params: Params, model: TrainedModel) -> None:
         self._params = params
@@ -235,20 +322,14 @@ class _Scorer:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def probabilities(self, checked: CheckedBatch, progress: Progress) -> np.ndarray:
-        """Probabilities float64 (len(checked.good), K) of a batch with good rows."""
-        texts = [str(text) for text in checked.good[TEXT]]
-        vectors = checked.vectors
-        if vectors is None:
-            encoder, cache = self._open()
-            vectors, _ = embed(texts, encoder, cache, progress)
-        else:
-            progress(len(texts))
-        probabilities = np.empty((len(texts), len(self._model.classes)))
-        for start in range(0, len(texts), _ROWS_AT_A_TIME):
-            part = slice(start, start + _ROWS_AT_A_TIME)
-            probabilities[part] = self._model.probabilities(vectors[part], texts[part])
-        return probabilities
+    def vectors(self, checked: CheckedBatch, progress: Progress) -> np.ndarray:
+        """Of a batch with good rows: those that it brings, or of its texts."""
+        if checked.vectors is not None:
+            progress(len(checked.good))
+            return checked.vectors
+        encoder, cache = self._open()
+        vectors, _ = embed([str(text) for text in checked.good[TEXT]], encoder, cache, progress)
+        return vectors
 
     def _open(self) -> tuple[Encoder, EmbeddingCache | None]:
         if self._opened is None:

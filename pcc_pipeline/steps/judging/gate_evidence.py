@@ -11,7 +11,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError, FeatureError, ModelError, PccError, StorageError, TrackingError
-from pcc_pipeline.gates.evidence import GateEvidence
+from pcc_pipeline.gates.evidence import FieldTest, GateEvidence
 from pcc_pipeline.gates.judge import judge
 from pcc_pipeline.gates.verdicts import GateVerdict
 from pcc_pipeline.steps.inputs.datasets import encoder_of
@@ -21,6 +21,7 @@ from pcc_pipeline.steps.records.test_scores import Measurement, measure
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
 from pcc_pipeline.tracking.runs import TrainingRun, read_split, read_training_run
 from pcc_pipeline.tracking.store.champion import CHAMPION
+from pcc_pipeline.tracking.store.past_runs import newest_ab_test
 from pcc_pipeline.tracking.store.versions import Resolved, find_alias
 
 
@@ -109,6 +110,7 @@ def judge_version(params: Params, model_uri: str, data: str | None = None, at_ha
         champion_fault=compared.fault,
         compared=compared.rows,
         champion_note=compared.note,
+        field_test=_field_test(params, loaded, champion),
     )
     verdicts = judge(params.registry.gates, evidence)
     return Judgement(
@@ -119,6 +121,18 @@ def judge_version(params: Params, model_uri: str, data: str | None = None, at_ha
         None if standing is None else standing.version,
         compared.learned,
     )
+
+
+def _field_test(params: Params, loaded: LoadedModel, champion: LoadedModel | None) -> FieldTest | None:
+    """What the field says of the two, where a gate asks for it."""
+    if champion is None or not any(gate.kind == "ab_test" for gate in params.registry.gates):
+        return None
+    run = newest_ab_test(loaded.model.model_version, champion.model.model_version)
+    if run is None:
+        return None
+    rows = sum(int(run.metrics.get(f"ab/{whose}/labelled_rows", 0)) for whose in ("challenger", "champion"))
+    low = run.metrics.get("ab/accuracy_low", -1.0)
+    return FieldTest(run.run_id, run.tags.get("pcc.ab_verdict", ""), low, rows, run.ended or run.started)
 
 
 def _champion(standing: Resolved | None) -> tuple[LoadedModel | None, str]:

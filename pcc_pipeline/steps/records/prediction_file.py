@@ -18,6 +18,8 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.evaluation.predictions import ExtraColumns, prediction_schema, prediction_table
 from pcc_pipeline.model.decision import DecisionRule
+from pcc_pipeline.steps.inputs.challenge import SHADOW_COLUMNS
+from pcc_pipeline.storage.objects import replacing
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -56,6 +58,25 @@ def writing(
     finally:
         with _disk_errors(target):
             writer.close()
+
+
+@contextmanager
+def writing_shadow(target: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+    """The same for both versions' answers to the same cases, as Parquet; see `challenge.shadow_frame`.
+
+    Raises:
+        StorageError: the file cannot be written. Nothing half-written stays under its name.
+    """
+    numbers = ("champion_confidence", "challenger_confidence")
+    schema = pa.schema([(name, pa.float64() if name in numbers else pa.string()) for name in SHADOW_COLUMNS])
+    with replacing(target, shared=True) as partial, pq.ParquetWriter(partial, schema) as writer:
+
+        def write(frame: pd.DataFrame) -> None:
+            with _disk_errors(target):
+                columns = [pa.array(frame[each.name].to_numpy(), each.type, from_pandas=True) for each in schema]
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+        yield write
 
 
 @contextmanager

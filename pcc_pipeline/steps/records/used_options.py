@@ -25,12 +25,14 @@ USED: dict[str, tuple[str, ...]] = {
         *("output.predictions", "output.extra_columns", "output.metrics", "output.report", "output.figures_dir"),
         "output.monitoring_log",
     ),
+    "ab_test": ("data.path", "data.label_column", "ab_test", "registry.model_name"),
     "promote": (*_ENCODING, *_PUBLISHING, "registry.gates"),
     "roll_back": _PUBLISHING,
     "publish": _PUBLISHING,
     "score": (
         *("data.path", "data.schema", "data.max_rejected_fraction", "preprocessing.embedding_model", *_ENCODING),
-        *("registry.model_name", "output.scores", "output.extra_columns", "output.rejected", "output.monitoring_log"),
+        *("registry.model_name", "ab_test.challenger_share", "ab_test.shadow"),
+        *("output.scores", "output.extra_columns", "output.rejected", "output.monitoring_log"),
     ),
 }
 

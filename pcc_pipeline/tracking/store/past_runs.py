@@ -194,6 +194,17 @@ def measurement_of(training_run: str, rows_digest: str) -> RecordedRun | None:
     return next(iter(same or about), None)
 
 
+def newest_ab_test(challenger: str, champion: str) -> RecordedRun | None:
+    """The newest finished `ab_test` of these two versions (`pcc.version`); None where there is none.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    pair = [f"tags.`pcc.ab_challenger` = '{challenger}'", f"tags.`pcc.ab_champion` = '{champion}'"]
+    about = ["tags.`pcc.step` = 'ab_test'", "status = 'FINISHED'", *pair]
+    return next(iter(_search(_every_experiment(), about, 1)), None)
+
+
 def registered_versions(model_name: str) -> list[RegisteredVersion]:
     """All versions of the registered model, newest first; none where there is no such model."""
     versions = versions_of(model_name)

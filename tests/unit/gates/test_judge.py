@@ -17,9 +17,10 @@ from pcc_pipeline.config import gate_settings, load_params
 from pcc_pipeline.config.gate_settings import GateSettings, default_gates
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.report import report
-from pcc_pipeline.gates.evidence import GateEvidence
+from pcc_pipeline.gates.evidence import FieldTest, GateEvidence
 from pcc_pipeline.gates.gate import Gate, Measured
 from pcc_pipeline.gates.judge import judge
+from pcc_pipeline.gates.kinds.ab_test import AbTestGate
 from pcc_pipeline.gates.kinds.data_age import DataAgeGate
 from pcc_pipeline.gates.kinds.encoder import EncoderGate
 from pcc_pipeline.gates.kinds.metric_bounds import CalibrationGate, MaximumGate, MinimumGate
@@ -351,3 +352,26 @@ def test_a_new_kind_takes_its_class_and_one_registration(monkeypatch):
 def test_an_age_that_is_counted_from_the_training_says_so() -> None:
     assert verdict(DataAgeGate(), GOOD).note == ""
     assert "the data have no times" in verdict(DataAgeGate(), replace(GOOD, dated=False)).note
+
+
+@pytest.mark.parametrize(
+    ("options", "test", "passes", "said"),
+    [
+        ({}, None, False, "no ab_test of this version against v20260601_000000 is on record"),
+        ({}, ("challenger better", 0.01, 3), True, "challenger better"),
+        ({}, ("alike", -0.01, 3), False, "alike"),
+        ({}, ("challenger better", 0.01, 31), False, "31 days old"),
+        ({"demand": "no_worse", "margin": 0.02}, ("alike", -0.01, 3), True, "at least -0.0100 (alike)"),
+        ({"demand": "no_worse", "margin": 0.02}, ("not decided yet", -0.03, 3), False, "at least -0.0300"),
+        ({"demand": "no_worse", "margin": 0.02}, ("shares do not match", 0.1, 3), False, "shares do not match"),
+    ],
+)
+def test_what_the_field_says_passes_where_it_is_good_enough_and_fresh(options, test, passes, said) -> None:
+    gate, evidence = AbTestGate(**options), GOOD
+    if test is not None:
+        evidence = replace(GOOD, field_test=FieldTest("run", test[0], test[1], 900, NOW - timedelta(days=test[2])))
+    assert gate.waits(evidence) == (test is None)
+    said_of_it = gate.verdict(evidence)
+    assert said_of_it.passed == passes
+    assert said in f"{said_of_it.measured} {said_of_it.note}"
+    assert gate.verdict(replace(GOOD, champion_version=None)).passed
