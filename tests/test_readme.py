@@ -47,6 +47,8 @@ MADE = {
     "mlruns/",
     "rejected.parquet",
     "split.parquet",
+    "reference_profile.npz",
+    "monitor.html",
     "data_files.json",
     "trials.parquet",
     "backtest.parquet",

@@ -76,6 +76,11 @@ TRAINING_DATA = Option(
     "data", "where the model's training file lies now, if not where its training read it", is_file=True
 )
 MESSAGES = Option("data", "the messages to score: .csv, .csv.gz, .parquet or .pkl, local or gs://…", is_file=True)
+WATCHED = Option(
+    "data", "the messages to look at, or predictions of them, labelled or not; local or gs://…", is_file=True
+)
+WINDOWS = Option("windows", "all, day, week, or how many rows in a row", choices=("all", "day", "week"))
+FAIL_ON = Option("fail_on", "alert ends with exit code 3 where something is wrong", choices=("never", "alert"))
 TEST_DATA = Option("test_data", "labelled rows to test on, instead of a part of the data", is_file=True)
 LABEL = Option("label", "the column that holds the labels")
 SEARCH_METHOD = Option("search_method", words(*_SEARCHES), choices=_SEARCHES)

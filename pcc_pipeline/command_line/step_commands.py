@@ -85,16 +85,19 @@ class StepCommand(NamedTuple):
 
     def run(self, options: Namespace) -> int:
         """Resolve the configuration, do the step, print its summary; the exit code."""
+        done = 0
 
         def answer() -> str:
+            nonlocal done
             with _noted():
                 with imports():
                     params = self._params(options)
                     importlib.import_module(f"pcc_pipeline.steps.{self.module}")
                 outcome = self.call(params, options)
+            done = getattr(outcome, "exit_code", 0)
             return "\n".join(["", *outcome.summary, *_where_next()])
 
-        return exit_code(answer, debug=options.debug, unprinted=0)
+        return exit_code(answer, debug=options.debug, unprinted=0) or done
 
     def _params(self, options: Namespace) -> Params:
         # Before the file is read, which may have something to say.
@@ -209,6 +212,12 @@ def _score(params: Params, options: Namespace) -> Outcome:
     return score.run(params, unless_left_out(options.model), unless_left_out(options.output))
 
 
+def _monitor(params: Params, options: Namespace) -> Outcome:
+    from pcc_pipeline.steps import monitor
+
+    return monitor.run(params, unless_left_out(options.model), unless_left_out(options.labels))
+
+
 def _ab_test(params: Params, options: Namespace) -> Outcome:
     from pcc_pipeline.steps import ab_test
 
@@ -278,6 +287,14 @@ STEPS = (
         "Score a file (--data; it needs no labels) with the champion, or (--model) with another registered model.",
         (of.MESSAGES, of.model("champion", *of.ADDRESSES), of.OUTPUT, of.CHALLENGER_SHARE, of.SHADOW),
         _score,
+    ),
+    StepCommand(
+        "monitor",
+        "monitor",
+        "monitor",
+        "Watch the champion, or (--model) another version: whether messages have changed, and how right it is.",
+        (of.WATCHED, of.LABEL, of.model("champion", *of.ADDRESSES), of.LABELS, of.WINDOWS, of.FAIL_ON),
+        _monitor,
     ),
     StepCommand(
         "ab_test",

@@ -173,6 +173,14 @@ class EvaluationParams(Section):
         return tuple(dict.fromkeys(slices))
 
 
+class MonitoringParams(Section):
+    """`monitoring`: how a version is watched."""
+
+    windows: Literal["all", "day", "week"] | Annotated[int, Field(ge=30)] = "all"
+    false_alarm_rate: float = Field(default=0.05, ge=0.002, le=0.5)
+    fail_on: Literal["never", "alert"] = "never"
+
+
 class SearchParams(Section):
     """`search`: how a search runs, and where its study is kept."""
 
@@ -253,6 +261,8 @@ class OutputParams(Section):
     studies_dir: HomePath = "outputs/studies"
     monitoring_log: HomePath = "outputs/monitoring_log.jsonl"
     scores: HomePath = "outputs/scores.parquet"
+    monitor_page: HomePath = "outputs/monitor.html"
+    novel_rows: HomePath = "outputs/novel_rows.parquet"
     unlogged_dir: HomePath = "outputs/unlogged"
     alerts_dir: HomePath = "outputs/alerts"
     model_dir: HomePath | None = "outputs/models"
@@ -272,6 +282,7 @@ class Params(Section):
     model: ModelParams = ModelParams()
     decision: DecisionParams = DecisionParams()
     evaluation: EvaluationParams = EvaluationParams()
+    monitoring: MonitoringParams = MonitoringParams()
     search: SearchParams = SearchParams()
     registry: RegistryParams = Field(default_factory=RegistryParams)
     ab_test: AbTestParams = AbTestParams()

@@ -24,7 +24,7 @@ NOVEL_SHARE = 0.05
 # An estimate is called an upper bound well before there is an alarm: to be warned without need costs little there.
 _DOUBTFUL = 0.2
 # Fewer say too little of what chance makes.
-FEWEST_REFERENCE_ROWS = 30
+FEWEST_REFERENCE_ROWS = 20
 
 
 @dataclass(frozen=True)

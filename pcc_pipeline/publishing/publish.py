@@ -1,7 +1,7 @@
 """Published models, as the downstream system reads them: folders `<target>/vYYYYMMDD_HHMMSS/`.
 
-In each are `model.joblib`, `features.joblib` (unless the model takes whole vectors) and `metadata.json`, with the
-SHA-256 of the others.
+In each are `model.joblib`, `features.joblib` (unless the model takes whole vectors), `reference_profile.npz` (unless
+the version has none) and `metadata.json`, with the SHA-256 of the others.
 
 A version counts as published when its `metadata.json` matches its files: `published_versions` is the reference
 listing. All files are first written to `.staging-<version>-…/`, which no reader looks at, and then placed under the
@@ -28,6 +28,7 @@ from pcc_pipeline.encoder.sentence_encoder import file_sha256
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.files import is_left, marked
 from pcc_pipeline.interruption import protected
+from pcc_pipeline.monitoring.profile_file import NAME as PROFILE
 from pcc_pipeline.publishing.joblib_files import check_classifier, write_plain
 from pcc_pipeline.publishing.read import (
     FEATURES,
@@ -98,6 +99,7 @@ def publish(
     lexical: Any | None,
     metadata: Mapping[str, Any],
     records: Records | None = None,
+    profile: bytes | None = None,
 ) -> Publication:
     """Publish a model as `version`; if the same model is published already, change nothing.
 
@@ -111,6 +113,7 @@ def publish(
         classifier: fitted, over 584 numbers.
         lexical: the fitted lexical half; None for a model that takes whole vectors.
         metadata: JSON values; `published_as` and `files` are added.
+        profile: content of the file by which whoever runs the model can watch it; None where there is none.
         records: of this model; None where none are kept, so that only equal bytes count.
 
     Raises:
@@ -123,7 +126,11 @@ def publish(
         parts = {MODEL: classifier} if lexical is None else {MODEL: classifier, FEATURES: lexical}
         for name, part in parts.items():
             write_plain(part, folder / name)
-        files = {name: file_sha256(folder / name) for name in parts}
+        names = [*parts]
+        if profile is not None:
+            (folder / PROFILE).write_bytes(profile)
+            names.append(PROFILE)
+        files = {name: file_sha256(folder / name) for name in names}
         _write_metadata({**metadata, "published_as": version, "files": files}, folder / METADATA)
         return _settled(store, version, folder, metadata_of(folder / METADATA), records)
 

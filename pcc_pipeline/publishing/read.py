@@ -14,6 +14,7 @@ from typing import Any
 
 from pcc_pipeline.encoder.sentence_encoder import file_sha256
 from pcc_pipeline.errors import StorageError
+from pcc_pipeline.monitoring.profile_file import NAME as PROFILE
 from pcc_pipeline.storage.objects import ObjectStore, scratch
 
 logger = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def metadata_of(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise ValueError("is not JSON") from None
     files = metadata.get("files") if isinstance(metadata, dict) else None
-    if not isinstance(files, dict) or MODEL not in files or not {*files} <= {MODEL, FEATURES}:
+    if not isinstance(files, dict) or MODEL not in files or not {*files} <= {MODEL, FEATURES, PROFILE}:
         raise ValueError("does not list the files")
     return dict(metadata)
 

@@ -32,6 +32,7 @@ def publish_newest(
     metadata: Mapping[str, Any],
     records: Records | None = None,
     now: datetime | None = None,
+    profile: bytes | None = None,
 ) -> Publication:
     """Publish a model, unless it is the greatest already; arguments and errors as of `publication.publish`.
 
@@ -43,7 +44,7 @@ def publish_newest(
         before = greatest_name(store)
         name = _name_for(store, version, now or datetime.now(UTC))
         try:
-            return publish(store, name, classifier, lexical, metadata, records)
+            return publish(store, name, classifier, lexical, metadata, records, profile)
         except StorageError:
             if attempt == _ATTEMPTS - 1 or greatest_name(store) == before:
                 raise

@@ -23,6 +23,7 @@ from pcc_pipeline.evaluation.plots.over_time import score_against_time, volumes_
 from pcc_pipeline.evaluation.predictions import ScoredBy, prediction_frame
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.evaluation.slices import slice_documents, slice_warnings
+from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
@@ -30,13 +31,16 @@ from pcc_pipeline.steps.judging.outlook import gate_outlook, since_champion, sta
 from pcc_pipeline.steps.records.monitoring_log import monitored
 from pcc_pipeline.steps.records.pages import CARD, REPORT, evaluation_page, version_page
 from pcc_pipeline.steps.records.prediction_file import extra_columns, writing
+from pcc_pipeline.steps.records.reference_profile import profile_payloads, reference
 from pcc_pipeline.steps.records.summary import scores_by_class
-from pcc_pipeline.steps.records.test_scores import measure
+from pcc_pipeline.steps.records.test_scores import Measurement, measure
 from pcc_pipeline.steps.records.used_options import used_on_model
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
-from pcc_pipeline.tracking.runs import read_training_run, step_run
+from pcc_pipeline.tracking.runs import TrainingRun, read_training_run, step_run
+from pcc_pipeline.tracking.store.reference_profiles import DIGEST_TAG, RUN_TAG, read_profile
+from pcc_pipeline.tracking.store.versions import Resolved
 
 logger = logging.getLogger(__name__)
 # Options of `output` that name a file of their own.
@@ -125,6 +129,7 @@ def run(
         held = at_hand or held_out(params, training, loaded, data, params.evaluation.slices)
         monitor.total_cases, monitor.passed_validation = held.total_rows, len(held.dataset.frame)
         monitor.dropped_cases = held.total_rows - monitor.passed_validation
+        another_file = held.unchecked or params.data.test_path not in (None, training.params.data.test_path)
         standing = standing_beside(params, loaded, held.dataset.rows_digest)
         opened.log(
             payloads.LoggedParams(used_on_model(params, "evaluate", training.params, data)),
@@ -187,7 +192,11 @@ def run(
             payloads.Note(evaluation_page(facts, test, doubts, evaluated.model, run)),
         )
         if name is not None and version is not None:
-            scores = {f"metric.test/{score}": f"{test_report.scores[score]:.6f}" for score in ("accuracy", "f1_macro")}
+            # Of the version's own test rows; of another file, what is usual there would pass for what is usual.
+            watched = None if another_file else _watched_by(measured, training, params.data.random_state)
+            opened.log(*profile_payloads(watched))
+            scores = {} if watched is None else {RUN_TAG: opened.run_id}
+            scores |= {f"metric.test/{score}": f"{test_report.scores[score]:.6f}" for score in ("accuracy", "f1_macro")}
             opened.describe(name, version, version_page(facts, name, version, test, doubts, run), scores)
         targets = Path(params.output.predictions), Path(params.output.metrics), Path(params.output.report)
         places = held.dataset.places
@@ -219,3 +228,26 @@ def run(
             notes=held.notes,
             warnings=doubts,
         )
+
+
+def _watched_by(measured: Measurement, training: TrainingRun, seed: int) -> ReferenceProfile | None:
+    """The profile from the test rows, by what the training says of the rows that it learned; None without that."""
+    if DIGEST_TAG not in training.tags:
+        return None
+    model, rows = measured.loaded.model, measured.rows
+    before = read_profile(Resolved(measured.loaded.source.model_id, training.run_id))
+    return reference(
+        rows.texts,
+        rows.vectors[:, : model.vector_width],
+        rows.labels,
+        measured.probabilities,
+        lexical=model.lexical,
+        space=before.space,
+        classes=model.classes,
+        model_version=model.model_version,
+        encoder_digest=model.encoder_digest,
+        source="test",
+        exact=True,
+        seed=seed,
+        figures=before.figures,
+    )

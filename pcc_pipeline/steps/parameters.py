@@ -21,6 +21,8 @@ NAMED_OPTIONS = {
     "model_type": "model.type",
     "challenger_share": "ab_test.challenger_share",
     "shadow": "ab_test.shadow",
+    "windows": "monitoring.windows",
+    "fail_on": "monitoring.fail_on",
 }
 
 

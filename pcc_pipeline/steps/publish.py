@@ -21,6 +21,7 @@ from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_t
 from pcc_pipeline.tracking.runs import StepRun, read_training_run, step_run
 from pcc_pipeline.tracking.store.champion import CHAMPION
 from pcc_pipeline.tracking.store.publications import PublicationRecords
+from pcc_pipeline.tracking.store.reference_profiles import profile_content
 from pcc_pipeline.tracking.store.versions import Resolved, find_alias, tag_version
 
 logger = logging.getLogger(__name__)
@@ -156,12 +157,13 @@ def _publish(params: Params, name: str, champion: Resolved) -> tuple[Publication
         "registered_version": champion.version,
     }
     publications = []
+    profile = profile_content(champion)
     records = PublicationRecords(name, str(champion.version))
     now = datetime.now(UTC)  # one name at all targets
     for target in targets(params):
         logger.info("publishing %s to %s", model.model_version, target)
         publications.append(
-            publish_newest(_opened(params, target), model.classifier, model.lexical, metadata, records, now)
+            publish_newest(_opened(params, target), model.classifier, model.lexical, metadata, records, now, profile)
         )
     tag_version(name, str(champion.version), {"pcc.published": " ".join(each.address for each in publications)})
     return tuple(publications)

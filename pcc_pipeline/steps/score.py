@@ -21,17 +21,15 @@ from pcc_pipeline.data.contract import TEXT, CheckedBatch, Contract
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import file_of, origin_of
-from pcc_pipeline.encoder.cache import EmbeddingCache
-from pcc_pipeline.encoder.embed_texts import Progress, embed
-from pcc_pipeline.encoder.sentence_encoder import Encoder
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.predictions import NO_EXTRA_COLUMNS, ExtraColumns, ScoredBy, prediction_frame
+from pcc_pipeline.steps.inputs.batch_vectors import BatchVectors, answers
 from pcc_pipeline.steps.inputs.challenge import Challenge, challenge_of, is_challengers, shadow_frame, shadow_path
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
-from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of, input_files, progress_bar, read
+from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
-from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder, refuse_texts
+from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.records.monitoring_log import Monitor, monitored
 from pcc_pipeline.steps.records.prediction_file import SUFFIXES, extra_columns, writing, writing_shadow
@@ -42,10 +40,6 @@ from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.runs import step_run
 
 logger = logging.getLogger(__name__)
-
-# Rows that the lexical half and the classifier see at a time: the n-grams of 512 texts of the greatest length that the
-# contract allows take about 200 MB.
-_ROWS_AT_A_TIME = 512
 
 
 @dataclass(frozen=True)
@@ -241,7 +235,7 @@ def _score_file(
     with ExitStack() as stack:
         partial = stack.enter_context(replacing(target, shared=True))
         bar = stack.enter_context(progress_bar(None, f"score {address}"))
-        scorer = stack.enter_context(_Scorer(params, model))
+        scorer = stack.enter_context(BatchVectors(params, model))
         beside = None
         if challenge is not None:
             stack.callback(challenge.close)
@@ -296,48 +290,9 @@ def _answered(
 ) -> pd.DataFrame:
     """A model's predictions for some rows of a batch, with their places in it as the index; counts the labels."""
     texts = checked.good[TEXT].astype(str).to_numpy(dtype=object)[rows]
-    probabilities = np.empty((len(texts), len(model.classes)))
-    for start in range(0, len(texts), _ROWS_AT_A_TIME):
-        part = slice(start, start + _ROWS_AT_A_TIME)
-        probabilities[part] = model.probabilities(vectors[rows][part], list(texts[part]))
+    probabilities = answers(model, vectors[rows], list(texts))
     by = ScoredBy(model.model_version, model.embedding_model, model.classes, now, model.decision)
     predictions = prediction_frame(checked.good["case_id"].to_numpy(dtype=object)[rows], probabilities, by)
     decided = ~model.decision.left_to_a_person(probabilities)
     counts.update(np.array(model.classes, dtype=object)[probabilities.argmax(axis=1)[decided]])
     return extra.added_to(predictions, checked.places.take(rows), probabilities).set_axis(np.flatnonzero(rows), axis=0)
-
-
-class _Scorer:
-    """The vectors of a model's batches; encoder and cache open at the first batch that brings none."""
-
-    def __init__(self, params: Params, model: TrainedModel) -> None:
-        self._params = params
-        self._model = model
-        self._stack = ExitStack()
-        self._opened: tuple[Encoder, EmbeddingCache | None] | None = None
-
-    def __enter__(self) -> _Scorer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def vectors(self, checked: CheckedBatch, progress: Progress) -> np.ndarray:
-        """Of a batch with good rows: those that it brings, or of its texts."""
-        if checked.vectors is not None:
-            progress(len(checked.good))
-            return checked.vectors
-        encoder, cache = self._open()
-        vectors, _ = embed([str(text) for text in checked.good[TEXT]], encoder, cache, progress)
-        return vectors
-
-    def _open(self) -> tuple[Encoder, EmbeddingCache | None]:
-        if self._opened is None:
-            model = self._model
-            refuse_texts(model)
-            encoder, name = encoder_of(self._params), self._params.preprocessing.embedding_model
-            demand_encoder(
-                encoder.digest, model, f"the encoder {encoder.name}", f"preprocessing.embedding_model: {name}"
-            )
-            self._opened = encoder, self._stack.enter_context(cache_of(self._params, encoder))
-        return self._opened

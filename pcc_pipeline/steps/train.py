@@ -37,6 +37,7 @@ from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.lineage import Basis, Numbered, lineage
 from pcc_pipeline.model.selection import FeaturesUsed, without_idle
+from pcc_pipeline.monitoring.learned_space import LearnedSpace
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.datasets import (
     HandedOn,
@@ -55,6 +56,7 @@ from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.split import Split, assign
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
 from pcc_pipeline.steps.records.pages import model_page, training_page, version_page, version_tags
+from pcc_pipeline.steps.records.reference_profile import profile_payloads, reference, usual_figures
 from pcc_pipeline.steps.records.summary import rows_by_class
 from pcc_pipeline.steps.records.training_record import (
     TrainingRecord,
@@ -308,6 +310,21 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         positive_label=positive,
         decision=answering.rule,
     )
+    profile = reference(
+        validation.texts,
+        validation.vectors,
+        validation.labels,
+        of_validation,
+        lexical=fitted.lexical,
+        space=LearnedSpace.of(train.vectors, params.data.random_state),
+        classes=classes,
+        model_version=version,
+        encoder_digest=encoder.digest,
+        source="validation",
+        exact=not params.model.refit,
+        seed=params.data.random_state,
+        figures=usual_figures(record.metrics, record.volumes),
+    )
     metadata = metadata_document(record, encoder.name, FULL_WIDTH)
     facts = TrainedFacts(metadata, metrics_document(record), dataset.digest)
     folder = None if params.preprocessing.embedding_model == BUNDLED_ENCODER else encoder.folder
@@ -317,6 +334,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         metadata,
         [
             *training_payloads(record, metadata),
+            *profile_payloads(profile),
             payloads.Tags({"pcc.balance": recipe.balance_method, "pcc.calibration": answering.method}),
             payloads.Tags(record.lineage.tags()),
             payloads.Note(training_page(facts, opened.run_id)),

@@ -83,6 +83,14 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Binary:
+    """A file of bytes, written as `name`."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Table:
     """A table, written as Parquet under `name`. It must hold no customer's text."""
 
@@ -140,7 +148,7 @@ class Models:
     used: Sequence[str] = ()
 
 
-Payload = LoggedParams | Metrics | Tags | Json | Text | Table | Figures | Note | Inputs | Models
+Payload = LoggedParams | Metrics | Tags | Json | Text | Binary | Table | Figures | Note | Inputs | Models
 
 
 @dataclass(frozen=True)
@@ -194,7 +202,7 @@ def rendered(payloads: Iterable[Payload], folder: Path) -> Batch:
             case Models(some_made, some_used):
                 made += some_made
                 used += some_used
-            case Json() | Text() | Table() | Figures():
+            case Json() | Text() | Binary() | Table() | Figures():
                 _write(payload, folder)
             case _:
                 raise TypeError(f"cannot log a {type(payload).__name__}")
@@ -279,12 +287,14 @@ def json_text(document: Any) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _write(payload: Json | Text | Table | Figures, folder: Path) -> None:
+def _write(payload: Json | Text | Binary | Table | Figures, folder: Path) -> None:
     match payload:
         case Json(name, document):
             (folder / name).write_text(json_text(document), encoding="utf-8")
         case Text(name, text):
             (folder / name).write_text(text, encoding="utf-8")
+        case Binary(name, content):
+            (folder / name).write_bytes(content)
         case Table(name, frame):
             frame.to_parquet(folder / name, index=False)
         case Figures(drawings):

@@ -29,6 +29,11 @@ USED: dict[str, tuple[str, ...]] = {
     "promote": (*_ENCODING, *_PUBLISHING, "registry.gates"),
     "roll_back": _PUBLISHING,
     "publish": _PUBLISHING,
+    "monitor": (
+        *("data.path", "data.label_column", "data.schema", "data.max_rejected_fraction", "monitoring"),
+        *("preprocessing.embedding_model", *_ENCODING, "registry.model_name"),
+        *("output.monitor_page", "output.novel_rows"),
+    ),
     "score": (
         *("data.path", "data.schema", "data.max_rejected_fraction", "preprocessing.embedding_model", *_ENCODING),
         *("registry.model_name", "ab_test.challenger_share", "ab_test.shadow"),

@@ -31,6 +31,8 @@ from pcc_pipeline.tracking.delivery.outages import (
 from pcc_pipeline.tracking.store.paging import name_is, pages
 
 VERSION_TAG = "pcc.version"
+# On a version while something is wrong with it, and on the run that saw it.
+ALERT_TAG = "pcc.alert"
 _FORMS = "models:/<name>@<alias>, models:/<name>/<version number>, models:/m-<model id> or runs:/<run id>/model"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 # What MLflow's store takes.
@@ -203,6 +205,20 @@ def tag_version(name: str, version: str, tags: Mapping[str, str]) -> None:
     with asking(f"models:/{name}/{version}"):
         for key, value in tags.items():
             client.set_model_version_tag(name, version, key, value)
+
+
+def set_alert(name: str, version: str, alert: str) -> None:
+    """Say on a version what is wrong with it; an empty text takes that away.
+
+    Raises:
+        TrackingError: there is no such version, or MLflow does not answer.
+    """
+    client = MlflowClient()
+    with asking(f"models:/{name}/{version}"):
+        if alert:
+            client.set_model_version_tag(name, version, ALERT_TAG, alert[:_LONGEST_DESCRIPTION])
+        elif ALERT_TAG in client.get_model_version(name, version).tags:
+            client.delete_model_version_tag(name, version, ALERT_TAG)
 
 
 def describe_version(name: str, version: str, description: str) -> None:

@@ -186,10 +186,10 @@ def test_a_model_that_learned_more_since_is_not_judged_by_its_probabilities(prof
 
 
 def test_too_few_rows_make_no_profile(profile: ReferenceProfile) -> None:
-    vectors, labels = messages(20, 6)
+    vectors, labels = messages(19, 6)
     shown = signals(vectors, profile.space)
     kinds = {"space": profile.space, "classes": CLASSES, "model_version": "v", "encoder_digest": "e", "source": "test"}
-    assert make_profile(shown, labels, np.arange(20), exact=True, seed=0, **kinds) is None  # type: ignore[arg-type]
+    assert make_profile(shown, labels, np.arange(19), exact=True, seed=0, **kinds) is None  # type: ignore[arg-type]
 
 
 def test_the_confusion_counts_rows_of_labels_that_were_never_learned(profile: ReferenceProfile) -> None:

@@ -1,0 +1,202 @@
+"""Files to be watched: messages, scored or not, labelled or not, as what is looked at of each row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.columns import label_rule
+from pcc_pipeline.data.contract import CASE_ID, TEXT, TIMESTAMP, Contract
+from pcc_pipeline.data.dataset import CheckedFile
+from pcc_pipeline.data.notes import ReadNotes
+from pcc_pipeline.data.vector_origin import origin_of
+from pcc_pipeline.encoder.unique_texts import unique_texts
+from pcc_pipeline.errors import DataError
+from pcc_pipeline.monitoring.profile import ReferenceProfile
+from pcc_pipeline.monitoring.signals import Signals
+from pcc_pipeline.steps.inputs.batch_vectors import BatchVectors, answers
+from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read
+from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
+from pcc_pipeline.steps.records.reference_profile import signals_of
+from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
+from pcc_pipeline.tracking.payloads import InputFile
+
+_PREDICTED, _CONFIDENCE, _PROBABILITY = "predicted_label", "confidence", "probability/"
+
+
+@dataclass(frozen=True)
+class WatchedRows:
+    """Good rows, n of them, in the order of the files.
+
+    Attributes:
+        signals: see there; of a file of predictions without texts, what these show.
+        texts: the number of each row's text among the different ones, (n,); None without texts.
+        times: the column `timestamp`; None where there is none.
+        labels: true labels, (n,) object, None where a row has none.
+        rejected: rows that break the contract, of `total`.
+    """
+
+    signals: Signals
+    case_ids: np.ndarray
+    texts: np.ndarray | None
+    times: pd.Series | None
+    labels: np.ndarray
+    rejected: int
+    total: int
+    inputs: list[InputFile]
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.case_ids)
+
+
+def watched_rows(params: Params, model: TrainedModel, profile: ReferenceProfile) -> WatchedRows:
+    """`data.path` as it is watched: messages are scored by the model; predictions without texts stand as they are.
+
+    Raises:
+        DataError: the file cannot be read, has no good row, or holds predictions of another version.
+        FeatureError: its vectors are of another encoder.
+    """
+    address, notes = params.data.path, ReadNotes()
+    batches = read(address, notes)
+    first = next(batches)
+    if TEXT not in first.columns and _PREDICTED in first.columns:
+        return _predictions(pd.concat([first, *batches], ignore_index=True), model, address, notes)
+    label = params.data.label_column if params.data.label_column in first.columns else None
+    # A label may be missing where labels come later, so the contract does not ask for it.
+    file = CheckedFile(Contract(None, params.data.required_columns), address, kept=False)
+    parts: list[Signals] = []
+    ids: list[np.ndarray] = []
+    texts: list[str] = []
+    times: list[pd.Series] = []
+    labels: list[np.ndarray] = []
+    with progress_bar(None, f"monitor {address}") as bar, BatchVectors(params, model) as made:
+        for batch in chain([first], batches):
+            checked = file.add(batch)
+            bar.update(len(checked.rejected))
+            if not len(checked.good):
+                continue
+            if checked.vectors is not None:
+                demand_encoder(origin_of(batch), model, OF_THE_DATA)
+            vectors = made.vectors(checked, bar.update)
+            some = [str(text) for text in checked.good[TEXT]]
+            probabilities = answers(model, vectors, some)
+            halves = vectors[:, : model.vector_width]  # a lexical half that the data brings is not the model's
+            parts.append(signals_of(some, halves, probabilities, model.lexical, profile.space))
+            ids.append(checked.good[CASE_ID].to_numpy(dtype=object))
+            texts += some
+            if TIMESTAMP in checked.good:
+                times.append(checked.good[TIMESTAMP])
+            if label is not None:
+                labels.append(_labels(checked.good[label]))
+    rejected = len(file.all_rejected)
+    if not parts:
+        file.rejected(1.0)  # says why there is none
+        raise DataError("no good row stays", where=address, fix="give a file with rows that keep the data contract")
+    rows = sum(map(len, parts))
+    return WatchedRows(
+        signals=Signals.joined(parts),
+        case_ids=np.concatenate(ids),
+        texts=unique_texts(texts)[1],
+        times=pd.concat(times, ignore_index=True) if times else None,
+        labels=np.concatenate(labels) if labels else np.full(rows, None, dtype=object),
+        rejected=rejected,
+        total=file.total_rows,
+        inputs=input_files(address, "monitoring", file),
+        notes=notes.lines,
+    )
+
+
+def with_labels(rows: WatchedRows, address: str, params: Params) -> tuple[WatchedRows, list[InputFile]]:
+    """The same rows with labels that came later, joined by case id, in whole or in part.
+
+    Raises:
+        DataError: the file lacks a column, names a case twice with two labels, or names none of these rows.
+    """
+    column = params.data.label_column
+    frame = pd.concat(list(read(address)), ignore_index=True)
+    if missing := [name for name in (CASE_ID, column) if name not in frame]:
+        raise DataError(
+            f"the file of labels has no column {' and no column '.join(missing)}",
+            where=address,
+            fix=f"give {CASE_ID} and {column}; another column of labels by data.label_column",
+        )
+    labels = pd.Series(_labels(frame[column]), index=frame[CASE_ID].astype(str)).dropna()
+    different = labels.groupby(level=0).nunique()
+    if twice := int((different > 1).sum()):
+        raise DataError(f"{twice:,} cases have two labels", where=address, fix="keep one row for each case")
+    known = labels[~labels.index.duplicated()].to_dict()
+    joined = np.array([known.get(str(case), own) for case, own in zip(rows.case_ids, rows.labels, strict=True)], object)
+    if not any(str(case) in known for case in rows.case_ids):
+        raise DataError(
+            f"none of its {len(known):,} labelled cases is among the {len(rows):,} rows",
+            where=address,
+            fix="give labels by the case ids of the file, or of its predictions",
+        )
+    digest = sha256(repr(sorted(known.items())).encode(errors="surrogatepass")).hexdigest()
+    return replace(rows, labels=joined), [InputFile(address, "labels", digest, len(frame))]
+
+
+def _labels(column: pd.Series) -> np.ndarray:
+    """Labels as the contract spells them; None where a row has none."""
+    there = column.notna() & (column.astype(str).str.strip() != "")
+    labels = np.full(len(column), None, dtype=object)
+    if there.any():
+        labels[there.to_numpy()] = label_rule(column[there])[0].to_numpy(dtype=object)
+    return labels
+
+
+def _predictions(frame: pd.DataFrame, model: TrainedModel, address: str, notes: ReadNotes) -> WatchedRows:
+    """Rows of a file that `score` or the downstream system wrote; rows that it could not answer are rejected."""
+    if missing := [name for name in (CASE_ID, _CONFIDENCE) if name not in frame]:
+        raise DataError(
+            f"this file of predictions has no column {', '.join(missing)}",
+            where=address,
+            fix="give it as it was written",
+        )
+    others = set(frame.get("model_version", pd.Series(dtype=object)).dropna().astype(str)) - {model.model_version}
+    if others:
+        raise DataError(
+            f"these predictions are of {', '.join(sorted(others)[:3])}, not of {model.model_version}",
+            where=address,
+            fix="watch them beside their own version with -P model=…, or give the messages themselves",
+        )
+    places = {label: place for place, label in enumerate(model.classes)}
+    columns = [f"{_PROBABILITY}{label}" for label in model.classes]
+    table = frame[columns].to_numpy(dtype=np.float64) if set(columns) <= set(frame.columns) else None
+    predicted = frame[_PREDICTED].map(places)
+    if table is not None:
+        predicted = predicted.fillna(pd.Series(np.nan_to_num(table).argmax(axis=1), index=frame.index))
+    good = (predicted.notna() & frame[_CONFIDENCE].notna()).to_numpy()
+    if not good.any():
+        raise DataError("no row has an answer of this model", where=address, fix="give a file of its predictions")
+    kept = frame[good].reset_index(drop=True)
+    signals = Signals(
+        predicted[good].to_numpy(dtype=np.int64),
+        kept[_CONFIDENCE].to_numpy(dtype=np.float64),
+        None if table is None else table[good],
+    )
+    digest = sha256(
+        "".join(f"{case}:{place};" for case, place in zip(kept[CASE_ID], signals.predicted, strict=True)).encode(
+            errors="surrogatepass"
+        )
+    ).hexdigest()
+    times = pd.to_datetime(kept[TIMESTAMP], utc=True, format="ISO8601") if TIMESTAMP in kept else None
+    if times is None and "inference_timestamp" in kept:
+        times = pd.to_datetime(kept["inference_timestamp"], utc=True)
+    return WatchedRows(
+        signals=signals,
+        case_ids=kept[CASE_ID].astype(str).to_numpy(dtype=object),
+        texts=None,
+        times=times,
+        labels=np.full(len(kept), None, dtype=object),
+        rejected=int((~good).sum()),
+        total=len(frame),
+        inputs=[InputFile(address, "monitoring", digest, len(frame))],
+        notes=notes.lines,
+    )

@@ -1,0 +1,211 @@
+"""`monitor`: a file of messages beside what a version learned: have they changed, and how right is it likely to be."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
+from pcc_pipeline.errors import DataError
+from pcc_pipeline.evaluation.report import Report, report
+from pcc_pipeline.monitoring.health import Observed, WatchedWindow, standing
+from pcc_pipeline.monitoring.profile import ReferenceProfile
+from pcc_pipeline.monitoring.windows import Window, windows
+from pcc_pipeline.steps.inputs.chosen_model import chosen_model
+from pcc_pipeline.steps.inputs.early_checks import demand_input
+from pcc_pipeline.steps.inputs.own_files import demand_own_files
+from pcc_pipeline.steps.inputs.watched_rows import WatchedRows, watched_rows, with_labels
+from pcc_pipeline.steps.records.monitor_figures import accuracy_by_window, drift_by_window
+from pcc_pipeline.steps.records.monitor_page import PAGE, monitor_note, monitor_page, window_metrics
+from pcc_pipeline.steps.records.used_options import used
+from pcc_pipeline.storage.objects import replacing
+from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.runs import step_run
+from pcc_pipeline.tracking.store.reference_profiles import read_profile
+from pcc_pipeline.tracking.store.versions import ALERT_TAG, set_alert
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MonitorOutcome:
+    """One look at a version.
+
+    Attributes:
+        watched: one for each window, in order.
+        observed: scores of all rows with labels and probabilities; None of none.
+        alarms: what is wrong now; empty where nothing is.
+        failed: whether that is to be the exit code.
+        novel: the file that names the rows unlike what the model learned; None where rows have no novelty.
+    """
+
+    run_id: str
+    model_version: str
+    source: str
+    rows: int
+    rejected_rows: int
+    watched: tuple[WatchedWindow, ...]
+    observed: Report | None
+    alarms: tuple[str, ...]
+    failed: bool
+    page: Path
+    novel: Path | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 where something is wrong and that was to be told so."""
+        return 3 if self.failed else 0
+
+    @property
+    def summary(self) -> list[str]:
+        last = self.watched[-1]
+        estimate = last.health.estimate
+        bound = "at most " if estimate.upper_bound else ""
+        state = [f"alert      {alarm}" for alarm in self.alarms] or ["           nothing is wrong"]
+        novel = last.health.novel_share
+        return [
+            f"monitored  {self.rows:,} rows of {self.source} beside {self.model_version}, "
+            f"{len(self.watched):,} window{'' if len(self.watched) == 1 else 's'}",
+            *state,
+            f"           {last.name}: estimated accuracy {bound}{estimate.value:.3f} "
+            f"({estimate.low:.3f} to {estimate.high:.3f}), of the reference {estimate.reference:.3f}",
+            *([] if novel is None else [f"           {novel:.1%} of its rows are unlike what the model learned"]),
+            *(
+                f"           {one.name}: observed accuracy {one.observed.accuracy:.3f} "
+                f"({one.observed.low:.3f} to {one.observed.high:.3f}) on {one.observed.rows:,} labelled rows"
+                for one in self.watched
+                if one.observed is not None
+            ),
+            f"           page       {self.page}",
+            *([] if self.novel is None else [f"           novel rows by case id in {self.novel}"]),
+            *([f"           {self.rejected_rows:,} rows rejected"] if self.rejected_rows else []),
+            *(f"warning    {note}" for note in self.notes),
+        ]
+
+
+def run(params: Params, model_uri: str | None = None, labels: str | None = None) -> MonitorOutcome:
+    """Watch a version by `data.path`: messages, or predictions of it.
+
+    Args:
+        model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<id>/model`; default is the champion.
+        labels: a file of labels that came later: case ids, and the column `data.label_column`.
+
+    Raises:
+        TrackingError: there is no such model, no champion yet, or the model has no reference profile.
+        DataError: the file cannot be read, has no times where windows are days or weeks, or the labels fit no row.
+        FeatureError: its vectors are of another encoder than the model's.
+    """
+    address, options = params.data.path, params.monitoring
+    with step_run("monitor", params) as opened:
+        opened.log(payloads.LoggedParams(used(params, "monitor")))
+        demand_own_files(
+            {"data.path": address, "labels": labels},
+            {"output.monitor_page": params.output.monitor_page, "output.novel_rows": params.output.novel_rows},
+        )
+        for file in (address, labels):
+            demand_input(file)
+        loaded = chosen_model(params, model_uri)
+        profile = read_profile(loaded.source)
+        version = loaded.model.model_version
+        tags = {"pcc.version": version, "pcc.model_uri": loaded.model_uri, "pcc.training_run": loaded.run_id}
+        opened.log(payloads.Tags({**tags, "pcc.reference": profile.source}))
+        rows = watched_rows(params, loaded.model, profile)
+        inputs = rows.inputs
+        if labels is not None:
+            rows, more = with_labels(rows, labels, params)
+            inputs = [*inputs, *more]
+        if options.windows in ("day", "week") and rows.times is None:
+            raise DataError(
+                f"the rows have no {TIMESTAMP}, so they have no {options.windows}",
+                where=address,
+                fix="set monitoring.windows to all or to a number of rows",
+            )
+        logger.info("watching %s with %s rows", version, f"{len(rows):,}")
+        parts = windows(options.windows, rows.times, len(rows))
+        watched = tuple(_watched(part, rows, profile, options.false_alarm_rate) for part in parts)
+        rejected_share = rows.rejected / max(rows.total, 1)
+        alarms = standing(watched, rejected_share, params.data.max_rejected_fraction)
+        observed = _observed(rows, profile)
+        drawings = {"drift_by_window": drift_by_window(watched, options.false_alarm_rate)}
+        drawings["accuracy_by_window"] = accuracy_by_window(watched)
+        pictures = payloads.drawn(drawings)
+        now = datetime.now(UTC)
+        page = monitor_page(profile, watched, alarms, observed, rows, now, options.false_alarm_rate, pictures)
+        for step, one in enumerate(watched):
+            opened.log(payloads.Metrics(window_metrics(one), step=step))
+        whole = {"quality/rows": len(rows), "quality/rejected_share": rejected_share, **_age(rows, now)}
+        opened.log(
+            payloads.Metrics({**whole, **({} if observed is None else observed.metrics())}),
+            payloads.Inputs(inputs),
+            payloads.Models(used=[loaded.source.model_id]),
+            payloads.Figures(pictures),
+            payloads.Text(PAGE, page),
+            payloads.Note(monitor_note(profile, watched, alarms)),
+            payloads.Tags({ALERT_TAG: "; ".join(alarms)} if alarms else {}),
+        )
+        if loaded.source.name is not None and loaded.version is not None:
+            set_alert(loaded.source.name, loaded.version, "; ".join(alarms))
+        target = Path(params.output.monitor_page)
+        with replacing(target) as partial:
+            partial.write_text(page, encoding="utf-8")
+        return MonitorOutcome(
+            run_id=opened.run_id,
+            model_version=version,
+            source=address,
+            rows=len(rows),
+            rejected_rows=rows.rejected,
+            watched=watched,
+            observed=observed,
+            alarms=alarms,
+            failed=bool(alarms) and options.fail_on == "alert",
+            page=target,
+            novel=_write_novel(rows, profile, Path(params.output.novel_rows)),
+            notes=rows.notes,
+        )
+
+
+def _watched(part: Window, rows: WatchedRows, profile: ReferenceProfile, rate: float) -> WatchedWindow:
+    """One window; each text counts once where it is asked whether messages have changed."""
+    different = part.rows
+    if rows.texts is not None:
+        different = part.rows[np.unique(rows.texts[part.rows], return_index=True)[1]]
+    labelled = part.rows[rows.labels[part.rows] != None]  # noqa: E711 # of each element
+    names = np.array(profile.classes, dtype=object)[rows.signals.predicted[labelled]]
+    return WatchedWindow(
+        name=part.name,
+        rows=len(part.rows),
+        repeated_share=None if rows.texts is None else 1 - len(different) / len(part.rows),
+        health=profile.watch(rows.signals.take(np.sort(different)), rate),
+        observed=Observed.of(names == rows.labels[labelled]),
+    )
+
+
+def _observed(rows: WatchedRows, profile: ReferenceProfile) -> Report | None:
+    labelled = np.flatnonzero(rows.labels != None)  # noqa: E711 # of each element
+    if not len(labelled) or rows.signals.probabilities is None:
+        return None
+    positive = profile.classes[1] if len(profile.classes) == 2 else None
+    return report("observed", rows.labels[labelled], rows.signals.probabilities[labelled], profile.classes, positive)
+
+
+def _age(rows: WatchedRows, now: datetime) -> dict[str, float]:
+    newest = None if rows.times is None else rows.times.max()
+    return {} if newest is None or pd.isna(newest) else {"quality/days_old": (now - newest).total_seconds() / 86400}
+
+
+def _write_novel(rows: WatchedRows, profile: ReferenceProfile, target: Path) -> Path | None:
+    """Case ids and novelty of the rows unlike what the model learned, the most unlike first."""
+    novelty, novel = profile.sketcher.novelty(rows.signals), profile.novel(rows.signals)
+    if novelty is None or novel is None:
+        return None
+    table = pd.DataFrame({CASE_ID: rows.case_ids[novel], "novelty": novelty[novel]})
+    with replacing(target) as partial:
+        table.sort_values("novelty", ascending=False, kind="stable").to_parquet(partial, index=False)
+    return target
