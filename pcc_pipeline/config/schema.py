@@ -173,14 +173,6 @@ class EvaluationParams(Section):
         return tuple(dict.fromkeys(slices))
 
 
-class MonitoringParams(Section):
-    """`monitoring`: how a version is watched."""
-
-    windows: Literal["all", "day", "week"] | Annotated[int, Field(ge=30)] = "all"
-    false_alarm_rate: float = Field(default=0.05, ge=0.002, le=0.5)
-    fail_on: Literal["never", "alert"] = "never"
-
-
 class SearchParams(Section):
     """`search`: how a search runs, and where its study is kept."""
 
@@ -246,6 +238,10 @@ class TrackingParams(Section):
 class MonitoringParams(AlertParams):
     """`monitoring`: what is watched of a model that serves, and who is told."""
 
+    windows: Literal["all", "day", "week"] | Annotated[int, Field(ge=30)] = "all"
+    false_alarm_rate: float = Field(default=0.05, ge=0.002, le=0.5)
+    fail_on: Literal["never", "alert"] = "never"
+
 
 class OutputParams(Section):
     """`output`: where local copies go."""
@@ -282,7 +278,6 @@ class Params(Section):
     model: ModelParams = ModelParams()
     decision: DecisionParams = DecisionParams()
     evaluation: EvaluationParams = EvaluationParams()
-    monitoring: MonitoringParams = MonitoringParams()
     search: SearchParams = SearchParams()
     registry: RegistryParams = Field(default_factory=RegistryParams)
     ab_test: AbTestParams = AbTestParams()

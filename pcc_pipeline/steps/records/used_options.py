@@ -30,7 +30,8 @@ USED: dict[str, tuple[str, ...]] = {
     "roll_back": _PUBLISHING,
     "publish": _PUBLISHING,
     "monitor": (
-        *("data.path", "data.label_column", "data.schema", "data.max_rejected_fraction", "monitoring"),
+        *("data.path", "data.label_column", "data.schema", "data.max_rejected_fraction"),
+        *("monitoring.windows", "monitoring.false_alarm_rate", "monitoring.fail_on"),
         *("preprocessing.embedding_model", *_ENCODING, "registry.model_name"),
         *("output.monitor_page", "output.novel_rows"),
     ),
