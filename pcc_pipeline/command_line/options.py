@@ -98,6 +98,10 @@ SCORED = Option("data", "files that `score` wrote: predictions of two versions, 
 LABELS = Option("labels", "what came back: a file with the columns case_id and the label", is_file=True)
 CHALLENGER = Option("challenger", "the version that challenges; default: the later of the two")
 PLAN = Option("plan", "the champion's accuracy, such as 0.9: says how many labels are needed, and reads nothing")
+WATCH = Option(
+    "watch", "where data arrives: a folder, a pattern such as 'gs://bucket/cases_*.csv', or a list", is_file=True
+)
+SINCE = Option("since", "all files, or those since the champion's training", choices=("all", "champion"))
 REASON = Option("reason", "why, for the record; needed with --force")
 FORCE = Option("force", "go past failed gates", "false", _TRUE_OR_FALSE, metavar="true|false")
 ROLLBACK = Option("rollback", "bring the previous champion back", "false", _TRUE_OR_FALSE, metavar="true|false")

@@ -226,6 +226,12 @@ def _ab_test(params: Params, options: Namespace) -> Outcome:
     return ab_test.run(params, unless_left_out(options.labels), unless_left_out(options.challenger))
 
 
+def _retrain(params: Params, options: Namespace) -> Outcome:
+    from pcc_pipeline.steps import retrain
+
+    return retrain.run(params)
+
+
 def _promotes(options: Namespace) -> bool:
     return of.choice(of.PROMOTE, options) == "auto"
 
@@ -314,6 +320,15 @@ STEPS = (
             *(of.REASON, of.FORCE, of.ROLLBACK),
         ),
         _promote,
+        moves_champion=lambda _: True,
+    ),
+    StepCommand(
+        "retrain",
+        "retrain",
+        "retrain",
+        "Train, evaluate, promote and publish, if there is data (--watch) that the champion has not learned.",
+        (of.WATCH, of.SINCE, of.LABEL, of.SEARCH_METHOD, of.N_ITER, of.MODEL_TYPE),
+        _retrain,
         moves_champion=lambda _: True,
     ),
 )

@@ -228,6 +228,18 @@ class AbTestParams(Section):
         return self
 
 
+class RetrainParams(Section):
+    """`retrain`: which data is looked at, and what stands against training on it."""
+
+    watch: DataAddress | None = None
+    since: Literal["all", "champion"] = "all"
+    window_days: int | None = Field(default=None, ge=1)
+    min_new_rows: int = Field(default=100, ge=0)
+    labels: Literal["same", "any"] = "same"
+    most_a_day: int = Field(default=3, ge=1)
+    settle_seconds: float = Field(default=10, ge=0, le=3600)
+
+
 class TrackingParams(Section):
     """`tracking`: what is done about an MLflow server that does not answer."""
 
@@ -281,6 +293,7 @@ class Params(Section):
     search: SearchParams = SearchParams()
     registry: RegistryParams = Field(default_factory=RegistryParams)
     ab_test: AbTestParams = AbTestParams()
+    retrain: RetrainParams = RetrainParams()
     tracking: TrackingParams = TrackingParams()
     monitoring: MonitoringParams = MonitoringParams()
     output: OutputParams = OutputParams()

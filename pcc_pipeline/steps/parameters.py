@@ -23,6 +23,8 @@ NAMED_OPTIONS = {
     "shadow": "ab_test.shadow",
     "windows": "monitoring.windows",
     "fail_on": "monitoring.fail_on",
+    "watch": "retrain.watch",
+    "since": "retrain.since",
 }
 
 

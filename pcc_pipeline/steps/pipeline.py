@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.errors import PccError
+from pcc_pipeline.errors import DataError, PccError
 from pcc_pipeline.steps import embed, evaluate, promote, publish, train
 from pcc_pipeline.steps.inputs.datasets import input_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
@@ -51,11 +51,15 @@ class PipelineOutcome:
         return [*lines, f"took       {duration(self.seconds)}"]
 
 
-def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
+def run(params: Params, *, promotion: bool = False, expected_digest: str | None = None) -> PipelineOutcome:
     """The whole way from a file to an evaluated, registered model.
 
     Args:
         promotion: make it the champion if it passes `registry.gates`; a refusal leaves the rest as it is.
+        expected_digest: of the rows that are meant; nothing is trained on others.
+
+    Raises:
+        DataError: the rows are others; or as the steps.
     """
     began = time.perf_counter()
     with step_run("pipeline", params) as opened:
@@ -65,6 +69,12 @@ def run(params: Params, *, promotion: bool = False) -> PipelineOutcome:
         if promotion:
             publish.check_room(params)
         embedded = embed.run(params, for_training=True)
+        if expected_digest not in (None, embedded.digest):
+            raise DataError(
+                "the data was changed since it was looked at: its rows have another digest now",
+                where=params.data.path,
+                fix="see that nobody writes there meanwhile, and run it again",
+            )
         trained = train.run(params, embedded.handed_on)
         version = f"models:/{trained.registered_name}/{trained.registered_version}"
         evaluated = evaluate.run(params, version, at_hand=trained.held_out)

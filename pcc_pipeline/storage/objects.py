@@ -10,6 +10,8 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -166,6 +168,13 @@ class BucketStore:
     def folders(self, prefix: str = "") -> dict[str, str]:
         return {name.partition("/")[0]: "" for name in self.names(prefix) if "/" in name}
 
+    def state(self, name: str) -> ObjectState:
+        """What changes whenever the object does; StorageError if there is none."""
+        with _bucket_errors("read", f"{self.address}/{name}"):
+            blob = self._bucket.blob(self._prefix + _inside(name, self.address))
+            blob.reload(timeout=_TIMEOUT_SECONDS, retry=_retry())
+            return ObjectState(int(blob.size), blob.updated, int(blob.generation))
+
     def download(self, name: str, target: Path) -> None:
         with _bucket_errors("read", f"{self.address}/{name}"):
             self._bucket.blob(self._prefix + _inside(name, self.address)).download_to_filename(
@@ -257,6 +266,33 @@ def local_copy(address: str) -> Iterator[Path]:
         copy = folder / name
         store.download(name, copy)
         yield copy
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """What changes whenever an object does: its size and when it changed; of a bucket's its generation too."""
+
+    size: int
+    changed: datetime
+    generation: int = 0
+
+
+def state_of(address: str) -> ObjectState:
+    """Of a file on this machine, or of an object of a bucket.
+
+    Raises:
+        StorageError: there is none, or it cannot be looked at.
+    """
+    if not address.startswith(BUCKET_SCHEME):
+        try:
+            known = local_path(address).stat()
+        except OSError as error:
+            raise _failure("read", address, error) from error
+        return ObjectState(known.st_size, datetime.fromtimestamp(known.st_mtime_ns / 1e9, UTC))
+    parent, _, name = address.rpartition("/")
+    store = open_store(parent)
+    assert isinstance(store, BucketStore), "the address is a bucket's"
+    return store.state(name)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ USED: dict[str, tuple[str, ...]] = {
         "output.monitoring_log",
     ),
     "ab_test": ("data.path", "data.label_column", "ab_test", "registry.model_name"),
+    "retrain": ("retrain", "registry.model_name"),
     "promote": (*_ENCODING, *_PUBLISHING, "registry.gates"),
     "roll_back": _PUBLISHING,
     "publish": _PUBLISHING,

@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Event, Thread
 
 import mlflow
@@ -35,12 +36,35 @@ from pcc_pipeline.tracking.store.versions import asking
 from pcc_pipeline.waiting import jittered
 
 TICKET_TAG, BEAT_TAG = "pcc.turn.", "pcc.turn_beat."
+
+
+class BusyError(TrackingError):
+    """Another process has the turn, and is alive."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """One of the queues of a registered model.
+
+    Attributes:
+        what: what is done by turns, as a message says it.
+        wait: for how many seconds a process waits for those before it.
+    """
+
+    what: str
+    ticket: str
+    beat: str
+    wait: float
+
+
+PROMOTION = Queue("promotion", TICKET_TAG, BEAT_TAG, 300.0)
+# Longer than it takes to know that another is dead; who is alive may train for hours.
+RETRAINING = Queue("retraining", "pcc.retrain_turn.", "pcc.retrain_beat.", 90.0)
 STALE_SECONDS = 60.0
 # A beat that is later than this costs the process its turn, long before another takes it away.
 _LATE_SECONDS, _BEAT_SECONDS = 30.0, 5.0
 # What a waiter did not look at for this long, such as in an outage, it knows nothing about.
 _LOOKED_AWAY_SECONDS = 15.0
-_WAIT_SECONDS = 300.0
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +72,8 @@ logger = logging.getLogger(__name__)
 class Turn:
     """A process's place in the queue of a registered model."""
 
-    def __init__(self, name: str, who: str) -> None:
-        self._name, self._who = name, who
+    def __init__(self, name: str, who: str, queue: Queue) -> None:
+        self._name, self._who, self._place = name, who, queue
         self._client = MlflowClient()
         self._server = is_server(mlflow.get_tracking_uri())
         self._id = uuid.uuid4().hex
@@ -65,9 +89,10 @@ class Turn:
         """
         self._late |= _clock() - self._confirmed > _LATE_SECONDS
         with asking(f"registered model {self._name}"):
-            if self._late or self._id not in _tickets(self._tags()):
+            if self._late or self._id not in self._tickets(self._tags()):
                 raise TrackingError(
-                    "this process stood still, or was cut off from MLflow, and has lost its turn to another promotion",
+                    "this process stood still, or was cut off from MLflow, and has lost its turn to another "
+                    f"{self._place.what}",
                     where=f"registered model {self._name}",
                     fix="look which version is champion now, and do it again if it is not the right one",
                 )
@@ -79,25 +104,34 @@ class Turn:
             TrackingError: others had it for minutes, or MLflow does not answer.
         """
         self._tags()  # the first call opens the store, which may take long
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + self._place.wait
         while not self._queue():
             self._leave()
         self._thread.start()
         watch = _Watch()
         while ahead := self._ahead(tags := self._tags()):
-            for dead in watch.unchanged({holder: (tags[TICKET_TAG + holder], _beat(tags, holder)) for holder in ahead}):
-                logger.warning("a promotion of %s did not end: its place in the queue is taken away", self._name)
+            for dead in watch.unchanged(
+                {
+                    holder: (tags[self._place.ticket + holder], tags.get(self._place.beat + holder, ""))
+                    for holder in ahead
+                }
+            ):
+                logger.warning(
+                    "a %s of %s did not end: its place in the queue is taken away", self._place.what, self._name
+                )
                 self._remove(dead)
             if time.monotonic() > deadline:
-                first = min(ahead, key=lambda holder: _order(holder, tags[TICKET_TAG + holder]))
-                who = tags[TICKET_TAG + first].partition(" ")[2]
-                raise TrackingError(
-                    f"another promotion has held the registry for minutes{f', of {who}' if who else ''}",
-                    where=f"registered model {self._name}, tag {TICKET_TAG}{first}",
+                first = min(ahead, key=lambda holder: _order(holder, tags[self._place.ticket + holder]))
+                who = tags[self._place.ticket + first].partition(" ")[2]
+                raise BusyError(
+                    f"another {self._place.what} has held the registry for minutes{f', of {who}' if who else ''}",
+                    where=f"registered model {self._name}, tag {self._place.ticket}{first}",
                     fix="wait for it, or end its process; one that is gone is passed by itself after a minute",
                 )
             interruption.sleep(jittered(0.3 * min(len(ahead), 10)))  # the nearer, the more often
-        for holder in {name.removeprefix(BEAT_TAG) for name in tags if name.startswith(BEAT_TAG)} - {*_tickets(tags)}:
+        beat = self._place.beat
+        gone = {name.removeprefix(beat) for name in tags if name.startswith(beat)} - {*self._tickets(tags)}
+        for holder in gone:
             self._remove(holder)  # of one that beat once more when it had been taken for dead
 
     def leave(self) -> None:
@@ -110,15 +144,15 @@ class Turn:
     def _queue(self) -> bool:
         """Take a number; False where that took so long that others may have looked at the queue without it."""
         began = _clock()
-        ticket = TICKET_TAG + self._id
+        ticket = self._place.ticket + self._id
         self._client.set_registered_model_tag(self._name, ticket, f"0 {self._who}")  # 0: about to take a number
         self._confirmed = began
-        highest = max((_number(value) for value in _tickets(self._tags()).values()), default=0)
+        highest = max((_number(value) for value in self._tickets(self._tags()).values()), default=0)
         self._client.set_registered_model_tag(self._name, ticket, f"{highest + 1} {self._who}")
         return _clock() - began < _LATE_SECONDS
 
     def _ahead(self, tags: Mapping[str, str]) -> list[str]:
-        tickets = _tickets(tags)
+        tickets = self._tickets(tags)
         if self._id not in tickets:
             raise TrackingError(
                 "this process stood still, or was cut off from MLflow, and has lost its place in the queue",
@@ -128,6 +162,10 @@ class Turn:
         own = _order(self._id, tickets[self._id])
         return [holder for holder, value in tickets.items() if holder != self._id and _order(holder, value) < own]
 
+    def _tickets(self, tags: Mapping[str, str]) -> dict[str, str]:
+        ticket = self._place.ticket
+        return {name.removeprefix(ticket): value for name, value in tags.items() if name.startswith(ticket)}
+
     def _tags(self) -> dict[str, str]:
         return dict(self._client.get_registered_model(self._name).tags)
 
@@ -136,7 +174,7 @@ class Turn:
         self._id = uuid.uuid4().hex
 
     def _remove(self, holder: str) -> None:
-        for tag in (TICKET_TAG, BEAT_TAG):
+        for tag in (self._place.ticket, self._place.beat):
             self._client.delete_registered_model_tag(self._name, tag + holder)
 
     def _beat_on(self) -> None:
@@ -147,7 +185,7 @@ class Turn:
                 logger.debug("no beat of the turn: %s", type(error).__name__)
 
     def _beat(self) -> None:
-        now, tag = _clock(), BEAT_TAG + self._id
+        now, tag = _clock(), self._place.beat + self._id
         self._count += 1
         if self._server:
             document = {"name": self._name, "key": tag, "value": str(self._count)}
@@ -162,13 +200,17 @@ class Turn:
 
 
 @contextmanager
-def turn(name: str, who: str) -> Iterator[Turn]:
+def turn(name: str, who: str, queue: Queue | None = None) -> Iterator[Turn]:
     """The only turn at a registered model, for the block; `who` is named to those who wait in vain.
 
+    Args:
+        queue: None is that of promotions; those who are in another do not wait for each other.
+
     Raises:
-        TrackingError: others had it for minutes, or MLflow does not answer.
+        BusyError: others had it for longer than the queue waits.
+        TrackingError: MLflow does not answer.
     """
-    place = Turn(name, who)
+    place = Turn(name, who, queue or PROMOTION)
     # From a signal's point of view all that is done here is one act: it comes before, or after it.
     with interruption.protected():
         try:
@@ -201,14 +243,6 @@ class _Watch:
             if holder not in self._since or self._since[holder][0] != state:
                 self._since[holder] = (state, now)
         return [holder for holder in states if now - self._since[holder][1] >= STALE_SECONDS]
-
-
-def _tickets(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix(TICKET_TAG): value for name, value in tags.items() if name.startswith(TICKET_TAG)}
-
-
-def _beat(tags: Mapping[str, str], holder: str) -> str:
-    return tags.get(BEAT_TAG + holder, "")
 
 
 def _number(ticket: str) -> int:

@@ -195,6 +195,23 @@ def claim_pcc_version(name: str, now: datetime, run_id: str) -> str:
             moment += timedelta(seconds=1 + secrets.randbelow(3))
 
 
+def demand_model(name: str) -> None:
+    """Make the registered model where there is none yet, empty, so that there is something to take turns at.
+
+    Raises:
+        TrackingError: MLflow refuses or does not answer.
+    """
+    client = MlflowClient()
+    with asking(f"registered model {name}"):
+        if list(pages(client.search_registered_models, name_is(name))):
+            return
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was faster
+                raise
+
+
 def tag_version(name: str, version: str, tags: Mapping[str, str]) -> None:
     """Set tags of a registered version.
 

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -194,7 +195,7 @@ def test_a_process_that_stood_still_too_long_moves_nothing_when_it_goes_on(
 
 
 def test_who_waits_in_vain_is_told_whose_turn_it_is(versions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(turns, "PROMOTION", replace(turns.PROMOTION, wait=0.5))
     with (
         turns.turn(NAME, "ada"),
         pytest.raises(TrackingError, match=r"another promotion has held the registry for minutes, of ada"),
