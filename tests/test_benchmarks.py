@@ -11,11 +11,21 @@ import pandas as pd
 import pytest
 
 from benchmarks import __main__ as runner
-from benchmarks import calibration, csv_texts, csv_vectors, embed_memory, label_issues, random_search, sequential_test
+from benchmarks import (
+    calibration,
+    csv_texts,
+    csv_vectors,
+    drift,
+    embed_memory,
+    label_issues,
+    random_search,
+    sequential_test,
+)
 from benchmarks.comparison import Comparison
 from benchmarks.real_data import Messages
 from pcc_pipeline.evaluation.label_issues import find_label_issues
 from pcc_pipeline.model.fitting import Recipe, Rows
+from pcc_pipeline.monitoring.signals import Signals
 
 
 def rows_of(frame: pd.DataFrame, n: int) -> Messages:
@@ -114,3 +124,19 @@ def test_planted_wrong_labels_are_wrong_and_their_rows_keep_their_places_through
     noticed = label_issues._held_out(folds, noises["random"], recipe, len(classes))
     table = find_label_issues(np.arange(240).astype(str), noises["random"], noticed, classes.tolist()).table
     assert changed[table["case_id"].astype(int)].mean() > 0.6
+
+
+def test_each_single_detector_of_drift_sees_rows_that_have_moved_and_most_see_none_in_others() -> None:
+    draws = np.random.default_rng(0)
+
+    def rows(moved: float) -> Signals:
+        scores = draws.normal(size=(300, 3)) + [moved, 0, 0]
+        shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        components = draws.normal(moved, size=(300, 8))
+        return Signals(shares.argmax(axis=1), shares.max(axis=1), shares, None, scores[:, 0], components)
+
+    reference = rows(0)
+    assert all(drift.single_detectors(reference, rows(1.5), 3, 0).values())
+    assert sum(drift.single_detectors(reference, rows(0), 3, 0).values()) <= 1
+    assert drift.with_typos("a message", 0, draws) == "a message"
+    assert drift.with_typos("a message", 1, draws) != "a message"
