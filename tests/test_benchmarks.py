@@ -130,7 +130,7 @@ def test_each_single_detector_of_drift_sees_rows_that_have_moved_and_most_see_no
     draws = np.random.default_rng(0)
 
     def rows(moved: float) -> Signals:
-        scores = draws.normal(size=(300, 3)) + [moved, 0, 0]
+        scores = draws.normal(size=(300, 3)) + np.array([moved, 0, 0])
         shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
         components = draws.normal(moved, size=(300, 8))
         return Signals(shares.argmax(axis=1), shares.max(axis=1), shares, None, scores[:, 0], components)
