@@ -91,10 +91,21 @@ def _each_once(rules: tuple[AlertRule, ...]) -> tuple[AlertRule, ...]:
 Rules = Annotated[tuple[AlertRule, ...], BeforeValidator(_a_list), AfterValidator(_each_once)]
 
 
+# Messages have changed beyond chance; labels that came show that it is less right than on its reference rows; rows break
+# the data contract.
+DEFAULT: list[dict[str, Any]] = [
+    {"metric": "drift/alarm", "above": 0.0},
+    {"metric": "observed/alarm", "above": 0.0, "level": "critical"},
+    {"metric": "quality/rejected_share", "above": 0.1},
+]
+
+
 class AlertParams(Section):
     """The options of `monitoring` that alerts go by."""
 
-    alerts: Rules = ()
+    alerts: Rules = Field(
+        default_factory=lambda: tuple(AlertRule(**rule) for rule in DEFAULT), json_schema_extra={"default": [*DEFAULT]}
+    )
     notify: tuple[NonEmpty, ...] = ("PCC_NOTIFY",)
 
     @field_validator("notify")

@@ -21,14 +21,16 @@ from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.watched_rows import WatchedRows, watched_rows, with_labels
+from pcc_pipeline.steps.records.alerts import tell_of_windows
 from pcc_pipeline.steps.records.monitor_figures import accuracy_by_window, drift_by_window
 from pcc_pipeline.steps.records.monitor_page import PAGE, monitor_note, monitor_page, window_metrics
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.runs import step_run
+from pcc_pipeline.tracking.store.champion import CHAMPION
 from pcc_pipeline.tracking.store.reference_profiles import read_profile
-from pcc_pipeline.tracking.store.versions import ALERT_TAG, set_alert
+from pcc_pipeline.tracking.store.versions import ALERT_TAG, find_alias, set_alert
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class MonitorOutcome:
         observed: scores of all rows with labels and probabilities; None of none.
         alarms: what is wrong now; empty where nothing is.
         failed: whether that is to be the exit code.
+        told: lines about alerts, where it is the champion that was looked at.
         novel: the file that names the rows unlike what the model learned; None where rows have no novelty.
     """
 
@@ -56,6 +59,7 @@ class MonitorOutcome:
     failed: bool
     page: Path
     novel: Path | None
+    told: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -86,6 +90,7 @@ class MonitorOutcome:
             f"           page       {self.page}",
             *([] if self.novel is None else [f"           novel rows by case id in {self.novel}"]),
             *([f"           {self.rejected_rows:,} rows rejected"] if self.rejected_rows else []),
+            *self.told,
             *(f"warning    {note}" for note in self.notes),
         ]
 
@@ -138,8 +143,9 @@ def run(params: Params, model_uri: str | None = None, labels: str | None = None)
         pictures = payloads.drawn(drawings)
         now = datetime.now(UTC)
         page = monitor_page(profile, watched, alarms, observed, rows, now, options.false_alarm_rate, pictures)
-        for step, one in enumerate(watched):
-            opened.log(payloads.Metrics(window_metrics(one), step=step))
+        by_window = [(one.name, window_metrics(one)) for one in watched]
+        for step, (_, numbers) in enumerate(by_window):
+            opened.log(payloads.Metrics(numbers, step=step))
         whole = {"quality/rows": len(rows), "quality/rejected_share": rejected_share, **_age(rows, now)}
         opened.log(
             payloads.Metrics({**whole, **({} if observed is None else observed.metrics())}),
@@ -155,6 +161,11 @@ def run(params: Params, model_uri: str | None = None, labels: str | None = None)
         target = Path(params.output.monitor_page)
         with replacing(target) as partial:
             partial.write_text(page, encoding="utf-8")
+        told: list[str] = []
+        champion = find_alias(params.registry.model_name, CHAMPION)
+        if champion is not None and champion.run_id == loaded.run_id:
+            (last, numbers) = by_window[-1]  # what is known of the file as a whole is known now
+            told = tell_of_windows(params, version, [*by_window[:-1], (last, {**numbers, **whole})])
         return MonitorOutcome(
             run_id=opened.run_id,
             model_version=version,
@@ -167,6 +178,7 @@ def run(params: Params, model_uri: str | None = None, labels: str | None = None)
             failed=bool(alarms) and options.fail_on == "alert",
             page=target,
             novel=_write_novel(rows, profile, Path(params.output.novel_rows)),
+            told=tuple(told),
             notes=rows.notes,
         )
 

@@ -8,10 +8,11 @@ digest: a version that was trained and not judged yet is evaluated and promoted,
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -24,6 +25,7 @@ from pcc_pipeline.interruption import allowed, sleep
 from pcc_pipeline.steps import evaluate, pipeline, promote
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.datasets import load_dataset
+from pcc_pipeline.steps.records.alerts import tell_of_event
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import ObjectState, state_of
 from pcc_pipeline.tracking import payloads
@@ -32,6 +34,8 @@ from pcc_pipeline.tracking.runs import StepRun, TrainingRun, read_split, read_tr
 from pcc_pipeline.tracking.store import versions
 from pcc_pipeline.tracking.store.champion import CHAMPION
 from pcc_pipeline.tracking.store.turns import RETRAINING, BusyError, Turn, turn
+
+logger = logging.getLogger(__name__)
 
 # Of a version: what became of it, once that is decided.
 DECIDED_TAG = "pcc.retrained"
@@ -96,9 +100,18 @@ def run(params: Params) -> RetrainOutcome:
         try:
             with turn(name, account(), RETRAINING) as own, allowed():
                 outcome = _retrained(params, opened, own)
+        except RetrainStoppedError as error:
+            # Once a day for each reason, however often it is looked at.
+            key = f"stopped {name} {datetime.now(UTC):%Y-%m-%d} {error.what}"
+            for line in tell_of_event(params, key, f"{name}: not trained again", f"{error.what}. {error.fix}."):
+                logger.warning("%s", line.strip())
+            raise
         except BusyError:
             outcome = RetrainOutcome(opened.run_id, "none", "another retraining is under way, and does it")
         opened.log(payloads.Tags({"pcc.action": outcome.action, "pcc.reason": outcome.why}))
+        if outcome.action != "none":
+            told = tell_of_event(params, f"{name} {outcome.why}", f"{name}: trained again", f"{outcome.why}.")
+            outcome = replace(outcome, details=(*outcome.details, *told))
     return outcome
 
 

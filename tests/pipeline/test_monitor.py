@@ -82,6 +82,8 @@ def test_a_changed_file_alarms_and_a_quiet_one_after_it_takes_the_alert_away(com
     assert novel["case_id"].str.startswith("case-").all()
     page = (watched.folder / "outputs/monitor.html").read_text(encoding="utf-8")
     assert "something is wrong" in page
+    assert f"warning: {MODEL} {run.data.tags['pcc.version']}: drift/alarm" in done.out
+    assert "nobody is told: PCC_NOTIFY is not set" in done.out
     left = page + done.out + done.err + json.dumps([run.data.tags, run.data.params, run.data.metrics])
     assert MARK not in left
     assert not re.search(r"case-\d", left)
@@ -90,6 +92,8 @@ def test_a_changed_file_alarms_and_a_quiet_one_after_it_takes_the_alert_away(com
     assert done.code == 0, done.out
     assert "nothing is wrong" in done.out
     assert _alert(watched) is None
+    assert f"recovered: {MODEL}" in done.out
+    assert "alert  " not in command("monitor", "--data", str(watched.folder / "quiet.parquet"), store=watched).out
 
 
 def test_labels_that_come_later_say_what_was_so_by_window(command, watched) -> None:

@@ -1,0 +1,51 @@
+"""Alerts of a step: what its numbers or its end are worth telling, put into the book and sent.
+
+Telling is no part of the work: what cannot be written or sent is a line of the summary, and the step ends as it would.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from pcc_pipeline.alerting.book import AlertBook, Notice
+from pcc_pipeline.alerting.receivers import Receivers
+from pcc_pipeline.config import Params
+from pcc_pipeline.config.alert_settings import Level
+from pcc_pipeline.errors import StorageError
+
+
+def tell_of_windows(params: Params, version: str, windows: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:
+    """Hold a champion's windows, oldest first, against `monitoring.alerts`; lines for the summary."""
+    rules = params.monitoring.alerts
+    return _told(
+        params,
+        lambda book, names: book.judge(params.registry.model_name, rules, windows, names, version=version),
+    )
+
+
+def tell_of_event(params: Params, key: str, title: str, body: str, level: Level = "warning") -> list[str]:
+    """Tell of something that happened, once for each key; lines for the summary."""
+    return _told(params, lambda book, names: book.event(key, title, body, names, level))
+
+
+def _told(params: Params, make: Callable[[AlertBook, Sequence[str]], list[Notice]]) -> list[str]:
+    receivers = Receivers(params.monitoring.notify, os.environ)
+    book = AlertBook(Path(params.output.alerts_dir))
+    try:
+        notices = make(book, receivers.names)
+        delivery = book.send(receivers.deliver)
+    except StorageError as error:
+        return [f"warning    {error.what} ({error.where}): nobody is told"]
+    lines = [f"{'alert':<10} {notice.title}" for notice in notices]
+    if notices and not receivers.names:
+        names = ", ".join(params.monitoring.notify)
+        lines.append(f"           nobody is told: {f'{names} is not set' if names else 'monitoring.notify is empty'}")
+    if delivery.sent:
+        lines.append(f"           told {', '.join(receivers.names)}")
+    lines += [
+        f"warning    {name} was not told: {reason}; `pcc alerts send` tells it"
+        for name, reason in delivery.failed.items()
+    ]
+    return lines
