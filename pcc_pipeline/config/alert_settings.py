@@ -91,7 +91,7 @@ def _each_once(rules: tuple[AlertRule, ...]) -> tuple[AlertRule, ...]:
 Rules = Annotated[tuple[AlertRule, ...], BeforeValidator(_a_list), AfterValidator(_each_once)]
 
 
-# Messages have changed beyond chance; labels that came show that it is less right than on its reference rows; rows break
+# Messages have changed beyond chance; labels show that the version is less right than on its reference rows; rows break
 # the data contract.
 DEFAULT: list[dict[str, Any]] = [
     {"metric": "drift/alarm", "above": 0.0},
