@@ -65,6 +65,7 @@ def test_both_sides_read_the_same_texts_from_a_csv(peer: csv_texts.Peer) -> None
     assert (check, ours > 0, theirs > 0) == ("equal", True, True)
 
 
+@pytest.mark.long
 def test_the_memory_of_embed_is_told_above_the_encoder_s(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

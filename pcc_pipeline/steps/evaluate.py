@@ -193,7 +193,7 @@ def run(
         )
         if name is not None and version is not None:
             # Of the version's own test rows; of another file, what is usual there would pass for what is usual.
-            watched = None if another_file else _watched_by(measured, training, params.data.random_state)
+            watched = None if another_file else _watched_by(measured, training, training.params.data.random_state)
             opened.log(*profile_payloads(watched))
             scores = {} if watched is None else {RUN_TAG: opened.run_id}
             scores |= {f"metric.test/{score}": f"{test_report.scores[score]:.6f}" for score in ("accuracy", "f1_macro")}

@@ -55,10 +55,12 @@ def test_the_project_file_names_the_options_that_an_entry_point_uses(entry: str)
 
 def test_help_shows_the_options_that_a_step_uses_and_no_others() -> None:
     by_name = {step.name: step.parser(step.name).format_help() for step in STEPS}
-    search, rows = ("--search-method", "--n-iter", "--model-type"), ("--test-data", "--label")
+    search = ("--search-method", "--n-iter", "--model-type")
+    tested = ("run", "embed", "train", "evaluate", "promote")
     for name, shown in by_name.items():
-        assert all((option in shown) is (name in ("run", "train")) for option in search), name
-        assert all((option in shown) is (name != "score") for option in rows), name
+        assert all((option in shown) is (name in ("run", "train", "retrain")) for option in search), name
+        assert ("--test-data" in shown) is (name in tested), name
+        assert ("--label " in shown) is (name != "score"), name
         assert all(option in shown for option in ("--params-file", "--data", "--set", "--verbose", "--debug")), name
         assert "--n_iter" not in shown, name
 

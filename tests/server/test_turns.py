@@ -67,6 +67,7 @@ def test_trainers_who_come_at_once_each_get_their_turn_and_nothing_is_left(
     assert left(client, model) == []
 
 
+@pytest.mark.long
 def test_the_turn_of_a_killed_trainer_is_taken_away_by_another(
     server: Any, client: MlflowClient, accounts: Accounts, model: str, tmp_path: Path
 ) -> None:

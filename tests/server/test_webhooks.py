@@ -112,6 +112,7 @@ def test_a_promotion_reaches_the_webhook_until_it_is_removed(client: MlflowClien
             call("team")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("client", ["by itself"], indirect=True)
 def test_an_address_that_is_not_public_is_refused_by_the_server(client: MlflowClient) -> None:
     for address in ("http://example.com/hook", "https://127.0.0.1/hook"):
