@@ -33,7 +33,7 @@ from pcc_pipeline.model.calibration import HeldScores, calibrate, raw_scores
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.probabilities import class_probabilities
 from pcc_pipeline.monitoring.learned_space import LearnedSpace
-from pcc_pipeline.monitoring.profile import make_profile
+from pcc_pipeline.monitoring.profile import Origin, make_profile
 from pcc_pipeline.monitoring.signals import Signals
 from pcc_pipeline.steps.records.reference_profile import signals_of
 
@@ -230,18 +230,9 @@ def deal(there: World, kinds: list[str], tallies: dict[str, Tally], rows: int, s
     reference, stream = there.held.take(order[: len(order) // 2]), there.held.take(order[len(order) // 2 :])
     places = {label: place for place, label in enumerate(there.classes)}
     labels = np.array([places.get(label, -1) for label in reference.labels])
-    profile = make_profile(
-        reference.signals,
-        labels,
-        np.arange(len(labels)),
-        space=there.space,
-        classes=[str(label) for label in there.classes],
-        model_version="",
-        encoder_digest="",
-        source="test",
-        exact=True,
-        seed=seed,
-    )
+    classes = [str(label) for label in there.classes]
+    origin = Origin(there.space, classes, "", "", "test", exact=True, seed=seed)
+    profile = make_profile(reference.signals, labels, np.arange(len(labels)), origin)
     assert profile is not None, "there are rows enough"
     for kind in kinds:
         shown = window(kind, stream, there, rows, draws)

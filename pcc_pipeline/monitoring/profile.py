@@ -81,19 +81,30 @@ class WindowHealth:
     estimate: Estimate
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a profile is made of besides rows.
+
+    Attributes:
+        space: of the rows that the model learned.
+        classes, model_version, encoder_digest, source, figures: as in the profile.
+        exact: whether the model that answered is the one that will. Else, since a model that learned more rows is
+            surer of itself, no test of the probabilities is kept that would take that for a change.
+        seed: of what is drawn.
+    """
+
+    space: LearnedSpace
+    classes: Sequence[str]
+    model_version: str
+    encoder_digest: str
+    source: str
+    exact: bool
+    seed: int
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
 def make_profile(
-    signals: Signals,
-    labels: np.ndarray,
-    different: np.ndarray,
-    *,
-    space: LearnedSpace,
-    classes: Sequence[str],
-    model_version: str,
-    encoder_digest: str,
-    source: str,
-    exact: bool,
-    seed: int,
-    figures: Mapping[str, float] | None = None,
+    signals: Signals, labels: np.ndarray, different: np.ndarray, origin: Origin
 ) -> ReferenceProfile | None:
     """The profile from held-out rows; None where there are too few of them.
 
@@ -101,9 +112,8 @@ def make_profile(
         signals: of rows (n) that the model did not learn.
         labels: their class indices, (n,); -1 for a label that it never learned.
         different: positions of rows with different texts: a text that stands a hundred times is one piece of evidence.
-        exact: whether the model that answered is the one that will. Else, since a model that learned more rows is
-            surer of itself, no test of the probabilities is kept that would take that for a change.
     """
+    classes, seed = origin.classes, origin.seed
     if len(different) < FEWEST_REFERENCE_ROWS:
         return None
     if len(different) > _MOST_ROWS:
@@ -112,16 +122,16 @@ def make_profile(
     sketcher = Sketcher.of(shown, len(classes))
     novelty = sketcher.novelty(shown)
     chance = Chance.drawn(shown, sketcher, seed)
-    if not exact:
+    if not origin.exact:
         chance = chance.without(PROBABILITIES)
     confusion = np.zeros((len(classes) + 1, len(classes)), dtype=np.int64)
     np.add.at(confusion, (labels, signals.predicted), 1)  # -1 is the last row
     return ReferenceProfile(
-        model_version=model_version,
-        encoder_digest=encoder_digest,
+        model_version=origin.model_version,
+        encoder_digest=origin.encoder_digest,
         classes=tuple(classes),
-        source=source,
-        space=space,
+        source=origin.source,
+        space=origin.space,
         sketcher=sketcher,
         reference={name: block.astype(np.float32).astype(np.float64) for name, block in sketcher.sketch(shown).items()},
         rows=len(shown),
@@ -129,5 +139,5 @@ def make_profile(
         estimators=Estimators.of(signals.confidence, labels == signals.predicted),
         novel_above=None if novelty is None else float(np.quantile(novelty, 1 - NOVEL_SHARE)),
         confusion=confusion,
-        figures=dict(figures or {}),
+        figures=dict(origin.figures),
     )

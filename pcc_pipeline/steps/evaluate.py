@@ -23,7 +23,7 @@ from pcc_pipeline.evaluation.plots.over_time import score_against_time, volumes_
 from pcc_pipeline.evaluation.predictions import ScoredBy, prediction_frame
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.evaluation.slices import slice_documents, slice_warnings
-from pcc_pipeline.monitoring.profile import ReferenceProfile
+from pcc_pipeline.monitoring.profile import Origin, ReferenceProfile
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
@@ -193,7 +193,7 @@ def run(
         )
         if name is not None and version is not None:
             # Of the version's own test rows; of another file, what is usual there would pass for what is usual.
-            watched = None if another_file else _watched_by(measured, training, training.params.data.random_state)
+            watched = None if another_file else _watched_by(measured, training)
             opened.log(*profile_payloads(watched))
             scores = {} if watched is None else {RUN_TAG: opened.run_id}
             scores |= {f"metric.test/{score}": f"{test_report.scores[score]:.6f}" for score in ("accuracy", "f1_macro")}
@@ -230,7 +230,7 @@ def run(
         )
 
 
-def _watched_by(measured: Measurement, training: TrainingRun, seed: int) -> ReferenceProfile | None:
+def _watched_by(measured: Measurement, training: TrainingRun) -> ReferenceProfile | None:
     """The profile from the test rows, by what the training says of the rows that it learned; None without that."""
     if DIGEST_TAG not in training.tags:
         return None
@@ -241,13 +241,15 @@ def _watched_by(measured: Measurement, training: TrainingRun, seed: int) -> Refe
         rows.vectors[:, : model.vector_width],
         rows.labels,
         measured.probabilities,
-        lexical=model.lexical,
-        space=before.space,
-        classes=model.classes,
-        model_version=model.model_version,
-        encoder_digest=model.encoder_digest,
-        source="test",
-        exact=True,
-        seed=seed,
-        figures=before.figures,
+        model.lexical,
+        Origin(
+            space=before.space,
+            classes=model.classes,
+            model_version=model.model_version,
+            encoder_digest=model.encoder_digest,
+            source="test",
+            exact=True,
+            seed=training.params.data.random_state,  # as the training drew, whoever evaluates
+            figures=before.figures,
+        ),
     )

@@ -38,6 +38,7 @@ from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.lineage import Basis, Numbered, lineage
 from pcc_pipeline.model.selection import FeaturesUsed, without_idle
 from pcc_pipeline.monitoring.learned_space import LearnedSpace
+from pcc_pipeline.monitoring.profile import Origin
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.datasets import (
     HandedOn,
@@ -315,15 +316,17 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         validation.vectors,
         validation.labels,
         of_validation,
-        lexical=fitted.lexical,
-        space=LearnedSpace.of(train.vectors, params.data.random_state),
-        classes=classes,
-        model_version=version,
-        encoder_digest=encoder.digest,
-        source="validation",
-        exact=not params.model.refit,
-        seed=params.data.random_state,
-        figures=usual_figures(record.metrics, record.volumes),
+        fitted.lexical,
+        Origin(
+            space=LearnedSpace.of(train.vectors, params.data.random_state),
+            classes=classes,
+            model_version=version,
+            encoder_digest=encoder.digest,
+            source="validation",
+            exact=not params.model.refit,
+            seed=params.data.random_state,
+            figures=usual_figures(record.metrics, record.volumes),
+        ),
     )
     metadata = metadata_document(record, encoder.name, FULL_WIDTH)
     facts = TrainedFacts(metadata, metrics_document(record), dataset.digest)

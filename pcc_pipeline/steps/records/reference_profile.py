@@ -16,7 +16,7 @@ from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.evaluation.over_time.volumes import Volumes
 from pcc_pipeline.features.lexical import unknown_shares
 from pcc_pipeline.monitoring.learned_space import LearnedSpace
-from pcc_pipeline.monitoring.profile import ReferenceProfile, make_profile
+from pcc_pipeline.monitoring.profile import Origin, ReferenceProfile, make_profile
 from pcc_pipeline.monitoring.profile_file import NAME, to_bytes
 from pcc_pipeline.monitoring.signals import Signals
 from pcc_pipeline.tracking import payloads
@@ -46,31 +46,16 @@ def reference(
     vectors: np.ndarray,
     labels: np.ndarray,
     probabilities: np.ndarray,
-    *,
     lexical: Any | None,
-    space: LearnedSpace,
-    classes: Sequence[str],
-    model_version: str,
-    encoder_digest: str,
-    source: str,
-    exact: bool,
-    seed: int,
-    figures: Mapping[str, float],
+    origin: Origin,
 ) -> ReferenceProfile | None:
     """The profile from rows (n) that the model did not learn; `vectors` and `lexical` as of `signals_of`."""
-    places = {label: place for place, label in enumerate(classes)}
+    places = {label: place for place, label in enumerate(origin.classes)}
     return make_profile(
-        signals_of(texts, vectors, probabilities, lexical, space),
+        signals_of(texts, vectors, probabilities, lexical, origin.space),
         np.array([places.get(str(label), -1) for label in labels], dtype=np.int64),
         different_rows(texts),
-        space=space,
-        classes=classes,
-        model_version=model_version,
-        encoder_digest=encoder_digest,
-        source=source,
-        exact=exact,
-        seed=seed,
-        figures=figures,
+        origin,
     )
 
 

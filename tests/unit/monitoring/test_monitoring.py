@@ -14,7 +14,7 @@ from pcc_pipeline.features.lexical import fit_lexical, unknown_shares
 from pcc_pipeline.monitoring.drift import FEWEST_ROWS, drift
 from pcc_pipeline.monitoring.estimates import Estimators, estimate
 from pcc_pipeline.monitoring.learned_space import FEWEST, LearnedSpace
-from pcc_pipeline.monitoring.profile import NOVEL_SHARE, ReferenceProfile, make_profile
+from pcc_pipeline.monitoring.profile import NOVEL_SHARE, Origin, ReferenceProfile, make_profile
 from pcc_pipeline.monitoring.profile_file import from_bytes, to_bytes
 from pcc_pipeline.monitoring.shift_statistics import statistics
 from pcc_pipeline.monitoring.signals import Signals, entropy
@@ -49,21 +49,14 @@ def profile() -> ReferenceProfile:
     return made(space, 1000)
 
 
+def origin(space: LearnedSpace, exact: bool = True) -> Origin:
+    figures = {"data/rows": 3000.0}
+    return Origin(space, CLASSES, "v20260101_000000", "e" * 64, "test", exact=exact, seed=0, figures=figures)
+
+
 def made(space: LearnedSpace, rows: int, *, exact: bool = True) -> ReferenceProfile:
     vectors, labels = messages(rows, 2)
-    profile = make_profile(
-        signals(vectors, space),
-        labels,
-        np.arange(rows),
-        space=space,
-        classes=CLASSES,
-        model_version="v20260101_000000",
-        encoder_digest="e" * 64,
-        source="test",
-        exact=exact,
-        seed=0,
-        figures={"data/rows": 3000.0},
-    )
+    profile = make_profile(signals(vectors, space), labels, np.arange(rows), origin(space, exact))
     assert profile is not None
     return profile
 
@@ -188,8 +181,7 @@ def test_a_model_that_learned_more_since_is_not_judged_by_its_probabilities(prof
 def test_too_few_rows_make_no_profile(profile: ReferenceProfile) -> None:
     vectors, labels = messages(19, 6)
     shown = signals(vectors, profile.space)
-    kinds = {"space": profile.space, "classes": CLASSES, "model_version": "v", "encoder_digest": "e", "source": "test"}
-    assert make_profile(shown, labels, np.arange(19), exact=True, seed=0, **kinds) is None  # type: ignore[arg-type]
+    assert make_profile(shown, labels, np.arange(19), origin(profile.space)) is None
 
 
 def test_the_confusion_counts_rows_of_labels_that_were_never_learned(profile: ReferenceProfile) -> None:
