@@ -100,9 +100,9 @@ PHASES = {
     "registering": Phase("train", _TRAIN, "pcc_pipeline.tracking.delivery.writer:Writer.demand", 0.8),
     "closing": Phase("train", _TRAIN, "pcc_pipeline.tracking.runs:_close", 0.15),
     "evaluating": Phase("evaluate", ()),
-    "promoting": Phase("promote", _PROMOTE, "pcc_pipeline.tracking.store.champion:promote", 0.3),
+    "promoting": Phase("promote", _PROMOTE, "pcc_pipeline.tracking.registry.champion:promote", 0.3),
     "publishing": Phase("promote", _PROMOTE, "pcc_pipeline.steps.promote:publish_champion", 0.4),
-    "rolling back": Phase("promote", ("--rollback", "true"), "pcc_pipeline.tracking.store.champion:roll_back", 0.5),
+    "rolling back": Phase("promote", ("--rollback", "true"), "pcc_pipeline.tracking.registry.champion:roll_back", 0.5),
 }
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pcc_pipeline.monitoring.ab_test import (
+from pcc_pipeline.monitoring.field.ab_test import (
     MISMATCH_LEVEL,
     Terms,
     compare_pairs,
@@ -29,7 +29,7 @@ from pcc_pipeline.monitoring.ab_test import (
     paired_evidence,
     proportions_variance,
 )
-from pcc_pipeline.monitoring.power import labels_needed, pairs_needed
+from pcc_pipeline.monitoring.field.power import labels_needed, pairs_needed
 
 TERMS = Terms()
 _Z = 1.959963984540054

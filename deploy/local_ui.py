@@ -28,8 +28,8 @@ def page(server: str, experiment: str) -> str:
     """
     from mlflow import MlflowClient
 
+    from pcc_pipeline.tracking.registry.versions import asking
     from pcc_pipeline.tracking.store.experiments import runs_page
-    from pcc_pipeline.tracking.store.versions import asking
 
     with asking(f"experiment {experiment}"):
         found = MlflowClient().get_experiment_by_name(experiment)
@@ -58,7 +58,7 @@ def _show(port: int, experiment: str) -> int:
 
     tracking = os.environ.get("MLFLOW_TRACKING_URI", "")
     if tracking.startswith(("http://", "https://")):
-        from pcc_pipeline.tracking.store.versions import shown_address
+        from pcc_pipeline.tracking.registry.versions import shown_address
 
         print("MLFLOW_TRACKING_URI names a server, which has a UI of its own")
         print(f"the runs:  {page(shown_address(), experiment)}")

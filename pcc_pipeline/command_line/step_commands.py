@@ -166,8 +166,8 @@ def _noted() -> Iterator[None]:
 def _where_next() -> list[str]:
     """MLflow's UI opens on a page without runs, so the address is that of the experiment's runs."""
     from pcc_pipeline.tracking.delivery.writer import brief_requests
+    from pcc_pipeline.tracking.registry.versions import shown_address
     from pcc_pipeline.tracking.store.experiments import find, runs_page
-    from pcc_pipeline.tracking.store.versions import shown_address
 
     address = shown_address()
     try:

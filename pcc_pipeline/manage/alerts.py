@@ -14,7 +14,7 @@ from pcc_pipeline.errors import ConfigError, PccError, StorageError, meant
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import table
 from pcc_pipeline.tracking.payloads import json_text
-from pcc_pipeline.tracking.store import webhooks
+from pcc_pipeline.tracking.registry import webhooks
 
 
 def book_of(question: Question) -> AlertBook:

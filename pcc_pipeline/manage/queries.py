@@ -17,10 +17,10 @@ from pcc_pipeline.manage.tables import csv_text, shown, table
 from pcc_pipeline.model.lineage import SEMVER_TAG
 from pcc_pipeline.storage.objects import local_copy, replacing
 from pcc_pipeline.tracking.payloads import json_text
+from pcc_pipeline.tracking.registry.versions import shown_address
 from pcc_pipeline.tracking.store import local_store, past_runs
 from pcc_pipeline.tracking.store.legacy_import import import_runs
 from pcc_pipeline.tracking.store.past_runs import RecordedRun, RegisteredVersion, VersionRecord
-from pcc_pipeline.tracking.store.versions import shown_address
 
 SUMMARY_METRICS = ("test/f1_macro", "test/accuracy")
 _HEADLINES = ("test/f1_macro", "val/f1_macro", "legacy/f1_macro", "legacy/f1_weighted", "legacy/f1", "legacy/accuracy")

@@ -13,7 +13,7 @@ from pcc_pipeline.tracking.delivery.operations import Operation, Registered
 from pcc_pipeline.tracking.delivery.preflight import demand_account, demand_server
 from pcc_pipeline.tracking.delivery.writer import brief_requests
 from pcc_pipeline.tracking.payloads import json_text
-from pcc_pipeline.tracking.store.versions import asking
+from pcc_pipeline.tracking.registry.versions import asking
 
 _NAMED = {"log": "entries of runs", "nested": "trials", "model": "models", "end": "ends of runs"}
 

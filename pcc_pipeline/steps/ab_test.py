@@ -13,9 +13,9 @@ from pcc_pipeline.data.columns import label_rule, shown_columns
 from pcc_pipeline.data.contract import CASE_ID
 from pcc_pipeline.errors import ConfigError, DataError
 from pcc_pipeline.evaluation.metric_names import metric_names
-from pcc_pipeline.monitoring.ab_test import FieldComparison, Terms, compare_pairs, compare_shares
-from pcc_pipeline.monitoring.power import labels_needed, pairs_needed, still_needed
-from pcc_pipeline.steps.inputs.challenge import SHADOW_COLUMNS
+from pcc_pipeline.monitoring.field.ab_test import FieldComparison, Terms, compare_pairs, compare_shares
+from pcc_pipeline.monitoring.field.power import labels_needed, pairs_needed, still_needed
+from pcc_pipeline.steps.answering.challenge import SHADOW_COLUMNS
 from pcc_pipeline.steps.inputs.datasets import read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.records.used_options import used

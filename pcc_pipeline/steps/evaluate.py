@@ -28,8 +28,8 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
 from pcc_pipeline.steps.judging.outlook import gate_outlook, since_champion, standing_beside
+from pcc_pipeline.steps.pages.mlflow_pages import CARD, REPORT, evaluation_page, version_page
 from pcc_pipeline.steps.records.monitoring_log import monitored
-from pcc_pipeline.steps.records.pages import CARD, REPORT, evaluation_page, version_page
 from pcc_pipeline.steps.records.prediction_file import extra_columns, writing
 from pcc_pipeline.steps.records.reference_profile import profile_payloads, reference
 from pcc_pipeline.steps.records.summary import scores_by_class
@@ -38,9 +38,9 @@ from pcc_pipeline.steps.records.used_options import used_on_model
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
+from pcc_pipeline.tracking.registry.reference_profiles import DIGEST_TAG, RUN_TAG, read_profile
+from pcc_pipeline.tracking.registry.versions import Resolved
 from pcc_pipeline.tracking.runs import TrainingRun, read_training_run, step_run
-from pcc_pipeline.tracking.store.reference_profiles import DIGEST_TAG, RUN_TAG, read_profile
-from pcc_pipeline.tracking.store.versions import Resolved
 
 logger = logging.getLogger(__name__)
 # Options of `output` that name a file of their own.

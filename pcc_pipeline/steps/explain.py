@@ -25,7 +25,7 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.learned_rows import learned_rows
 from pcc_pipeline.steps.inputs.model_vectors import own_encoder
 from pcc_pipeline.steps.inputs.own_files import own_page
-from pcc_pipeline.steps.records.explanation_page import explanation_lines, explanation_page, nearest_lines
+from pcc_pipeline.steps.pages.explanation_page import explanation_lines, explanation_page, nearest_lines
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, TrainedModel
 from pcc_pipeline.tracking.logged_models.served_model import text_fault

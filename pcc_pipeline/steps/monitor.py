@@ -17,20 +17,20 @@ from pcc_pipeline.evaluation.report import Report, report
 from pcc_pipeline.monitoring.health import Observed, WatchedWindow, standing
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.windows import Window, windows
+from pcc_pipeline.steps.answering.watched_rows import WatchedRows, watched_rows, with_labels
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
-from pcc_pipeline.steps.inputs.watched_rows import WatchedRows, watched_rows, with_labels
+from pcc_pipeline.steps.pages.monitor_figures import accuracy_by_window, drift_by_window
+from pcc_pipeline.steps.pages.monitor_page import PAGE, monitor_note, monitor_page, window_metrics
 from pcc_pipeline.steps.records.alerts import tell_of_windows
-from pcc_pipeline.steps.records.monitor_figures import accuracy_by_window, drift_by_window
-from pcc_pipeline.steps.records.monitor_page import PAGE, monitor_note, monitor_page, window_metrics
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.registry.champion import CHAMPION
+from pcc_pipeline.tracking.registry.reference_profiles import read_profile
+from pcc_pipeline.tracking.registry.versions import ALERT_TAG, find_alias, set_alert
 from pcc_pipeline.tracking.runs import step_run
-from pcc_pipeline.tracking.store.champion import CHAMPION
-from pcc_pipeline.tracking.store.reference_profiles import read_profile
-from pcc_pipeline.tracking.store.versions import ALERT_TAG, find_alias, set_alert
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pcc_pipeline.errors import DataError, PccError
 from pcc_pipeline.steps import embed, evaluate, promote, publish, train
 from pcc_pipeline.steps.inputs.datasets import input_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
-from pcc_pipeline.steps.records.pages import pipeline_page
+from pcc_pipeline.steps.pages.mlflow_pages import pipeline_page
 from pcc_pipeline.steps.records.summary import duration
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads

@@ -17,7 +17,7 @@ from pcc_pipeline.gates.kinds.data_age import DataAgeGate
 from pcc_pipeline.steps.inputs.datasets import contract_of, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import own_page
-from pcc_pipeline.steps.records.profile_page import (
+from pcc_pipeline.steps.pages.profile_page import (
     Demands,
     Finding,
     findings,

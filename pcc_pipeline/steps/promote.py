@@ -22,9 +22,9 @@ from pcc_pipeline.steps.records.used_options import used, used_on_model
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
+from pcc_pipeline.tracking.registry import champion as promotion
+from pcc_pipeline.tracking.registry.versions import find_alias, resolve
 from pcc_pipeline.tracking.runs import StepRun, step_run
-from pcc_pipeline.tracking.store import champion as promotion
-from pcc_pipeline.tracking.store.versions import find_alias, resolve
 
 
 class PromotionRefusedError(PccError):

@@ -18,11 +18,11 @@ from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import FolderStore, ObjectStore, open_store
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
+from pcc_pipeline.tracking.registry.champion import CHAMPION
+from pcc_pipeline.tracking.registry.publications import PublicationRecords
+from pcc_pipeline.tracking.registry.reference_profiles import profile_content
+from pcc_pipeline.tracking.registry.versions import Resolved, find_alias, tag_version
 from pcc_pipeline.tracking.runs import StepRun, read_training_run, step_run
-from pcc_pipeline.tracking.store.champion import CHAMPION
-from pcc_pipeline.tracking.store.publications import PublicationRecords
-from pcc_pipeline.tracking.store.reference_profiles import profile_content
-from pcc_pipeline.tracking.store.versions import Resolved, find_alias, tag_version
 
 logger = logging.getLogger(__name__)
 

@@ -30,10 +30,10 @@ from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import ObjectState, state_of
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.environment import account
+from pcc_pipeline.tracking.registry import versions
+from pcc_pipeline.tracking.registry.champion import CHAMPION
+from pcc_pipeline.tracking.registry.turns import RETRAINING, BusyError, Turn, turn
 from pcc_pipeline.tracking.runs import StepRun, TrainingRun, read_split, read_training_run, step_run
-from pcc_pipeline.tracking.store import versions
-from pcc_pipeline.tracking.store.champion import CHAMPION
-from pcc_pipeline.tracking.store.turns import RETRAINING, BusyError, Turn, turn
 
 logger = logging.getLogger(__name__)
 

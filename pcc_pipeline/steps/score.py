@@ -24,8 +24,8 @@ from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.predictions import NO_EXTRA_COLUMNS, ExtraColumns, ScoredBy, prediction_frame
-from pcc_pipeline.steps.inputs.batch_vectors import BatchVectors, answers
-from pcc_pipeline.steps.inputs.challenge import Challenge, challenge_of, is_challengers, shadow_frame, shadow_path
+from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
+from pcc_pipeline.steps.answering.challenge import Challenge, challenge_of, is_challengers, shadow_frame, shadow_path
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input

@@ -56,7 +56,7 @@ from pcc_pipeline.steps.inputs.exclusion import Exclusion, read_exclusion
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.split import Split, assign
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
-from pcc_pipeline.steps.records.pages import model_page, training_page, version_page, version_tags
+from pcc_pipeline.steps.pages.mlflow_pages import model_page, training_page, version_page, version_tags
 from pcc_pipeline.steps.records.reference_profile import profile_payloads, reference, usual_figures
 from pcc_pipeline.steps.records.summary import rows_by_class
 from pcc_pipeline.steps.records.training_record import (
@@ -74,8 +74,8 @@ from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.operations import NUMBER
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.provenance import code_version
+from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.runs import SPLIT_FILE, SPLIT_TAG, Place, StepRun, step_run
-from pcc_pipeline.tracking.store import versions
 
 logger = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from pcc_pipeline.tracking.delivery.session import alive, session, start
 from pcc_pipeline.tracking.delivery.writer import RESUME, KeptError, Writer, brief_requests
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, write_model
 from pcc_pipeline.tracking.payloads import Payload, rendered
-from pcc_pipeline.tracking.store.versions import asking
+from pcc_pipeline.tracking.registry.versions import asking
 
 logger = logging.getLogger(__name__)
 SPLIT_FILE, SPLIT_TAG = "split.parquet", "pcc.split_digest"

@@ -15,8 +15,8 @@ from pcc_pipeline.model.selection import CHOICE
 from pcc_pipeline.search.trials import Trial
 from pcc_pipeline.tracking.delivery.operations import Nested
 from pcc_pipeline.tracking.payloads import Batch, Number
+from pcc_pipeline.tracking.registry.versions import asking
 from pcc_pipeline.tracking.runs import StepRun
-from pcc_pipeline.tracking.store.versions import asking
 
 _STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pcc_pipeline.evaluation.predictions import COLUMNS
-from pcc_pipeline.steps.inputs.challenge import SHADOW_COLUMNS, is_challengers
+from pcc_pipeline.steps.answering.challenge import SHADOW_COLUMNS, is_challengers
 
 pytestmark = pytest.mark.pipeline
 

@@ -29,7 +29,7 @@ from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier
 from pcc_pipeline.tracking.logged_models import served_model
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, log_trained_model
-from pcc_pipeline.tracking.store import versions
+from pcc_pipeline.tracking.registry import versions
 from tests import process_state
 
 pytestmark = pytest.mark.pipeline

@@ -21,7 +21,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 import mlflow
-from pcc_pipeline.tracking.store import turns
+from pcc_pipeline.tracking.registry import turns
 name, stale, folder, number, holds = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], float(sys.argv[5])
 turns.STALE_SECONDS, turns._BEAT_SECONDS = stale, stale / 12
 with turns.turn(name, number) as own:

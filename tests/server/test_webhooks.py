@@ -21,7 +21,7 @@ from cryptography.fernet import Fernet
 from mlflow import MlflowClient
 
 from pcc_pipeline.errors import TrackingError
-from pcc_pipeline.tracking.store import webhooks
+from pcc_pipeline.tracking.registry import webhooks
 from tests import process_state
 
 pytestmark = pytest.mark.server

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
-from pcc_pipeline.tracking.store.versions import find_alias
+from pcc_pipeline.tracking.registry.versions import find_alias
 
 
 def chosen_model(params: Params, uri: str | None) -> LoadedModel:

@@ -19,10 +19,10 @@ from pcc_pipeline.steps.inputs.model_vectors import rows_for_champion
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
 from pcc_pipeline.steps.records.test_scores import Measurement, measure
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
+from pcc_pipeline.tracking.registry.champion import CHAMPION
+from pcc_pipeline.tracking.registry.versions import Resolved, find_alias
 from pcc_pipeline.tracking.runs import TrainingRun, read_split, read_training_run
-from pcc_pipeline.tracking.store.champion import CHAMPION
 from pcc_pipeline.tracking.store.past_runs import newest_ab_test
-from pcc_pipeline.tracking.store.versions import Resolved, find_alias
 
 
 @dataclass(frozen=True)

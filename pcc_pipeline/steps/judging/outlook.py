@@ -24,10 +24,10 @@ from pcc_pipeline.steps.judging.gate_evidence import (
 )
 from pcc_pipeline.steps.records.test_scores import Measurement
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
+from pcc_pipeline.tracking.registry.champion import CHAMPION
+from pcc_pipeline.tracking.registry.versions import Resolved, find_alias
 from pcc_pipeline.tracking.runs import TrainingRun, read_trained_facts
-from pcc_pipeline.tracking.store.champion import CHAMPION
 from pcc_pipeline.tracking.store.past_runs import ROWS_TAG, RecordedRun, measurement_of
-from pcc_pipeline.tracking.store.versions import Resolved, find_alias
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.evaluation.predictions import ExtraColumns, prediction_schema, prediction_table
 from pcc_pipeline.model.decision import DecisionRule
-from pcc_pipeline.steps.inputs.challenge import SHADOW_COLUMNS
+from pcc_pipeline.steps.answering.challenge import SHADOW_COLUMNS
 from pcc_pipeline.storage.objects import replacing
 
 SUFFIXES = (".parquet", ".csv")

@@ -20,7 +20,7 @@ from pcc_pipeline.monitoring.profile import Origin, ReferenceProfile, make_profi
 from pcc_pipeline.monitoring.profile_file import NAME, to_bytes
 from pcc_pipeline.monitoring.signals import Signals
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.store.reference_profiles import DIGEST_TAG
+from pcc_pipeline.tracking.registry.reference_profiles import DIGEST_TAG
 
 
 def signals_of(

@@ -22,8 +22,8 @@ from pcc_pipeline.tracking.delivery.heartbeat import ERROR_TAG, SWEPT
 from pcc_pipeline.tracking.delivery.outages import is_account
 from pcc_pipeline.tracking.logged_models.log_and_load import BundleFacts, log_bundle
 from pcc_pipeline.tracking.payloads import Batch, write
-from pcc_pipeline.tracking.store import versions
-from pcc_pipeline.tracking.store.versions import VERSION_TAG
+from pcc_pipeline.tracking.registry import versions
+from pcc_pipeline.tracking.registry.versions import VERSION_TAG
 
 logger = logging.getLogger(__name__)
 

@@ -23,9 +23,9 @@ from pcc_pipeline.tracking.delivery.outages import (
     within,
     without_account,
 )
+from pcc_pipeline.tracking.registry.versions import shown_address
 from pcc_pipeline.tracking.store.database import demand_database
 from pcc_pipeline.tracking.store.locations import delete_artifacts
-from pcc_pipeline.tracking.store.versions import shown_address
 
 # For each question. What hangs is told in under ten seconds; a busy server gets the time it needs.
 _SECONDS = 8.0

@@ -24,10 +24,10 @@ from pcc_pipeline.tracking.delivery.operations import KEY_TAG, run_of_key
 from pcc_pipeline.tracking.delivery.outages import is_outage
 from pcc_pipeline.tracking.delivery.writer import RESUME, Writer, brief_requests
 from pcc_pipeline.tracking.environment import name_user, run_to_take_over
+from pcc_pipeline.tracking.registry.versions import asked_over_a_network, asking
 from pcc_pipeline.tracking.store import local_store
 from pcc_pipeline.tracking.store.experiments import find_or_make
 from pcc_pipeline.tracking.store.locations import mended_location
-from pcc_pipeline.tracking.store.versions import asked_over_a_network, asking
 
 logger = logging.getLogger(__name__)
 

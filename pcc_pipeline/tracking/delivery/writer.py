@@ -22,7 +22,7 @@ from pcc_pipeline.tracking.delivery.outages import (
     reason_of,
     server_answers,
 )
-from pcc_pipeline.tracking.store.versions import shown_address
+from pcc_pipeline.tracking.registry.versions import shown_address
 from pcc_pipeline.waiting import Patience, delays
 
 T = TypeVar("T")

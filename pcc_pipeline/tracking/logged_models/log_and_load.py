@@ -27,7 +27,7 @@ from pcc_pipeline.tracking.delivery.outages import no_temporary_room
 from pcc_pipeline.tracking.logged_models import served_model
 from pcc_pipeline.tracking.logged_models.bundle import TrainedModel, open_bundle, write_bundle
 from pcc_pipeline.tracking.payloads import link_made
-from pcc_pipeline.tracking.store.versions import Resolved, asking, resolve
+from pcc_pipeline.tracking.registry.versions import Resolved, asking, resolve
 
 __all__ = ["DIGEST_TAG", "LoadedModel", "LoggedModel", "TrainedModel", "load_trained_model", "log_trained_model"]
 

@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.outages import is_server, reason_of
-from pcc_pipeline.tracking.store.versions import shown_address
+from pcc_pipeline.tracking.registry.versions import shown_address
 from pcc_pipeline.waiting import Patience
 
 _ELSEWHERE = "point MLFLOW_TRACKING_URI at another store"

@@ -8,7 +8,7 @@ from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.environment import named_experiment
-from pcc_pipeline.tracking.store.versions import asking, shown_address
+from pcc_pipeline.tracking.registry.versions import asking, shown_address
 
 DEFAULT_EXPERIMENT = "pcc-intent"
 

@@ -19,9 +19,9 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.outages import status_of
+from pcc_pipeline.tracking.registry.versions import asking, shown_address
 from pcc_pipeline.tracking.store.locations import delete_artifacts
 from pcc_pipeline.tracking.store.paging import pages
-from pcc_pipeline.tracking.store.versions import asking, shown_address
 
 _DAY_MS = 86_400_000
 # The record of decisions, and what was brought in from the older system: small, and asked for years later.

@@ -22,8 +22,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.tracking.payloads import LoggedParams, Metrics, Payload, Tags, log
+from pcc_pipeline.tracking.registry.versions import VERSION_TAG, asking
 from pcc_pipeline.tracking.store.past_runs import LEGACY_STEP, canonical_version, recent_runs
-from pcc_pipeline.tracking.store.versions import VERSION_TAG, asking
 
 RUN_TAG = "pcc.legacy_run_id"
 _FINISHED = {"success", "succeeded", "successful", "complete", "completed", "finished", "done", "ok"}

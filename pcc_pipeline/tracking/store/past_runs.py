@@ -13,9 +13,9 @@ from mlflow.entities import Experiment, Run, ViewType
 
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.preflight import demand_server
+from pcc_pipeline.tracking.registry.versions import VERSION_TAG, aliases_of, asking, shown_address, versions_of
 from pcc_pipeline.tracking.store import experiments
 from pcc_pipeline.tracking.store.paging import pages
-from pcc_pipeline.tracking.store.versions import VERSION_TAG, aliases_of, asking, shown_address, versions_of
 
 LEGACY_STEP = "legacy"
 # Of a measurement: the digest of its test rows.

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.stats import betabinom, binom, norm
 from sklearn.metrics import f1_score
 
-from pcc_pipeline.monitoring.ab_test import (
+from pcc_pipeline.monitoring.field.ab_test import (
     ALIKE,
     CHALLENGER_BETTER,
     CHAMPION_BETTER,
@@ -23,7 +23,7 @@ from pcc_pipeline.monitoring.ab_test import (
     normal_mixture,
     paired_evidence,
 )
-from pcc_pipeline.monitoring.power import labels_needed, pairs_needed, still_needed
+from pcc_pipeline.monitoring.field.power import labels_needed, pairs_needed, still_needed
 
 
 def answers(rows: int, right: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pcc_pipeline.evaluation.explanations.word_weights import Explanation, Part
-from pcc_pipeline.steps.records.explanation_page import explanation_lines, explanation_page
+from pcc_pipeline.steps.pages.explanation_page import explanation_lines, explanation_page
 
 CLASSES = ("delete", "<b>keep</b>")
 

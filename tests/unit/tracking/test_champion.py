@@ -18,9 +18,9 @@ from mlflow import MlflowClient
 
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, log_trained_model
-from pcc_pipeline.tracking.store import champion as promotion
-from pcc_pipeline.tracking.store import turns
-from pcc_pipeline.tracking.store import versions as registry
+from pcc_pipeline.tracking.registry import champion as promotion
+from pcc_pipeline.tracking.registry import turns
+from pcc_pipeline.tracking.registry import versions as registry
 
 NAME = "promoted"
 
@@ -243,7 +243,7 @@ def test_twenty_processes_at_once_leave_one_champion_and_no_gap(versions: list[s
 def _context() -> multiprocessing.context.ForkServerContext:
     # Forked from a server that has imported MLflow and opened nothing, so that twenty do not import it twenty times.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlflow", "pcc_pipeline.tracking.store.champion"])
+    context.set_forkserver_preload(["mlflow", "pcc_pipeline.tracking.registry.champion"])
     return context
 
 

@@ -9,9 +9,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.registry.versions import asking
 from pcc_pipeline.tracking.runs import step_run
 from pcc_pipeline.tracking.store import past_runs
-from pcc_pipeline.tracking.store.versions import asking
 
 
 @pytest.mark.parametrize("by", ["default", "name", "number"])

@@ -26,8 +26,8 @@ from pcc_pipeline.steps import promote
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.journal import left_behind
 from pcc_pipeline.tracking.logged_models.bundle import TrainedModel
+from pcc_pipeline.tracking.registry import champion
 from pcc_pipeline.tracking.runs import Place, StepRun, step_run
-from pcc_pipeline.tracking.store import champion
 
 NAME = "pcc-intent-classifier"
 

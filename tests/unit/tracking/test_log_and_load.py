@@ -27,7 +27,7 @@ from pcc_pipeline.tracking.delivery import outages
 from pcc_pipeline.tracking.logged_models import log_and_load, served_model
 from pcc_pipeline.tracking.logged_models.bundle import open_bundle, write_bundle
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, load_trained_model, log_trained_model
-from pcc_pipeline.tracking.store import versions
+from pcc_pipeline.tracking.registry import versions
 
 CLASSES = ("data_deletion", "opt_out", "privacy_request")
 LABELS = np.repeat(np.array(CLASSES, dtype=object), 4)

@@ -19,7 +19,7 @@ from pcc_pipeline.tracking.logged_models.log_and_load import (
     load_trained_model,
     log_trained_model,
 )
-from pcc_pipeline.tracking.store import versions as registry
+from pcc_pipeline.tracking.registry import versions as registry
 
 NAME = "a customer's model"
 NOON = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)

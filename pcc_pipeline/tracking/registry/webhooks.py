@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.outages import is_server
+from pcc_pipeline.tracking.registry.versions import asking, shown_address
 from pcc_pipeline.tracking.store.paging import pages
-from pcc_pipeline.tracking.store.versions import asking, shown_address
 
 # What we call the events -> MLflow's names.
 EVENTS = {

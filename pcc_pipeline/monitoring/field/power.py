@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
-from pcc_pipeline.monitoring.ab_test import ALIKE, CHALLENGER_BETTER, CHAMPION_BETTER, FieldComparison, radius
+from pcc_pipeline.monitoring.field.ab_test import ALIKE, CHALLENGER_BETTER, CHAMPION_BETTER, FieldComparison, radius
 
 _MOST_INFORMATION = 1e15
 

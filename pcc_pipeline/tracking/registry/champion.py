@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 
 from pcc_pipeline.errors import TrackingError
-from pcc_pipeline.tracking.store.turns import Turn, turn
-from pcc_pipeline.tracking.store.versions import Resolved, asking, find_alias, resolve
+from pcc_pipeline.tracking.registry.turns import Turn, turn
+from pcc_pipeline.tracking.registry.versions import Resolved, asking, find_alias, resolve
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 COUNT_TAG, WHO_TAG = "pcc.promotions", "pcc.moved_by"

@@ -31,8 +31,8 @@ from pcc_pipeline import interruption
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.heartbeat import server_now
 from pcc_pipeline.tracking.delivery.outages import ask, is_server
+from pcc_pipeline.tracking.registry.versions import asking
 from pcc_pipeline.tracking.store.paging import pages, quoted
-from pcc_pipeline.tracking.store.versions import asking
 from pcc_pipeline.waiting import jittered
 
 TICKET_TAG, BEAT_TAG = "pcc.turn.", "pcc.turn_beat."

@@ -19,7 +19,7 @@ from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.signals import Signals
-from pcc_pipeline.steps.inputs.batch_vectors import BatchVectors, answers
+from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
 from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
 from pcc_pipeline.steps.records.reference_profile import signals_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mlflow import MlflowClient
 
-from pcc_pipeline.tracking.store.versions import asking, tag_version
+from pcc_pipeline.tracking.registry.versions import asking, tag_version
 
 _TAG = "pcc.publication."
 

@@ -26,7 +26,7 @@ from pcc_pipeline.evaluation.page.blocks import (
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.monitoring.health import WatchedWindow
 from pcc_pipeline.monitoring.profile import NOVEL_SHARE, ReferenceProfile
-from pcc_pipeline.steps.inputs.watched_rows import WatchedRows
+from pcc_pipeline.steps.answering.watched_rows import WatchedRows
 
 PAGE = "monitor.html"
 _MOST_WINDOWS = 120

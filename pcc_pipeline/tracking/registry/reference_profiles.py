@@ -11,7 +11,7 @@ from pcc_pipeline.errors import ModelError, TrackingError
 from pcc_pipeline.files import scratch_folder
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.profile_file import NAME, from_bytes
-from pcc_pipeline.tracking.store.versions import Resolved, asking
+from pcc_pipeline.tracking.registry.versions import Resolved, asking
 
 DIGEST_TAG, RUN_TAG = "pcc.profile_digest", "pcc.reference_run"
 

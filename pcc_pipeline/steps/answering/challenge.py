@@ -21,7 +21,7 @@ from pcc_pipeline.model.decision import DecisionRule
 from pcc_pipeline.steps.inputs.datasets import cache_of
 from pcc_pipeline.steps.inputs.model_vectors import own_encoder
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, TrainedModel, load_trained_model
-from pcc_pipeline.tracking.store.versions import find_alias
+from pcc_pipeline.tracking.registry.versions import find_alias
 
 # Of a file of shadow answers, in this order; `ab_test` knows it by them.
 SHADOW_COLUMNS = (

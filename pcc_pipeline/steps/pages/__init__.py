@@ -1,0 +1,1 @@
+"""What people read of a step: pages of their own, and notes in MLflow's."""
