@@ -41,6 +41,8 @@ from pcc_pipeline.tracking.runs import step_run
 
 logger = logging.getLogger(__name__)
 
+_ALL = slice(None)
+
 
 @dataclass(frozen=True)
 class ScoreOutcome:
@@ -254,22 +256,26 @@ def _score_file(
                     if checked.vectors is not None:
                         demand_encoder(origin_of(batch), model, OF_THE_DATA)
                     vectors = scorer.vectors(checked, bar.update)
-                    share = 0.0 if challenge is None else challenge.settings.challenger_share
-                    dealt = is_challengers(checked.good["case_id"].to_numpy(dtype=object), share)
-                    answered = []
-                    if not dealt.all():
-                        answered.append(_answered(model, vectors, checked, ~dealt, extra, now, counts))
-                    if challenge is not None and dealt.any():
+                    if challenge is None:
+                        write(_answered(model, vectors, checked, _ALL, extra, now, counts))
+                    elif beside is not None:
+                        used = _answered(model, vectors, checked, _ALL, extra, now, counts)
+                        write(used)
                         its = challenge.vectors(checked, vectors, model)
-                        answered.append(_answered(challenge.model, its, checked, dealt, extra, now, counts))
-                        challenge.rows += int(dealt.sum())
-                    write(pd.concat(answered).sort_index())
-                    if challenge is not None and beside is not None:
-                        its = challenge.vectors(checked, vectors, model)
-                        everything = np.ones(len(checked.good), dtype=bool)
-                        other = _answered(challenge.model, its, checked, everything, NO_EXTRA_COLUMNS, now, Counter())
-                        beside(shadow_frame(answered[0], other))
+                        other = _answered(challenge.model, its, checked, _ALL, NO_EXTRA_COLUMNS, now, Counter())
+                        beside(shadow_frame(used, other))
                         challenge.rows += len(other)
+                    else:
+                        cases = checked.good["case_id"].to_numpy(dtype=object)
+                        dealt = is_challengers(cases, challenge.settings.challenger_share)
+                        parts = []
+                        if not dealt.all():
+                            parts.append(_answered(model, vectors, checked, ~dealt, extra, now, counts))
+                        if dealt.any():
+                            its = challenge.vectors(checked, vectors, model)
+                            parts.append(_answered(challenge.model, its, checked, dealt, extra, now, counts))
+                        write(pd.concat(parts).sort_index())
+                        challenge.rows += int(dealt.sum())
                     monitor.passed_validation += len(checked.good)
         rejected = file.rejected(params.data.max_rejected_fraction)
         with replacing(Path(params.output.rejected)) as rejected_partial:
@@ -283,16 +289,21 @@ def _answered(
     model: TrainedModel,
     vectors: np.ndarray,
     checked: CheckedBatch,
-    rows: np.ndarray,
+    rows: np.ndarray | slice,
     extra: ExtraColumns,
     now: datetime,
     counts: Counter[str],
 ) -> pd.DataFrame:
-    """A model's predictions for some rows of a batch, with their places in it as the index; counts the labels."""
+    """A model's predictions for some rows of a batch, with their places in it as the index; counts the labels.
+
+    Args:
+        rows: a mask, or `_ALL`.
+    """
+    places = np.arange(len(checked.good))[rows]
     texts = checked.good[TEXT].astype(str).to_numpy(dtype=object)[rows]
     probabilities = answers(model, vectors[rows], list(texts))
     by = ScoredBy(model.model_version, model.embedding_model, model.classes, now, model.decision)
     predictions = prediction_frame(checked.good["case_id"].to_numpy(dtype=object)[rows], probabilities, by)
     decided = ~model.decision.left_to_a_person(probabilities)
     counts.update(np.array(model.classes, dtype=object)[probabilities.argmax(axis=1)[decided]])
-    return extra.added_to(predictions, checked.places.take(rows), probabilities).set_axis(np.flatnonzero(rows), axis=0)
+    return extra.added_to(predictions, checked.places.take(places), probabilities).set_axis(places, axis=0)
