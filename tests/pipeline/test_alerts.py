@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,12 +18,14 @@ from typing import NamedTuple
 import pytest
 
 from pcc_pipeline.alerting.book import AlertBook
+from pcc_pipeline.alerting.receivers import Receivers
 from pcc_pipeline.command_line import pcc
 from pcc_pipeline.config.alert_settings import AlertRule
 from tests import process_state
 
 RULE = AlertRule(metric="quality/rejected_share", above=0.05)
-BAD = [("2026-W01", {"quality/rejected_share": 0.2})]
+NOVEL = AlertRule(metric="novelty/share", above=0.1)
+BAD = [("2026-W01", {"quality/rejected_share": 0.2, "novelty/share": 0.3})]
 
 
 @pytest.fixture(autouse=True)
@@ -48,31 +54,61 @@ def alerts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return call
 
 
+class Receiver:
+    """A real HTTP receiver of letters, whose address is in PCC_NOTIFY.
+
+    Attributes:
+        got: what it took, oldest first.
+        status: what it answers; what it refuses it does not take.
+        kills: a process that it ends amid the next letter, and whether it has taken the letter by then.
+    """
+
+    def __init__(self) -> None:
+        self.got: list[dict[str, str]] = []
+        self.status = 200
+        self.kills: tuple[Callable[[], int], bool] | None = None
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                letter = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                kills, outer.kills = outer.kills, None
+                if outer.status == 200 and (kills is None or kills[1]):
+                    outer.got.append(letter)
+                if kills is not None:
+                    os.kill(kills[0](), signal.SIGKILL)
+                    return
+                self.send_response(outer.status)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def titles(self) -> list[str]:
+        return [letter["title"] for letter in self.got]
+
+    @property
+    def ids(self) -> list[str]:
+        """The alert of each letter, as its last lines name it."""
+        return [re.findall(r"alert ([0-9a-f]{12})", letter["message"])[-1] for letter in self.got]
+
+
 @pytest.fixture
-def got() -> Iterator[list[str]]:
-    """Titles that an HTTP receiver took; `address` of it is in PCC_NOTIFY."""
-    titles: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            titles.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["title"])
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PCC_NOTIFY", f"json://127.0.0.1:{server.server_address[1]}/secret-path")
-        yield titles
-    server.shutdown()
-    server.server_close()
+        patch.setenv("PCC_NOTIFY", f"json://127.0.0.1:{receiver.server.server_address[1]}/secret-path")
+        yield receiver
+    receiver.server.shutdown()
+    receiver.server.server_close()
 
 
 def test_what_a_dead_receiver_missed_waits_and_is_sent_once(
-    alerts: Callable[..., Said], tmp_path: Path, got: list[str], monkeypatch: pytest.MonkeyPatch
+    alerts: Callable[..., Said], tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive = os.environ["PCC_NOTIFY"]
     monkeypatch.setenv("PCC_NOTIFY", "json://127.0.0.1:9/secret-path")
@@ -88,17 +124,62 @@ def test_what_a_dead_receiver_missed_waits_and_is_sent_once(
     monkeypatch.setenv("PCC_NOTIFY", alive)
     assert alerts("send").out.strip() == "sent 1"
     assert alerts("send").out.strip() == "nothing waits to be sent"
-    assert got == ["warning: pcc-intent-classifier v20260101_000000: quality/rejected_share"]
+    assert receiver.titles == ["warning: pcc-intent-classifier v20260101_000000: quality/rejected_share"]
     document = json.loads(alerts("list", "--json").out)
     assert [alert["metric"] for alert in document["alerts"]] == ["quality/rejected_share"]
     assert document["waiting"] == []
 
 
+def test_a_receiver_that_is_down_for_an_hour_gets_each_alert_once(tmp_path: Path, receiver: Receiver) -> None:
+    now = [datetime(2026, 1, 5, 8, tzinfo=UTC)]
+    book = AlertBook(tmp_path / "alerts", lambda: now[0])
+    receivers = Receivers(["PCC_NOTIFY"], os.environ)
+    receiver.status = 503
+    for _ in range(12):
+        book.judge("model", [RULE, NOVEL], BAD, receivers.names)
+        delivery = book.send(receivers.deliver)
+        assert delivery.failed == {"PCC_NOTIFY": "it answered 503"}
+        assert delivery.waiting == 2
+        now[0] += timedelta(minutes=5)
+    receiver.status = 200
+    assert book.send(receivers.deliver).sent == 2
+    book.judge("model", [RULE, NOVEL], BAD, receivers.names)
+    assert book.send(receivers.deliver).sent == 0
+    assert sorted(receiver.titles) == ["warning: model: novelty/share", "warning: model: quality/rejected_share"]
+    assert not any("may have reached you" in letter["message"] for letter in receiver.got)
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["before it was taken", "after it was taken"])
+def test_a_sender_killed_amid_a_letter_loses_none_and_none_counts_twice(
+    alerts: Callable[..., Said], tmp_path: Path, receiver: Receiver, taken: bool
+) -> None:
+    book = AlertBook(tmp_path / "outputs" / "alerts")
+    book.judge("pcc-intent-classifier", [RULE, NOVEL], BAD, ["PCC_NOTIFY"])
+    expected = [letter.id for letter in book.waiting]
+    begun = threading.Event()
+
+    def sender() -> int:
+        begun.wait(60)
+        return process.pid
+
+    receiver.kills = sender, taken
+    process = subprocess.Popen([Path(sys.executable).with_name("pcc"), "alerts", "send"], cwd=tmp_path)
+    begun.set()
+    assert process.wait(timeout=60) == -signal.SIGKILL
+    assert receiver.ids == expected[:1] * taken
+    assert alerts("send").out.strip() == "sent 2"
+    # A receiver that took a letter and could not say so gets it again, and is told that it may have it.
+    assert receiver.ids == expected[:1] * taken + expected
+    assert "(This may have reached you before.)" in receiver.got[-2]["message"]
+    assert "(This may have reached you before.)" not in receiver.got[-1]["message"]
+    assert alerts("send").out.strip() == "nothing waits to be sent"
+
+
 def test_a_test_arrives_and_who_cannot_be_told_is_said(
-    alerts: Callable[..., Said], tmp_path: Path, got: list[str]
+    alerts: Callable[..., Said], tmp_path: Path, receiver: Receiver
 ) -> None:
     assert alerts("test").out.strip() == "sent to PCC_NOTIFY"
-    assert got == ["test: pcc-intent-classifier"]
+    assert receiver.titles == ["test: pcc-intent-classifier"]
     unknown = alerts("test", "--to", "PCC_NOTFIY")
     assert unknown.code == 1
     assert "did you mean PCC_NOTIFY?" in unknown.err
@@ -114,15 +195,15 @@ def test_without_an_address_a_test_names_the_variable(
     assert "PCC_NOTIFY is told nothing: it is not set" in alerts("list").out
 
 
-def test_that_nobody_looked_is_told(alerts: Callable[..., Said], tmp_path: Path, got: list[str]) -> None:
+def test_that_nobody_looked_is_told(alerts: Callable[..., Said], tmp_path: Path, receiver: Receiver) -> None:
     folder = tmp_path / "outputs" / "alerts"
     assert alerts("check", "--hours", "36").code == 0
-    assert got == []
+    assert receiver.titles == []
     AlertBook(folder, lambda: datetime.now(UTC) - timedelta(hours=40)).judge("pcc-intent-classifier", [], [], [])
     for _ in range(2):
         assert alerts("check", "--hours", "36").code == 0
-    assert len(got) == 1
-    assert got[0].startswith("pcc-intent-classifier: not watched since ")
+    assert len(receiver.got) == 1
+    assert receiver.titles[0].startswith("pcc-intent-classifier: not watched since ")
     assert "give more than 0" in alerts("check", "--hours", "0").err
 
 
