@@ -39,6 +39,7 @@ def rows_of(frame: pd.DataFrame, n: int) -> Messages:
     return Messages(list(part["text"]), vectors, labels)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_both_sides_of_the_search_try_the_same_candidates_and_score_them_alike(sample_rows: pd.DataFrame) -> None:
@@ -109,6 +110,7 @@ def test_a_run_replaces_its_part_of_the_results_and_leaves_what_was_written_by_h
     assert "| made | 1.00, 2.5 times |  | 4.00 |" in text
 
 
+@pytest.mark.long
 def test_planted_wrong_labels_are_wrong_and_their_rows_keep_their_places_through_the_folds(
     sample_rows: pd.DataFrame,
 ) -> None:

@@ -36,11 +36,10 @@ SPACE = {
 }
 N_ITER = 11  # one more than the random start of tpe and gp
 METHODS = ["none", "grid", "random", "optuna-tpe", "optuna-gp", "optuna-qmc"]
-# Starting workers takes seconds: one that remembers what it asked and one that does not stand for the others.
+# Starting workers takes seconds: the one that remembers what it asked stands for the others.
 BY_WORKERS = [
-    "random",
     "optuna-tpe",
-    *(pytest.param(name, marks=pytest.mark.long) for name in ("none", "grid", "optuna-gp", "optuna-qmc")),
+    *(pytest.param(name, marks=pytest.mark.long) for name in ("none", "grid", "random", "optuna-gp", "optuna-qmc")),
 ]
 PROMISED = {"none": 1, "grid": 12}
 Make = Callable[..., Searcher]
@@ -225,7 +224,7 @@ class TestStudies:
         assert sum(importances.values()) == pytest.approx(1)
         assert importances["C"] == max(importances.values())
 
-    @pytest.mark.parametrize("n_jobs", [1, 2])
+    @pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.long)])
     def test_a_study_killed_in_the_middle_loses_nothing_and_doubles_nothing(
         self, make: Make, method: str, tmp_path: Path, n_jobs: int
     ) -> None:

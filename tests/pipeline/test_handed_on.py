@@ -95,6 +95,7 @@ def test_main_downloads_reads_and_encodes_each_file_once_and_comes_to_what_the_s
             assert alone.data.tags.get(tag) == together[entry].data.tags.get(tag), tag
 
 
+@pytest.mark.long
 def test_vectors_that_the_data_brings_are_handed_on_as_the_datas_own(
     command, store, small_frame, counts: Counter[str]
 ) -> None:

@@ -74,6 +74,7 @@ def test_a_mistake_fails_the_run_and_says_why(mlflow_run, store) -> None:
     assert "does not exist" in run.data.tags["pcc.error"]
 
 
+@pytest.mark.long
 def test_a_mistake_in_the_configuration_fails_the_run(mlflow_run, store) -> None:
     done = mlflow_run("-P", "set=model.cv_fold=3", entry="train")
     assert done.returncode != 0

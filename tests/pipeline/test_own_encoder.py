@@ -112,7 +112,7 @@ def _gone() -> Path:
     raise model_vectors.FeatureError("the encoder is not at hand", where="its model")
 
 
-@pytest.mark.parametrize(("champion", "challenger"), [(584, 384), (384, 584)])
+@pytest.mark.parametrize(("champion", "challenger"), [(584, 384), pytest.param(384, 584, marks=pytest.mark.long)])
 def test_models_of_other_widths_are_judged_and_nothing_crashes(
     command, store, with_vectors, champion: int, challenger: int
 ) -> None:
