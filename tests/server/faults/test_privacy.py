@@ -1,4 +1,4 @@
-"""Nothing that a customer wrote and no secret comes to rest: in the database, the bucket, a log or a message.
+"""Nothing that a customer wrote and no secret comes to rest: in the database, the bucket, a log, a page or an alert.
 
 Whole runs, good and failed, on texts with planted marks, with secrets in the environment; then everything is searched.
 """
@@ -9,8 +9,10 @@ import gzip
 import io
 import os
 import subprocess
+import threading
 import zipfile
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +76,9 @@ def everything(server: Any, shell: Any) -> dict[str, bytes]:
     return files | {str(path): content for path, content in files_of(*places).items()}
 
 
-@pytest.fixture
-def marked(tmp_path: Path) -> Path:
+def marked_rows(number: int) -> pd.DataFrame:
     """Labelled rows whose texts hold marks; a few are rejected: without text, with a wrong number, or too long."""
-    frame = sample(160).drop(columns=["case_id"], errors="ignore")
+    frame = sample(number).drop(columns=["case_id"], errors="ignore")
     rng = np.random.default_rng(0)
     centres = {label: rng.normal(size=384) for label in sorted(set(frame["intent"]))}
     vectors = [(centres[label] + 4 * rng.normal(size=384)).astype(np.float32) for label in frame["intent"]]
@@ -87,8 +88,13 @@ def marked(tmp_path: Path) -> Path:
     frame.loc[5, "confidence"] = 7.5
     frame.loc[6, "text"] = MARKS[0] * 1000
     frame.loc[7, "intent"] = None
+    return frame
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Path:
     path = tmp_path / "cases.parquet"
-    frame.to_parquet(path, index=False)
+    marked_rows(160).to_parquet(path, index=False)
     return path
 
 
@@ -136,3 +142,74 @@ def test_no_text_of_a_customer_and_no_secret_comes_to_rest(shell: Any, server: A
     assert len(control) == 4
     assert "database" in control
     assert {pair for pair in found if pair[0] != CONTROL} == set()
+
+
+@pytest.fixture
+def letters() -> Iterator[tuple[str, list[bytes]]]:
+    """The address of a real receiver of alerts, and what it took."""
+    taken: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            taken.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    yield f"json://127.0.0.1:{receiver.server_address[1]}/pass-of-the-receiver", taken
+    receiver.shutdown()
+    receiver.server_close()
+
+
+@pytest.mark.long
+def test_the_life_of_a_champion_leaves_no_text_either(
+    shell: Any, server: Any, letters: tuple[str, list[bytes]]
+) -> None:
+    """Watched, alarmed about, trained anew, compared in the field: each with marks in its files."""
+    address, taken = letters
+    shell.environment |= SECRETS | {"PCC_NOTIFY": address}
+    common = ["--params-file", shell.params_file]
+    settings = "model.cv_folds=2 registry.gates=[] registry.publish.target=published"
+
+    def run(script: str, *arguments: str, code: int = 0) -> None:
+        ended = shell.start(script, *common, *arguments, "--set", settings).wait(timeout=280)
+        assert ended == code, shell.said(script)
+
+    arrived = shell.folder / "arrived"
+    arrived.mkdir()
+    rows = marked_rows(700)
+    rows.to_parquet(arrived / "cases_20261001.parquet", index=False)
+    run("retrain", "--watch", str(arrived), "--search-method", "none")
+
+    # Messages that have changed, some of them broken, whose labels come later; scored by two versions.
+    later = rows.copy()
+    later["case_id"] = [f"case {number}" for number in range(len(later))]
+    later["text"] = [f"{MARKS[1]} {MARKS[2]} qzxv {number}" for number in range(len(later))]
+    later["embeddings"] = [list(np.roll(vector, 100)) for vector in later["embeddings"]]
+    later.to_parquet(shell.folder / "later.parquet", index=False)
+    later[["case_id", "intent"]].dropna().to_csv(shell.folder / "labels.csv", index=False)
+    watched = ("--data", "later.parquet", "--labels", "labels.csv", "--fail-on", "alert")
+    run("monitor", *watched, "--label", "intent", code=3)
+    run("train", "--data", "arrived/cases_20261001.parquet", "--search-method", "none", "--model-type", "SGD")
+    run("score", "--data", "later.parquet", "--challenger-share", "0.5")
+    run("ab_test", "--data", "outputs/scores.parquet", "--labels", "labels.csv", "--challenger-share", "0.5")
+    both = pd.concat([rows, later.drop(columns="case_id")])
+    both.to_parquet(arrived / "cases_20261101.parquet", index=False)
+    run("retrain", "--watch", str(arrived), "--search-method", "none")
+
+    steps = {one.data.tags["pcc.step"] for one in shell.runs()}
+    assert {"retrain", "monitor", "score", "ab_test", "evaluate", "promote"} <= steps
+    assert taken, "nobody was told"
+    own = {"embedded", "unlogged"}
+    outputs = [path for path in (shell.folder / "outputs").iterdir() if path.name not in own]
+    places = [*outputs, shell.folder / "published"]
+    files = everything(server, shell) | {str(path): content for path, content in files_of(*places).items()}
+    files |= {f"letter {number}": letter for number, letter in enumerate(taken)}
+    assert any(name.endswith("monitor.html") for name in files)
+    assert any(name.endswith("book.json") for name in files)
+    words = [*MARKS, *SECRETS.values(), *server.secrets.values(), "pass-of-the-receiver"]
+    assert holders(words, files) == set()
