@@ -51,13 +51,14 @@ class Estimate:
     """Accuracy of a window as it is likely to be.
 
     Attributes:
-        reference: what it is if nothing has changed.
+        reference: what it is if nothing has changed, as measured on `reference_rows`.
         value: by ATC; `doc` by DoC.
         low, high: around both, as far as the drawing of rows moves them.
         upper_bound: whether it may be too high, since messages are new or have changed.
     """
 
     reference: float
+    reference_rows: int
     value: float
     doc: float
     low: float
@@ -78,4 +79,4 @@ def estimate(estimators: Estimators, confidence: np.ndarray, *, upper_bound: boo
     of_reference = estimators.spread**2 / estimators.rows
     half = float(ndtri((1 + level) / 2)) * float(np.sqrt(own + of_reference))
     low, high = max(min(value, doc) - half, 0.0), min(max(value, doc) + half, 1.0)
-    return Estimate(estimators.accuracy, value, doc, low, high, upper_bound)
+    return Estimate(estimators.accuracy, estimators.rows, value, doc, low, high, upper_bound)

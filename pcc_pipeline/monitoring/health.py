@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import betaincinv
 
+from pcc_pipeline.evaluation.intervals.chances import fewer_hits_chance
 from pcc_pipeline.monitoring.profile import WindowHealth
+
+# How rarely a version that is as right as ever is called less right, of one window.
+_LEVEL = 0.025
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,31 @@ class WatchedWindow:
     observed: Observed | None
 
     @property
+    def less_right(self) -> bool:
+        """Whether its labels show beyond chance that the model is less right than on its reference rows.
+
+        By Fisher's exact test, since the reference is a sample as well: of 600 rows without an error, a model that errs
+        in one of 300 is nothing rare.
+        """
+        if self.observed is None:
+            return False
+        estimate, rows = self.health.estimate, self.observed.rows
+        hits = round(self.observed.accuracy * rows)
+        reference_hits = round(estimate.reference * estimate.reference_rows)
+        both = hits + reference_hits, rows + estimate.reference_rows
+        return fewer_hits_chance(hits, rows, *both) <= _LEVEL
+
+    @property
     def alarms(self) -> tuple[str, ...]:
         """What is wrong in it; empty where nothing is."""
         found = []
         if self.health.drift.alarm:
             found.append(f"messages have changed: {', '.join(self.health.drift.causes)}")
-        reference = self.health.estimate.reference
-        if self.observed is not None and self.observed.high < reference:
+        if self.observed is not None and self.less_right:
+            estimate = self.health.estimate
             found.append(
-                f"accuracy is {self.observed.accuracy:.3f} (at most {self.observed.high:.3f}), and was {reference:.3f}"
+                f"accuracy is {self.observed.accuracy:.3f} on {self.observed.rows:,} labelled rows, "
+                f"and was {estimate.reference:.3f} on {estimate.reference_rows:,}: less by more than chance"
             )
         return tuple(found)
 

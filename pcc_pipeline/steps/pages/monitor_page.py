@@ -52,7 +52,7 @@ def window_metrics(one: WatchedWindow) -> dict[str, float]:
             "observed/window_accuracy": observed.accuracy,
             "observed/window_accuracy_low": observed.low,
             "observed/window_accuracy_high": observed.high,
-            "observed/alarm": float(observed.high < health.estimate.reference),
+            "observed/alarm": float(one.less_right),
             "estimated/off": health.estimate.value - observed.accuracy,
         }
     return {name: float(value) for name, value in numbers.items() if value is not None and value == value}
