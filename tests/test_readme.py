@@ -47,6 +47,7 @@ MADE = {
     "mlruns/",
     "rejected.parquet",
     "split.parquet",
+    "lineage.parquet",
     "reference_profile.npz",
     "monitor.html",
     "data_files.json",
@@ -243,7 +244,7 @@ def test_python_examples_are_python(block: str) -> None:
 def test_every_dotted_key_is_an_option() -> None:
     known = set(Params().flat()) | {"model.hyperparameters"}
     sections = "|".join(Params.model_fields)
-    files = {"model.joblib"}  # of a published version
+    files = {"model.joblib", "lineage.parquet"}  # of a published version, of a run
     named = {
         span.partition("=")[0] for span in SPANS if re.fullmatch(rf"(?:{sections})\.[a-z_.]+(?:=\S+)?", span)
     } - files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc_pipeline.command_line.parser import Parser
@@ -105,6 +105,7 @@ class ManageCommand(NamedTuple):
         of_runs: it looks into an experiment.
         needs_params: it goes by the gates and targets of the parameter file, so there must be one.
         epilog: what the help says after the options.
+        own: options that only this command has, as argparse reads them.
     """
 
     name: str
@@ -115,11 +116,12 @@ class ManageCommand(NamedTuple):
     needs_params: bool = False
     epilog: str | None = None
     of_runs: bool = True
+    own: Mapping[str, dict[str, Any]] = {}
 
     def add_options(self, parser: Parser) -> None:
         """Make the options those of this parser."""
         for option in self.options:
-            parser.add_argument(option, **_OPTIONS[option])
+            parser.add_argument(option, **(self.own[option] if option in self.own else _OPTIONS[option]))
         if self.of_runs:
             parser.add_argument("--experiment", metavar="NAME", help="default: the environment's, else pcc-intent")
         else:

@@ -6,7 +6,14 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from pcc_pipeline import __version__
-from pcc_pipeline.command_line import alert_commands, completion, explain_command, manage_commands, profile_command
+from pcc_pipeline.command_line import (
+    alert_commands,
+    completion,
+    explain_command,
+    lineage_command,
+    manage_commands,
+    profile_command,
+)
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import any_text_prints, quiet_if_ended
 from pcc_pipeline.command_line.step_commands import STEPS
@@ -30,7 +37,15 @@ def parser() -> Parser:
     whole.add_argument("--version", action="version", version=f"pcc {__version__}")
     names = {step: [step.name, *([step.entry] if step.entry != step.name else [])] for step in STEPS}
     commands = whole.add_commands(
-        [*(name for each in names.values() for name in each), "profile", "explain", "models", "alerts", "completion"]
+        [
+            *(name for each in names.values() for name in each),
+            "profile",
+            "explain",
+            "models",
+            "alerts",
+            "lineage",
+            "completion",
+        ]
     )
     for step, (name, *aliases) in names.items():
         line = f"{step.description[0].lower()}{step.description[1:-1]}"
@@ -70,6 +85,15 @@ def parser() -> Parser:
         epilog=alert_commands.EPILOG,
     )
     manage_commands.add_to(alerts, alert_commands.COMMANDS)
+    traced = commands.add_parser(
+        "lineage",
+        help=lineage_command.COMMAND.help,
+        description=lineage_command.DESCRIPTION,
+        epilog=lineage_command.EPILOG,
+        private=True,
+    )
+    lineage_command.COMMAND.add_options(traced)
+    traced.set_defaults(command=lineage_command.COMMAND)
     shells = commands.add_parser(
         "completion", help="completion for bash and zsh", description=completion.DESCRIPTION, epilog=completion.EPILOG
     )

@@ -39,6 +39,7 @@ class DataParams(Section):
     exclude: HomePath | None = None
     label_column: NonEmpty = "intent"
     group_column: NonEmpty | None = None
+    subject_column: NonEmpty | None = None
     positive_label: str | None = None
     normalise_labels: bool = False
     # `schema` is the file's word; the attribute differs because pydantic's models own that name.
@@ -276,6 +277,12 @@ class OutputParams(Section):
     model_dir: HomePath | None = "outputs/models"
 
 
+class LineageParams(Section):
+    """`lineage`: who stood in which rows."""
+
+    key_file: HomePath = Field(default="~/.config/pcc_pipeline/lineage.key", validate_default=True)
+
+
 class LoggingParams(Section):
     """`logging`: what is written to standard error."""
 
@@ -297,6 +304,7 @@ class Params(Section):
     tracking: TrackingParams = TrackingParams()
     monitoring: MonitoringParams = MonitoringParams()
     output: OutputParams = OutputParams()
+    lineage: LineageParams = LineageParams()
     logging: LoggingParams = LoggingParams()
 
     @model_validator(mode="after")

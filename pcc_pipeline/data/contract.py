@@ -39,6 +39,7 @@ class Contract:
     group_column: rows that share its value never stand on two sides of a split.
     normalise_labels: labels that differ only by blanks, case or Unicode form are one.
     slices: other columns that must be there, by whose values scores are told apart.
+    subject_column: whose message a row is; see `persons.manifest`.
     """
 
     label_column: str | None
@@ -46,6 +47,7 @@ class Contract:
     group_column: str | None = None
     normalise_labels: bool = False
     slices: tuple[str, ...] = ()
+    subject_column: str | None = None
 
     def __post_init__(self) -> None:
         reserved = (TEXT, CASE_ID, EMBEDDINGS, *OPTIONAL_RULES)
@@ -55,17 +57,16 @@ class Contract:
                 where="label column",
                 fix="name another column",
             )
-        if self.group_column in (TEXT, EMBEDDINGS, *OPTIONAL_RULES):
-            raise DataError(
-                f"The column {self.group_column} cannot hold the groups.",
-                where="group column",
-                fix="name another column",
-            )
+        for name, what in ((self.group_column, "group"), (self.subject_column, "subject")):
+            if name in (TEXT, EMBEDDINGS, *OPTIONAL_RULES):
+                raise DataError(
+                    f"The column {name} cannot hold the {what}s.", where=f"{what} column", fix="name another column"
+                )
 
     @property
     def demanded(self) -> tuple[str, ...]:
         """The columns that a file must have, each once, in the contract's order."""
-        names = (TEXT, self.label_column, *self.required, self.group_column, *self.slices)
+        names = (TEXT, self.label_column, *self.required, self.group_column, *self.slices, self.subject_column)
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.columns import label_rule, shown_columns
-from pcc_pipeline.data.contract import CASE_ID
+from pcc_pipeline.data.contract import CASE_ID, RowPlaces
 from pcc_pipeline.errors import ConfigError, DataError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.monitoring.field.ab_test import FieldComparison, Terms, compare_pairs, compare_shares
@@ -18,6 +18,7 @@ from pcc_pipeline.monitoring.field.power import labels_needed, pairs_needed, sti
 from pcc_pipeline.steps.answering.challenge import SHADOW_COLUMNS
 from pcc_pipeline.steps.inputs.datasets import read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
+from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.payloads import InputFile
@@ -153,7 +154,11 @@ def run(params: Params, labels: str | None, challenger: str | None = None) -> Ab
         answered, scored = _answers(params.data.path)
         known, labelled = _labels(labels, params.data.label_column)
         pair = _pair(answered, params.data.path, challenger)
+        manifest = new_manifest(params)
+        if manifest is not None:
+            manifest.add(answered, RowPlaces(np.arange(len(answered))), "compared", params.data.path)
         opened.log(
+            *manifest_payloads(manifest),
             payloads.Inputs([scored, labelled]),
             payloads.Tags({"pcc.version": pair[0], "pcc.ab_challenger": pair[0], "pcc.ab_champion": pair[1]}),
         )

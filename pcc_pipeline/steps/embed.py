@@ -20,6 +20,7 @@ from pcc_pipeline.encoder.cache import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import DataError
+from pcc_pipeline.persons.manifest import Manifest
 from pcc_pipeline.steps.inputs.datasets import (
     HandedOn,
     cache_of,
@@ -33,6 +34,7 @@ from pcc_pipeline.steps.inputs.datasets import (
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter, embedded_path
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
+from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
@@ -132,9 +134,10 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
             payloads.LoggedParams(used(params, "embed")),
             payloads.Tags({"pcc.encoder_digest": encoder.digest, "pcc.encoder_backend": encoder.backend}),
         )
+        manifest = new_manifest(params)
         with cache_of(params, encoder) as cache:
             files = [
-                _embed_file(address, output, params, encoder, cache, for_training=for_training)
+                _embed_file(address, output, params, encoder, cache, manifest, for_training=for_training)
                 for output, address in places.items()
             ]
         by_place = dict(zip(places, files, strict=True))
@@ -154,6 +157,7 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
             payloads.Inputs([one for file in files for one in input_files(file.source, "embedding", file)]),
             payloads.Tags({"pcc.data_digest": outcome.digest}),
             payloads.Table("rejected.parquet", rejected),
+            *manifest_payloads(manifest),
         )
         target = Path(params.output.rejected)
         with replacing(target) as partial:
@@ -167,6 +171,7 @@ def _embed_file(
     params: Params,
     encoder: SentenceEncoder,
     cache: EmbeddingCache | None,
+    manifest: Manifest | None,
     *,
     for_training: bool,
 ) -> EmbeddedFile:
@@ -187,6 +192,8 @@ def _embed_file(
             checked = file.add(batch)
             vectors, done = _vectors(checked, encoder, cache, bar.update)
             counts += done
+            if manifest is not None:
+                manifest.add(checked.good, checked.places, "embedded", address)
             if for_training and checked.vectors is None:
                 made.append(vectors)
             writer.write(checked.good, vectors, encoder.digest if checked.vectors is None else origin_of(batch))

@@ -30,6 +30,7 @@ from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
 from pcc_pipeline.steps.judging.outlook import gate_outlook, since_champion, standing_beside
 from pcc_pipeline.steps.pages.mlflow_pages import CARD, REPORT, evaluation_page, version_page
 from pcc_pipeline.steps.records.monitoring_log import monitored
+from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.prediction_file import extra_columns, writing
 from pcc_pipeline.steps.records.reference_profile import profile_payloads, reference
 from pcc_pipeline.steps.records.summary import scores_by_class
@@ -135,6 +136,10 @@ def run(
             payloads.LoggedParams(used_on_model(params, "evaluate", training.params, data)),
             payloads.Tags({"pcc.version": loaded.model.model_version, "pcc.model_uri": loaded.model_uri}),
         )
+        manifest = new_manifest(params)
+        if manifest is not None:
+            manifest.add(held.dataset.frame, held.dataset.places, "test", held.source)
+        opened.log(*manifest_payloads(manifest))
         logger.info("evaluating %s on %s rows", loaded.model.model_version, f"{len(held.dataset.frame):,}")
         started = datetime.now(UTC)
         measured = measure(loaded, held, params, training.params, params.evaluation.slices)

@@ -24,6 +24,7 @@ from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.predictions import NO_EXTRA_COLUMNS, ExtraColumns, ScoredBy, prediction_frame
+from pcc_pipeline.persons.manifest import Manifest
 from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
 from pcc_pipeline.steps.answering.challenge import Challenge, challenge_of, is_challengers, shadow_frame, shadow_path
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
@@ -32,6 +33,7 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.records.monitoring_log import Monitor, monitored
+from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.prediction_file import SUFFIXES, extra_columns, writing, writing_shadow
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, replacing
@@ -153,7 +155,8 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         notes = ReadNotes()
         # Groups serve the split of training rows alone, so a file to score need not have them.
         file = CheckedFile(Contract(None, params.data.required_columns), address, kept=False)
-        counts = _score_file(params, model, challenge, target, monitor, notes, file)
+        manifest = new_manifest(params)
+        counts = _score_file(params, model, challenge, target, monitor, notes, file, manifest)
         classes = dict.fromkeys([*model.classes, *(challenge.model.classes if challenge and challenge.used else ())])
         outcome = ScoreOutcome(
             run_id=opened.run_id,
@@ -173,6 +176,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         opened.log(
             payloads.Metrics(_metrics(outcome)),
             payloads.Inputs(input_files(address, "scoring", file)),
+            *manifest_payloads(manifest),
             payloads.Models(used=[loaded.source.model_id, *([challenge.loaded.source.model_id] if challenge else [])]),
         )
         return outcome
@@ -230,6 +234,7 @@ def _score_file(
     monitor: Monitor,
     notes: ReadNotes,
     file: CheckedFile,
+    manifest: Manifest | None,
 ) -> Counter[str]:
     """Writes the predictions and the rejected rows; returns label -> rows. `monitor` counts rows on the way."""
     address, counts, now = params.data.path, Counter[str](), datetime.now(UTC)
@@ -253,6 +258,8 @@ def _score_file(
                 monitor.total_cases = file.total_rows
                 monitor.dropped_cases += len(checked.rejected)
                 if len(checked.good):
+                    if manifest is not None:
+                        manifest.add(checked.good, checked.places, "scored", address)
                     if checked.vectors is not None:
                         demand_encoder(origin_of(batch), model, OF_THE_DATA)
                     vectors = scorer.vectors(checked, bar.update)

@@ -57,6 +57,7 @@ from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.split import Split, assign
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
 from pcc_pipeline.steps.pages.mlflow_pages import model_page, training_page, version_page, version_tags
+from pcc_pipeline.steps.records.persons import manifest_payloads, training_manifest
 from pcc_pipeline.steps.records.reference_profile import profile_payloads, reference, usual_figures
 from pcc_pipeline.steps.records.summary import rows_by_class
 from pcc_pipeline.steps.records.training_record import (
@@ -178,6 +179,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         if dataset.vectors_digest is not None:
             digests["vectors_digest"] = dataset.vectors_digest
         opened.log(payloads.Tags({SPLIT_TAG: split.record.digest}), payloads.Table(SPLIT_FILE, split.record.frame()))
+        opened.log(*manifest_payloads(training_manifest(params, dataset, split, test_file)))
         _demand_its_encoder(dataset, encoder, params)
         if dataset.vectors is None:
             if (handed := at_hand.get(params.data.path)) is not None:

@@ -86,6 +86,7 @@ def contract_of(params: Params, *, labelled: bool = True, slices: Sequence[str] 
         data.group_column,
         data.normalise_labels,
         tuple(slices),
+        data.subject_column,
     )
 
 

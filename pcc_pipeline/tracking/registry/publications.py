@@ -5,6 +5,7 @@ It stands in the tracking database, so whoever can write to a target alone canno
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
@@ -12,6 +13,11 @@ from mlflow import MlflowClient
 from pcc_pipeline.tracking.registry.versions import asking, tag_version
 
 _TAG = "pcc.publication."
+
+
+def addresses(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Where a version was published to, by its tags."""
+    return tuple(dict.fromkeys(value for name, value in sorted(tags.items()) if name.startswith(_TAG)))
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,15 @@ def newest_ab_test(challenger: str, champion: str) -> RecordedRun | None:
     return next(iter(_search(_every_experiment(), about, 1)), None)
 
 
+def runs_tagged(tag: str) -> list[RecordedRun]:
+    """Every run of every experiment that has a tag of this name, newest first; deleted ones too, whose files stay.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    return _search(_every_experiment(ViewType.ALL), [f"tags.`{tag}` LIKE '%'"], None, ViewType.ALL)
+
+
 def registered_versions(model_name: str) -> list[RegisteredVersion]:
     """All versions of the registered model, newest first; none where there is no such model."""
     versions = versions_of(model_name)
@@ -239,9 +248,9 @@ def _measurements(places: Sequence[str], conditions: Sequence[str]) -> list[Reco
     return sorted([*evaluations, *judgements], key=lambda run: run.started, reverse=True)
 
 
-def _every_experiment() -> list[str]:
+def _every_experiment(view: int = ViewType.ACTIVE_ONLY) -> list[str]:
     with asking("experiments"):
-        return [experiment.experiment_id for experiment in pages(MlflowClient().search_experiments)]
+        return [experiment.experiment_id for experiment in pages(MlflowClient().search_experiments, view)]
 
 
 def _word(text: str) -> str:
@@ -250,8 +259,10 @@ def _word(text: str) -> str:
     return text
 
 
-def _search(places: Sequence[str], conditions: Sequence[str], limit: int | None) -> list[RecordedRun]:
-    about = (list(places), " AND ".join(conditions), ViewType.ACTIVE_ONLY)
+def _search(
+    places: Sequence[str], conditions: Sequence[str], limit: int | None, view: int = ViewType.ACTIVE_ONLY
+) -> list[RecordedRun]:
+    about = (list(places), " AND ".join(conditions), view)
     with asking(f"runs of experiment {', '.join(places)}"):
         runs = pages(MlflowClient().search_runs, *about, order_by=_NEWEST_FIRST, limit=limit)
         return [_recorded(run) for run in runs]

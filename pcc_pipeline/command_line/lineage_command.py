@@ -1,0 +1,53 @@
+"""`pcc lineage`: where a person's rows are, and what learned from them."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from pcc_pipeline.command_line.manage_commands import ManageCommand
+
+if TYPE_CHECKING:
+    from pcc_pipeline.manage.queries import Question
+
+DESCRIPTION = "Find the runs that read a person's rows, the sides they stood on, and the versions that came of them."
+EPILOG = """\
+examples:
+  pcc lineage key                            make the key; runs leave manifests from then on
+  pcc lineage key --rotate                   another key; the earlier ones go on reading what they wrote
+  pcc lineage --subject anna@example.org     whose messages they are, by data.subject_column
+  pcc lineage --case-id 2026-09-00017        one case
+  pcc lineage --version @champion            which rows a version learned from, by side and file
+
+A manifest holds keyed hashes of case ids and subjects: without the key it tells nobody who was in it. The key is that
+of PCC_LINEAGE_KEY, or of lineage.key_file.
+"""
+
+
+def _lineage(question: Question, options: Namespace) -> str:
+    from pcc_pipeline.errors import ConfigError
+    from pcc_pipeline.manage import lineage
+
+    if options.what == "key":
+        return lineage.new_key(question, rotate=options.rotate)
+    if options.rotate:
+        raise ConfigError("--rotate is of the key", where="pcc lineage", fix="pcc lineage key --rotate")
+    if options.version is not None:
+        return lineage.of_version(question, options.version)
+    return lineage.find(question, subject=options.subject, case_id=options.case_id)
+
+
+COMMAND = ManageCommand(
+    "lineage",
+    "where a person's rows are, and what learned from them",
+    _lineage,
+    ("what", "--subject", "--case-id", "--version", "--rotate"),
+    "lineage",
+    own={
+        "what": {"nargs": "?", "choices": ("key",), "help": "key: make the key that manifests are written with"},
+        "--subject": {"metavar": "NAME", "help": "a person, as data.subject_column names them"},
+        "--case-id": {"metavar": "ID", "help": "one case"},
+        "--version": {"metavar": "VERSION", "help": "what a version learned from: its tag, number, @alias or run"},
+        "--rotate": {"action": "store_true", "help": "with key: add another one, which writes from now on"},
+    },
+)

@@ -1,0 +1,196 @@
+"""The manifest of a run: who stood in the rows that it read, where, and on which side; and looking somebody up in it.
+
+A Parquet file with a row for each row that was read: the keyed hashes of case and subject (128 bits each), the side,
+the file and the place in it. The key's id stands in its schema. Some 35 bytes a row.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pcc_pipeline.data.columns import label_rule
+from pcc_pipeline.data.contract import CASE_ID, RowPlaces
+from pcc_pipeline.errors import DataError
+from pcc_pipeline.persons.keys import WIDTH, Key, Keys
+
+NAME = "lineage.parquet"
+_FORMAT = b"1"
+_HASH = pa.binary(WIDTH)
+_WORDS = pa.dictionary(pa.int32(), pa.string())
+_ROWS_A_GROUP = 1 << 17
+
+
+class Manifest:
+    """A manifest that is being made, in memory: `WIDTH` bytes a row and hash, and some more.
+
+    Args:
+        subject_column: the column that names whose message a row is; None where each case is its own.
+    """
+
+    def __init__(self, key: Key, subject_column: str | None = None) -> None:
+        self._key, self._subject_column = key, subject_column
+        self._tables: list[pa.Table] = []
+
+    @property
+    def key_id(self) -> str:
+        """Which key it is made with."""
+        return self._key.id
+
+    def add(self, frame: pd.DataFrame, places: RowPlaces, side: str | Sequence[str], source: str) -> None:
+        """More rows.
+
+        Args:
+            frame: with `case_id`, and the column of subjects where the file has it.
+            side: what the rows were for, of all or of each; such as train, val, test, scored.
+            source: their file, where `places` does not name one of several.
+        """
+        rows = len(frame)
+        subjects: Iterable[str | None] = [None] * rows
+        if self._subject_column is not None and self._subject_column in frame:
+            # One form in every format, as for labels; a row that names nobody is its own.
+            values, faults = label_rule(frame[self._subject_column])
+            subjects = [None if fault else str(value) for value, fault in zip(values, faults, strict=True)]
+        files = [source] * rows if places.files is None else list(places.files)
+        self._tables.append(
+            pa.table(
+                {
+                    "case": _hashes(self._key.hashes("case", map(str, frame[CASE_ID]))),
+                    "subject": _hashes(self._key.hashes("subject", subjects), empty=True),
+                    "side": pa.array([side] * rows if isinstance(side, str) else list(side), _WORDS),
+                    "file": pa.array(files, _WORDS),
+                    "row": pa.array(np.asarray(places.rows, dtype=np.int64)),
+                }
+            )
+        )
+
+    def to_bytes(self) -> bytes:
+        """The file's content; the same rows and key give the same bytes."""
+        empty = {"case": _HASH, "subject": _HASH, "side": _WORDS, "file": _WORDS, "row": pa.int64()}
+        schema = pa.schema(empty, {"format": _FORMAT, "key": self._key.id.encode()})
+        tables = [table.cast(schema) for table in self._tables]
+        table = pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
+        content = io.BytesIO()
+        pq.write_table(
+            table.replace_schema_metadata(schema.metadata),
+            content,
+            row_group_size=_ROWS_A_GROUP,
+            use_dictionary=["side", "file"],
+            column_encoding={"row": "DELTA_BINARY_PACKED"},
+            compression="zstd",
+            write_statistics=False,
+        )
+        return content.getvalue()
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is looked for: a subject, a case, or both, of which either is enough."""
+
+    subject: str | None = None
+    case_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A person's rows in one manifest.
+
+    Attributes:
+        places: (side, file) -> rows, counted from 0 in that file.
+        by_case_only: the manifest has no subjects, so that a search by subject cannot find anybody in it.
+    """
+
+    places: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    by_case_only: bool = False
+
+    @property
+    def rows(self) -> int:
+        """How many there are, of all sides."""
+        return sum(map(len, self.places.values()))
+
+
+class KeyAbsentError(DataError):
+    """A manifest was written by a key that is not here."""
+
+
+def look_up(content: bytes, keys: Keys, person: Person, where: str) -> Found:
+    """A person's rows in a manifest.
+
+    Raises:
+        KeyAbsentError: its key is not among these.
+        DataError: it is damaged.
+    """
+    file, key = _opened(content, keys, where)
+    sought = {}
+    if person.case_id is not None:
+        sought["case"] = key.hashes("case", [person.case_id])
+    if person.subject is not None:
+        sought["subject"] = key.hashes("subject", [person.subject])
+    places: dict[tuple[str, str], list[int]] = {}
+    subjects = False
+    for group in range(file.num_row_groups):
+        hashes = file.read_row_group(group, columns=["case", "subject"])
+        subjects = subjects or hashes["subject"].null_count < len(hashes)
+        hit = np.zeros(len(hashes), dtype=bool)
+        for name, value in sought.items():
+            hit |= pc.fill_null(pc.equal(hashes[name], pa.scalar(value, _HASH)), False).to_numpy()
+        if hit.any():
+            rows = file.read_row_group(group, columns=["side", "file", "row"]).filter(pa.array(hit)).to_pylist()
+            for row in rows:
+                places.setdefault((row["side"], row["file"]), []).append(row["row"])
+    return Found(places, by_case_only=not subjects)
+
+
+def sides(content: bytes, where: str) -> Counter[tuple[str, str]]:
+    """How many rows stand on each side of each file; it needs no key.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(content), columns=["side", "file"])
+    except (pa.ArrowInvalid, OSError, KeyError) as error:
+        raise _damaged(where) from error
+    counts = table.group_by(["side", "file"]).aggregate([([], "count_all")]).to_pylist()
+    return Counter({(row["side"], row["file"]): row["count_all"] for row in counts})
+
+
+def _opened(content: bytes, keys: Keys, where: str) -> tuple[pq.ParquetFile, Key]:
+    try:
+        file = pq.ParquetFile(io.BytesIO(content))
+        facts = file.schema_arrow.metadata
+        ident, form = facts[b"key"].decode(), facts[b"format"]
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise _damaged(where) from error
+    if form != _FORMAT:
+        raise DataError("the manifest is of a newer pcc_pipeline", where=where, fix="look with that version")
+    key = keys.by_id(ident)
+    if key is None:
+        raise KeyAbsentError(
+            f"the key {ident}, which wrote the manifest, is not here",
+            where=where,
+            fix="look where the run was made, or add its key to lineage.key_file",
+        )
+    return file, key
+
+
+def _damaged(where: str) -> DataError:
+    return DataError("the manifest is damaged", where=where, fix="find out who changed it; search by case id instead")
+
+
+def _hashes(content: bytes, *, empty: bool = False) -> pa.Array:
+    """An array of hashes; with `empty`, those of zeros are null."""
+    rows = len(content) // WIDTH
+    validity = None
+    if empty:
+        there = np.frombuffer(content, dtype="<u8").reshape(rows, 2).any(axis=1)
+        validity = pa.py_buffer(np.packbits(there, bitorder="little").tobytes())
+    return pa.Array.from_buffers(_HASH, rows, [validity, pa.py_buffer(content)])

@@ -1,0 +1,59 @@
+"""The manifest that a run leaves: who stood in the rows that it read, for whoever has the key."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.persons.keys import Keys, read_keys
+from pcc_pipeline.persons.manifest import NAME, Manifest
+from pcc_pipeline.steps.inputs.split import Split
+from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking.store.manifests import KEY_TAG
+
+logger = logging.getLogger(__name__)
+
+
+def keys_of(params: Params) -> Keys:
+    """The keys of the environment and of `lineage.key_file`.
+
+    Raises:
+        ConfigError: they cannot be read, or others may read them.
+    """
+    return read_keys(local_path(params.lineage.key_file), os.environ)
+
+
+def new_manifest(params: Params) -> Manifest | None:
+    """An empty manifest; None without a key, which is said once."""
+    key = keys_of(params).writing
+    if key is None:
+        _say_that_there_is_no_key()
+        return None
+    return Manifest(key, params.data.subject_column)
+
+
+def manifest_payloads(manifest: Manifest | None) -> list[payloads.Payload]:
+    """The manifest as a run's file, and the id of its key as a tag."""
+    if manifest is None:
+        return []
+    return [payloads.Binary(NAME, manifest.to_bytes()), payloads.Tags({KEY_TAG: manifest.key_id})]
+
+
+def training_manifest(params: Params, dataset: Dataset, split: Split, test_file: Dataset | None) -> Manifest | None:
+    """Of a training: which side each row stood on, also those that were left out; test rows of another file too."""
+    manifest = new_manifest(params)
+    if manifest is not None:
+        sides = split.record.frame()["split"].astype(str)
+        manifest.add(dataset.frame, dataset.places, list(sides), params.data.path)
+        if test_file is not None:
+            manifest.add(test_file.frame, test_file.places, "test", str(params.data.test_path))
+    return manifest
+
+
+@cache
+def _say_that_there_is_no_key() -> None:
+    logger.info("no lineage key: a person is found by case id alone (`pcc lineage key` makes one)")

@@ -1,0 +1,150 @@
+"""`pcc lineage`: a person's rows through embedding, training, evaluation and scoring, by keyed hashes alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+from pcc_pipeline.command_line import pcc
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.persons.manifest import NAME as MANIFEST
+from pcc_pipeline.tracking.store.manifests import KEY_TAG
+from tests import process_state
+
+pytestmark = pytest.mark.pipeline
+
+MODEL = "pcc-intent-classifier"
+
+ROWS = 240
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def traced(new_store, in_process, with_vectors):
+    """A version whose 240 rows are of 40 customers, trained, evaluated and used on a file of two of them."""
+    store = new_store("lineage")
+    rows = with_vectors(sample(ROWS)).reset_index(drop=True)
+    rows["case_id"] = [f"case-{place}" for place in range(ROWS)]
+    rows["customer"] = [f"customer-{place % 40}" for place in range(ROWS)]
+    rows.to_parquet(store.folder / "cases.parquet", index=False)
+    rows[:2].drop(columns="intent").to_parquet(store.folder / "today.parquet", index=False)
+    (store.folder / "params.yaml").write_text(
+        "data: {subject_column: customer}\nlineage: {key_file: lineage.key}\nregistry: {publish: {target: published}}\n"
+    )
+    with process_state.entry_point_undone():
+        place = Path.cwd()
+        try:
+            os.chdir(store.folder)
+            assert pcc.main(["lineage", "key"]) == 0
+        finally:
+            os.chdir(place)
+    given = ["--params-file", str(store.folder / "params.yaml")]
+    trained = [*given, "--data", "cases.parquet", "--search-method", "none", "--promote", "auto", "--set"]
+    assert in_process(store.folder, "main", [*trained, "registry.gates=[]"]) == 0
+    assert in_process(store.folder, "score", [*given, "--data", "today.parquet"]) == 0
+    return store
+
+
+@pytest.fixture
+def lineage(traced, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """`lineage("--subject", "customer-0")` in the store's folder."""
+    monkeypatch.chdir(traced.folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", traced.uri)
+
+    def call(*words: str) -> Said:
+        capsys.readouterr()
+        with process_state.entry_point_undone():
+            return Said(pcc.main(["lineage", *words]), *capsys.readouterr())
+
+    return call
+
+
+def test_a_subject_is_found_in_every_run_on_its_sides(lineage: Callable[..., Said], traced) -> None:
+    done = lineage("--subject", "customer-0", "--json")
+    assert done.code == 0, done.err
+    document = json.loads(done.out)
+    runs = {run["step"]: run for run in document["runs"]}
+    assert set(runs) == {"embed", "train", "evaluate", "score"}
+    its = list(range(0, ROWS, 40))
+    sides = {part["side"]: part["rows"] for part in runs["train"]["rows"]}
+    assert sorted(row for rows in sides.values() for row in rows) == its
+    split = pd.read_parquet(traced.file(traced.step("train"), "split.parquet"))
+    for side, rows in sides.items():
+        assert set(split["split"].iloc[rows]) == {side}, side
+    tested = [part["rows"] for part in runs["evaluate"]["rows"]]
+    assert [row for rows in tested for row in rows] == sides.get("test", [])
+    assert runs["score"]["rows"] == [{"side": "scored", "file": "today.parquet", "rows": [0]}]
+    assert runs["score"]["copies"]["output.scores"] == "outputs/scores.parquet"
+    (made,) = runs["train"]["made"]
+    assert (made["name"], made["number"]) == (MODEL, "1")
+    assert {"champion", "challenger"} == set(made["aliases"])
+    assert any(address.startswith("published/v") for address in made["published"])
+    assert document["without_their_key"] == {}
+
+
+def test_a_case_is_found_by_its_id_and_the_tree_is_for_people(lineage: Callable[..., Said]) -> None:
+    done = lineage("--case-id", "case-1")
+    assert done.code == 0, done.err
+    assert "runs of 4 hold rows of this person" in done.out
+    assert "scored    1 row of today.parquet: row 1" in done.out
+    assert f"made      {MODEL} version 1 (" in done.out
+    assert lineage("--case-id", "nobody").out.startswith("0 runs of 4 hold rows of this person")
+
+
+def test_manifests_name_nobody_and_lie_with_the_runs(traced) -> None:
+    for step in ("embed", "train", "evaluate", "score"):
+        run = traced.step(step)
+        content = traced.file(run, MANIFEST).read_bytes()
+        assert b"customer-" not in content
+        assert b"case-" not in content
+        assert len(run.data.tags[KEY_TAG]) == 8
+
+
+def test_a_version_tells_what_it_read_without_a_key(lineage: Callable[..., Said]) -> None:
+    done = lineage("--version", "@champion")
+    assert done.code == 0, done.err
+    assert "rows of cases.parquet" in done.out
+    assert "train" in done.out
+
+
+def test_without_the_key_nobody_is_found_and_it_is_said(
+    lineage: Callable[..., Said], traced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = traced.folder / "lineage.key"
+    content = key.read_bytes()
+    assert lineage("key").code == 1
+    try:
+        key.unlink()
+        done = lineage("--subject", "customer-0")
+        assert done.code == 1
+        assert "there is no key of lineage" in done.err
+        monkeypatch.setenv("PCC_LINEAGE_KEY", "0b" * 32)
+        done = lineage("--subject", "customer-0")
+        assert done.code == 0
+        assert "0 runs of 0 hold" in done.out
+        assert "not looked into: 4 runs of the key" in done.out
+        assert "customer-0" not in done.out + done.err
+    finally:
+        key.write_bytes(content)
+        key.chmod(0o600)
+    monkeypatch.delenv("PCC_LINEAGE_KEY")
+    assert "1 earlier one still read" in lineage("key", "--rotate").out
+    assert "4 runs of 4 hold" in lineage("--subject", "customer-0").out
+
+
+def test_what_is_asked_amiss_is_told(lineage: Callable[..., Said]) -> None:
+    assert "nobody is named" in lineage().err
+    assert "--rotate is of the key" in lineage("--rotate", "--subject", "a").err
+    assert "there is a key already" in lineage("key").err
+    assert lineage("--version", "v20000101_000000").code == 1
