@@ -237,7 +237,9 @@ class RetrainParams(Section):
     window_days: int | None = Field(default=None, ge=1)
     min_new_rows: int = Field(default=100, ge=0)
     labels: Literal["same", "any"] = "same"
+    worse_by: float | None = Field(default=0.05, ge=0, le=1)
     most_a_day: int = Field(default=3, ge=1)
+    demanded_by: tuple[NonEmpty, ...] = ("drift/*", "estimated/*", "observed/*")
     settle_seconds: float = Field(default=10, ge=0, le=3600)
 
 

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pcc_pipeline.data.splits import Keys, Labels, Mask, Positions, RowKeys
+from pcc_pipeline.data.splits import Keys, Labels, Mask, Positions, RowKeys, label_keys
 from pcc_pipeline.errors import DataError
 
 TRAIN, VALIDATION, TEST, LEFT_OUT = "train", "validation", "test", "left_out"
@@ -34,11 +34,13 @@ class SplitRecord:
         split: (n,) places in train, validation, test, left_out.
         learned: (n,) booleans, whether the final model was fitted on the row.
         keys: hashes of the folded texts and, where a group column was named, of the groups.
+        labels: (n,) hashes of the labels; None in a record of an earlier release.
     """
 
     split: np.ndarray[Any, np.dtype[np.int8]]
     learned: Mask
     keys: RowKeys
+    labels: Keys | None = None
 
     @classmethod
     def of(cls, keys: RowKeys, positions: Mapping[str, Positions], labels: Labels, *, refit: bool) -> SplitRecord:
@@ -54,7 +56,7 @@ class SplitRecord:
         names = np.asarray(labels, dtype=object)
         known = np.isin(names, names[split == _NAMES.index(TRAIN)])
         learned = known & np.isin(split, [_NAMES.index(name) for name in ((TRAIN, VALIDATION) if refit else (TRAIN,))])
-        return cls(split, learned, keys)
+        return cls(split, learned, keys, label_keys(labels))
 
     def positions(self, name: str) -> Positions:
         """The rows of `train`, `validation`, `test` or `left_out`, ascending."""
@@ -65,19 +67,37 @@ class SplitRecord:
         """The keys of the rows that the model learned from."""
         return self.keys.take(self.learned)
 
+    def unknown_texts(self, texts: Keys, labels: Labels) -> int:
+        """How many different texts of other data stand here not at all, or never with that label.
+
+        By a record of an earlier release, which has no labels: how many stand here not at all.
+
+        Args:
+            texts: (n,) keys as `RowKeys` makes them.
+        """
+        if self.labels is None:
+            return int((~np.isin(np.unique(texts), self.keys.texts)).sum())
+        # Hashes that are independent of each other, so their exclusive or tells pairs apart as well as either does.
+        unknown = ~np.isin(texts ^ label_keys(labels), self.keys.texts ^ self.labels)
+        return len(np.unique(texts[unknown]))
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all it says, whatever wrote the file."""
         columns = [self.split, self.learned, self.keys.texts.astype("<u8")]
         if self.keys.groups is not None:
             columns.append(self.keys.groups.astype("<u8"))
-        total = sha256(f"{len(self.split)} rows, {len(columns)} columns\n".encode())
+        head = f"{len(self.split)} rows, {len(columns)} columns"
+        if self.labels is not None:
+            head += ", labels"
+            columns.append(self.labels.astype("<u8"))
+        total = sha256(f"{head}\n".encode())
         for column in columns:
             total.update(np.ascontiguousarray(column).tobytes())
         return total.hexdigest()
 
     def frame(self) -> pd.DataFrame:
-        """A table: position, split, learned, text_hash and, with groups, group_hash."""
+        """A table: position, split, learned, text_hash, label_hash and, with groups, group_hash."""
         columns: dict[str, Any] = {
             "position": np.arange(len(self.split), dtype=np.int32),
             "split": pd.Categorical.from_codes(self.split, categories=pd.Index(_NAMES)),
@@ -86,6 +106,8 @@ class SplitRecord:
         }
         if self.keys.groups is not None:
             columns["group_hash"] = self.keys.groups
+        if self.labels is not None:
+            columns["label_hash"] = self.labels
         return pd.DataFrame(columns)
 
     @classmethod
@@ -100,7 +122,8 @@ class SplitRecord:
             split = pa.compute.index_in(table["split"].cast(pa.string()), pa.array(_NAMES)).to_numpy()
             groups = _keys(table["group_hash"]) if "group_hash" in table.column_names else None
             keys = RowKeys(_keys(table["text_hash"]), groups)
-            record = cls(split.astype(np.int8), table["learned"].to_numpy(), keys)
+            labels = _keys(table["label_hash"]) if "label_hash" in table.column_names else None
+            record = cls(split.astype(np.int8), table["learned"].to_numpy(), keys, labels)
         except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise _altered(where) from error
         if record.digest != digest:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from pcc_pipeline.errors import PccError, TrackingError
+from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.manage.queries import Question
-from pcc_pipeline.tracking.delivery.journal import adopt, folders
-from pcc_pipeline.tracking.delivery.operations import Operation, Registered
+from pcc_pipeline.tracking.delivery.catching_up import catch_up
 from pcc_pipeline.tracking.delivery.preflight import demand_account, demand_server
-from pcc_pipeline.tracking.delivery.writer import brief_requests
 from pcc_pipeline.tracking.payloads import json_text
-from pcc_pipeline.tracking.registry.versions import asking
 
-_NAMED = {"log": "entries of runs", "nested": "trials", "model": "models", "end": "ends of runs"}
-
-
-@dataclass
-class _Done:
-    counts: Counter[str] = field(default_factory=Counter)
-    lines: list[str] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-    busy: int = 0
+_NAMED = {
+    "log": "entries of runs",
+    "nested": "trials",
+    "model": "models",
+    "describe": "pages of versions",
+    "end": "ends of runs",
+}
 
 
 def resume(question: Question) -> str:
@@ -35,9 +28,7 @@ def resume(question: Question) -> str:
     root = Path(question.params.output.unlogged_dir)
     demand_server()
     demand_account()
-    done = _Done()
-    for folder in folders(root):
-        _one(folder, done)
+    done = catch_up(root)
     if done.faults:
         text = "\n".join(f"  {fault}" for fault in done.faults)
         raise TrackingError(
@@ -52,35 +43,3 @@ def resume(question: Question) -> str:
     text = ", ".join(f"{number} {_NAMED[kind]}" for kind, number in sorted(done.counts.items())) or "nothing"
     waiting = [f"{done.busy} processes are still at work and log theirs themselves"] if done.busy else []
     return "\n".join([f"logged {text}", *done.lines, *waiting])
-
-
-def _one(folder: Path, done: _Done) -> None:
-    journal = adopt(folder)
-    if journal is None:
-        done.busy += 1
-        return
-    try:
-        for entry in journal.entries:
-            with asking(str(entry)), brief_requests():
-                operation, registered = journal.carry_out(entry)
-            done.counts[operation.kind] += 1
-            if registered is not None:
-                done.lines.append(_model_line(operation, registered))
-    except PccError as error:
-        # What comes after it in this folder may build on it; other folders do not.
-        done.faults.append(str(error).replace("\n", "\n  "))
-    finally:
-        journal.close()
-
-
-def _model_line(operation: Operation, registered: Registered) -> str:
-    assert operation.kind == "model", "no other operation registers anything"
-    if not registered.version:
-        return (
-            f"logged {registered.model_uri} ({operation.tags.get('pcc.version', '')}); not registered, since its run "
-            f"{operation.run_id} was ended from outside: train again, or register it in the MLflow UI"
-        )
-    version = f"registered {operation.name} version {registered.version} ({operation.tags.get('pcc.version', '')})"
-    if registered.alias_moved:
-        return f"{version}, alias {operation.alias}"
-    return f"{version}; {operation.alias} stays at a version that was trained later"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
@@ -22,6 +23,10 @@ _SHOWN = {
     "confusion_matrix": "confusion matrix",
     "calibration_curve": "calibration",
 }
+
+
+class ChangedDataError(DataError):
+    """The data is not what it was when somebody decided to train on it."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +56,24 @@ class PipelineOutcome:
         return [*lines, f"took       {duration(self.seconds)}"]
 
 
-def run(params: Params, *, promotion: bool = False, expected_digest: str | None = None) -> PipelineOutcome:
+def run(
+    params: Params,
+    *,
+    promotion: bool = False,
+    reason: str = "promote=auto",
+    before_move: Callable[[], None] = lambda: None,
+    expected_digest: str | None = None,
+) -> PipelineOutcome:
     """The whole way from a file to an evaluated, registered model.
 
     Args:
         promotion: make it the champion if it passes `registry.gates`; a refusal leaves the rest as it is.
+        reason, before_move: of the promotion, as `promote.run` takes them.
         expected_digest: of the rows that are meant; nothing is trained on others.
 
     Raises:
-        DataError: the rows are others; or as the steps.
+        ChangedDataError: the rows are others.
+        DataError, …: as the steps.
     """
     began = time.perf_counter()
     with step_run("pipeline", params) as opened:
@@ -70,7 +84,7 @@ def run(params: Params, *, promotion: bool = False, expected_digest: str | None 
             publish.check_room(params)
         embedded = embed.run(params, for_training=True)
         if expected_digest not in (None, embedded.digest):
-            raise DataError(
+            raise ChangedDataError(
                 "the data was changed since it was looked at: its rows have another digest now",
                 where=params.data.path,
                 fix="see that nobody writes there meanwhile, and run it again",
@@ -87,7 +101,7 @@ def run(params: Params, *, promotion: bool = False, expected_digest: str | None 
             payloads.Tags({"pcc.version": trained.pcc_version, "pcc.data_digest": embedded.digest}),
             *_page(opened, embedded, trained, evaluated),
         )
-        promoted = _promote(params, version, trained.held_out) if promotion else None
+        promoted = _promote(params, version, trained.held_out, reason, before_move) if promotion else None
     return PipelineOutcome(opened.run_id, embedded, trained, evaluated, time.perf_counter() - began, promoted)
 
 
@@ -112,9 +126,11 @@ def _page(
     return [payloads.Inputs(files), made, payloads.Figures(pictures), payloads.Note(note)]
 
 
-def _promote(params: Params, version: str, at_hand: HeldOut) -> promote.PromoteOutcome | promote.PromotionRefusedError:
+def _promote(
+    params: Params, version: str, at_hand: HeldOut, reason: str, before_move: Callable[[], None]
+) -> promote.PromoteOutcome | promote.PromotionRefusedError:
     try:
-        return promote.run(params, version, reason="promote=auto", at_hand=at_hand)
+        return promote.run(params, version, reason=reason, at_hand=at_hand, before_move=before_move)
     except promote.PromotionRefusedError as refusal:
         return refusal
     except PccError as error:

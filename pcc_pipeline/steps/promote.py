@@ -5,7 +5,7 @@ Every decision is a run of its own, with the table of gates, so the history stan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -73,6 +73,7 @@ def run(
     data: str | None = None,
     at_hand: HeldOut | None = None,
     experiment: str | None = None,
+    before_move: Callable[[], None] = lambda: None,
 ) -> PromoteOutcome:
     """Make a version the champion if every gate passes.
 
@@ -83,9 +84,11 @@ def run(
         data: where the version's training file lies now, if not where its training run found it.
         at_hand: its test rows, from its training in this process.
         experiment: id of the one that the run goes to; default is the one that the environment names.
+        before_move: raises where the caller may not move anything any more; asked when the gates have passed.
 
     Raises:
         PromotionRefusedError: a gate failed; the message holds the table.
+        ChampionMovedError: another version became champion while this one was judged; not asked with `force`.
         NotPublishedError: the version is champion now, but could not be published.
         ConfigError: `force` without a reason.
     """
@@ -113,13 +116,30 @@ def run(
                 '(-P force=true -P reason="…", or pcc models promote --force --reason "…")',
             )
         check_targets(params, judgement.loaded)
+        judged_against = promotion.ANY_CHAMPION if force else judgement.champion
         with protected():  # a move that was made is on record
-            move = promotion.promote(name, version, _signed(action, reason, opened))
+            before_move()
+            move = promotion.promote(name, version, _signed(action, reason, opened), judged_against=judged_against)
             if not move.is_none:
                 _record_move(opened, action, move)
             with _moved(params, move):
                 publications = _publish(params, opened, move)
     return PromoteOutcome(opened.run_id, action, move, judgement.verdicts, publications, judgement.notes)
+
+
+def put_on_record(params: Params, version: str, *, reason: str) -> promotion.Move:
+    """Count the move of a champion whose process was killed between moving the alias and that.
+
+    Raises:
+        ChampionMovedError: another version is champion by now.
+    """
+    name = params.registry.model_name
+    with step_run("promote", params) as opened, protected():
+        signed = _signed("promoted", reason, opened)
+        move = promotion.promote(name, version, signed, judged_against=version)
+        opened.log(payloads.Tags({"pcc.reason": reason, "pcc.who": account(), "pcc.registered_version": version}))
+        _record_move(opened, "promoted", move)
+        return move
 
 
 def roll_back(params: Params, *, reason: str = "", experiment: str | None = None) -> PromoteOutcome:

@@ -18,7 +18,7 @@ from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import FolderStore, ObjectStore, open_store
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
-from pcc_pipeline.tracking.registry.champion import CHAMPION
+from pcc_pipeline.tracking.registry.champion import CHAMPION, PUBLISHED_MOVE_TAG, last_move
 from pcc_pipeline.tracking.registry.publications import PublicationRecords
 from pcc_pipeline.tracking.registry.reference_profiles import profile_content
 from pcc_pipeline.tracking.registry.versions import Resolved, find_alias, tag_version
@@ -145,6 +145,7 @@ def _champion(name: str) -> Resolved:
 
 
 def _publish(params: Params, name: str, champion: Resolved) -> tuple[Publication, ...]:
+    move = last_move(name, str(champion.version))  # before: one that comes meanwhile is published once more
     loaded = load_trained_model(champion.model_uri)
     model = loaded.model
     metadata = {
@@ -165,5 +166,6 @@ def _publish(params: Params, name: str, champion: Resolved) -> tuple[Publication
         publications.append(
             publish_newest(_opened(params, target), model.classifier, model.lexical, metadata, records, now, profile)
         )
-    tag_version(name, str(champion.version), {"pcc.published": " ".join(each.address for each in publications)})
+    addresses = " ".join(each.address for each in publications)
+    tag_version(name, str(champion.version), {"pcc.published": addresses, PUBLISHED_MOVE_TAG: move})
     return tuple(publications)

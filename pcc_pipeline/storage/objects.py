@@ -270,7 +270,12 @@ def local_copy(address: str) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class ObjectState:
-    """What changes whenever an object does: its size and when it changed; of a bucket's its generation too."""
+    """What changes whenever an object does.
+
+    Attributes:
+        generation: of a bucket's object; of a file the time of its last change by the system's own account, which also
+            notes a file that takes another's place under its old size and time.
+    """
 
     size: int
     changed: datetime
@@ -288,7 +293,7 @@ def state_of(address: str) -> ObjectState:
             known = local_path(address).stat()
         except OSError as error:
             raise _failure("read", address, error) from error
-        return ObjectState(known.st_size, datetime.fromtimestamp(known.st_mtime_ns / 1e9, UTC))
+        return ObjectState(known.st_size, datetime.fromtimestamp(known.st_mtime_ns / 1e9, UTC), known.st_ctime_ns)
     parent, _, name = address.rpartition("/")
     store = open_store(parent)
     assert isinstance(store, BucketStore), "the address is a bucket's"

@@ -272,6 +272,25 @@ def read_training_run(run_id: str) -> TrainingRun:
         )
 
 
+def outermost_step(run_id: str) -> str:
+    """The step (`pcc.step`) within which all else ran that led to this run; empty where it is not on record.
+
+    Raises:
+        TrackingError: there is no such run, or MLflow does not answer.
+    """
+    client, step, around = MlflowClient(), "", run_id
+    with asking(f"run {run_id}"):
+        while around:
+            try:
+                tags = client.get_run(around).data.tags
+            except MlflowException as error:
+                if around == run_id or error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return ""  # somebody deleted it for good
+            step, around = tags.get("pcc.step", ""), tags.get("mlflow.parentRunId", "")
+    return step
+
+
 def read_trained_facts(run_id: str) -> TrainedFacts:
     """What a training left on record, also one of an earlier release, whose configuration may have other options.
 

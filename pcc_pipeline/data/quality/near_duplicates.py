@@ -22,7 +22,7 @@ Sums = np.ndarray[Any, np.dtype[np.uint64]]
 # Texts of fewer words would match others by chance: "opt out" and "out".
 _FEWEST_WORDS = 3
 # Of more rows, as many are looked at as stand for all, evenly spread over each side: their cost is bounded.
-_MOST_HELD_OUT, _MOST_TRAINING = 20_000, 100_000
+MOST_HELD_OUT, _MOST_TRAINING = 20_000, 100_000
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def near_duplicates(training: Sequence[str], held_out: Sequence[str]) -> NearDup
     texts are compared by looking a number up (the sum of a multiset, as in Clarke et al., "Incremental multiset hash
     functions", ASIACRYPT 2003). Numbers of a fixed seed: the count depends on the texts alone.
     """
-    training, held_out = _spread(training, _MOST_TRAINING), _spread(held_out, _MOST_HELD_OUT)
+    training, held_out = _spread(training, _MOST_TRAINING), _spread(held_out, MOST_HELD_OUT)
     words = [_plain(text).split() for text in chain(training, held_out)]
     lengths = np.array([len(each) for each in words], dtype=np.int64)
     codes, distinct = pd.factorize(np.array(list(chain.from_iterable(words)), dtype=object))

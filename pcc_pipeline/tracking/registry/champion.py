@@ -13,6 +13,39 @@ from pcc_pipeline.tracking.registry.versions import Resolved, asking, find_alias
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 COUNT_TAG, WHO_TAG = "pcc.promotions", "pcc.moved_by"
+# Of a version: the last move that it took part in, and the one for which it was published.
+MOVE_TAG, PUBLISHED_MOVE_TAG = "pcc.move", "pcc.published_move"
+_NO_MOVE = "none"
+# No version has this number.
+ANY_CHAMPION = "any"
+
+
+class ChampionMovedError(TrackingError):
+    """Another version became champion while this one was judged against the one before."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The champion, and how far the process that made it came.
+
+    Attributes:
+        is_on_record: its move was counted; not so where a process was killed before that, or somebody set the alias.
+        is_published: whoever published it saw this very move.
+    """
+
+    version: str
+    run_id: str
+    tags: Mapping[str, str]
+    is_on_record: bool
+
+    @property
+    def move(self) -> str:
+        """The number of its move, for `PUBLISHED_MOVE_TAG`."""
+        return self.tags.get(MOVE_TAG, _NO_MOVE)
+
+    @property
+    def is_published(self) -> bool:
+        return self.tags.get(PUBLISHED_MOVE_TAG) == self.move
 
 
 @dataclass(frozen=True)
@@ -34,26 +67,62 @@ class Move:
         return self.before == self.after
 
 
-def promote(name: str, version: str, tags: Mapping[str, str]) -> Move:
+def standing(name: str) -> Standing | None:
+    """The champion as the registry has it; None while there is none.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    champion = find_alias(name, CHAMPION)
+    if champion is None:
+        return None
+    with asking(f"registered model {name}"):
+        counted = MlflowClient().get_registered_model(name).tags.get(COUNT_TAG, "0")
+        tags = dict(MlflowClient().get_model_version(name, _number(champion)).tags)
+    on_record = (tags.get("pcc.state"), tags.get(MOVE_TAG)) == ("champion", counted)
+    return Standing(_number(champion), champion.run_id, tags, on_record)
+
+
+def last_move(name: str, version: str) -> str:
+    """The number of the last move that a version took part in, as `Standing.move`.
+
+    Raises:
+        TrackingError: there is no such version, or MLflow does not answer.
+    """
+    with asking(f"models:/{name}/{version}"):
+        return str(MlflowClient().get_model_version(name, version).tags.get(MOVE_TAG, _NO_MOVE))
+
+
+def promote(name: str, version: str, tags: Mapping[str, str], *, judged_against: str | None = ANY_CHAMPION) -> Move:
     """Make `version` the champion and the champion before it `previous`; `tags` go on both versions.
 
     Promoting the champion again is no move, unless the last one was cut off before it was on record: then it counts.
 
+    Args:
+        judged_against: nothing moves where the champion is another one by now; None where there was none.
+
     Raises:
+        ChampionMovedError: it is.
         TrackingError: there is no such version, MLflow refuses, or another promotion holds the registry for minutes.
     """
     resolve(f"models:/{name}/{version}")
     with turn(name, tags.get(WHO_TAG, "")) as own:
         champion = find_alias(name, CHAMPION)
+        now = None if champion is None else _number(champion)
+        if judged_against != ANY_CHAMPION and now not in (judged_against, version):
+            then = "there was none" if judged_against is None else f"it was version {judged_against}"
+            raise ChampionMovedError(
+                f"the champion is {f'version {now}' if now else 'gone'} now, and when version {version} was judged "
+                f"{then}; nothing was moved",
+                where=f"registered model {name}",
+                fix="do it again: the version is then judged against the one that is champion",
+            )
         if champion is not None and champion.version != version:
             # First `previous`: a crash between the two leaves a champion and loses no way back.
             _point(own, name, PREVIOUS, _number(champion))
-        if champion is not None and champion.version == version:
-            with asking(f"registered model {name}"):
-                counted = MlflowClient().get_registered_model(name).tags.get(COUNT_TAG, "0")
-                last = MlflowClient().get_model_version(name, version).tags
-            if (last.get("pcc.state"), last.get("pcc.move")) == ("champion", counted):
-                return Move(int(counted), version, version)
+        last = standing(name)
+        if last is not None and last.version == version and last.is_on_record:
+            return Move(int(last.move), version, version)
         return _make_champion(own, name, version, champion, tags)
 
 
@@ -96,11 +165,12 @@ def _make_champion(own: Turn, name: str, version: str, champion: Resolved | None
     client = MlflowClient()
     with asking(f"registered model {name}"):
         number = int(client.get_registered_model(name).tags.get(COUNT_TAG, "0")) + 1
-        client.set_registered_model_tag(name, COUNT_TAG, str(number))
         for each, state in ((version, "champion"), (before, "previous")):
             if each is not None and (state == "champion" or each != version):
-                for key, value in {**tags, "pcc.state": state, "pcc.move": str(number)}.items():
+                for key, value in {**tags, "pcc.state": state, MOVE_TAG: str(number)}.items():
                     client.set_model_version_tag(name, each, key, value)
+        # Last: a move that was cut off before is made again under the same number.
+        client.set_registered_model_tag(name, COUNT_TAG, str(number))
     return Move(number, before, version)
 
 

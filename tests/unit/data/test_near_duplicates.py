@@ -38,7 +38,7 @@ def test_empty_sides_have_none() -> None:
 
 
 def test_a_large_side_is_looked_at_in_part_and_the_count_says_of_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_HELD_OUT", 10)
+    monkeypatch.setattr(module, "MOST_HELD_OUT", 10)
     found = near_duplicates(TRAINING, ["please delete all my data now"] * 100)
     assert (found.repeated, found.looked_at, found.share) == (10, 10, 1.0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,17 @@ def test_what_is_written_is_what_is_read(tmp_path: Path, groups: list[str] | Non
     assert (back.keys.groups is None) == (groups is None)
 
 
+def test_texts_are_new_that_stand_there_not_at_all_or_with_another_label(tmp_path: Path) -> None:
+    texts = RowKeys.of(["DELETE IT!", "Where is my parcel", "where is my parcel", "A new one"]).texts
+    labels = np.array(["delete", "delete", "other", "other"], dtype=object)
+    record().frame().to_parquet(tmp_path / "split.parquet", index=False)
+    assert SplitRecord.read(tmp_path / "split.parquet", record().digest, "here").unknown_texts(texts, labels) == 2
+    # As a release wrote it that kept no labels.
+    earlier = replace(record(), labels=None)
+    earlier.frame().to_parquet(tmp_path / "earlier.parquet", index=False)
+    assert SplitRecord.read(tmp_path / "earlier.parquet", earlier.digest, "here").unknown_texts(texts, labels) == 1
+
+
 def test_a_model_learned_its_validation_rows_only_if_it_was_fitted_again() -> None:
     given = RowKeys.of(["DELETE IT!", "stop the mails", "where is my parcel"])
     assert given.known_to(record().learned_keys).tolist() == [True, True, False]
@@ -52,7 +64,7 @@ def test_a_validation_row_of_a_label_that_no_training_row_has_was_not_learned() 
 def test_the_file_holds_hashes_and_no_text(tmp_path: Path) -> None:
     path = tmp_path / "split.parquet"
     record(groups=["ann@example.com"] * 6).frame().to_parquet(path, index=False)
-    assert pq.read_schema(path).names == ["position", "split", "learned", "text_hash", "group_hash"]
+    assert pq.read_schema(path).names == ["position", "split", "learned", "text_hash", "group_hash", "label_hash"]
     content = path.read_bytes()
     for word in (b"Delete", b"delete", b"parcel", b"example"):
         assert word not in content
@@ -61,7 +73,8 @@ def test_the_file_holds_hashes_and_no_text(tmp_path: Path) -> None:
 def test_an_altered_record_is_refused(tmp_path: Path) -> None:
     path, written = tmp_path / "split.parquet", record()
     moved = written.frame().assign(split=pd.Categorical(["test"] * 6, categories=[TRAIN, VALIDATION, TEST, LEFT_OUT]))
-    for altered in (moved, written.frame().iloc[::-1], written.frame().assign(learned=False)):
+    relabelled = written.frame().assign(label_hash=np.uint64(1))
+    for altered in (moved, relabelled, written.frame().iloc[::-1], written.frame().assign(learned=False)):
         altered.to_parquet(path, index=False)
         with pytest.raises(DataError, match="damaged or was altered") as caught:
             SplitRecord.read(path, written.digest, "split.parquet of run 1")

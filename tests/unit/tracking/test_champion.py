@@ -108,6 +108,37 @@ def test_a_move_that_was_cut_off_before_its_record_is_counted_by_the_next_try(ve
     assert MlflowClient().get_model_version(NAME, versions[1]).tags["pcc.move"] == "2"
 
 
+def test_nothing_moves_where_the_gates_compared_with_another_champion(versions: list[str]) -> None:
+    promotion.promote(NAME, versions[0], {}, judged_against=None)
+    assert promotion.promote(NAME, versions[0], {}, judged_against=None).is_none, "it is what was asked for"
+    for judged_against, then in ((None, "there was none"), (versions[2], f"it was version {versions[2]}")):
+        with pytest.raises(promotion.ChampionMovedError, match=f"is version {versions[0]} now, .* {then}; nothing"):
+            promotion.promote(NAME, versions[1], {}, judged_against=judged_against)
+    assert (alias("champion"), alias("previous")) == (versions[0], None)
+    assert promotion.promote(NAME, versions[1], {}, judged_against=versions[0]).number == 2
+
+
+def test_the_standing_of_a_champion_tells_how_far_its_promotion_came(versions: list[str]) -> None:
+    client = MlflowClient()
+
+    def how_far() -> tuple[bool, bool]:
+        standing = promotion.standing(NAME)
+        assert standing is not None
+        return standing.is_on_record, standing.is_published
+
+    assert promotion.standing(NAME) is None
+    client.set_registered_model_alias(NAME, "champion", versions[0])
+    assert how_far() == (False, False)
+    promotion.promote(NAME, versions[0], {})
+    assert how_far() == (True, False)
+    client.set_model_version_tag(NAME, versions[0], "pcc.published_move", promotion.last_move(NAME, versions[0]))
+    assert how_far() == (True, True)
+    promotion.promote(NAME, versions[1], {})
+    assert how_far() == (True, False)
+    promotion.roll_back(NAME, {})
+    assert how_far() == (True, False), "what was published of it is not what is taken up now"
+
+
 def test_a_rollback_and_a_second_one_swap_the_two(versions: list[str]) -> None:
     for number in versions[:2]:
         promotion.promote(NAME, number, {})

@@ -1,0 +1,1 @@
+"""Whether to train again: which files there are, what demands it, and what stands against it."""

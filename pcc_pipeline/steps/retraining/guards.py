@@ -1,0 +1,154 @@
+"""What stands against training on a data set, whatever is new in it: a person must look first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.columns import reads_like_a_name
+from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.data.quality.counts import duplicates
+from pcc_pipeline.data.quality.near_duplicates import MOST_HELD_OUT, near_duplicates
+from pcc_pipeline.data.splits import RowKeys
+from pcc_pipeline.errors import DataError, PccError
+from pcc_pipeline.steps.inputs.exclusion import read_exclusion
+from pcc_pipeline.steps.inputs.split import assign
+from pcc_pipeline.steps.retraining.champion import Champion
+from pcc_pipeline.tracking.registry import versions
+
+_MOST_SHOWN = 10
+
+
+class RetrainStoppedError(PccError):
+    """There is new data, and something about it must be looked at by a person; nothing was trained.
+
+    Attributes:
+        guard: which of them: data, often, labels, rows or quality.
+    """
+
+    guard = "data"
+
+
+def stopped(guard: str, what: str, *, where: str, fix: str) -> RetrainStoppedError:
+    """The error of a guard."""
+    error = RetrainStoppedError(what, where=where, fix=fix)
+    error.guard = guard
+    return error
+
+
+def demand_sense(params: Params, dataset: Dataset, champion: Champion | None, *, demanded: bool) -> None:
+    """Hold a data set that the champion has not learned against the guards of `retrain`.
+
+    Args:
+        demanded: an alert says that the champion is wrong, so that one new row is enough.
+
+    Raises:
+        RetrainStoppedError: one of them stands against it.
+    """
+    _demand_time(params)
+    if champion is not None:
+        _demand_labels(params, dataset, champion)
+        _demand_rows(params, dataset, champion, demanded=demanded)
+        _demand_quality(params, dataset, champion)
+
+
+def _demand_time(params: Params) -> None:
+    today = f"v{datetime.now(UTC):%Y%m%d}_"
+    known = versions.versions_of(params.registry.model_name)
+    trained = sum(version.tags.get(versions.VERSION_TAG, "").startswith(today) for version in known)
+    if trained >= params.retrain.most_a_day:
+        raise stopped(
+            "often",
+            f"{trained:,} versions were trained today already",
+            where=f"retrain.most_a_day: {params.retrain.most_a_day}",
+            fix="look why the data changes so often; it is looked at again tomorrow",
+        )
+
+
+def _demand_labels(params: Params, dataset: Dataset, champion: Champion) -> None:
+    known, here = set(map(str, champion.training.metadata["classes"])), set(map(str, dataset.labels))
+    if params.retrain.labels == "any" or known == here:
+        return
+    changed = sorted([*(f"+{label}" for label in here - known), *(f"-{label}" for label in known - here)])
+    # A shifted row brings texts into the labels' column.
+    shown = [label for label in changed if reads_like_a_name(label[1:])][:_MOST_SHOWN]
+    hidden = len(changed) - len(shown)
+    names = [*shown, *([f"{hidden:,} more" if shown else f"{hidden:,} that read like texts"] if hidden else [])]
+    raise stopped(
+        "labels",
+        f"labels have appeared or vanished since {champion.name}: {', '.join(names)}",
+        where=params.data.path,
+        fix="if that is meant: -P set=retrain.labels=any",
+    )
+
+
+def _demand_rows(params: Params, dataset: Dataset, champion: Champion, *, demanded: bool) -> None:
+    texts = RowKeys.of(dataset.texts).texts
+    record = champion.split
+    new = len(set(texts.tolist())) if record is None else record.unknown_texts(texts, dataset.labels)
+    least = min(1, params.retrain.min_new_rows) if demanded else params.retrain.min_new_rows
+    if new < least:
+        raise stopped(
+            "rows",
+            f"{new:,} texts are new or have another label since {champion.name}, too few to train again",
+            where=f"retrain.min_new_rows: {params.retrain.min_new_rows:,}",
+            fix="wait for more, or ask for fewer",
+        )
+
+
+def _demand_quality(params: Params, dataset: Dataset, champion: Champion) -> None:
+    margin = params.retrain.worse_by
+    if margin is None:
+        return
+    before = _of_champion(champion)
+    worse = [
+        f"{share:.1%} {name}, of the champion's data {before[name]:.1%}"
+        for name, share in _of_data(params, dataset).items()
+        if share > before[name] + margin
+    ]
+    if worse:
+        raise stopped(
+            "quality",
+            f"the data is worse than that of {champion.name}: {'; '.join(worse)}",
+            where=f"{params.data.path}, retrain.worse_by: {margin:g}",
+            fix="look at it with `pcc profile --data …` and mend it; if it is meant so, set retrain.worse_by",
+        )
+
+
+_REJECTED, _IN_CONFLICT, _NEAR = "of the rows are rejected", "of the texts have two labels", "near-duplicates"
+
+
+def _of_data(params: Params, dataset: Dataset) -> Mapping[str, float]:
+    """What is bad of a data set, as shares; near-duplicates as a training counts them: held-out rows of training rows.
+
+    Raises:
+        RetrainStoppedError: it cannot be split.
+    """
+    try:
+        split = assign(dataset, params, None, read_exclusion(params.data.exclude).ids)
+    except DataError as error:
+        raise not_fit(error, params.data.path) from error
+    counts = duplicates(split.record.keys.texts, list(dataset.labels))
+    texts = dataset.texts
+    held_out = [texts[place] for part in (split.validation, split.test) for place in part]
+    return {
+        _REJECTED: len(dataset.rejected) / max(dataset.total_rows, 1),
+        _IN_CONFLICT: counts.conflicting_texts / max(counts.unique_texts, 1),
+        _NEAR: near_duplicates([texts[place] for place in split.train], held_out).share,
+    }
+
+
+def _of_champion(champion: Champion) -> Mapping[str, float]:
+    data = champion.training.metrics["data"]
+    held_out = sum(sum(data["class_counts"].get(side, {}).values()) for side in ("val", "test"))
+    return {
+        _REJECTED: data["rejected_rows"] / max(data["rows"] + data["rejected_rows"], 1),
+        _IN_CONFLICT: data["conflicting_texts"] / max(data["unique_texts"], 1),
+        _NEAR: data["near_duplicate_rows"] / max(min(held_out, MOST_HELD_OUT), 1),
+    }
+
+
+def not_fit(error: DataError, address: str) -> RetrainStoppedError:
+    """A data set that cannot be read, or does not keep the contract, as a reason not to train."""
+    return stopped("data", error.what, where=error.where or address, fix=error.fix or "mend the data")
