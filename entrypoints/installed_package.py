@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 try:
-    from pcc_pipeline.command_line import manage_commands, step_commands
+    from pcc_pipeline.command_line import auto_command, manage_commands, step_commands
 except ModuleNotFoundError as error:
     if error.name != "pcc_pipeline":
         raise
@@ -14,4 +14,4 @@ except ModuleNotFoundError as error:
         "  do:    activate the environment that has it (source .venv/bin/activate), or let `make run` make one"
     )
 
-__all__ = ["manage_commands", "step_commands"]
+__all__ = ["auto_command", "manage_commands", "step_commands"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pcc_pipeline import interruption
+
+_LOOK_SECONDS = 30.0
 
 
 def jittered(seconds: float) -> float:
@@ -50,3 +53,35 @@ class Patience:
             return False
         interruption.sleep(min(next(self._delays), left))
         return True
+
+
+class Schedule:
+    """Times at equal distances from the moment when this was made, by the clock: late rounds move no later ones.
+
+    A time that passes while a round is under way is left out.
+
+    Args:
+        seconds: the distance.
+        clock: tells seconds since 1970.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.time) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._began, self._past = clock(), 0
+
+    @property
+    def next(self) -> float:
+        """When the next round is due, in seconds since 1970."""
+        return self._began + self._next * self._seconds
+
+    def wait(self) -> None:
+        """Wait for the next round; a signal ends the wait, also within a protected section."""
+        due = self._next
+        # In short steps, so that a clock that is set, or a machine that slept, is noticed.
+        while (left := self._began + due * self._seconds - self._clock()) > 0:
+            interruption.sleep(min(left, _LOOK_SECONDS))
+        self._past = due
+
+    @property
+    def _next(self) -> int:
+        return max(self._past + 1, math.ceil((self._clock() - self._began) / self._seconds))

@@ -16,8 +16,9 @@ import click
 import pytest
 import yaml
 
-from pcc_pipeline.command_line import manage_commands, pcc
+from pcc_pipeline.command_line import auto_command, manage_commands, pcc
 from pcc_pipeline.command_line.options import LEFT_OUT
+from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.step_commands import STEPS
 from pcc_pipeline.config import Params, reference
 from pcc_pipeline.config.schema import ContractColumn, SearchMethod
@@ -169,6 +170,11 @@ def test_scripts_take_the_options(line: str, monkeypatch: pytest.MonkeyPatch) ->
         return
     if script == "entrypoints/manage_models.py":
         manage_commands.parser(script).parse_args(options)
+        return
+    if script == "entrypoints/auto_pipeline.py":
+        parser = Parser()
+        auto_command.AutoCommand().add_options(parser)
+        parser.parse_args(options)
         return
     (step,) = [step for step in STEPS if script == f"entrypoints/{step.entry}.py"]
     found = vars(step.parser(script).parse_args(options))

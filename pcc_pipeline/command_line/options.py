@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import SUPPRESS, Action, Namespace
 from typing import NamedTuple
 
@@ -102,6 +103,10 @@ WATCH = Option(
     "watch", "where data arrives: a folder, a pattern such as 'gs://bucket/cases_*.csv', or a list", is_file=True
 )
 SINCE = Option("since", "all files, or those since the champion's training", choices=("all", "champion"))
+MONITOR = Option(
+    "monitor", "messages, or predictions of them, to watch the champion by; nothing is watched without", is_file=True
+)
+EVERY = Option("every", "again and again at this distance, such as 24h, 90m or 7d; one round without")
 REASON = Option("reason", "why, for the record; needed with --force")
 FORCE = Option("force", "go past failed gates", "false", _TRUE_OR_FALSE, metavar="true|false")
 ROLLBACK = Option("rollback", "bring the previous champion back", "false", _TRUE_OR_FALSE, metavar="true|false")
@@ -165,6 +170,25 @@ def count(option: Option, options: Namespace) -> int:
             "it is no whole number of at least 0", where=f"option {option.name}", fix="give a number such as 5"
         )
     return int(value)
+
+
+def duration(option: Option, options: Namespace) -> float | None:
+    """An option's time in seconds; None where it was left out.
+
+    Raises:
+        ConfigError: it is none, or no time at all.
+    """
+    value = unless_left_out(getattr(options, option.name))
+    if value is None:
+        return None
+    match = re.fullmatch(r"(\d+)([smhd])", value)
+    if match is None or not int(match[1]):
+        raise ConfigError(
+            f"{value!r} is no length of time",
+            where=f"option {option.name}",
+            fix="give a whole number and s, m, h or d, such as 90m or 24h",
+        )
+    return float(int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]])
 
 
 def exclusive(name: str, **others: bool) -> None:

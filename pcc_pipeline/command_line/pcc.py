@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pcc_pipeline import __version__
 from pcc_pipeline.command_line import (
     alert_commands,
+    auto_command,
     completion,
     explain_command,
     lineage_command,
@@ -39,6 +40,7 @@ def parser() -> Parser:
     commands = whole.add_commands(
         [
             *(name for each in names.values() for name in each),
+            "auto",
             "profile",
             "explain",
             "models",
@@ -52,6 +54,15 @@ def parser() -> Parser:
         one = commands.add_parser(name, aliases=aliases, help=line, description=step.description, epilog=step.epilog)
         step.add_options(one)
         one.set_defaults(command=step)
+    rounds = commands.add_parser(
+        "auto",
+        help="train again where there is need, then watch the champion: once, or again and again",
+        description=auto_command.DESCRIPTION,
+        epilog=auto_command.EPILOG,
+    )
+    auto = auto_command.AutoCommand()
+    auto.add_options(rounds)
+    rounds.set_defaults(command=auto)
     profiled = commands.add_parser(
         "profile",
         help="how complete, valid, unique, consistent and fresh a file of messages is",

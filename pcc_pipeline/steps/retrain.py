@@ -39,7 +39,7 @@ from pcc_pipeline.tracking.registry.champion import MOVE_TAG
 from pcc_pipeline.tracking.registry.turns import RETRAINING, BusyError, Turn, turn
 from pcc_pipeline.tracking.runs import StepRun, outermost_step, read_training_run, step_run
 
-__all__ = ["DECIDED_TAG", "RetrainOutcome", "RetrainStoppedError", "run"]
+__all__ = ["DECIDED_TAG", "RetrainOutcome", "RetrainStoppedError", "demand_watch", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,12 +78,7 @@ def run(params: Params) -> RetrainOutcome:
         RetrainStoppedError: a guard of `retrain` stands against it.
         DataError, StorageError, …: as the steps.
     """
-    if params.retrain.watch is None:
-        raise ConfigError(
-            "nothing is watched",
-            where="retrain.watch",
-            fix="-P watch=FOLDER, or a pattern such as -P watch='gs://bucket/cases_*.csv'",
-        )
+    demand_watch(params)
     if params.data.split == "random":
         # Rows that come later must move no row: what tested one champion never trains the next.
         params = params.model_copy(update={"data": params.data.model_copy(update={"split": "stable"})})
@@ -96,6 +91,16 @@ def run(params: Params) -> RetrainOutcome:
         _tell_of_end(params, error)
         raise
     return outcome
+
+
+def demand_watch(params: Params) -> None:
+    """Raise ConfigError where there is nothing to look at."""
+    if params.retrain.watch is None:
+        raise ConfigError(
+            "nothing is watched",
+            where="retrain.watch",
+            fix="-P watch=FOLDER, or a pattern such as -P watch='gs://bucket/cases_*.csv'",
+        )
 
 
 def _tell_of_end(params: Params, error: PccError) -> None:

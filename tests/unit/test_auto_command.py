@@ -1,0 +1,78 @@
+"""`auto_pipeline.py --every`: rounds go on whatever becomes of one, and a signal ends the wait between two."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pcc_pipeline.command_line import auto_command, options
+from pcc_pipeline.command_line.running import exit_code
+from pcc_pipeline.errors import ConfigError, Interrupted
+from pcc_pipeline.steps.circle import CircleOutcome
+from tests import process_state
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    with process_state.entry_point_undone():
+        yield
+
+
+def rounds(one: Callable[[], CircleOutcome], every: float) -> int:
+    return exit_code(lambda: auto_command._again_and_again(one, every, debug=False), debug=False)
+
+
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGINT")])
+def test_a_round_that_fails_ends_nothing_and_a_signal_ends_the_wait(
+    number: signal.Signals, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done: list[int] = []
+
+    def one() -> CircleOutcome:
+        done.append(len(done))
+        if len(done) == 1:
+            raise KeyError("Dear Sir, my address is")
+        if len(done) == 2:
+            return CircleOutcome((), ("no server answers",), False)
+        threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+        return CircleOutcome(("no need    it learned them",), (), False)
+
+    assert rounds(one, every=0.4) == 0
+    said = capsys.readouterr()
+    assert len(done) == 3
+    assert "error: KeyError at test_auto_command.py:" in said.err
+    assert "error: no server answers" in said.err
+    assert "Dear Sir" not in said.err + said.out
+    assert said.out.count("next round 20") == 3
+    assert "no need    it learned them" in said.out
+    assert said.out.endswith(f"ended      by {name}, between two rounds\n")
+
+
+def test_a_signal_in_a_round_ends_it_as_it_ends_a_step(capsys: pytest.CaptureFixture[str]) -> None:
+    def one() -> CircleOutcome:
+        raise Interrupted(signal.SIGTERM)
+
+    assert rounds(one, every=3600.0) == 128 + signal.SIGTERM
+    assert "ended from outside (SIGTERM)" in capsys.readouterr().err
+
+
+def test_a_length_of_time_is_a_number_and_a_unit() -> None:
+    def seconds(text: str) -> float | None:
+        return options.duration(options.EVERY, Namespace(every=text))
+
+    assert [seconds(text) for text in ("45s", "90m", "24h", "7d", options.LEFT_OUT)] == [45, 5400, 86400, 604800, None]
+    for text in ("24", "h", "0h", "-1h", "1.5h", "24 h"):
+        with pytest.raises(ConfigError, match="is no length of time"):
+            seconds(text)
+
+
+def test_a_failure_decides_the_exit_code_before_an_alarm() -> None:
+    assert [
+        CircleOutcome((), errors, alarmed).exit_code
+        for errors, alarmed in (((), False), ((), True), (("x",), False), (("x",), True))
+    ] == [0, 3, 1, 1]
