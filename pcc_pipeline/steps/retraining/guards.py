@@ -105,7 +105,7 @@ def _demand_quality(params: Params, dataset: Dataset, champion: Champion) -> Non
     worse = [
         f"{share:.1%} {name}, of the champion's data {before[name]:.1%}"
         for name, share in _of_data(params, dataset).items()
-        if share > before[name] + margin
+        if name in before and share > before[name] + margin
     ]
     if worse:
         raise stopped(
@@ -140,13 +140,16 @@ def _of_data(params: Params, dataset: Dataset) -> Mapping[str, float]:
 
 
 def _of_champion(champion: Champion) -> Mapping[str, float]:
+    """The same of the champion's data; without what an earlier release did not count."""
     data = champion.training.metrics["data"]
-    held_out = sum(sum(data["class_counts"].get(side, {}).values()) for side in ("val", "test"))
-    return {
-        _REJECTED: data["rejected_rows"] / max(data["rows"] + data["rejected_rows"], 1),
-        _IN_CONFLICT: data["conflicting_texts"] / max(data["unique_texts"], 1),
-        _NEAR: data["near_duplicate_rows"] / max(min(held_out, MOST_HELD_OUT), 1),
+    sides = data.get("class_counts", {})
+    held_out = min(sum(sum(sides.get(side, {}).values()) for side in ("val", "test")), MOST_HELD_OUT)
+    counts = {
+        _REJECTED: (data.get("rejected_rows"), data["rows"] + data.get("rejected_rows", 0)),
+        _IN_CONFLICT: (data.get("conflicting_texts"), data.get("unique_texts", 0)),
+        _NEAR: (data.get("near_duplicate_rows"), held_out),
     }
+    return {name: number / of for name, (number, of) in counts.items() if number is not None and of}
 
 
 def not_fit(error: DataError, address: str) -> RetrainStoppedError:
