@@ -49,6 +49,7 @@ MADE = {
     "rejected.parquet",
     "split.parquet",
     "lineage.parquet",
+    "records.json",
     "reference_profile.npz",
     "monitor.html",
     "data_files.json",

@@ -1,4 +1,4 @@
-"""`pcc lineage`: where a person's rows are, and what learned from them."""
+"""`pcc lineage` and `pcc subject`: where a person's rows are, what learned from them, and a copy for that person."""
 
 from __future__ import annotations
 
@@ -37,6 +37,25 @@ def _lineage(question: Question, options: Namespace) -> str:
     return lineage.find(question, subject=options.subject, case_id=options.case_id)
 
 
+SUBJECT_DESCRIPTION = "What this project holds of a person, for that person."
+SUBJECT_EPILOG = """\
+examples:
+  pcc subject export --subject anna@example.org --output for-anna
+  pcc subject export --case-id 2026-09-00017 --output for-that-customer
+
+The folder holds the person's rows from the files of runs and from the copies that runs wrote on this machine, and which
+runs and versions used them. It needs the key of lineage; see pcc lineage --help.
+"""
+
+
+def _export(question: Question, options: Namespace) -> str:
+    from pcc_pipeline.manage import subject
+
+    return subject.export(question, subject=options.subject, case_id=options.case_id, output=options.output)
+
+
+_SUBJECT = {"metavar": "NAME", "help": "a person, as data.subject_column names them"}
+_CASE_ID = {"metavar": "ID", "help": "one case"}
 COMMAND = ManageCommand(
     "lineage",
     "where a person's rows are, and what learned from them",
@@ -45,9 +64,24 @@ COMMAND = ManageCommand(
     "lineage",
     own={
         "what": {"nargs": "?", "choices": ("key",), "help": "key: make the key that manifests are written with"},
-        "--subject": {"metavar": "NAME", "help": "a person, as data.subject_column names them"},
-        "--case-id": {"metavar": "ID", "help": "one case"},
+        "--subject": _SUBJECT,
+        "--case-id": _CASE_ID,
         "--version": {"metavar": "VERSION", "help": "what a version learned from: its tag, number, @alias or run"},
         "--rotate": {"action": "store_true", "help": "with key: add another one, which writes from now on"},
     },
+)
+SUBJECT_COMMANDS = (
+    ManageCommand(
+        "export",
+        "write a folder with what is held of a person",
+        _export,
+        ("--subject", "--case-id", "--output"),
+        "subject",
+        of_runs=False,
+        own={
+            "--subject": _SUBJECT,
+            "--case-id": _CASE_ID,
+            "--output": {"required": True, "is_file": True, "metavar": "FOLDER", "help": "one that is not there yet"},
+        },
+    ),
 )

@@ -46,6 +46,7 @@ def parser() -> Parser:
             "models",
             "alerts",
             "lineage",
+            "subject",
             "completion",
         ]
     )
@@ -105,6 +106,14 @@ def parser() -> Parser:
     )
     lineage_command.COMMAND.add_options(traced)
     traced.set_defaults(command=lineage_command.COMMAND)
+    subjects = commands.add_parser(
+        "subject",
+        help="what is held of a person, as a folder for that person",
+        description=lineage_command.SUBJECT_DESCRIPTION,
+        epilog=lineage_command.SUBJECT_EPILOG,
+        private=True,
+    )
+    manage_commands.add_to(subjects, lineage_command.SUBJECT_COMMANDS)
     shells = commands.add_parser(
         "completion", help="completion for bash and zsh", description=completion.DESCRIPTION, epilog=completion.EPILOG
     )

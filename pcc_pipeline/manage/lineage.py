@@ -3,73 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from pcc_pipeline.config.paths import local_path
-from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.manage.holdings import Trace, holdings
 from pcc_pipeline.manage.queries import Question
-from pcc_pipeline.manage.tables import shown
+from pcc_pipeline.manage.tables import counted, shown
 from pcc_pipeline.persons.keys import VARIABLE, add_key, read_keys
-from pcc_pipeline.persons.manifest import KeyAbsentError, Person, look_up, sides
+from pcc_pipeline.persons.manifest import sides
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.store import past_runs
-from pcc_pipeline.tracking.store.manifests import KEY_TAG, Descendant, manifest_of, runs_with_manifest, versions_from
-from pcc_pipeline.tracking.store.past_runs import RecordedRun
+from pcc_pipeline.tracking.store.manifests import manifest_of, runs_with_manifest
 
-# Step -> the options that name what it wrote on the machine that it ran on.
-_COPIES = {
-    "embed": ("output.embedded_dir", "output.rejected"),
-    "train": ("output.label_issues",),
-    "evaluate": ("output.predictions",),
-    "score": ("output.scores", "output.rejected"),
-    "monitor": ("output.novel_rows",),
-}
 _SHOWN_ROWS = 8
-
-
-@dataclass(frozen=True)
-class _Trace:
-    """A run that read rows of the person."""
-
-    run: RecordedRun
-    places: dict[tuple[str, str], list[int]]
-    made: list[Descendant]
-
-    @property
-    def copies(self) -> dict[str, str]:
-        return {name: self.run.params[name] for name in _COPIES.get(self.run.step, ()) if name in self.run.params}
-
-    def document(self) -> dict[str, Any]:
-        return {
-            "run_id": self.run.run_id,
-            "step": self.run.step,
-            "status": self.run.status,
-            "started": self.run.started.isoformat(),
-            "version": self.run.pcc_version or None,
-            "rows": [{"side": side, "file": file, "rows": rows} for (side, file), rows in self.places.items()],
-            "made": [vars(version) for version in self.made],
-            "copies": self.copies,
-        }
-
-    def lines(self) -> list[str]:
-        run = self.run
-        head = f"{run.step:<9} {run.pcc_version or '':<16} run {run.run_id[:8]}  {run.started:%Y-%m-%d %H:%M} UTC"
-        ended = "" if run.status == "FINISHED" else f"  {run.status}"
-        lines = [f"{head}{ended}".rstrip()]
-        for (side, file), rows in self.places.items():
-            some = ", ".join(str(row) for row in rows[:_SHOWN_ROWS])
-            more = f" and {len(rows) - _SHOWN_ROWS} more" if len(rows) > _SHOWN_ROWS else ""
-            lines.append(f"          {side:<9} {_counted(len(rows), 'row')} of {shown(file)}: row {some}{more}")
-        for version in self.made:
-            aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
-            lines.append(f"          made      {version.name} version {version.number}{aliases}")
-            lines += [f"          published {address}" for address in version.published]
-        lines += [f"          copy      {name}: {path}" for name, path in self.copies.items()]
-        return lines
 
 
 def new_key(question: Question, *, rotate: bool) -> str:
@@ -93,7 +39,7 @@ def new_key(question: Question, *, rotate: bool) -> str:
     key = add_key(file)
     if question.as_json:
         return json_text({"key": key.id, "file": str(file), "reads": [each.id for each in keys.all]})
-    earlier = f"; {_counted(len(keys.all), 'earlier one')} still read" if keys.all else ""
+    earlier = f"; {counted(len(keys.all), 'earlier one')} still read" if keys.all else ""
     return (
         f"key {key.id} writes the manifests of runs from now on{earlier}\n"
         f"it lies in {file}, for you alone. Keep a copy where backups of the data are not: without it nobody can be "
@@ -109,54 +55,20 @@ def find(question: Question, *, subject: str | None, case_id: str | None) -> str
         DataError: a manifest is damaged.
         TrackingError: MLflow does not answer.
     """
-    if subject is None and case_id is None:
-        raise ConfigError("nobody is named", where="pcc lineage", fix="give --subject, --case-id or --version")
-    keys = read_keys(local_path(question.params.lineage.key_file), os.environ)
-    if not keys.all:
-        raise ConfigError(
-            "there is no key of lineage, so manifests tell nothing",
-            where=question.params.lineage.key_file,
-            fix=f"bring the key of the machine that trained, as {VARIABLE} or lineage.key_file",
-        )
-    # As manifests have them, whatever the file's format was.
-    person = Person(*(None if name is None else label_text(name) for name in (subject, case_id)))
-    traces: list[_Trace] = []
-    absent: Counter[str] = Counter()
-    nameless = gone = looked = 0
-    for run in runs_with_manifest():
-        content = manifest_of(run)
-        if content is None:
-            gone += 1
-            continue
-        try:
-            found = look_up(content, keys, person, f"run {run.run_id}")
-        except KeyAbsentError:
-            absent[run.tags[KEY_TAG]] += 1
-            continue
-        looked += 1
-        nameless += found.by_case_only
-        if found.places:
-            traces.append(_Trace(run, found.places, versions_from(run.run_id)))
+    known = holdings(question.params, subject=subject, case_id=case_id)
     if question.as_json:
-        return json_text(
-            {
-                "runs": [trace.document() for trace in traces],
-                "looked_into": looked,
-                "without_their_key": dict(absent),
-                "without_subjects": nameless,
-                "files_removed": gone,
-            }
-        )
-    lines = [f"{_counted(len(traces), 'run')} of {looked} hold rows of this person", *_tree(traces)]
+        return json_text(known.document())
+    lines = [f"{counted(len(known.traces), 'run')} of {known.looked_into} hold rows of this person"]
+    lines += [line for trace in known.traces for line in _lines(trace)]
     lines += [
-        f"not looked into: {_counted(number, 'run')} of the key {key}, which is not here"
-        for key, number in absent.items()
+        f"not looked into: {counted(number, 'run')} of the key {key}, which is not here"
+        for key, number in known.absent.items()
     ]
-    if gone:
-        lines.append(f"not looked into: {_counted(gone, 'run')} whose files were removed")
-    if subject is not None and nameless:
+    if known.gone:
+        lines.append(f"not looked into: {counted(known.gone, 'run')} whose files were removed")
+    if subject is not None and known.nameless:
         lines.append(
-            f"{_counted(nameless, 'run')} kept no subjects (data.subject_column): look for the case ids there as well"
+            f"{counted(known.nameless, 'run')} kept no subjects (data.subject_column): look for the case ids as well"
         )
     lines.append("rows are counted from 0, without the header, as the file was read")
     return "\n".join(lines)
@@ -194,9 +106,18 @@ def of_version(question: Question, reference: str) -> str:
     return "\n".join(lines)
 
 
-def _tree(traces: Sequence[_Trace]) -> list[str]:
-    return [line for trace in traces for line in trace.lines()]
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+def _lines(trace: Trace) -> list[str]:
+    run = trace.run
+    head = f"{run.step:<9} {run.pcc_version or '':<16} run {run.run_id[:8]}  {run.started:%Y-%m-%d %H:%M} UTC"
+    ended = "" if run.status == "FINISHED" else f"  {run.status}"
+    lines = [f"{head}{ended}".rstrip()]
+    for (side, file), rows in trace.places.items():
+        some = ", ".join(str(row) for row in rows[:_SHOWN_ROWS])
+        more = f" and {len(rows) - _SHOWN_ROWS} more" if len(rows) > _SHOWN_ROWS else ""
+        lines.append(f"          {side:<9} {counted(len(rows), 'row')} of {shown(file)}: row {some}{more}")
+    for version in trace.made:
+        aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
+        lines.append(f"          made      {version.name} version {version.number}{aliases}")
+        lines += [f"          published {address}" for address in version.published]
+    lines += [f"          copy      {name}: {path}" for name, path in trace.copies.items()]
+    return lines

@@ -105,10 +105,13 @@ class Found:
 
     Attributes:
         places: (side, file) -> rows, counted from 0 in that file.
+        cases: the hashes of their case ids, by the key `key`.
         by_case_only: the manifest has no subjects, so that a search by subject cannot find anybody in it.
     """
 
+    key: Key
     places: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    cases: frozenset[bytes] = frozenset()
     by_case_only: bool = False
 
     @property
@@ -135,6 +138,7 @@ def look_up(content: bytes, keys: Keys, person: Person, where: str) -> Found:
     if person.subject is not None:
         sought["subject"] = key.hashes("subject", [person.subject])
     places: dict[tuple[str, str], list[int]] = {}
+    cases: set[bytes] = set()
     subjects = False
     for group in range(file.num_row_groups):
         hashes = file.read_row_group(group, columns=["case", "subject"])
@@ -143,10 +147,11 @@ def look_up(content: bytes, keys: Keys, person: Person, where: str) -> Found:
         for name, value in sought.items():
             hit |= pc.fill_null(pc.equal(hashes[name], pa.scalar(value, _HASH)), False).to_numpy()
         if hit.any():
-            rows = file.read_row_group(group, columns=["side", "file", "row"]).filter(pa.array(hit)).to_pylist()
-            for row in rows:
+            columns = ["case", "side", "file", "row"]
+            for row in file.read_row_group(group, columns=columns).filter(pa.array(hit)).to_pylist():
                 places.setdefault((row["side"], row["file"]), []).append(row["row"])
-    return Found(places, by_case_only=not subjects)
+                cases.add(row["case"])
+    return Found(key, places, frozenset(cases), by_case_only=not subjects)
 
 
 def sides(content: bytes, where: str) -> Counter[tuple[str, str]]:

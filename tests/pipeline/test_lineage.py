@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -148,3 +149,47 @@ def test_what_is_asked_amiss_is_told(lineage: Callable[..., Said]) -> None:
     assert "--rotate is of the key" in lineage("--rotate", "--subject", "a").err
     assert "there is a key already" in lineage("key").err
     assert lineage("--version", "v20000101_000000").code == 1
+
+
+def test_a_person_gets_all_that_is_held_and_nothing_of_others(
+    traced, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(traced.folder)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", traced.uri)
+
+    def export(*words: str) -> Said:
+        capsys.readouterr()
+        with process_state.entry_point_undone():
+            return Said(pcc.main(["subject", "export", *words]), *capsys.readouterr())
+
+    done = export("--subject", "customer-1", "--output", "for-them")
+    assert done.code == 0, done.err
+    folder = traced.folder / "for-them"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    its = {f"case-{place}" for place in range(1, ROWS, 40)}
+    lines = {
+        path.name: [json.loads(line) for line in path.read_text().splitlines()] for path in folder.rglob("*.jsonl")
+    }
+    for name, rows in lines.items():
+        assert rows, name
+        assert {row["case_id"] for row in rows} <= its, name
+    (embedded,) = [rows for name, rows in lines.items() if "cases-" in name]
+    assert {row["case_id"] for row in embedded} == its
+    assert all(len(row["embeddings"]) == 384 and row["customer"] == "customer-1" for row in embedded)
+    assert any("predictions.parquet-of-run" in name for name in lines)
+    assert any("scores.parquet" in name for name in lines)
+    for path in folder.rglob("*.csv"):
+        assert {*pd.read_csv(path)["case_id"]} <= its
+    records = json.loads((folder / "records.json").read_text())
+    assert sum(table["rows"] for table in records["tables"]) == sum(map(len, lines.values()))
+    page = (folder / "README.md").read_text()
+    assert "4 runs read them, 1 version of a model learned from your rows." in page
+    assert f"{sum(map(len, lines.values())):,} rows of" in done.out
+    again = export("--subject", "customer-1", "--output", "for-them")
+    assert "there is something already" in again.err
+    nobody = export("--subject", "nobody", "--output", "for-nobody")
+    assert "nothing is known of this person in 4 runs" in nobody.err
+    assert not (traced.folder / "for-nobody").exists()
+    # A case alone, of a file of predictions as CSV too.
+    pd.read_parquet("outputs/scores.parquet").to_csv("outputs/scores.csv", index=False)
+    assert export("--case-id", "case-1", "--output", "for-a-case").code == 0
