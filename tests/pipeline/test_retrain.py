@@ -20,6 +20,7 @@ PLAIN = (
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)  # nine retrainings
 def test_new_rows_are_learned_once_and_odd_ones_are_not(command, store, small_frame, monkeypatch) -> None:
     folder = store.folder / "arriving"
     folder.mkdir()

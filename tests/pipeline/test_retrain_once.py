@@ -116,5 +116,6 @@ def test_of_two_that_begin_at_once_one_trains(
     processes = [outside(store.folder, sys.executable, str(program), *options) for _ in range(2)]
     said = [process.communicate(timeout=400) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
-    assert sorted("no need    the champion" in out for out, _ in said) == [False, True], said
+    # The other found it done, or under way for longer than it waits.
+    assert sorted("no need    " in out for out, _ in said) == [False, True], said
     demand_one_of_each(store, receiver)

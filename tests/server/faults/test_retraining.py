@@ -10,7 +10,7 @@ import pytest
 
 from tests.server.faults.conftest import SEARCH
 
-pytestmark = [pytest.mark.server, pytest.mark.pipeline, pytest.mark.long]
+pytestmark = [pytest.mark.server, pytest.mark.pipeline, pytest.mark.long, pytest.mark.timeout(1500)]
 
 SETTINGS = "registry.gates=[] retrain.settle_seconds=0 tracking.patience=1 monitoring.notify=[]"
 
@@ -41,7 +41,8 @@ def test_of_two_that_begin_at_once_one_trains(shell: Any, cases: Path) -> None:
     processes = [retrain(shell, cases, "--search-method", "none") for _ in range(2)]
     assert [process.wait(timeout=500) for process in processes] == [0, 0], shell.said("retrain")
     said = shell.said("retrain")
-    assert said.count("retrained  version 1 ") == said.count("no need    the champion, version 1 ") == 1
+    # The other found it done, or under way for longer than it waits.
+    assert said.count("retrained  version 1 ") == said.count("no need    ") == 1
     demand_one_of_each(shell)
 
 
