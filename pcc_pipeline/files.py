@@ -55,7 +55,7 @@ def private_file(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False, suffix: str | None = None) -> Iterator[Path]:
     """A path to write to, which takes the name `path` only when the block ends well: nothing half-written stays.
 
     Only a regular file is replaced; other names of it (hard links) keep the old content. A symbolic link is followed:
@@ -64,6 +64,7 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     Args:
         shared: the file is for others too: as readable as any file that the user makes, or as the one that it replaces.
             Else it is for its owner alone.
+        suffix: of the path that is written to, where a reader of the folder goes by suffixes; None for the file's own.
 
     Raises:
         OSError: there is a folder of this name, the link may not be followed, or it cannot be written.
@@ -80,7 +81,7 @@ def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     if target.is_dir():
         raise IsADirectoryError(21, "there is a folder of this name", str(path))
     sweep(target.parent, PARTIAL)
-    partial = target.parent / f"{marked(PARTIAL)}{path.suffix}"
+    partial = target.parent / f"{marked(PARTIAL)}{path.suffix if suffix is None else suffix}"
     with protected() as section:  # but for the writing itself
         # No more than 0600 until it is whole, whoever it is for.
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

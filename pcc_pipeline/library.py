@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pcc_pipeline.encoder.sentence_encoder import Encoder
     from pcc_pipeline.steps.embed import EmbedOutcome
     from pcc_pipeline.steps.evaluate import EvaluateOutcome
+    from pcc_pipeline.steps.monitor import MonitorOutcome
     from pcc_pipeline.steps.pipeline import PipelineOutcome
     from pcc_pipeline.steps.promote import PromoteOutcome
     from pcc_pipeline.steps.score import ScoreOutcome
@@ -37,6 +38,7 @@ __all__ = [
     "evaluate",
     "load_model",
     "load_params",
+    "monitor",
     "promote",
     "run_pipeline",
     "score",
@@ -103,6 +105,21 @@ def score(params: Params, model: str | None = None, output: str | None = None) -
     from pcc_pipeline.steps import score as step
 
     return step.run(params, model, output)
+
+
+def monitor(params: Params, model: str | None = None, labels: str | None = None) -> MonitorOutcome:
+    """Look at the messages of `data.path`, or at predictions of them, beside what a version learned.
+
+    Args:
+        model: as for `evaluate`; None for the champion.
+        labels: a file of labels that came later, by case id.
+
+    The outcome has `alarms` (what is wrong now), `watched` (one for each window, with `health` and `observed`), `page`
+    and `novel` (the files).
+    """
+    from pcc_pipeline.steps import monitor as step
+
+    return step.run(params, model, labels)
 
 
 def promote(params: Params, model: str | None = None, *, reason: str = "", force: bool = False) -> PromoteOutcome:

@@ -93,12 +93,20 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--on": {"metavar": "EVENTS", "help": "some of promotions,versions,tags; default: promotions"},
     "--try": {"action": "store_true", "dest": "try_it", "help": "have the server send a test"},
     "--remove": {"action": "store_true", "help": "remove it"},
+    "--fail-on": {"choices": ("never", "alert"), "default": "never", "help": "alert: exit code 3 while one stands"},
     "--free-text": {"action": "store_true", "help": "also notes and texts; only if no customer's words stand there"},
 }
 
 
+class Answer(NamedTuple):
+    """A text to print, and the exit code that goes with it."""
+
+    text: str
+    exit_code: int
+
+
 class ManageCommand(NamedTuple):
-    """A command: `call(question, options)` gives the text to print.
+    """A command: `call(question, options)` gives the text to print, and may give an exit code with it.
 
     Attributes:
         module: of pcc_pipeline.manage.
@@ -110,7 +118,7 @@ class ManageCommand(NamedTuple):
 
     name: str
     help: str
-    call: Callable[[Question, Namespace], str]
+    call: Callable[[Question, Namespace], str | Answer]
     options: tuple[str, ...] = ()
     module: str = "queries"
     needs_params: bool = False
@@ -135,8 +143,10 @@ class ManageCommand(NamedTuple):
 
     def run(self, options: Namespace) -> int:
         """Print the answer; the exit code."""
+        done = 0
 
         def answer() -> str:
+            nonlocal done
             with imports():
                 from pcc_pipeline.manage import queries
 
@@ -144,9 +154,12 @@ class ManageCommand(NamedTuple):
             log(volume(options) or "WARNING")
             params = queries.params_of(options.params_file, os.environ, demanded=self.needs_params)
             question = queries.Question(params, options.experiment, options.json)
-            return self.call(question, options).rstrip("\n")
+            said = self.call(question, options)
+            if isinstance(said, Answer):
+                said, done = said
+            return said.rstrip("\n")
 
-        return exit_code(answer, debug=options.debug)
+        return exit_code(answer, debug=options.debug) or done
 
 
 def add_to(parser: Parser, group: Sequence[ManageCommand] | None = None) -> None:
@@ -255,7 +268,18 @@ def _import(question: Question, options: Namespace) -> str:
     return queries.import_registry(question, options.file, free_text=options.free_text)
 
 
+def _status(question: Question, options: Namespace) -> Answer:
+    from pcc_pipeline.manage import status
+
+    text, wrong = status.answer(question)
+    return Answer(text, 3 if wrong and options.fail_on == "alert" else 0)
+
+
+STATUS = ManageCommand(
+    "status", "the health of the model that serves, on one screen", _status, ("--fail-on",), "status", of_runs=False
+)
 COMMANDS = (
+    STATUS,
     ManageCommand("init", "make the local store, if there is none", _init),
     ManageCommand("list", "recent runs, failed ones too, with their reason", _list, ("--limit", "--step", "--failed")),
     ManageCommand("latest", "the newest version that was trained", _latest),

@@ -81,6 +81,9 @@ WATCHED = Option(
     "data", "the messages to look at, or predictions of them, labelled or not; local or gs://…", is_file=True
 )
 WINDOWS = Option("windows", "all, day, week, or how many rows in a row", choices=("all", "day", "week"))
+LOGS = Option(
+    "logs", "monitoring logs of `score` or the downstream system: a file, several, a folder or gs://…", is_file=True
+)
 FAIL_ON = Option("fail_on", "alert ends with exit code 3 where something is wrong", choices=("never", "alert"))
 TEST_DATA = Option("test_data", "labelled rows to test on, instead of a part of the data", is_file=True)
 LABEL = Option("label", "the column that holds the labels")

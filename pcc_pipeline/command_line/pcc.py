@@ -43,6 +43,7 @@ def parser() -> Parser:
             "auto",
             "profile",
             "explain",
+            "status",
             "models",
             "alerts",
             "lineage",
@@ -83,6 +84,12 @@ def parser() -> Parser:
     explain = explain_command.ExplainCommand()
     explain.add_options(explained)
     explained.set_defaults(command=explain)
+    health = manage_commands.STATUS
+    asked = commands.add_parser(
+        health.name, help=health.help, description=f"{health.help[0].upper()}{health.help[1:]}."
+    )
+    health.add_options(asked)
+    asked.set_defaults(command=health)
     models = commands.add_parser(
         "models",
         help="past runs and versions: list, compare, export, promote, …",

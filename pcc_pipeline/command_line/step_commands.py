@@ -299,7 +299,7 @@ STEPS = (
         "monitor",
         "monitor",
         "Watch the champion, or (--model) another version: whether messages have changed, and how right it is.",
-        (of.WATCHED, of.LABEL, of.model("champion", *of.ADDRESSES), of.LABELS, of.WINDOWS, of.FAIL_ON),
+        (of.WATCHED, of.LABEL, of.model("champion", *of.ADDRESSES), of.LABELS, of.WINDOWS, of.FAIL_ON, of.LOGS),
         _monitor,
     ),
     StepCommand(

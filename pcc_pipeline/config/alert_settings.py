@@ -92,11 +92,14 @@ Rules = Annotated[tuple[AlertRule, ...], BeforeValidator(_a_list), AfterValidato
 
 
 # Messages have changed beyond chance; labels show that the version is less right than on its reference rows; rows break
-# the data contract.
+# the data contract, lack values, repeat or are late, beyond what is usual; of the monitoring logs, the last run
+# failed, or none came for long.
 DEFAULT: list[dict[str, Any]] = [
     {"metric": "drift/alarm", "above": 0.0},
     {"metric": "observed/alarm", "above": 0.0, "level": "critical"},
-    {"metric": "quality/rejected_share", "above": 0.1},
+    {"metric": "quality/alarm", "above": 0.0},
+    {"metric": "operation/last_failed", "above": 0.0, "level": "critical"},
+    {"metric": "operation/hours_since_last", "above": 36.0},
 ]
 
 

@@ -256,6 +256,7 @@ class MonitoringParams(AlertParams):
     windows: Literal["all", "day", "week"] | Annotated[int, Field(ge=30)] = "all"
     false_alarm_rate: float = Field(default=0.05, ge=0.002, le=0.5)
     fail_on: Literal["never", "alert"] = "never"
+    logs: DataAddress | None = None
 
 
 class OutputParams(Section):
@@ -274,6 +275,7 @@ class OutputParams(Section):
     scores: HomePath = "outputs/scores.parquet"
     monitor_page: HomePath = "outputs/monitor.html"
     novel_rows: HomePath = "outputs/novel_rows.parquet"
+    metrics_file: HomePath | None = None
     unlogged_dir: HomePath = "outputs/unlogged"
     alerts_dir: HomePath = "outputs/alerts"
     model_dir: HomePath | None = "outputs/models"

@@ -28,6 +28,8 @@ from pcc_pipeline.errors import DataError
 
 TEXT, CASE_ID, EMBEDDINGS, TIMESTAMP, SOURCE = "text", "case_id", "embeddings", "timestamp", "source"
 REJECTED_COLUMNS = ("row", "case_id", "column", "reason")
+# Optional columns that are made where they are absent.
+COMPUTED = ("text_length", "word_count")
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,7 @@ class ContractChecker:
         if CASE_ID in frame:
             typed[CASE_ID] = _noted(CASE_ID, label_rule(frame[CASE_ID]), faults)
         for name, rule in OPTIONAL_RULES.items():
-            computed = name in ("text_length", "word_count")
-            if name not in frame and not computed:
+            if name not in frame and name not in COMPUTED:
                 continue
             raw = frame[name] if name in frame else pd.Series(pd.NA, index=frame.index, dtype="Int64")
             typed[name] = _noted(name, rule(raw, texts), faults)

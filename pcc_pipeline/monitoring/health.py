@@ -10,6 +10,7 @@ from scipy.special import betaincinv
 
 from pcc_pipeline.evaluation.intervals.chances import fewer_hits_chance
 from pcc_pipeline.monitoring.profile import WindowHealth
+from pcc_pipeline.monitoring.usual import Figure
 
 # How rarely a version that is as right as ever is called less right, of one window.
 _LEVEL = 0.025
@@ -37,13 +38,24 @@ class Observed:
 
 @dataclass(frozen=True)
 class WatchedWindow:
-    """One window: its name, rows, share of rows that repeat a text of it, and what it shows."""
+    """One window.
+
+    Attributes:
+        repeated_share: of rows that repeat a text of it; None where there are no texts.
+        median_length: characters of its texts.
+        quality: figures beside what is usual; none where that is not known, or where the file holds answers alone.
+        volume: its number of rows, where rows have times. An alert of it is a rule of its own: what a version learned
+            from may be a part of what came.
+    """
 
     name: str
     rows: int
     repeated_share: float | None
     health: WindowHealth
     observed: Observed | None
+    median_length: float | None = None
+    quality: tuple[Figure, ...] = ()
+    volume: Figure | None = None
 
     @property
     def less_right(self) -> bool:
@@ -72,13 +84,52 @@ class WatchedWindow:
                 f"accuracy is {self.observed.accuracy:.3f} on {self.observed.rows:,} labelled rows, "
                 f"and was {estimate.reference:.3f} on {estimate.reference_rows:,}: less by more than chance"
             )
+        return (*found, *(quality_words(figure) for figure in self.quality if figure.unusual))
+
+
+@dataclass(frozen=True)
+class FileQuality:
+    """What is known of the file as a whole.
+
+    Attributes:
+        rejected: the share of rows that break the contract.
+        most_rejected: the share at which training would stop.
+        age: days since the newest row; None where rows have no times.
+        absent: columns that the file lacks wholly and the one that the version learned from had.
+    """
+
+    rejected: Figure
+    most_rejected: float
+    age: Figure | None = None
+    absent: tuple[str, ...] = ()
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What is wrong with it; empty where nothing is."""
+        found = [quality_words(figure) for figure in (self.rejected, self.age) if figure is not None and figure.unusual]
+        if not self.rejected.unusual and self.rejected.value > self.most_rejected:
+            found = [*found, f"{_REJECTED.format(self.rejected.value)}; the limit is {self.most_rejected:.1%}"]
         return tuple(found)
 
 
-def standing(watched: Sequence[WatchedWindow], rejected_share: float, most_rejected: float) -> tuple[str, ...]:
+_REJECTED = "{:.1%} of the rows break the data contract"
+
+
+def quality_words(figure: Figure) -> str:
+    """A figure and what is usual, as a sentence."""
+    usual = "" if figure.usual is None else f"; usual is {figure.usual:.1%}"
+    if figure.name == "days_old":
+        return f"the newest row is {figure.value:.1f} days old; usual is {figure.usual:.1f} at most"
+    if figure.name == "window_rows":
+        return f"{figure.value:,.0f} rows; usual is {figure.usual:,.0f}"
+    if figure.name == "rejected_share":
+        return _REJECTED.format(figure.value) + usual
+    if figure.name == "repeated_rows":
+        return f"{figure.value:.1%} of the rows repeat one just before{usual}"
+    return f"{figure.value:.1%} of the rows have no {figure.name.removeprefix('missing/')}{usual}"
+
+
+def standing(watched: Sequence[WatchedWindow], file: FileQuality) -> tuple[str, ...]:
     """What is wrong now: in the last window that could be judged, and with the file; empty where nothing is."""
     judged = [one for one in watched if np.isfinite(one.health.drift.p_value)]
-    found = list(judged[-1].alarms) if judged else []
-    if rejected_share > most_rejected:
-        found.append(f"{rejected_share:.1%} of the rows break the data contract; the limit is {most_rejected:.1%}")
-    return tuple(found)
+    return (*(judged[-1].alarms if judged else ()), *file.alarms)

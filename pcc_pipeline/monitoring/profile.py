@@ -16,13 +16,15 @@ from pcc_pipeline.monitoring.estimates import Estimate, Estimators, estimate
 from pcc_pipeline.monitoring.learned_space import LearnedSpace
 from pcc_pipeline.monitoring.signals import Signals
 from pcc_pipeline.monitoring.sketches import PROBABILITIES, Sketch, Sketcher
+from pcc_pipeline.monitoring.usual import Usual
 
 # Of more rows, drawn ones are sketched: what they say is sharp enough, and training should hardly take longer.
 _MOST_ROWS = 2000
 # The share of reference rows that count as novel.
 NOVEL_SHARE = 0.05
-# An estimate is called an upper bound well before there is an alarm: to be warned without need costs little there.
-_DOUBTFUL = 0.2
+# An estimate is called an upper bound once messages have changed, and where novelty is up well before that: to be warned
+# without need costs little, and new labels show in it first.
+_CHANGED, _DOUBTFUL = 0.05, 0.2
 # Fewer say too little of what chance makes.
 FEWEST_REFERENCE_ROWS = 20
 
@@ -37,7 +39,8 @@ class ReferenceProfile:
         rows: how many were sketched; `reference` is their sketch.
         novel_above: novelty of a row that counts as novel; None where rows have no novelty.
         confusion: rows by true and by predicted label, (K + 1, K), the last row for labels never learned.
-        figures: quality of the file that the rows stand in, and scores: name -> value.
+        figures: counts of the file that the rows stand in: name -> value.
+        usual: what is usual of that file besides the messages' meaning; None in profiles of earlier releases.
     """
 
     model_version: str
@@ -53,6 +56,7 @@ class ReferenceProfile:
     novel_above: float | None
     confusion: np.ndarray
     figures: Mapping[str, float] = field(default_factory=dict)
+    usual: Usual | None = None
 
     def novel(self, signals: Signals) -> np.ndarray | None:
         """Which rows are unlike what the model learned, (n,) bool; None where the file does not give enough."""
@@ -63,8 +67,8 @@ class ReferenceProfile:
         """What there is to say of one window of rows without labels; `rate` is of false alarms."""
         verdict = drift(self.reference, self.rows, self.sketcher.sketch(signals), len(signals), self.chance, rate)
         novel = self.novel(signals)
-        doubts = [verdict.p_value, *(verdict.p_values.get(name, 1.0) for name in ("novelty", "unknown_terms"))]
-        up = not min(doubts) > _DOUBTFUL
+        novelty = verdict.p_values.get("novelty", verdict.p_value)
+        up = not (verdict.p_value > _CHANGED and novelty > _DOUBTFUL)  # also where too few rows give neither
         return WindowHealth(
             verdict,
             None if novel is None else float(novel.mean()),
@@ -87,7 +91,7 @@ class Origin:
 
     Attributes:
         space: of the rows that the model learned.
-        classes, model_version, encoder_digest, source, figures: as in the profile.
+        classes, model_version, encoder_digest, source, figures, usual: as in the profile.
         exact: whether the model that answered is the one that will. Else, since a model that learned more rows is
             surer of itself, no test of the probabilities is kept that would take that for a change.
         seed: of what is drawn.
@@ -101,6 +105,7 @@ class Origin:
     exact: bool
     seed: int
     figures: Mapping[str, float] = field(default_factory=dict)
+    usual: Usual | None = None
 
 
 def make_profile(
@@ -140,4 +145,5 @@ def make_profile(
         novel_above=None if novelty is None else float(np.quantile(novelty, 1 - NOVEL_SHARE)),
         confusion=confusion,
         figures=dict(origin.figures),
+        usual=origin.usual,
     )

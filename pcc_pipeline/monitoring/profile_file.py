@@ -16,9 +16,11 @@ from pcc_pipeline.monitoring.estimates import Estimators
 from pcc_pipeline.monitoring.learned_space import LearnedSpace
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.sketches import Sketcher
+from pcc_pipeline.monitoring.usual import Usual
 
 NAME = "reference_profile.npz"
-_FORMAT = 1
+# Form 1, of the releases before, does not say what is usual.
+_FORMAT, _READ = 2, (1, 2)
 
 
 def to_bytes(profile: ReferenceProfile) -> bytes:
@@ -36,6 +38,7 @@ def to_bytes(profile: ReferenceProfile) -> bytes:
         "novelty_scales": sketcher.novelty_scales,
         "statistics": chance.names,
         "figures": dict(profile.figures),
+        "usual": None if profile.usual is None else profile.usual.document(),
     }
     arrays: dict[str, np.ndarray] = {
         "facts": np.frombuffer(json.dumps(facts, ensure_ascii=False).encode(), dtype=np.uint8),
@@ -70,7 +73,7 @@ def from_bytes(content: bytes, where: str) -> ReferenceProfile:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         facts = json.loads(arrays["facts"].tobytes().decode())
-        known = facts["format"] == _FORMAT
+        known = facts["format"] in _READ
         profile = _profile(facts, arrays) if known else None
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
         raise ModelError(
@@ -80,7 +83,7 @@ def from_bytes(content: bytes, where: str) -> ReferenceProfile:
         ) from error
     if profile is None:
         raise ModelError(
-            f"this reference profile has the form {facts['format']}, and this pcc_pipeline reads {_FORMAT}",
+            f"this reference profile has the form {facts['format']}, and this pcc_pipeline reads {_READ[-1]} at most",
             where=where,
             fix="use the pcc_pipeline that wrote it, or train again",
         )
@@ -116,4 +119,5 @@ def _profile(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Refe
         novel_above=facts["novel_above"],
         confusion=arrays["confusion"],
         figures=facts["figures"],
+        usual=None if facts.get("usual") is None else Usual.of_document(facts["usual"]),
     )

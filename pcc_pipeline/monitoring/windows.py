@@ -30,13 +30,22 @@ def windows(by: str | int, times: pd.Series | None, rows: int) -> list[Window]:
         starts = range(0, rows, by)
         return [Window(f"rows {at + 1:,}-{min(at + by, rows):,}", np.arange(at, min(at + by, rows))) for at in starts]
     assert times is not None, "asked before"
-    moments = pd.to_datetime(times, utc=True).to_numpy(dtype="datetime64[s]")
-    days = moments.astype("datetime64[D]")
-    # 1970-01-01 was a Thursday: numpy's weeks begin there.
-    starts_of = days if by == "day" else (days - 4).astype("datetime64[W]").astype("datetime64[D]") + 4
-    missing = np.isnat(moments)
+    days = days_of(times)
+    starts_of = days if by == "day" else week_of(days)
+    missing = np.isnat(days)
     made = [
         Window(str(start) if by == "day" else f"week from {start}", np.flatnonzero(starts_of == start))
         for start in np.unique(starts_of[~missing])
     ]
     return [*made, *([Window("without a time", np.flatnonzero(missing))] if missing.any() else [])]
+
+
+def days_of(times: pd.Series) -> np.ndarray:
+    """The day of each time in UTC, (n,) datetime64[D]; NaT where a row has none."""
+    return np.asarray(pd.to_datetime(times, utc=True).to_numpy(dtype="datetime64[s]").astype("datetime64[D]"))
+
+
+def week_of(days: np.ndarray) -> np.ndarray:
+    """The Monday of each day's week."""
+    # 1970-01-01 was a Thursday: numpy's weeks begin there.
+    return np.asarray((days - 4).astype("datetime64[W]").astype("datetime64[D]") + 4)

@@ -256,5 +256,6 @@ def _watched_by(measured: Measurement, training: TrainingRun) -> ReferenceProfil
             exact=True,
             seed=training.params.data.random_state,  # as the training drew, whoever evaluates
             figures=before.figures,
+            usual=before.usual,
         ),
     )

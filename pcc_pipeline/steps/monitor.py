@@ -14,16 +14,23 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.report import Report, report
-from pcc_pipeline.monitoring.health import Observed, WatchedWindow, standing
+from pcc_pipeline.monitoring.drift import FEWEST_ROWS
+from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow, standing
+from pcc_pipeline.monitoring.operation import Log, log_of
 from pcc_pipeline.monitoring.profile import ReferenceProfile
-from pcc_pipeline.monitoring.windows import Window, windows
+from pcc_pipeline.monitoring.usual import Figure, repeating
+from pcc_pipeline.monitoring.windows import Window, days_of, week_of, windows
 from pcc_pipeline.steps.answering.watched_rows import WatchedRows, watched_rows, with_labels
+from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
+from pcc_pipeline.steps.inputs.run_logs import read_logs
 from pcc_pipeline.steps.pages.monitor_figures import accuracy_by_window, drift_by_window
-from pcc_pipeline.steps.pages.monitor_page import PAGE, monitor_note, monitor_page, window_metrics
+from pcc_pipeline.steps.pages.monitor_page import PAGE, Look, file_metrics, monitor_note, monitor_page, window_metrics
 from pcc_pipeline.steps.records.alerts import tell_of_windows
+from pcc_pipeline.steps.records.metrics_file import write_metrics
+from pcc_pipeline.steps.records.reference_profile import by_time
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
@@ -44,6 +51,7 @@ class MonitorOutcome:
         observed: scores of all rows with labels and probabilities; None of none.
         alarms: what is wrong now; empty where nothing is.
         failed: whether that is to be the exit code.
+        log: what the monitoring logs say; None where none was named.
         told: lines about alerts, where it is the champion that was looked at.
         novel: the file that names the rows unlike what the model learned; None where rows have no novelty.
     """
@@ -60,6 +68,7 @@ class MonitorOutcome:
     page: Path
     novel: Path | None
     told: tuple[str, ...] = ()
+    log: Log | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -87,6 +96,7 @@ class MonitorOutcome:
                 for one in self.watched
                 if one.observed is not None
             ),
+            *([] if self.log is None else self.log.lines(self.model_version)),
             f"           page       {self.page}",
             *([] if self.novel is None else [f"           novel rows by case id in {self.novel}"]),
             *([f"           {self.rejected_rows:,} rows rejected"] if self.rejected_rows else []),
@@ -111,11 +121,17 @@ def run(params: Params, model_uri: str | None = None, labels: str | None = None)
     with step_run("monitor", params) as opened:
         opened.log(payloads.LoggedParams(used(params, "monitor")))
         demand_own_files(
-            {"data.path": address, "labels": labels},
-            {"output.monitor_page": params.output.monitor_page, "output.novel_rows": params.output.novel_rows},
+            {"data.path": address, "labels": labels, "monitoring.logs": options.logs},
+            {
+                f"output.{name}": file
+                for name in ("monitor_page", "novel_rows", "metrics_file")
+                if (file := getattr(params.output, name)) is not None
+            },
         )
         for file in (address, labels):
             demand_input(file)
+        if options.logs is not None:
+            files_of(options.logs)  # says at once where there is none
         loaded = chosen_model(params, model_uri)
         profile = read_profile(loaded.source)
         version = loaded.model.model_version
@@ -132,29 +148,35 @@ def run(params: Params, model_uri: str | None = None, labels: str | None = None)
                 where=address,
                 fix="set monitoring.windows to all or to a number of rows",
             )
+        log = None
+        if options.logs is not None:
+            runs, bad, more = read_logs(options.logs)
+            log, inputs = log_of(runs, bad, options.windows), [*inputs, *more]
         logger.info("watching %s with %s rows", version, f"{len(rows):,}")
-        parts = windows(options.windows, rows.times, len(rows))
-        watched = tuple(_watched(part, rows, profile, options.false_alarm_rate) for part in parts)
-        rejected_share = rows.rejected / max(rows.total, 1)
-        alarms = standing(watched, rejected_share, params.data.max_rejected_fraction)
+        parts, now = windows(options.windows, rows.times, len(rows)), datetime.now(UTC)
+        watched = tuple(_watched(part, rows, profile, params, now) for part in parts)
+        quality = _file_quality(rows, profile, params, now)
+        alarms = (*standing(watched, quality), *(() if log is None else log.alarms))
         observed = _observed(rows, profile)
         drawings = {"drift_by_window": drift_by_window(watched, options.false_alarm_rate)}
         drawings["accuracy_by_window"] = accuracy_by_window(watched)
         pictures = payloads.drawn(drawings)
-        now = datetime.now(UTC)
-        page = monitor_page(profile, watched, alarms, observed, rows, now, options.false_alarm_rate, pictures)
+        look = Look(profile, watched, quality, log, alarms, observed, len(rows), len(rows.rejected), now, options)
+        page = monitor_page(look, pictures)
         by_window = [(one.name, window_metrics(one)) for one in watched]
         for step, (_, numbers) in enumerate(by_window):
             opened.log(payloads.Metrics(numbers, step=step))
-        whole = {"quality/rows": len(rows), "quality/rejected_share": rejected_share, **_age(rows, now)}
+        whole = {"quality/rows": len(rows), "quality/windows": len(watched), **file_metrics(quality)}
+        if log is not None:
+            whole |= log.metrics(version, now)
         opened.log(
             payloads.Metrics({**whole, **({} if observed is None else observed.metrics())}),
             payloads.Inputs(inputs),
             payloads.Models(used=[loaded.source.model_id]),
             payloads.Figures(pictures),
             payloads.Text(PAGE, page),
-            payloads.Note(monitor_note(profile, watched, alarms)),
-            payloads.Tags({ALERT_TAG: "; ".join(alarms)} if alarms else {}),
+            payloads.Note(monitor_note(look)),
+            payloads.Tags({"pcc.window": watched[-1].name, **({ALERT_TAG: "; ".join(alarms)} if alarms else {})}),
         )
         if loaded.source.name is not None and loaded.version is not None:
             set_alert(loaded.source.name, loaded.version, "; ".join(alarms))
@@ -165,13 +187,18 @@ def run(params: Params, model_uri: str | None = None, labels: str | None = None)
         champion = find_alias(params.registry.model_name, CHAMPION)
         if champion is not None and champion.run_id == loaded.run_id:
             (last, numbers) = by_window[-1]  # what is known of the file as a whole is known now
-            told = tell_of_windows(params, version, [*by_window[:-1], (last, {**numbers, **whole})])
+            wrong = numbers.get("quality/alarm", 0.0) or float(bool(quality.alarms))
+            now_known = {**numbers, **whole, "quality/alarm": wrong}
+            told = tell_of_windows(params, version, [*by_window[:-1], (last, now_known)])
+            if params.output.metrics_file is not None:
+                seen = {} if observed is None else observed.metrics()
+                write_metrics(params, version, {**seen, **now_known}, now)
         return MonitorOutcome(
             run_id=opened.run_id,
             model_version=version,
             source=address,
             rows=len(rows),
-            rejected_rows=rows.rejected,
+            rejected_rows=int(rows.rejected.sum()),
             watched=watched,
             observed=observed,
             alarms=alarms,
@@ -179,13 +206,16 @@ def run(params: Params, model_uri: str | None = None, labels: str | None = None)
             page=target,
             novel=_write_novel(rows, profile, Path(params.output.novel_rows)),
             told=tuple(told),
+            log=log,
             notes=rows.notes,
         )
 
 
-def _watched(part: Window, rows: WatchedRows, profile: ReferenceProfile, rate: float) -> WatchedWindow:
+def _watched(
+    part: Window, rows: WatchedRows, profile: ReferenceProfile, params: Params, now: datetime
+) -> WatchedWindow:
     """One window; each text counts once where it is asked whether messages have changed."""
-    different = part.rows
+    different, rate = part.rows, params.monitoring.false_alarm_rate
     if rows.texts is not None:
         different = part.rows[np.unique(rows.texts[part.rows], return_index=True)[1]]
     labelled = part.rows[rows.labels[part.rows] != None]  # noqa: E711 # of each element
@@ -196,7 +226,54 @@ def _watched(part: Window, rows: WatchedRows, profile: ReferenceProfile, rate: f
         repeated_share=None if rows.texts is None else 1 - len(different) / len(part.rows),
         health=profile.watch(rows.signals.take(np.sort(different)), rate),
         observed=Observed.of(names == rows.labels[labelled]),
+        median_length=None if rows.signals.length is None else float(np.median(rows.signals.length[part.rows])),
+        quality=_quality(part, rows, profile, rate),
+        volume=_volume(part, rows, profile, params, now),
     )
+
+
+def _quality(part: Window, rows: WatchedRows, profile: ReferenceProfile, rate: float) -> tuple[Figure, ...]:
+    """Values that are missing and texts that repeat, beside what is usual; nothing where either is not known."""
+    if profile.usual is None or rows.missing is None or rows.texts is None or len(part.rows) < FEWEST_ROWS:
+        return ()
+    order = by_time(rows.times, part.rows)
+    marked = {name: missing[order] for name, missing in rows.missing.items()}
+    return profile.usual.judge({**marked, "repeated_rows": repeating(rows.texts[order])}, rate)
+
+
+def _volume(part: Window, rows: WatchedRows, profile: ReferenceProfile, params: Params, now: datetime) -> Figure | None:
+    """The window's rows beside those that usually come on its days; a day that is not over is left out.
+
+    None where that is not known: rows that have no times, or windows of so many rows.
+    """
+    usual, by = None if profile.usual is None else profile.usual.days, params.monitoring.windows
+    if usual is None or rows.missing is None or rows.times is None or isinstance(by, int):
+        return None
+    days = days_of(rows.times)
+    own = days[part.rows]
+    own = own[own < np.datetime64(now.date())]  # NaT is not
+    if not len(own):
+        return None
+    first, last = own.min(), own.max()
+    if by == "week":  # days without rows count, as far as the file goes
+        whole, monday = days[days < np.datetime64(now.date())], week_of(own[:1])[0]
+        first, last = max(monday, whole.min()), min(monday + 6, whole.max())
+    return usual.judge(len(own), first.item(), last.item(), params.monitoring.false_alarm_rate)
+
+
+def _file_quality(rows: WatchedRows, profile: ReferenceProfile, params: Params, now: datetime) -> FileQuality:
+    limit, usual = params.data.max_rejected_fraction, profile.usual
+    rejected = Figure("rejected_share", float(rows.rejected.mean()), None, None, False)
+    newest = None if rows.times is None else rows.times.max()
+    age = None
+    if newest is not None and not pd.isna(newest):
+        age = Figure("days_old", (now - newest).total_seconds() / 86400, None, None, False)
+    if usual is None or rows.missing is None:
+        return FileQuality(rejected, limit, age)
+    rejected = usual.shares["rejected_rows"].judge("rejected_share", rows.rejected, params.monitoring.false_alarm_rate)
+    known = [name for name in usual.shares if name.startswith("missing/")]
+    absent = tuple(name.removeprefix("missing/") for name in known if name not in rows.missing)
+    return FileQuality(rejected, limit, age if age is None else usual.judge_age(age), absent)
 
 
 def _observed(rows: WatchedRows, profile: ReferenceProfile) -> Report | None:
@@ -205,11 +282,6 @@ def _observed(rows: WatchedRows, profile: ReferenceProfile) -> Report | None:
         return None
     positive = profile.classes[1] if len(profile.classes) == 2 else None
     return report("observed", rows.labels[labelled], rows.signals.probabilities[labelled], profile.classes, positive)
-
-
-def _age(rows: WatchedRows, now: datetime) -> dict[str, float]:
-    newest = None if rows.times is None else rows.times.max()
-    return {} if newest is None or pd.isna(newest) else {"quality/days_old": (now - newest).total_seconds() / 86400}
 
 
 def _write_novel(rows: WatchedRows, profile: ReferenceProfile, target: Path) -> Path | None:

@@ -23,6 +23,7 @@ NAMED_OPTIONS = {
     "shadow": "ab_test.shadow",
     "windows": "monitoring.windows",
     "fail_on": "monitoring.fail_on",
+    "logs": "monitoring.logs",
     "watch": "retrain.watch",
     "since": "retrain.since",
 }

@@ -58,7 +58,7 @@ from pcc_pipeline.steps.inputs.split import Split, assign
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
 from pcc_pipeline.steps.pages.mlflow_pages import model_page, training_page, version_page, version_tags
 from pcc_pipeline.steps.records.persons import manifest_payloads, training_manifest
-from pcc_pipeline.steps.records.reference_profile import profile_payloads, reference, usual_figures
+from pcc_pipeline.steps.records.reference_profile import data_figures, profile_payloads, reference, usual_of
 from pcc_pipeline.steps.records.summary import rows_by_class
 from pcc_pipeline.steps.records.training_record import (
     TrainingRecord,
@@ -327,7 +327,8 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
             source="validation",
             exact=not params.model.refit,
             seed=params.data.random_state,
-            figures=usual_figures(record.metrics, record.volumes),
+            figures=data_figures(record.metrics),
+            usual=usual_of(dataset, record.volumes, datetime.now(UTC)),
         ),
     )
     metadata = metadata_document(record, encoder.name, FULL_WIDTH)

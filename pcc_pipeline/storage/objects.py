@@ -320,11 +320,11 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False, suffix: str | None = None) -> Iterator[Path]:
     """`files.replacing`, whose failures, and a full disk within the block, are told as a StorageError."""
     within = False
     try:
-        with files.replacing(path, shared=shared) as partial:
+        with files.replacing(path, shared=shared, suffix=suffix) as partial:
             within = True
             yield partial
             within = False

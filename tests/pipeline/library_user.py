@@ -53,6 +53,9 @@ def whole_way(params: pcc.Params) -> str:
     assert_type(outcome.trained.pcc_version, str)
     assert_type(pcc.embed(params).digest, str)
     assert_type(pcc.evaluate(params, outcome.trained.model_uri).test.scores["f1_macro"], float)
+    watched = pcc.monitor(params, labels="labels.csv")
+    assert_type(watched.alarms, tuple[str, ...])
+    assert_type(watched.watched[-1].health.estimate.value, float)
     return pcc.promote(params, reason="better on opt-outs").run_id
 
 

@@ -52,6 +52,15 @@ def test_its_runs_and_versions_are_listed_compared_and_exported(manage: Any) -> 
     assert {row["name"] for row in compared["metrics"]} >= {"test/f1_macro", "test/accuracy"}
 
 
+def test_its_champion_stands_with_its_day_and_says_that_it_was_never_watched(manage: Any) -> None:
+    said = manage("status")
+    assert (said["champion"]["version"], said["champion"]["number"]) == (FIRST, "1")
+    assert said["champion"]["since"].startswith("2026-11-26T01:")
+    assert set(said["champion"]["test"]) <= {"macro_f1", "accuracy"}
+    assert (said["watched"], said["alerts"], said["wrong"]) == (None, [], False)
+    assert said["next"] == ["look at its messages: pcc monitor --data FILE"]
+
+
 def test_a_version_of_it_is_measured_as_it_was(earlier: Any, command: Any) -> None:
     done = command("evaluate", "--data", "cases.parquet", "--model", "models:/pcc-intent-classifier/1")
     assert done.code == 0, done.err

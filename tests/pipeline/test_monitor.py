@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,14 @@ import pandas as pd
 import pytest
 
 from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.errors import DataError
 from pcc_pipeline.monitoring.profile_file import NAME as PROFILE
+from pcc_pipeline.steps.records.monitoring_log import monitored
+from pcc_pipeline.storage.objects import open_store
 
 pytestmark = pytest.mark.pipeline
 
+REPOSITORY = Path(__file__).parents[2]
 MODEL = "pcc-intent-classifier"
 MARK = "Zanzibarkowski"
 FIXED = ("--search-method", "none", "--set", "model.hyperparameters.penalty=l2 model.hyperparameters.solver=lbfgs")
@@ -96,6 +102,27 @@ def test_a_changed_file_alarms_and_a_quiet_one_after_it_takes_the_alert_away(com
     assert "alert  " not in command("monitor", "--data", str(watched.folder / "quiet.parquet"), store=watched).out
 
 
+def test_a_file_that_lacks_values_or_breaks_the_contract_more_than_usual_is_told(command, watched) -> None:
+    """More than in the training file: the twentieth row without a text would be no alarm by the limit of 10 %."""
+    frame = pd.read_parquet(watched.folder / "quiet.parquet")
+    frame.loc[frame.index % 4 == 0, "urgency_score"] = None
+    frame.loc[frame.index % 20 == 1, "text"] = " "
+    frame = frame.drop(columns="formality_score")
+    frame.to_parquet(watched.folder / "poor.parquet", index=False)
+    done = command("monitor", "--data", str(watched.folder / "poor.parquet"), "--fail-on", "alert", store=watched)
+    assert done.code == 3, done.err
+    assert "26.3% of the rows have no urgency_score; usual is 0.0%" in done.out
+    assert "5.0% of the rows break the data contract; usual is 0.0%" in done.out
+    assert "quality/alarm" in done.out
+    metrics = watched.step("monitor").data.metrics
+    assert metrics["quality/missing/urgency_score"] == pytest.approx(0.26, abs=0.01)
+    assert (metrics["quality/usual/missing/urgency_score"], metrics["quality/absent_columns"]) == (0, 1)
+    assert metrics["quality/alarm"] == metrics["quality/file_alarm"] == 1
+    page = (watched.folder / "outputs/monitor.html").read_text(encoding="utf-8")
+    assert "lacks columns that the training file has: formality_score" in page
+    assert command("monitor", "--data", str(watched.folder / "quiet.parquet"), store=watched).code == 0
+
+
 def test_labels_that_come_later_say_what_was_so_by_window(command, watched) -> None:
     """The same as labels in the file itself; a window is a step."""
     data, labels = str(watched.folder / "quiet.parquet"), str(watched.folder / "labels.csv")
@@ -107,10 +134,63 @@ def test_labels_that_come_later_say_what_was_so_by_window(command, watched) -> N
     assert "observed/f1_macro" in watched.step("monitor").data.metrics
     done = command("monitor", "--data", str(watched.folder / "labelled.parquet"), "--windows", "week", store=watched)
     assert done.code == 0, done.err
+    rows, usual = _metrics(watched, "quality/whole_days_rows"), _metrics(watched, "quality/usual/whole_days_rows")
+    assert sum(rows.values()) == 300
+    assert all(usual[step] == pytest.approx(48 * 7, rel=0.3) for step in rows if rows[step] > 250)
     assert len(_metrics(watched, "drift/p_value")) >= 1
     right = _metrics(watched, "observed/window_accuracy"), _metrics(watched, "observed/window_rows")
     total = sum(right[0][step] * right[1][step] for step in right[0])
     assert total == pytest.approx(100 * sum(joined.values()))
+
+
+@pytest.fixture(scope="module")
+def logs(watched):
+    """A folder of two logs: what `score` wrote, of which one run failed, and that of another system, with bad lines."""
+    folder = watched.folder / "logs"
+    folder.mkdir()
+    version = watched.client.get_model_version(MODEL, "1").tags["pcc.version"]
+    for number in range(3):
+        with contextlib.suppress(DataError), monitored(folder / "ours.jsonl", f"run-{number}") as run:
+            time.sleep(0.01)  # the log counts milliseconds
+            run.model_version, run.total_cases, run.passed_validation, run.dropped_cases = version, 300, 290, 10
+            if number == 1:
+                raise DataError(MARK)
+    entry = json.loads((folder / "ours.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    other = json.dumps({**entry, "run_id": "theirs", "model_version": "v20250101_000000", "notes": MARK})
+    (folder / "theirs.jsonl").write_text(f"{MARK}\n\n{other}\n{{}}\n", encoding="utf-8")
+    return folder
+
+
+def test_the_logs_say_how_it_runs_and_metrics_lie_in_a_file_for_prometheus(command, watched, logs, bucket) -> None:
+    """The messages from a bucket, as several files; every metric of the dashboard is among those that are written."""
+    frame = pd.read_parquet(watched.folder / "labelled.parquet")
+    store = open_store(bucket)
+    for name, part in (("a.parquet", frame[:200]), ("b.parquet", frame[200:])):
+        part.to_parquet(watched.folder / name, index=False)
+        store.upload(watched.folder / name, f"days/{name}")
+    written = watched.folder / "collector" / "pcc.prom"
+    given = ("--data", f"{bucket}/days/", "--logs", str(logs), "--set", f"output.metrics_file={written}")
+    done = command("monitor", *given, store=watched)
+    assert done.code == 0, done.err
+    assert "all runs: 4 runs, 1 failed" in done.out
+    assert "runs of other versions: v20250101_000000" in done.out
+    assert "2 lines of the logs cannot be read: line 1 of theirs.jsonl (no JSON), line 4 of theirs.jsonl" in done.out
+    run = watched.step("monitor")
+    assert run.data.metrics["observed/window_rows"] == 300
+    assert run.data.metrics["operation/failed_share"] == 0.25
+    assert run.data.metrics["operation/bad_lines"] == 2
+    assert [one.dataset.name for one in run.inputs.dataset_inputs].count("b.parquet") == 1
+    page = (watched.folder / "outputs/monitor.html").read_text(encoding="utf-8")
+    assert "How it runs" in page
+    assert MARK not in page + done.out + done.err
+
+    assert [path.name for path in written.parent.iterdir()] == ["pcc.prom"]
+    text = written.read_text(encoding="utf-8")
+    version = run.data.tags["pcc.version"]
+    assert f'pcc_observed_class_f1{{model="{MODEL}",version="{version}",label="opt_out"}}' in text
+    names = set(re.findall(r"^# TYPE (\w+) gauge$", text, re.M))
+    dashboard = (REPOSITORY / "deploy/grafana_dashboard.json").read_text(encoding="utf-8")
+    assert set(re.findall(r"\bpcc_\w+", dashboard)) <= names
 
 
 def test_a_file_of_predictions_is_watched_by_what_it_shows(command, watched) -> None:
@@ -123,6 +203,40 @@ def test_a_file_of_predictions_is_watched_by_what_it_shows(command, watched) -> 
     assert {"drift/labels_p_value", "drift/confidence_p_value"} <= set(run.data.metrics)
     assert "drift/vectors" not in run.data.metrics
     assert run.data.metrics["observed/window_rows"] == 300
+
+
+def test_status_shows_the_champion_s_health_and_what_to_do_next(command, watched, store) -> None:
+    """Before anything was trained, after a quiet look, and while an alert stands."""
+    done = command("manage_models", "status", store=store)
+    assert (done.code, "champion   none" in done.out, "train: mlflow run" in done.out) == (0, True, True)
+    assert command("monitor", "--data", str(watched.folder / "quiet.parquet"), store=watched).code == 0
+    done = command("manage_models", "status", "--fail-on", "alert", store=watched)
+    assert done.code == 0, done.err
+    version = watched.step("monitor").data.tags["pcc.version"]
+    scores = watched.client.get_model_version(MODEL, "1").tags
+    lines = {line[:10].strip(): line[11:] for line in done.out.splitlines() if line[:10].strip()}
+    assert lines["champion"].startswith(version)
+    assert lines["since"] == "not on record: the alias was set outside of pcc_pipeline"
+    assert f"macro F1 {float(scores['metric.test/f1_macro']):.4f}" in lines["tested"]
+    assert lines["watched"].endswith("nothing is wrong")
+    assert (lines["alerts"], lines["next"]) == ("none stands", "nothing")
+    assert "1 window, 300 rows, the last all rows" in done.out
+    assert re.search(r"estimated accuracy (at most )?0\.\d{3} \(", done.out)
+
+    assert command("monitor", "--data", str(watched.folder / "changed.parquet"), store=watched).code == 0
+    done = command("manage_models", "status", "--json", "--fail-on", "alert", store=watched)
+    assert done.code == 3
+    said = json.loads(done.out)
+    run = watched.step("monitor")
+    assert said["watched"]["run_id"] == run.info.run_id
+    assert said["champion"]["alert"] == run.data.tags["pcc.alert"]
+    assert [alert["metric"] for alert in said["alerts"]] == ["drift/alarm"]
+    assert said["next"][0] == f"read monitor.html of run {run.info.run_id[:8]}"
+    assert command("monitor", "--data", str(watched.folder / "missing.parquet"), store=watched).code == 1
+    done = command("manage_models", "status", store=watched)
+    assert "last look" in done.out
+    assert "mend what ended the last monitor" in done.out
+    assert command("monitor", "--data", str(watched.folder / "quiet.parquet"), store=watched).code == 0
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from pcc_pipeline.monitoring.signals import Signals
 from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
 from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
-from pcc_pipeline.steps.records.reference_profile import signals_of
+from pcc_pipeline.steps.records.reference_profile import missing_values, signals_of
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.payloads import InputFile
 
@@ -38,7 +38,9 @@ class WatchedRows:
         texts: the number of each row's text among the different ones, (n,); None without texts.
         times: the column `timestamp`; None where there is none.
         labels: true labels, (n,) object, None where a row has none.
-        rejected: rows that break the contract, of `total`.
+        rejected: which rows of the file break the contract, or were not answered, (total,) bool.
+        missing: `missing/<column>` -> rows without a value, (n,) bool, of the optional columns; None where they were
+            not checked, as in a file of predictions.
     """
 
     signals: Signals
@@ -46,8 +48,8 @@ class WatchedRows:
     texts: np.ndarray | None
     times: pd.Series | None
     labels: np.ndarray
-    rejected: int
-    total: int
+    rejected: np.ndarray
+    missing: dict[str, np.ndarray] | None
     inputs: list[InputFile]
     notes: tuple[str, ...]
 
@@ -75,10 +77,14 @@ def watched_rows(params: Params, model: TrainedModel, profile: ReferenceProfile)
     texts: list[str] = []
     times: list[pd.Series] = []
     labels: list[np.ndarray] = []
+    rejected: list[np.ndarray] = []
+    missing: list[dict[str, np.ndarray]] = []
     with progress_bar(None, f"monitor {address}") as bar, BatchVectors(params, model) as made:
         for batch in chain([first], batches):
+            before = file.total_rows
             checked = file.add(batch)
             bar.update(len(checked.rejected))
+            rejected.append(~np.isin(np.arange(before, file.total_rows), checked.good.index))
             if not len(checked.good):
                 continue
             if checked.vectors is not None:
@@ -90,11 +96,11 @@ def watched_rows(params: Params, model: TrainedModel, profile: ReferenceProfile)
             parts.append(signals_of(some, halves, probabilities, model.lexical, profile.space))
             ids.append(checked.good[CASE_ID].to_numpy(dtype=object))
             texts += some
+            missing.append(missing_values(checked.good))
             if TIMESTAMP in checked.good:
                 times.append(checked.good[TIMESTAMP])
             if label is not None:
                 labels.append(_labels(checked.good[label]))
-    rejected = len(file.all_rejected)
     if not parts:
         file.rejected(1.0)  # says why there is none
         raise DataError("no good row stays", where=address, fix="give a file with rows that keep the data contract")
@@ -105,8 +111,8 @@ def watched_rows(params: Params, model: TrainedModel, profile: ReferenceProfile)
         texts=unique_texts(texts)[1],
         times=pd.concat(times, ignore_index=True) if times else None,
         labels=np.concatenate(labels) if labels else np.full(rows, None, dtype=object),
-        rejected=rejected,
-        total=file.total_rows,
+        rejected=np.concatenate(rejected),
+        missing=_joined(missing, [len(part) for part in parts]),
         inputs=input_files(address, "monitoring", file),
         notes=notes.lines,
     )
@@ -140,6 +146,14 @@ def with_labels(rows: WatchedRows, address: str, params: Params) -> tuple[Watche
         )
     digest = sha256(repr(sorted(known.items())).encode(errors="surrogatepass")).hexdigest()
     return replace(rows, labels=joined), [InputFile(address, "labels", digest, len(frame))]
+
+
+def _joined(parts: list[dict[str, np.ndarray]], rows: list[int]) -> dict[str, np.ndarray]:
+    """Of all batches; of several files, one that lacks a column has no value there."""
+    return {
+        name: np.concatenate([part.get(name, np.ones(n, bool)) for part, n in zip(parts, rows, strict=True)])
+        for name in dict.fromkeys(name for part in parts for name in part)
+    }
 
 
 def _labels(column: pd.Series) -> np.ndarray:
@@ -195,8 +209,8 @@ def _predictions(frame: pd.DataFrame, model: TrainedModel, address: str, notes: 
         texts=None,
         times=times,
         labels=np.full(len(kept), None, dtype=object),
-        rejected=int((~good).sum()),
-        total=len(frame),
+        rejected=~good,
+        missing=None,
         inputs=[InputFile(address, "monitoring", digest, len(frame))],
         notes=notes.lines,
     )

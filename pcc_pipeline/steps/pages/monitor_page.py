@@ -6,8 +6,10 @@ Labels, names of windows and numbers stand in it; no text, no word and no case i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
+from pcc_pipeline.config.schema import MonitoringParams
 from pcc_pipeline.evaluation.page.as_html import to_html
 from pcc_pipeline.evaluation.page.as_markdown import marked
 from pcc_pipeline.evaluation.page.blocks import (
@@ -24,12 +26,37 @@ from pcc_pipeline.evaluation.page.blocks import (
     Verdict,
 )
 from pcc_pipeline.evaluation.report import Report
-from pcc_pipeline.monitoring.health import WatchedWindow
+from pcc_pipeline.monitoring.health import FileQuality, WatchedWindow
+from pcc_pipeline.monitoring.operation import Log, shown_version
 from pcc_pipeline.monitoring.profile import NOVEL_SHARE, ReferenceProfile
-from pcc_pipeline.steps.answering.watched_rows import WatchedRows
+from pcc_pipeline.monitoring.usual import Figure
 
 PAGE = "monitor.html"
 _MOST_WINDOWS = 120
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a version, as it is told.
+
+    Attributes:
+        rows, total: good rows, and all of the file.
+    """
+
+    profile: ReferenceProfile
+    watched: Sequence[WatchedWindow]
+    file: FileQuality
+    log: Log | None
+    alarms: Sequence[str]
+    observed: Report | None
+    rows: int
+    total: int
+    now: datetime
+    options: MonitoringParams
+
+    @property
+    def last(self) -> WatchedWindow:
+        return self.watched[-1]
 
 
 def window_metrics(one: WatchedWindow) -> dict[str, float]:
@@ -38,6 +65,7 @@ def window_metrics(one: WatchedWindow) -> dict[str, float]:
     numbers: dict[str, float | None] = {
         "quality/window_rows": one.rows,
         "quality/repeated_share": one.repeated_share,
+        "quality/median_length": one.median_length,
         "drift/p_value": health.drift.p_value,
         "drift/alarm": float(health.drift.alarm),
         "drift/novel_share": health.novel_share,
@@ -46,6 +74,17 @@ def window_metrics(one: WatchedWindow) -> dict[str, float]:
         **{f"estimated/accuracy{end}": getattr(health.estimate, name) for end, name in _ESTIMATED.items()},
         "estimated/upper_bound": float(health.estimate.upper_bound),
     }
+    for figure in one.quality:
+        numbers |= {f"quality/{figure.name}": figure.value, f"quality/usual/{figure.name}": figure.usual}
+    if one.quality:
+        numbers["quality/alarm"] = float(any(figure.unusual for figure in one.quality))
+    if one.volume is not None:
+        numbers |= {
+            "quality/whole_days_rows": one.volume.value,
+            "quality/usual/whole_days_rows": one.volume.usual,
+            "quality/volume_p_value": one.volume.p_value,
+            "quality/volume_alarm": float(one.volume.unusual),
+        }
     if observed is not None:
         numbers |= {
             "observed/window_rows": observed.rows,
@@ -58,39 +97,43 @@ def window_metrics(one: WatchedWindow) -> dict[str, float]:
     return {name: float(value) for name, value in numbers.items() if value is not None and value == value}
 
 
+def file_metrics(file: FileQuality) -> dict[str, float]:
+    """The file's numbers under their names in MLflow."""
+    numbers = {"quality/absent_columns": float(len(file.absent)), "quality/file_alarm": float(bool(file.alarms))}
+    for figure in (file.rejected, file.age):
+        if figure is not None:
+            numbers[f"quality/{figure.name}"] = figure.value
+            if figure.usual is not None:
+                numbers[f"quality/usual/{figure.name}"] = figure.usual
+    return numbers
+
+
 _ESTIMATED = {"": "value", "_low": "low", "_high": "high", "_doc": "doc", "_reference": "reference"}
 
 
-def monitor_page(
-    profile: ReferenceProfile,
-    watched: Sequence[WatchedWindow],
-    alarms: Sequence[str],
-    observed: Report | None,
-    rows: WatchedRows,
-    now: datetime,
-    rate: float,
-    pictures: Mapping[str, bytes],
-) -> str:
+def monitor_page(look: Look, pictures: Mapping[str, bytes]) -> str:
     """The page."""
-    last = watched[-1]
+    observed = look.observed
     sections = [
-        Section("state", "Is anything wrong", _state(last, alarms, rows)),
-        Section("windows", "Window by window", [_table(watched), *_pictures()]),
-        Section("causes", "What has changed in the last window", [_causes(last)]),
+        Section("state", "Is anything wrong", _state(look)),
+        Section("windows", "Window by window", [_table(look.watched), *_pictures()]),
+        Section("causes", "What has changed in the last window", [_causes(look.last)]),
+        Section("quality", "What the file and the last window are like", _quality(look)),
+        *([] if look.log is None else [Section("operation", "How it runs", _operation(look, look.log))]),
         *([] if observed is None else [Section("observed", "What labels show", [_by_label(observed)])]),
-        Section("words", "How it is judged", [_words(profile, rate)]),
+        Section("words", "How it is judged", [_words(look)]),
     ]
-    title = f"{profile.model_version}: {'something is wrong' if alarms else 'nothing is wrong'}"
-    return to_html(title, f"looked at on {now:%Y-%m-%d %H:%M} UTC, {len(rows):,} rows", sections, pictures)
+    title = f"{look.profile.model_version}: {'something is wrong' if look.alarms else 'nothing is wrong'}"
+    return to_html(title, f"looked at on {look.now:%Y-%m-%d %H:%M} UTC, {look.rows:,} rows", sections, pictures)
 
 
-def monitor_note(profile: ReferenceProfile, watched: Sequence[WatchedWindow], alarms: Sequence[str]) -> str:
+def monitor_note(look: Look) -> str:
     """What a person reads first on the run's page."""
-    last = watched[-1]
-    said = [f"- **{marked(alarm)}**" for alarm in alarms] or ["- nothing is wrong"]
+    last = look.last
+    said = [f"- **{marked(alarm)}**" for alarm in look.alarms] or ["- nothing is wrong"]
     return "\n".join(
         [
-            f"Watched {profile.model_version}: {len(watched)} windows, the last is {marked(last.name)}.",
+            f"Watched {look.profile.model_version}: {len(look.watched)} windows, the last is {marked(last.name)}.",
             "",
             *said,
             f"- estimated accuracy of the last window {_estimated(last)}",
@@ -100,16 +143,17 @@ def monitor_note(profile: ReferenceProfile, watched: Sequence[WatchedWindow], al
     )
 
 
-def _state(last: WatchedWindow, alarms: Sequence[str], rows: WatchedRows) -> list[Block]:
+def _state(look: Look) -> list[Block]:
+    last = look.last
     drift, estimate = last.health.drift, last.health.estimate
-    said = [Paragraph(alarm, "bad") for alarm in alarms] or [Paragraph("Nothing is wrong.", "good")]
+    said = [Paragraph(alarm, "bad") for alarm in look.alarms] or [Paragraph("Nothing is wrong.", "good")]
     novel = last.health.novel_share
     tiles = [
         Tile("chance of such a change", _p(drift.p_value), last.name),
         Tile("estimated accuracy", _estimated(last), f"{estimate.low:.3f} to {estimate.high:.3f}"),
         Tile("accuracy of the reference", f"{estimate.reference:.3f}", "on rows that it did not learn"),
         *([] if novel is None else [Tile("novel rows", f"{novel:.1%}", f"{NOVEL_SHARE:.0%} of the reference rows")]),
-        Tile("rejected rows", f"{rows.rejected:,}", f"of {rows.total:,}"),
+        Tile("rejected rows", f"{look.total - look.rows:,}", f"of {look.total:,}"),
     ]
     return [*said, Tiles(tiles)]
 
@@ -125,7 +169,8 @@ def _p(value: float) -> str:
 def _table(watched: Sequence[WatchedWindow]) -> Table:
     columns = [
         "window",
-        "state",
+        "messages",
+        "quality",
         "rows",
         "chance of such a change",
         "novel rows",
@@ -141,6 +186,7 @@ def _table(watched: Sequence[WatchedWindow]) -> Table:
             [
                 one.name,
                 Verdict("changed", "bad") if one.health.drift.alarm else Verdict("as before", "good"),
+                _whole(one),
                 f"{one.rows:,}",
                 _p(one.health.drift.p_value),
                 "" if novel is None else f"{novel:.1%}",
@@ -149,7 +195,15 @@ def _table(watched: Sequence[WatchedWindow]) -> Table:
                 seen,
             ]
         )
-    return Table(columns, lines, words=2)
+    return Table(columns, lines, words=3)
+
+
+def _whole(one: WatchedWindow) -> Cell:
+    if any(figure.unusual for figure in one.quality):
+        return Verdict("unusual", "bad")
+    if one.volume is not None and one.volume.unusual:
+        return Verdict("few rows" if one.volume.value < (one.volume.usual or 0) else "many rows", "open")
+    return Verdict("usual", "good") if one.quality else ""
 
 
 def _pictures() -> list[Block]:
@@ -192,7 +246,91 @@ def _by_label(observed: Report) -> Table:
     )
 
 
-def _words(profile: ReferenceProfile, rate: float) -> Bullets:
+def _quality(look: Look) -> list[Block]:
+    usual, file, last = look.profile.usual, look.file, look.last
+    figures = [figure for figure in (file.rejected, file.age, *last.quality, last.volume) if figure is not None]
+    lines: list[list[Cell]] = [
+        [
+            _FIGURES.get(figure.name, f"without {figure.name.removeprefix('missing/')}"),
+            _amount(figure, figure.value),
+            "" if figure.usual is None else _amount(figure, figure.usual),
+            "" if figure.usual is None else Verdict("unusual", "bad") if figure.unusual else Verdict("usual", "good"),
+        ]
+        for figure in figures
+    ]
+    if last.median_length is not None:
+        lengths = (
+            "" if usual is None else f"{usual.lengths[1]:,.0f} ({usual.lengths[0]:,.0f} to {usual.lengths[2]:,.0f})"
+        )
+        lines.append(["characters of half the texts, at most", f"{last.median_length:,.0f}", lengths, ""])
+    said: list[Block] = [Table(["what", "here", "usual", ""], lines)]
+    if file.absent:
+        said.append(Paragraph(f"The file lacks columns that the training file has: {', '.join(file.absent)}."))
+    if usual is None:
+        said.append(Paragraph("The version's profile is of an earlier release, and says nothing of what is usual."))
+    return said
+
+
+_FIGURES = {
+    "rejected_share": "rows of the file that break the data contract",
+    "days_old": "days since the newest row, at most",
+    "repeated_rows": "rows that repeat one of the hundred around them",
+    "window_rows": "rows on whole days",
+}
+
+
+def _amount(figure: Figure, value: float) -> str:
+    return (
+        f"{value:,.1f}"
+        if figure.name == "days_old"
+        else f"{value:,.0f}"
+        if figure.name == "window_rows"
+        else f"{value:.1%}"
+    )
+
+
+def _operation(look: Look, log: Log) -> list[Block]:
+    version = look.profile.model_version
+    lines: list[list[Cell]] = []
+    for one in log.windows[-_MOST_WINDOWS:]:
+        numbers = one.metrics(version, look.now)
+        speed, half, high = (
+            numbers.get(f"operation/{name}") for name in ("rows_per_second", "seconds_median", "seconds_p95")
+        )
+        lines.append(
+            [
+                one.name,
+                Verdict(f"{one.failed:,} failed", "bad") if one.failed else Verdict("good", "good"),
+                ", ".join(shown_version(name) for name in one.versions),
+                f"{len(one.runs):,}",
+                f"{one.rows:,}",
+                "" if speed is None else f"{speed:,.0f}",
+                "" if half is None else f"{half:,.1f}",
+                "" if high is None else f"{high:,.1f}",
+                f"{one.dropped_share:.1%}",
+            ]
+        )
+    columns = ["window", "runs that ended", "versions", "runs", "rows", "rows/s", "seconds, half", "95 %", "dropped"]
+    said: list[Block] = [Table(columns, lines, words=3)] if lines else [Paragraph("The logs tell of no run.", "open")]
+    if log.windows:
+        last = log.windows[-1].last
+        other = last.version not in (None, version)
+        said.append(
+            Paragraph(
+                f"The last run began on {last.began:%Y-%m-%d %H:%M} UTC and {'failed' if last.failed else 'ended well'}"
+                + (f"; it was of another version, {shown_version(str(last.version))}." if other else "."),
+                "bad" if last.failed else "open" if other else None,
+            )
+        )
+    if log.bad:
+        said.append(Paragraph(f"{log.bad_words}.", "open"))
+    if log.repeated:
+        said.append(Paragraph(f"{log.repeated:,} lines say again what another one said, and count once."))
+    return said
+
+
+def _words(look: Look) -> Bullets:
+    profile, rate = look.profile, look.options.false_alarm_rate
     from_rows = "test rows" if profile.source == "test" else "validation rows"
     return Bullets(
         [
@@ -203,6 +341,9 @@ def _words(profile: ReferenceProfile, rate: float) -> Bullets:
             "Estimated accuracy needs no labels: the share of rows surer than a threshold at which the reference is "
             "right so often (ATC). Its interval holds a second estimate too (DoC). Where messages are new or have "
             "changed it may be too high, and is written as `at most`.",
+            "Usual is what the training file was like, by blocks of a hundred rows and by weekday. More faults than "
+            f"differences between blocks and chance make are unusual, in {rate:.0%} of quiet windows at most. An "
+            "unusual number of rows is an alert only by a rule of its own. Lengths are judged with the messages.",
             f"A row is novel that is less like what was learned than {1 - NOVEL_SHARE:.0%} of the reference rows.",
             "The page holds numbers and labels, and nothing that a customer wrote.",
         ]

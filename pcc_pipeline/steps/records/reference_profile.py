@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from pcc_pipeline.data.columns import OPTIONAL_RULES
+from pcc_pipeline.data.contract import COMPUTED, TIMESTAMP
+from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.evaluation.over_time.volumes import Volumes
 from pcc_pipeline.features.lexical import unknown_shares
@@ -19,6 +25,7 @@ from pcc_pipeline.monitoring.learned_space import LearnedSpace
 from pcc_pipeline.monitoring.profile import Origin, ReferenceProfile, make_profile
 from pcc_pipeline.monitoring.profile_file import NAME, to_bytes
 from pcc_pipeline.monitoring.signals import Signals
+from pcc_pipeline.monitoring.usual import Usual, UsualDays, UsualShare, repeating
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.registry.reference_profiles import DIGEST_TAG
 
@@ -68,9 +75,58 @@ def profile_payloads(profile: ReferenceProfile | None) -> list[payloads.Payload]
     return [payloads.Binary(NAME, content), payloads.Tags({DIGEST_TAG: digest})]
 
 
-def usual_figures(metrics: Mapping[str, float], volumes: Volumes | None) -> dict[str, float]:
-    """Of the training file, what is usual: shares of faults and repeats, and rows a day where rows have times."""
-    usual = {name: value for name, value in metrics.items() if name.startswith("data/") and np.isfinite(value)}
-    if volumes is not None and len(volumes.daily):
-        usual["data/rows_per_day"] = float(np.median(volumes.daily.sum(axis=1)))
-    return usual
+def data_figures(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Of a training's metrics those of its file."""
+    return {name: value for name, value in metrics.items() if name.startswith("data/") and np.isfinite(value)}
+
+
+def usual_of(dataset: Dataset, volumes: Volumes | None, now: datetime) -> Usual:
+    """What is usual of the file that a version learns from now."""
+    frame = dataset.frame
+    times = frame.get(TIMESTAMP)
+    order = by_time(times, np.arange(len(frame)))
+    marked = {name: rows[order] for name, rows in missing_values(frame).items()}
+    marked["repeated_rows"] = repeating(unique_texts(dataset.texts)[1][order])
+    days, newest = None, None if times is None else times.max()
+    if volumes is not None:
+        counts = volumes.daily.sum(axis=1)
+        days = UsualDays.of(volumes.first, counts, whole_ends=volumes.hourly is None)
+    low, middle, high = np.quantile(frame["text_length"].to_numpy(dtype=np.float64), [0.05, 0.5, 0.95])
+    return Usual(
+        shares={name: UsualShare.of(rows) for name, rows in {"rejected_rows": _rejected(dataset), **marked}.items()},
+        days=days,
+        lag_days=None if newest is None or pd.isna(newest) else max((now - newest).total_seconds() / 86400, 0.0),
+        lengths=(float(low), float(middle), float(high)),
+    )
+
+
+def missing_values(frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """`missing/<column>` -> which of the good rows have no value there, (n,) bool, for each optional column."""
+    return {
+        f"missing/{name}": frame[name].isna().to_numpy()
+        for name in OPTIONAL_RULES
+        if name in frame and name not in COMPUTED
+    }
+
+
+def by_time(times: pd.Series | None, rows: np.ndarray) -> np.ndarray:
+    """Positions of rows in the order of their times; those without one last, and all as they stand where none has."""
+    if times is None:
+        return rows
+    return np.asarray(rows[np.argsort(times.to_numpy(dtype="datetime64[us]")[rows], kind="stable")])
+
+
+def _rejected(dataset: Dataset) -> np.ndarray:
+    """Which rows of the file or files break the contract, (total_rows,) bool, in the order in which they were read."""
+    places = dataset.places.rows
+    if dataset.places.files is not None:
+        starts = dict(zip((part["file"] for part in dataset.files), _starts(dataset), strict=True))
+        places = places + np.array([starts[file] for file in dataset.places.files], dtype=np.int64)
+    marked = np.ones(dataset.total_rows, dtype=bool)
+    marked[places] = False
+    return marked
+
+
+def _starts(dataset: Dataset) -> list[int]:
+    rows = [int(part["rows"]) for part in dataset.files]
+    return [0, *accumulate(rows)][: len(rows)]

@@ -32,9 +32,9 @@ USED: dict[str, tuple[str, ...]] = {
     "publish": _PUBLISHING,
     "monitor": (
         *("data.path", "data.label_column", "data.schema", "data.max_rejected_fraction"),
-        *("monitoring.windows", "monitoring.false_alarm_rate", "monitoring.fail_on"),
+        *("monitoring.windows", "monitoring.false_alarm_rate", "monitoring.fail_on", "monitoring.logs"),
         *("preprocessing.embedding_model", *_ENCODING, "registry.model_name"),
-        *("output.monitor_page", "output.novel_rows"),
+        *("output.monitor_page", "output.novel_rows", "output.metrics_file"),
     ),
     "score": (
         *("data.path", "data.schema", "data.max_rejected_fraction", "preprocessing.embedding_model", *_ENCODING),

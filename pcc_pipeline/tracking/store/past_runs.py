@@ -214,6 +214,28 @@ def runs_tagged(tag: str) -> list[RecordedRun]:
     return _search(_every_experiment(ViewType.ALL), [f"tags.`{tag}` LIKE '%'"], None, ViewType.ALL)
 
 
+def newest_of_step(step: str, tags: Mapping[str, str] | None = None, *, finished: bool = False) -> RecordedRun | None:
+    """The newest run of a step in any experiment, with these tags; None where there is none.
+
+    Args:
+        finished: only one that ended well; else also one that failed, or goes on.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    about = [f"tags.`{name}` = '{_word(text)}'" for name, text in {"pcc.step": step, **(tags or {})}.items()]
+    return next(iter(_search(_every_experiment(), [*about, *(["status = 'FINISHED'"] if finished else [])], 1)), None)
+
+
+def run_of(run_id: str) -> RecordedRun | None:
+    """The run of this id; None where it is gone.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    return next(iter(_search(_every_experiment(), [f"attributes.run_id = '{_word(run_id)}'"], 1)), None)
+
+
 def registered_versions(model_name: str) -> list[RegisteredVersion]:
     """All versions of the registered model, newest first; none where there is no such model."""
     versions = versions_of(model_name)

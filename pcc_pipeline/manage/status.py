@@ -1,0 +1,278 @@
+"""`pcc status`: the health of the model that serves, on one screen, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pcc_pipeline.alerting.book import Alert, Letter
+from pcc_pipeline.manage.alerts import book_of, receivers_of
+from pcc_pipeline.manage.queries import Question
+from pcc_pipeline.manage.tables import shown
+from pcc_pipeline.model.lineage import SEMVER_TAG
+from pcc_pipeline.tracking.payloads import json_text
+from pcc_pipeline.tracking.registry.versions import ALERT_TAG
+from pcc_pipeline.tracking.store.past_runs import RecordedRun
+from pcc_pipeline.tracking.store.standing import Standing, StandingVersion, standing
+
+# As `pcc alerts check` waits.
+_LATE = timedelta(hours=36)
+_SCORES = {"metric.test/f1_macro": "macro F1", "metric.test/accuracy": "accuracy"}
+_ENDED = {"FAILED": "failed", "KILLED": "was ended from outside", "RUNNING": "goes on"}
+
+
+@dataclass(frozen=True)
+class Status:
+    """What stands, and who would be told of it.
+
+    Attributes:
+        alerts: those of this model that stand.
+        waiting: letters that no receiver took yet.
+        untold: receivers that have no address.
+    """
+
+    model: str
+    stands: Standing
+    alerts: tuple[Alert, ...]
+    waiting: tuple[Letter, ...]
+    untold: tuple[str, ...]
+    now: datetime
+
+    @property
+    def wrong(self) -> bool:
+        """Whether something is: an alert stands, on the version or in the book."""
+        champion = self.stands.champion
+        return bool(self.alerts) or (champion is not None and ALERT_TAG in champion.tags)
+
+    @property
+    def text(self) -> str:
+        """The screen."""
+        stands = self.stands
+        if stands.champion is None:
+            lines = [("champion", f"none; {self.model} has {_count(stands.versions, 'version')}")]
+        else:
+            lines = [("champion", _named(stands.champion, self.model)), *self._since, *self._tested]
+        lines += [*self._challenger, *self._watched, *self._alerts, *self._retrained]
+        lines += [("next" if not place else "", step) for place, step in enumerate(self.next_steps)]
+        return "\n".join(f"{title:<10} {shown(line)}" for title, line in lines)
+
+    @property
+    def next_steps(self) -> list[str]:
+        """What to do now, the most urgent first."""
+        stands = self.stands
+        if stands.champion is None:
+            if not stands.versions:
+                return ["train: mlflow run . -P data=FILE"]
+            return ["make a version the champion: pcc models promote"]
+        steps = []
+        if _is_newer(stands.monitor, stands.watched) and stands.monitor is not None and stands.monitor.error:
+            steps.append("mend what ended the last monitor, and look again")
+        if stands.watched is None:
+            steps.append("look at its messages: pcc monitor --data FILE")
+        elif self.wrong:
+            steps.append(f"read monitor.html of run {stands.watched.run_id[:8]}")
+            steps.append("train on newer rows: mlflow run . -e retrain -P watch=FOLDER")
+        elif self._is_late(stands.watched):
+            steps.append("look again: pcc monitor --data FILE; see why its schedule does not")
+        if self.waiting:
+            steps.append("send what waits: pcc alerts send")
+        if stands.retrain is not None and stands.retrain.error:
+            steps.append("see what ended the last retrain: pcc models list --step retrain --failed")
+        return steps or ["nothing"]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The same for machines."""
+        stands = self.stands
+        return {
+            "model": self.model,
+            "wrong": self.wrong,
+            "champion": None if stands.champion is None else _version_document(stands.champion, stands.moved),
+            "challenger": None if stands.challenger is None else _version_document(stands.challenger, None),
+            "watched": None if stands.watched is None else _run_document(stands.watched),
+            "last_monitor": None if stands.monitor is None else _run_document(stands.monitor),
+            "last_retrain": None if stands.retrain is None else _run_document(stands.retrain),
+            "alerts": [alert.model_dump(mode="json") for alert in self.alerts],
+            "waiting": len(self.waiting),
+            "next": self.next_steps,
+        }
+
+    @property
+    def _since(self) -> list[tuple[str, str]]:
+        champion, moved = self.stands.champion, self.stands.moved
+        assert champion is not None, "asked of a champion"
+        if moved is None:
+            return [("since", "not on record: the alias was set outside of pcc_pipeline")]
+        why = champion.tags.get("pcc.move_reason", "")
+        who = champion.tags.get("pcc.moved_by", "")
+        return [("since", f"{self._when(moved.started)}, by {who}: {why}")]
+
+    @property
+    def _tested(self) -> list[tuple[str, str]]:
+        champion = self.stands.champion
+        assert champion is not None, "asked of a champion"
+        scores = [f"{name} {float(champion.tags[tag]):.4f}" for tag, name in _SCORES.items() if tag in champion.tags]
+        return [("tested", ", ".join(scores) or "not evaluated yet: pcc evaluate --model models:/…@champion")]
+
+    @property
+    def _challenger(self) -> list[tuple[str, str]]:
+        stands = self.stands
+        if stands.challenger is None or stands.challenger == stands.champion:
+            return []
+        return [("challenger", _named(stands.challenger, self.model))]
+
+    @property
+    def _watched(self) -> list[tuple[str, str]]:
+        stands = self.stands
+        lines: list[tuple[str, str]] = []
+        if stands.watched is not None:
+            run, numbers = stands.watched, stands.watched.metrics
+            alert = run.tags.get(ALERT_TAG)
+            windows = _count(int(numbers.get("quality/windows", 1)), "window")
+            lines.append(("watched", f"{self._when(run.started)}: {alert or 'nothing is wrong'}"))
+            lines.append(("", f"{windows}, {numbers.get('quality/rows', 0):,.0f} rows, the last {_window(run)}"))
+            if "drift/novel_share" in numbers:
+                lines.append(("", f"novel rows {numbers['drift/novel_share']:.1%}"))
+            lines += [("", line) for line in _accuracies(numbers)]
+        elif stands.champion is not None:
+            lines.append(("watched", "never"))
+        if stands.monitor is not None and _is_newer(stands.monitor, stands.watched):
+            line = f"{self._when(stands.monitor.started)}: {_ended(stands.monitor)}"
+            lines.append(("last look", line))
+        return lines
+
+    @property
+    def _alerts(self) -> list[tuple[str, str]]:
+        lines = [
+            f"{one.level} since {one.since:%Y-%m-%d %H:%M} UTC: {one.rule} ({one.value:.4g})" for one in self.alerts
+        ]
+        shown_lines = [("alerts" if not place else "", line) for place, line in enumerate(lines or ["none stands"])]
+        if self.waiting:
+            names = ", ".join(sorted({letter.to for letter in self.waiting}))
+            shown_lines.append(("", f"{_count(len(self.waiting), 'letter')} not taken yet by {names}"))
+        return [*shown_lines, *(("", f"{name} is told nothing: it is not set") for name in self.untold)]
+
+    @property
+    def _retrained(self) -> list[tuple[str, str]]:
+        run = self.stands.retrain
+        if run is None:
+            return []
+        decision = run.tags.get("pcc.reason", "")
+        done = {"trained": "trained: ", "resumed": "went on: ", "none": "no need: "}.get(
+            run.tags.get("pcc.action", ""), ""
+        )
+        return [
+            (
+                "retrain",
+                f"{self._when(run.started)}: {done}{decision}"
+                if decision
+                else f"{self._when(run.started)}: {_ended(run)}",
+            )
+        ]
+
+    def _when(self, moment: datetime) -> str:
+        return f"{moment:%Y-%m-%d %H:%M} UTC ({_ago(self.now - moment)})"
+
+    def _is_late(self, run: RecordedRun) -> bool:
+        return self.now - run.started > _LATE
+
+
+def status(question: Question) -> Status:
+    """Of the registered model of `registry.model_name`, with the alerts of `output.alerts_dir`.
+
+    Raises:
+        TrackingError: there is no store, or MLflow does not answer.
+        StorageError: the book of alerts cannot be read.
+    """
+    book, name = book_of(question), question.model_name
+    return Status(
+        model=name,
+        stands=standing(name),
+        alerts=tuple(alert for alert in book.alerts if alert.subject == name),
+        waiting=tuple(book.waiting),
+        untold=receivers_of(question).without_address,
+        now=datetime.now(UTC),
+    )
+
+
+def answer(question: Question) -> tuple[str, bool]:
+    """The screen, or JSON; and whether something is wrong."""
+    state = status(question)
+    return json_text(state.document) if question.as_json else state.text, state.wrong
+
+
+def _named(version: StandingVersion, model: str) -> str:
+    return (
+        " ".join(filter(None, [version.name, version.tags.get(SEMVER_TAG)])) + f", version {version.number} of {model}"
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _ago(since: timedelta) -> str:
+    hours = since.total_seconds() / 3600
+    if hours < 1:
+        return f"{max(hours, 0) * 60:.0f} minutes ago"
+    return f"{hours:.0f} hours ago" if hours < 48 else f"{hours / 24:.0f} days ago"
+
+
+def _ended(run: RecordedRun) -> str:
+    how = _ENDED.get(run.status, "ended well")
+    return f"{how}: {run.error.splitlines()[0]}" if run.error else how
+
+
+def _is_newer(run: RecordedRun | None, other: RecordedRun | None) -> bool:
+    return run is not None and (other is None or run.started > other.started) and run.status != "FINISHED"
+
+
+def _window(run: RecordedRun) -> str:
+    return run.tags.get("pcc.window", "window")
+
+
+def _accuracies(numbers: Mapping[str, float]) -> list[str]:
+    """Estimated and observed accuracy of the last window."""
+    lines = []
+    if "estimated/accuracy" in numbers:
+        bound = "at most " if numbers.get("estimated/upper_bound") else ""
+        ends = f"{numbers['estimated/accuracy_low']:.3f} to {numbers['estimated/accuracy_high']:.3f}"
+        reference = f"{numbers['estimated/accuracy_reference']:.3f}"
+        lines.append(
+            f"estimated accuracy {bound}{numbers['estimated/accuracy']:.3f} ({ends}); of the reference {reference}"
+        )
+    if "observed/window_accuracy" in numbers:
+        ends = f"{numbers['observed/window_accuracy_low']:.3f} to {numbers['observed/window_accuracy_high']:.3f}"
+        rows = f"{numbers['observed/window_rows']:,.0f}"
+        lines.append(f"observed accuracy {numbers['observed/window_accuracy']:.3f} ({ends}) on {rows} labelled rows")
+    return lines
+
+
+def _version_document(version: StandingVersion, moved: RecordedRun | None) -> dict[str, Any]:
+    scores = {name: float(version.tags[tag]) for tag, name in _SCORES.items() if tag in version.tags}
+    return {
+        "version": version.name,
+        "number": version.number,
+        "semver": version.tags.get(SEMVER_TAG),
+        "since": None if moved is None else moved.started.isoformat(),
+        "reason": version.tags.get("pcc.move_reason"),
+        "by": version.tags.get("pcc.moved_by"),
+        "test": {name.replace(" ", "_").lower(): value for name, value in scores.items()},
+        "alert": version.tags.get(ALERT_TAG),
+    }
+
+
+def _run_document(run: RecordedRun) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "status": run.status,
+        "started": run.started.isoformat(),
+        "error": run.error or None,
+        "action": run.tags.get("pcc.action"),
+        "reason": run.tags.get("pcc.reason"),
+        "window": run.tags.get("pcc.window"),
+        "alert": run.tags.get(ALERT_TAG),
+        "metrics": {name: value for name, value in sorted(run.metrics.items()) if value == value},
+    }
