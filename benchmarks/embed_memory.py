@@ -23,7 +23,7 @@ from pcc_pipeline.data.sample.messages import sample
 REPOSITORY = Path(__file__).parents[1]
 _TEXTS = 20_000
 # Of this program alone: `ru_maxrss` goes on from the process that started it, so beside a large parent it says nothing.
-_PEAK = "print(next(int(line.split()[1]) // 1024 for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
+PEAK = "print(next(int(line.split()[1]) // 1024 for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
 _ENCODER = (
     "from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder\n"
     "SentenceEncoder(backend='auto').encode(['a text'])\n"
@@ -70,7 +70,7 @@ def _peak(code: str, folder: Path, options: list[str]) -> tuple[int, float]:
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
     }
     begun = time.perf_counter()
-    command = [sys.executable, "-c", code + _PEAK, *options]
+    command = [sys.executable, "-c", code + PEAK, *options]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)

@@ -22,8 +22,8 @@ from pcc_pipeline.monitoring.usual import Usual
 _MOST_ROWS = 2000
 # The share of reference rows that count as novel.
 NOVEL_SHARE = 0.05
-# An estimate is called an upper bound once messages have changed, and where novelty is up well before that: to be warned
-# without need costs little, and new labels show in it first.
+# An estimate is called an upper bound once messages have changed, and where novelty is up well before that: new labels
+# show in it first, and to be warned without need costs little.
 _CHANGED, _DOUBTFUL = 0.05, 0.2
 # Fewer say too little of what chance makes.
 FEWEST_REFERENCE_ROWS = 20

@@ -1,0 +1,109 @@
+"""What `monitor` of a large file takes in time and memory; run by itself: `python -m benchmarks.monitor_memory`.
+
+A model learns 4,000 rows of 584 numbers; then a process of its own looks at the file of as many rows as are asked for,
+by day, with all that a look leaves (page, figures, metrics, novel rows). All texts are different, as the contract and
+the count of repeats meet them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.embed_memory import PEAK
+from pcc_pipeline.data.sample.messages import sample
+
+REPOSITORY = Path(__file__).parents[1]
+_WIDTH, _LEARNED, _AT_A_TIME, _DAYS = 584, 4_000, 20_000, 30
+_STEP = (
+    f"import sys; sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / 'entrypoints')!r}]\n"
+    "import {0}\nassert {0}.main(sys.argv[1:]) == 0\n"
+)
+_PROMOTE = (
+    "from mlflow import MlflowClient\n"
+    "MlflowClient().set_registered_model_alias('pcc-intent-classifier', 'champion', '1')\n"
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run it, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.monitor_memory", description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--learned", type=int, default=_LEARNED)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write(folder / "learned.parquet", options.learned, 0)
+        _write(folder / "rows.parquet", options.rows, 1)
+        fixed = [
+            "--search-method",
+            "none",
+            "--set",
+            "model.hyperparameters.penalty=l2 model.hyperparameters.solver=lbfgs",
+        ]
+        _process(_STEP.format("train"), folder, ["--data", str(folder / "learned.parquet"), *fixed])
+        _process(_STEP.format("evaluate") + _PROMOTE, folder, [])
+        given = ["--data", str(folder / "rows.parquet"), "--windows", "day"]
+        said, seconds = _process(_STEP.format("monitor") + PEAK, folder, given)
+    peak = int(said.splitlines()[-1])
+    print(f"monitor, {options.rows:,} rows of {_WIDTH} numbers, {_DAYS} windows: {seconds:,.1f} s, {peak:,} MB at most")
+    return 0
+
+
+def _write(path: Path, rows: int, seed: int) -> None:
+    """Rows whose vectors tell the labels apart, over a month up to today, those of learned ones before it."""
+    draws = np.random.default_rng(seed)
+    first = sample(2_000)
+    labels, places = np.unique(first["intent"], return_inverse=True)
+    centers = np.random.default_rng(9).normal(size=(len(labels), _WIDTH))
+    last = datetime.now(UTC) - timedelta(days=(1 - seed) * (_DAYS + 1))
+    schema = pa.schema(
+        {
+            "case_id": pa.string(),
+            "text": pa.string(),
+            "intent": pa.string(),
+            "timestamp": pa.timestamp("us", "UTC"),
+            "embeddings": pa.list_(pa.float32()),
+        }
+    )
+    with pq.ParquetWriter(path, schema) as file:
+        for start in range(0, rows, _AT_A_TIME):
+            count = min(_AT_A_TIME, rows - start)
+            some = draws.integers(0, len(first), count)
+            vectors = (centers[places[some]] + 3 * draws.normal(size=(count, _WIDTH))).astype(np.float32)
+            times = [last - timedelta(days=_DAYS * (1 - (start + place) / rows)) for place in range(count)]
+            columns = {
+                "case_id": [f"case-{seed}-{start + place}" for place in range(count)],
+                "text": [f"{first['text'][row]} ({seed}, {start + place})" for place, row in enumerate(some)],
+                "intent": first["intent"].to_numpy(dtype=object)[some].tolist(),
+                "timestamp": times,
+            }
+            ends = np.arange(0, (count + 1) * _WIDTH, _WIDTH, dtype=np.int32)
+            arrays = [pa.array(columns[name], schema.field(name).type) for name in columns]
+            arrays.append(pa.ListArray.from_arrays(pa.array(ends), pa.array(vectors.ravel())))
+            file.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+
+def _process(code: str, folder: Path, options: list[str]) -> tuple[str, float]:
+    """What it prints, and seconds."""
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    begun = time.perf_counter()
+    command = [sys.executable, "-c", code, *options]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return done.stdout, time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    sys.exit(main())
