@@ -18,6 +18,7 @@ from benchmarks import (
     drift,
     embed_memory,
     label_issues,
+    monitor_memory,
     random_search,
     sequential_test,
 )
@@ -76,6 +77,12 @@ def test_the_memory_of_embed_is_told_above_the_encoder_s(
         int(found.replace(",", "")) for found in re.findall(r"([\d,]+) MB", capsys.readouterr().out)
     )
     assert (whole - encoder, 0 < above < 1_000) == (above, True)
+
+
+@pytest.mark.long
+def test_time_and_memory_of_monitor_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert monitor_memory.main(["--rows", "300", "--learned", "300"]) == 0
+    assert re.search(r"300 rows of 584 numbers, 30 windows: [\d.]+ s, \d+ MB at most", capsys.readouterr().out)
 
 
 def test_equal_versions_are_told_apart_less_often_than_by_a_daily_z_test(capsys: pytest.CaptureFixture[str]) -> None:

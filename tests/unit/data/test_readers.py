@@ -8,6 +8,8 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -227,3 +229,18 @@ def test_batches_of_wide_rows_are_smaller(tmp_path: Path) -> None:
     assert sum(map(len, batches)) == 3000
     assert max(batch["embeddings"].str.len().sum() for batch in batches) < 9_000_000
     assert whole(path)["text"].tolist() == [str(number) for number in range(3000)]
+
+
+def test_reading_parquet_keeps_no_row_group_that_was_read(tmp_path: Path) -> None:
+    """So that memory does not grow with the file: a group of these has 2 MB."""
+    path = tmp_path / "groups.parquet"
+    vectors = np.arange(1000 * 512, dtype=np.float32)
+    column = pa.ListArray.from_arrays(pa.array(np.arange(0, vectors.size + 1, 512, dtype=np.int32)), pa.array(vectors))
+    with pq.ParquetWriter(path, pa.schema({"embeddings": column.type}), use_dictionary=False) as file:
+        for _ in range(12):
+            file.write_table(pa.table({"embeddings": column}))
+    before, held = pa.total_allocated_bytes(), []
+    for batch in read_batches(path, 500):
+        del batch
+        held.append(pa.total_allocated_bytes() - before)
+    assert max(held) < 8_000_000
