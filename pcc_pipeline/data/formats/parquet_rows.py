@@ -30,8 +30,8 @@ def read_parquet(path: Path, batch_rows: int) -> Iterator[pd.DataFrame]:
             batch_rows = _rows_at_a_time(file.metadata, batch_rows)
             strings = [field.name for field in file.schema_arrow if _is_binary(field.type)]
         kept = [name for name in names if not re.fullmatch(r"__index_level_\d+__", name)]
-        # A value that repeats stays one value until its rows are counted. What Arrow reads ahead it keeps to the end: the
-        # whole file would stand in memory.
+        # A value that repeats stays one value until its rows are counted. What Arrow reads ahead it keeps to the end:
+        # the whole file would stand in memory.
         with pq.ParquetFile(path, read_dictionary=strings, coerce_int96_timestamp_unit="us", pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=batch_rows):
                 yield from _slices(batch.select(kept), budget)
