@@ -28,6 +28,8 @@ _BOOK, _LOCK = "book.json", "lock"
 _STALE = timedelta(days=7)
 # For so long an event that was told is known, and not told again.
 _REMEMBERED = timedelta(days=90)
+# The metric of an alert that nobody looks.
+_ABSENCE = "absence"
 
 Kind = Literal["raised", "repeated", "recovered", "event"]
 Windows = Sequence[tuple[str, Mapping[str, float]]]
@@ -146,7 +148,7 @@ class AlertBook:
         """
         with self._open() as pages:
             now = self._clock()
-            notices: list[Notice] = []
+            notices = self._looked_again(pages, subject, now)
             speak = {rule.words: rule for rule in rules}
             for key in [key for key, one in pages.alerts.items() if one.subject == subject and one.rule not in speak]:
                 del pages.alerts[key]
@@ -172,7 +174,7 @@ class AlertBook:
             return [_posted(pages, f"event:{key}", "event", level, title, body, receivers, now)]
 
     def absence(self, subject: str, hours: float, receivers: Sequence[str]) -> list[Notice]:
-        """Tell, once, that nobody has looked at `subject` for so many hours; the next look ends it.
+        """Tell, once, that nobody has looked at `subject` for so many hours; the next look ends it, which is told too.
 
         Raises:
             StorageError: the book cannot be read or written.
@@ -180,15 +182,26 @@ class AlertBook:
         with self._open() as pages:
             now = self._clock()
             last = pages.checked.setdefault(subject, now)  # who never looked begins to be waited for now
-            if now - last < timedelta(hours=hours):
+            absent = now - last
+            if absent < timedelta(hours=hours):
+                return self._looked_again(pages, subject, now)
+            key = f"{_ABSENCE}:{subject}"
+            if key in pages.alerts:
                 return []
-            key = f"absence:{subject}:{last.isoformat()}"
-            if key in pages.events:
-                return []
-            pages.events[key] = now
-            title = f"{subject}: not watched since {last:%Y-%m-%d %H:%M} UTC"
+            pages.alerts[key] = Alert(
+                subject=subject,
+                rule=f"no monitoring for {hours:g} hours",
+                metric=_ABSENCE,
+                value=absent / timedelta(hours=1),
+                window=f"since {last:%Y-%m-%d %H:%M} UTC",
+                level="critical",
+                to=tuple(receivers),
+                since=now,
+                sent=now,
+            )
+            title = f"critical: {subject}: not watched since {last:%Y-%m-%d %H:%M} UTC"
             body = f"No monitoring has ended for more than {hours:g} hours. See whether its schedule and its data come."
-            return [_posted(pages, key, "event", "critical", title, body, receivers, now)]
+            return [_posted(pages, f"{key}:{last.isoformat()}", "raised", "critical", title, body, receivers, now)]
 
     def send(self, deliver: Callable[[Letter], str | None]) -> Delivery:
         """Send what waits, oldest first; a receiver that fails is not asked again in this call.
@@ -239,6 +252,15 @@ class AlertBook:
     def checked(self) -> dict[str, datetime]:
         """Registered model -> when its windows were last judged."""
         return self._read().checked
+
+    def _looked_again(self, pages: _Pages, subject: str, now: datetime) -> list[Notice]:
+        stands = pages.alerts.pop(f"{_ABSENCE}:{subject}", None)
+        if stands is None:
+            return []
+        title = f"recovered: {subject}: watched again"
+        body = f"A monitoring has ended. There had been none {stands.window}."
+        ident = f"{_ABSENCE}:{subject}\n{stands.since.isoformat()}"
+        return [_posted(pages, ident, "recovered", stands.level, title, body, stands.to, now)]
 
     def _turn(
         self, pages: _Pages, subject: str, reading: Reading, to: tuple[str, ...], version: str, now: datetime

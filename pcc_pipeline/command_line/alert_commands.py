@@ -69,7 +69,7 @@ COMMANDS = (
     ManageCommand("test", "send a test to the receivers", _test, ("--to",), "alerts", of_runs=False),
     ManageCommand(
         "check",
-        "tell the receivers if nobody has looked for so many hours",
+        "tell the receivers if nobody has looked for long",
         _check,
         ("--hours",),
         "alerts",

@@ -87,7 +87,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "name": {"metavar": "NAME", "nargs": "?", "help": "of the webhook; without one, all are listed"},
     "--to": {"metavar": "RECEIVER", "help": "of monitoring.notify; default: each that has an address"},
-    "--hours": {"type": float, "default": 36.0, "metavar": "N", "help": "default: 36"},
+    "--hours": {"type": float, "metavar": "N", "help": "instead of monitoring.absence_hours, which is 36 by default"},
     "--address-from": {"metavar": "VARIABLE", "help": "set it up: the environment variable that holds its address"},
     "--secret-from": {"metavar": "VARIABLE", "help": "the variable of the secret that signs what is sent"},
     "--on": {"metavar": "EVENTS", "help": "some of promotions,versions,tags; default: promotions"},

@@ -257,6 +257,7 @@ class MonitoringParams(AlertParams):
     false_alarm_rate: float = Field(default=0.05, ge=0.002, le=0.5)
     fail_on: Literal["never", "alert"] = "never"
     logs: DataAddress | None = None
+    absence_hours: Annotated[float, Field(gt=0)] = 36.0
 
 
 class OutputParams(Section):

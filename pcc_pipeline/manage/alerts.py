@@ -112,13 +112,17 @@ def test(question: Question, to: str | None) -> str:
     return json_text({"sent": list(names)}) if question.as_json else f"sent to {', '.join(names)}"
 
 
-def check(question: Question, hours: float) -> str:
+def check(question: Question, hours: float | None) -> str:
     """Tell the receivers where nobody has looked at the model for so many hours; for a schedule of its own.
+
+    Args:
+        hours: None for `monitoring.absence_hours`.
 
     Raises:
         ConfigError: the hours are none.
         PccError: it could not be sent, and waits.
     """
+    hours = question.params.monitoring.absence_hours if hours is None else hours
     if not hours > 0:
         raise ConfigError(f"{hours:g} hours are no time to wait", where="--hours", fix="give more than 0, such as 36")
     book, receivers = book_of(question), receivers_of(question)
@@ -127,7 +131,8 @@ def check(question: Question, hours: float) -> str:
     last = book.checked.get(question.model_name)
     if question.as_json:
         return json_text({"told": [notice.title for notice in notices], "last": last.isoformat() if last else None})
-    return "\n".join([*(notice.title for notice in notices), said])
+    looked = f"looked at last {last:%Y-%m-%d %H:%M} UTC" if last else "never looked at"
+    return "\n".join([f"{question.model_name}: {looked}", *(notice.title for notice in notices), said])
 
 
 def webhook(

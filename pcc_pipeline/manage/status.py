@@ -17,8 +17,6 @@ from pcc_pipeline.tracking.registry.versions import ALERT_TAG
 from pcc_pipeline.tracking.store.past_runs import RecordedRun
 from pcc_pipeline.tracking.store.standing import Standing, StandingVersion, standing
 
-# As `pcc alerts check` waits.
-_LATE = timedelta(hours=36)
 _SCORES = {"metric.test/f1_macro": "macro F1", "metric.test/accuracy": "accuracy"}
 _ENDED = {"FAILED": "failed", "KILLED": "was ended from outside", "RUNNING": "goes on"}
 
@@ -31,6 +29,7 @@ class Status:
         alerts: those of this model that stand.
         waiting: letters that no receiver took yet.
         untold: receivers that have no address.
+        late: how old the last look may be.
     """
 
     model: str
@@ -38,6 +37,7 @@ class Status:
     alerts: tuple[Alert, ...]
     waiting: tuple[Letter, ...]
     untold: tuple[str, ...]
+    late: timedelta
     now: datetime
 
     @property
@@ -176,7 +176,7 @@ class Status:
         return f"{moment:%Y-%m-%d %H:%M} UTC ({_ago(self.now - moment)})"
 
     def _is_late(self, run: RecordedRun) -> bool:
-        return self.now - run.started > _LATE
+        return self.now - run.started > self.late
 
 
 def status(question: Question) -> Status:
@@ -193,6 +193,7 @@ def status(question: Question) -> Status:
         alerts=tuple(alert for alert in book.alerts if alert.subject == name),
         waiting=tuple(book.waiting),
         untold=receivers_of(question).without_address,
+        late=timedelta(hours=question.params.monitoring.absence_hours),
         now=datetime.now(UTC),
     )
 

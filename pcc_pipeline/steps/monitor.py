@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +29,7 @@ from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.run_logs import read_logs
 from pcc_pipeline.steps.pages.monitor_figures import accuracy_by_window, drift_by_window
 from pcc_pipeline.steps.pages.monitor_page import PAGE, Look, file_metrics, monitor_note, monitor_page, window_metrics
-from pcc_pipeline.steps.records.alerts import tell_of_windows
+from pcc_pipeline.steps.records.alerts import tell_of_windows, telling_of_failure
 from pcc_pipeline.steps.records.metrics_file import write_metrics
 from pcc_pipeline.steps.records.reference_profile import by_time
 from pcc_pipeline.steps.records.used_options import used
@@ -37,7 +38,7 @@ from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.reference_profiles import read_profile
 from pcc_pipeline.tracking.registry.versions import ALERT_TAG, find_alias, set_alert
-from pcc_pipeline.tracking.runs import step_run
+from pcc_pipeline.tracking.runs import StepRun, step_run
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,8 @@ class MonitorOutcome:
 def run(params: Params, model_uri: str | None = None, labels: str | None = None) -> MonitorOutcome:
     """Watch a version by `data.path`: messages, or predictions of it.
 
+    Where nobody names another model, a failure is an alert too.
+
     Args:
         model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<id>/model`; default is the champion.
         labels: a file of labels that came later: case ids, and the column `data.label_column`.
@@ -117,98 +120,103 @@ def run(params: Params, model_uri: str | None = None, labels: str | None = None)
         DataError: the file cannot be read, has no times where windows are days or weeks, or the labels fit no row.
         FeatureError: its vectors are of another encoder than the model's.
     """
+    told = telling_of_failure(params, "monitor") if model_uri is None else nullcontext()
+    with told, step_run("monitor", params) as opened:
+        return _run(params, opened, model_uri, labels)
+
+
+def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | None) -> MonitorOutcome:
     address, options = params.data.path, params.monitoring
-    with step_run("monitor", params) as opened:
-        opened.log(payloads.LoggedParams(used(params, "monitor")))
-        demand_own_files(
-            {"data.path": address, "labels": labels, "monitoring.logs": options.logs},
-            {
-                f"output.{name}": file
-                for name in ("monitor_page", "novel_rows", "metrics_file")
-                if (file := getattr(params.output, name)) is not None
-            },
+    opened.log(payloads.LoggedParams(used(params, "monitor")))
+    demand_own_files(
+        {"data.path": address, "labels": labels, "monitoring.logs": options.logs},
+        {
+            f"output.{name}": file
+            for name in ("monitor_page", "novel_rows", "metrics_file")
+            if (file := getattr(params.output, name)) is not None
+        },
+    )
+    for file in (address, labels):
+        demand_input(file)
+    if options.logs is not None:
+        files_of(options.logs)  # says at once where there is none
+    loaded = chosen_model(params, model_uri)
+    profile = read_profile(loaded.source)
+    version = loaded.model.model_version
+    tags = {"pcc.version": version, "pcc.model_uri": loaded.model_uri, "pcc.training_run": loaded.run_id}
+    opened.log(payloads.Tags({**tags, "pcc.reference": profile.source}))
+    rows = watched_rows(params, loaded.model, profile)
+    inputs = rows.inputs
+    if labels is not None:
+        rows, more = with_labels(rows, labels, params)
+        inputs = [*inputs, *more]
+    if options.windows in ("day", "week") and rows.times is None:
+        raise DataError(
+            f"the rows have no {TIMESTAMP}, so they have no {options.windows}",
+            where=address,
+            fix="set monitoring.windows to all or to a number of rows",
         )
-        for file in (address, labels):
-            demand_input(file)
-        if options.logs is not None:
-            files_of(options.logs)  # says at once where there is none
-        loaded = chosen_model(params, model_uri)
-        profile = read_profile(loaded.source)
-        version = loaded.model.model_version
-        tags = {"pcc.version": version, "pcc.model_uri": loaded.model_uri, "pcc.training_run": loaded.run_id}
-        opened.log(payloads.Tags({**tags, "pcc.reference": profile.source}))
-        rows = watched_rows(params, loaded.model, profile)
-        inputs = rows.inputs
-        if labels is not None:
-            rows, more = with_labels(rows, labels, params)
-            inputs = [*inputs, *more]
-        if options.windows in ("day", "week") and rows.times is None:
-            raise DataError(
-                f"the rows have no {TIMESTAMP}, so they have no {options.windows}",
-                where=address,
-                fix="set monitoring.windows to all or to a number of rows",
-            )
-        log = None
-        if options.logs is not None:
-            runs, bad, more = read_logs(options.logs)
-            log, inputs = log_of(runs, bad, options.windows), [*inputs, *more]
-        logger.info("watching %s with %s rows", version, f"{len(rows):,}")
-        parts, now = windows(options.windows, rows.times, len(rows)), datetime.now(UTC)
-        watched = tuple(_watched(part, rows, profile, params, now) for part in parts)
-        quality = _file_quality(rows, profile, params, now)
-        alarms = (*standing(watched, quality), *(() if log is None else log.alarms))
-        observed = _observed(rows, profile)
-        drawings = {"drift_by_window": drift_by_window(watched, options.false_alarm_rate)}
-        drawings["accuracy_by_window"] = accuracy_by_window(watched)
-        pictures = payloads.drawn(drawings)
-        look = Look(profile, watched, quality, log, alarms, observed, len(rows), len(rows.rejected), now, options)
-        page = monitor_page(look, pictures)
-        by_window = [(one.name, window_metrics(one)) for one in watched]
-        for step, (_, numbers) in enumerate(by_window):
-            opened.log(payloads.Metrics(numbers, step=step))
-        whole = {"quality/rows": len(rows), "quality/windows": len(watched), **file_metrics(quality)}
-        if log is not None:
-            whole |= log.metrics(version, now)
-        opened.log(
-            payloads.Metrics({**whole, **({} if observed is None else observed.metrics())}),
-            payloads.Inputs(inputs),
-            payloads.Models(used=[loaded.source.model_id]),
-            payloads.Figures(pictures),
-            payloads.Text(PAGE, page),
-            payloads.Note(monitor_note(look)),
-            payloads.Tags({"pcc.window": watched[-1].name, **({ALERT_TAG: "; ".join(alarms)} if alarms else {})}),
-        )
-        if loaded.source.name is not None and loaded.version is not None:
-            set_alert(loaded.source.name, loaded.version, "; ".join(alarms))
-        target = Path(params.output.monitor_page)
-        with replacing(target) as partial:
-            partial.write_text(page, encoding="utf-8")
-        told: list[str] = []
-        champion = find_alias(params.registry.model_name, CHAMPION)
-        if champion is not None and champion.run_id == loaded.run_id:
-            (last, numbers) = by_window[-1]  # what is known of the file as a whole is known now
-            wrong = numbers.get("quality/alarm", 0.0) or float(bool(quality.alarms))
-            now_known = {**numbers, **whole, "quality/alarm": wrong}
-            told = tell_of_windows(params, version, [*by_window[:-1], (last, now_known)])
-            if params.output.metrics_file is not None:
-                seen = {} if observed is None else observed.metrics()
-                write_metrics(params, version, {**seen, **now_known}, now)
-        return MonitorOutcome(
-            run_id=opened.run_id,
-            model_version=version,
-            source=address,
-            rows=len(rows),
-            rejected_rows=int(rows.rejected.sum()),
-            watched=watched,
-            observed=observed,
-            alarms=alarms,
-            failed=bool(alarms) and options.fail_on == "alert",
-            page=target,
-            novel=_write_novel(rows, profile, Path(params.output.novel_rows)),
-            told=tuple(told),
-            log=log,
-            notes=rows.notes,
-        )
+    log = None
+    if options.logs is not None:
+        runs, bad, more = read_logs(options.logs)
+        log, inputs = log_of(runs, bad, options.windows), [*inputs, *more]
+    logger.info("watching %s with %s rows", version, f"{len(rows):,}")
+    parts, now = windows(options.windows, rows.times, len(rows)), datetime.now(UTC)
+    watched = tuple(_watched(part, rows, profile, params, now) for part in parts)
+    quality = _file_quality(rows, profile, params, now)
+    alarms = (*standing(watched, quality), *(() if log is None else log.alarms))
+    observed = _observed(rows, profile)
+    drawings = {"drift_by_window": drift_by_window(watched, options.false_alarm_rate)}
+    drawings["accuracy_by_window"] = accuracy_by_window(watched)
+    pictures = payloads.drawn(drawings)
+    look = Look(profile, watched, quality, log, alarms, observed, len(rows), len(rows.rejected), now, options)
+    page = monitor_page(look, pictures)
+    by_window = [(one.name, window_metrics(one)) for one in watched]
+    for step, (_, numbers) in enumerate(by_window):
+        opened.log(payloads.Metrics(numbers, step=step))
+    whole = {"quality/rows": len(rows), "quality/windows": len(watched), **file_metrics(quality)}
+    if log is not None:
+        whole |= log.metrics(version, now)
+    opened.log(
+        payloads.Metrics({**whole, **({} if observed is None else observed.metrics())}),
+        payloads.Inputs(inputs),
+        payloads.Models(used=[loaded.source.model_id]),
+        payloads.Figures(pictures),
+        payloads.Text(PAGE, page),
+        payloads.Note(monitor_note(look)),
+        payloads.Tags({"pcc.window": watched[-1].name, **({ALERT_TAG: "; ".join(alarms)} if alarms else {})}),
+    )
+    if loaded.source.name is not None and loaded.version is not None:
+        set_alert(loaded.source.name, loaded.version, "; ".join(alarms))
+    target = Path(params.output.monitor_page)
+    with replacing(target) as partial:
+        partial.write_text(page, encoding="utf-8")
+    told: list[str] = []
+    champion = find_alias(params.registry.model_name, CHAMPION)
+    if champion is not None and champion.run_id == loaded.run_id:
+        (last, numbers) = by_window[-1]  # what is known of the file as a whole is known now
+        wrong = numbers.get("quality/alarm", 0.0) or float(bool(quality.alarms))
+        now_known = {**numbers, **whole, "quality/alarm": wrong}
+        told = tell_of_windows(params, version, [*by_window[:-1], (last, now_known)])
+        if params.output.metrics_file is not None:
+            seen = {} if observed is None else observed.metrics()
+            write_metrics(params, version, {**seen, **now_known}, now)
+    return MonitorOutcome(
+        run_id=opened.run_id,
+        model_version=version,
+        source=address,
+        rows=len(rows),
+        rejected_rows=int(rows.rejected.sum()),
+        watched=watched,
+        observed=observed,
+        alarms=alarms,
+        failed=bool(alarms) and options.fail_on == "alert",
+        page=target,
+        novel=_write_novel(rows, profile, Path(params.output.novel_rows)),
+        told=tuple(told),
+        log=log,
+        notes=rows.notes,
+    )
 
 
 def _watched(

@@ -5,15 +5,21 @@ Telling is no part of the work: what cannot be written or sent is a line of the 
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pcc_pipeline.alerting.book import AlertBook, Notice
 from pcc_pipeline.alerting.receivers import Receivers
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.alert_settings import Level
-from pcc_pipeline.errors import StorageError
+from pcc_pipeline.errors import PccError, StorageError
+from pcc_pipeline.tracking.runs import describe
+
+logger = logging.getLogger(__name__)
 
 
 def tell_of_windows(params: Params, version: str, windows: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:
@@ -28,6 +34,22 @@ def tell_of_windows(params: Params, version: str, windows: Sequence[tuple[str, M
 def tell_of_event(params: Params, key: str, title: str, body: str, level: Level = "warning") -> list[str]:
     """Tell of something that happened, once for each key; lines for the summary."""
     return _told(params, lambda book, names: book.event(key, title, body, names, level))
+
+
+@contextlib.contextmanager
+def telling_of_failure(params: Params, step: str) -> Iterator[None]:
+    """Tell, once a day for each reason, that a step failed; it ends as it would."""
+    try:
+        yield
+    except Exception as error:
+        name = params.registry.model_name
+        # What an error that is none of ours says may quote a message.
+        reason = error.what if isinstance(error, PccError) else describe(error)
+        fix = error.fix if isinstance(error, PccError) else "this is a defect of the program"
+        key = f"failed {step} {name} {datetime.now(UTC):%Y-%m-%d} {reason}"
+        for line in tell_of_event(params, key, f"{name}: {step} failed", f"{reason}. {fix}."):
+            logger.warning("%s", line.strip())
+        raise
 
 
 def _told(params: Params, make: Callable[[AlertBook, Sequence[str]], list[Notice]]) -> list[str]:

@@ -122,12 +122,15 @@ def test_an_event_is_told_once_for_its_key(book: AlertBook, clock: Clock) -> Non
 def test_that_nobody_looked_is_told_once_until_somebody_does(book: AlertBook, clock: Clock) -> None:
     assert book.absence("model", 36, ["team"]) == []  # waited for from now on
     clock.now += timedelta(hours=37)
-    assert kinds(book.absence("model", 36, ["team"])) == ["event"]
+    assert kinds(book.absence("model", 36, ["team"])) == ["raised"]
+    assert [alert.rule for alert in book.alerts] == ["no monitoring for 36 hours"]
     assert book.absence("model", 36, ["team"]) == []
-    book.judge("model", [RULE], GOOD, ["team"])
+    assert kinds(book.judge("model", [RULE], GOOD, ["team"])) == ["recovered"]
+    assert book.alerts == []
     assert book.absence("model", 36, ["team"]) == []
     clock.now += timedelta(hours=40)
-    assert kinds(book.absence("model", 36, ["team"])) == ["event"]
+    assert kinds(book.absence("model", 36, ["team"])) == ["raised"]
+    assert kinds(book.absence("model", 48, ["team"])) == ["recovered"]  # which waits for longer
 
 
 def test_what_nobody_took_for_a_week_is_given_up_with_a_word(
