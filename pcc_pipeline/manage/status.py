@@ -18,6 +18,13 @@ from pcc_pipeline.tracking.store.past_runs import RecordedRun
 from pcc_pipeline.tracking.store.standing import Standing, StandingVersion, standing
 
 _SCORES = {"metric.test/f1_macro": "macro F1", "metric.test/accuracy": "accuracy"}
+# The first part of an alert's metric -> what may mend that.
+_MENDING = {
+    "operation": "see why the model's own runs fail or do not come",
+    "quality": "ask who writes the file what became of it",
+    "observed": "train on newer rows: mlflow run . -e retrain -P watch=FOLDER",
+    "drift": "have some of the new messages labelled, and train on them: mlflow run . -e retrain -P watch=FOLDER",
+}
 _ENDED = {"FAILED": "failed", "KILLED": "was ended from outside", "RUNNING": "goes on"}
 
 
@@ -73,7 +80,8 @@ class Status:
             steps.append("look at its messages: pcc monitor --data FILE")
         elif self.wrong:
             steps.append(f"read monitor.html of run {stands.watched.run_id[:8]}")
-            steps.append("train on newer rows: mlflow run . -e retrain -P watch=FOLDER")
+            kinds = {alert.metric.partition("/")[0] for alert in self.alerts}
+            steps += [step for kind, step in _MENDING.items() if kind in kinds]
         elif self._is_late(stands.watched):
             steps.append("look again: pcc monitor --data FILE; see why its schedule does not")
         if self.waiting:

@@ -172,7 +172,7 @@ def _table(watched: Sequence[WatchedWindow]) -> Table:
         "messages",
         "quality",
         "rows",
-        "chance of such a change",
+        "by chance",
         "novel rows",
         "estimated",
         "95 % interval",
