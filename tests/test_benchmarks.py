@@ -19,6 +19,7 @@ from benchmarks import (
     embed_memory,
     label_issues,
     monitor_memory,
+    profile_share,
     random_search,
     sequential_test,
 )
@@ -83,6 +84,14 @@ def test_the_memory_of_embed_is_told_above_the_encoder_s(
 def test_time_and_memory_of_monitor_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert monitor_memory.main(["--rows", "300", "--learned", "300"]) == 0
     assert re.search(r"300 rows of 584 numbers, 30 windows: [\d.]+ s, \d+ MB at most", capsys.readouterr().out)
+
+
+@pytest.mark.long
+def test_the_share_of_the_profile_in_a_training_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert profile_share.main([]) == 0
+    share = re.search(r"the profile [\d.]+ s, ([\d.]+)% of it", capsys.readouterr().out)
+    assert share is not None
+    assert 0 < float(share[1]) < 20
 
 
 def test_equal_versions_are_told_apart_less_often_than_by_a_daily_z_test(capsys: pytest.CaptureFixture[str]) -> None:

@@ -239,6 +239,29 @@ def test_status_shows_the_champion_s_health_and_what_to_do_next(command, watched
     assert command("monitor", "--data", str(watched.folder / "quiet.parquet"), store=watched).code == 0
 
 
+def test_of_several_files_one_may_lack_labels_or_times_and_predictions_are_not_mixed_with_messages(
+    command, watched, tmp_path
+) -> None:
+    frame = pd.read_parquet(watched.folder / "labelled.parquet")
+    (tmp_path / "days").mkdir()
+    frame[:100].drop(columns="timestamp").to_parquet(tmp_path / "days" / "a.parquet", index=False)
+    frame[100:200].to_parquet(tmp_path / "days" / "b.parquet", index=False)
+    frame[200:].drop(columns="intent").to_parquet(tmp_path / "days" / "c.parquet", index=False)
+    done = command("monitor", "--data", str(tmp_path / "days"), "--windows", "week", store=watched)
+    assert done.code == 0, done.err
+    assert sum(_metrics(watched, "quality/window_rows").values()) == 300
+    assert sum(_metrics(watched, "observed/window_rows").values()) == 200
+    labelled, one = _metrics(watched, "observed/window_rows"), watched.step("monitor").data.tags["pcc.window"]
+    assert (one, labelled[max(labelled)]) == ("without a time", 100)
+
+    scores = tmp_path / "days" / "d.parquet"
+    columns = {"case_id": ["x"], "predicted_label": ["other"], "confidence": [0.5]}
+    pd.DataFrame(columns).to_parquet(scores, index=False)
+    for files in (str(tmp_path / "days"), json.dumps([str(scores), str(tmp_path / "days" / "a.parquet")])):
+        done = command("monitor", "--data", files, store=watched)
+        assert (done.code, "and others predictions without texts" in done.err) == (1, True), done.err
+
+
 @pytest.mark.parametrize(
     ("change", "options", "says"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import chain
@@ -14,7 +15,7 @@ from pcc_pipeline.data.columns import label_rule
 from pcc_pipeline.data.contract import CASE_ID, TEXT, TIMESTAMP, Contract
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.data.vector_origin import origin_of
+from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.monitoring.profile import ReferenceProfile
@@ -67,9 +68,9 @@ def watched_rows(params: Params, model: TrainedModel, profile: ReferenceProfile)
     address, notes = params.data.path, ReadNotes()
     batches = read(address, notes)
     first = next(batches)
-    if TEXT not in first.columns and _PREDICTED in first.columns:
-        return _predictions(pd.concat([first, *batches], ignore_index=True), model, address, notes)
-    label = params.data.label_column if params.data.label_column in first.columns else None
+    if _holds_answers(first):
+        return _predictions(_all_answers(first, batches, address), model, address, notes)
+    label = params.data.label_column
     # A label may be missing where labels come later, so the contract does not ask for it.
     file = CheckedFile(Contract(None, params.data.required_columns), address, kept=False)
     parts: list[Signals] = []
@@ -81,6 +82,8 @@ def watched_rows(params: Params, model: TrainedModel, profile: ReferenceProfile)
     missing: list[dict[str, np.ndarray]] = []
     with progress_bar(None, f"monitor {address}") as bar, BatchVectors(params, model) as made:
         for batch in chain([first], batches):
+            if _holds_answers(batch):
+                raise _mixed(batch, address)
             before = file.total_rows
             checked = file.add(batch)
             bar.update(len(checked.rejected))
@@ -97,24 +100,46 @@ def watched_rows(params: Params, model: TrainedModel, profile: ReferenceProfile)
             ids.append(checked.good[CASE_ID].to_numpy(dtype=object))
             texts += some
             missing.append(missing_values(checked.good))
-            if TIMESTAMP in checked.good:
-                times.append(checked.good[TIMESTAMP])
-            if label is not None:
-                labels.append(_labels(checked.good[label]))
+            # Of several files, one may lack the times or the labels.
+            nothing = pd.Series(pd.NaT, index=checked.good.index, dtype="datetime64[us, UTC]")
+            times.append(checked.good.get(TIMESTAMP, nothing))
+            labels.append(_labels(checked.good[label]) if label in checked.good else np.full(len(some), None, object))
     if not parts:
         file.rejected(1.0)  # says why there is none
         raise DataError("no good row stays", where=address, fix="give a file with rows that keep the data contract")
-    rows = sum(map(len, parts))
+    every_time = pd.concat(times, ignore_index=True)
     return WatchedRows(
         signals=Signals.joined(parts),
         case_ids=np.concatenate(ids),
         texts=unique_texts(texts)[1],
-        times=pd.concat(times, ignore_index=True) if times else None,
-        labels=np.concatenate(labels) if labels else np.full(rows, None, dtype=object),
+        times=None if every_time.isna().all() else every_time,
+        labels=np.concatenate(labels),
         rejected=np.concatenate(rejected),
         missing=_joined(missing, [len(part) for part in parts]),
         inputs=input_files(address, "monitoring", file),
         notes=notes.lines,
+    )
+
+
+def _holds_answers(batch: pd.DataFrame) -> bool:
+    return TEXT not in batch.columns and _PREDICTED in batch.columns
+
+
+def _all_answers(first: pd.DataFrame, batches: Iterator[pd.DataFrame], address: str) -> pd.DataFrame:
+    """All rows of predictions; a file of messages among them is none."""
+    parts = [first]
+    for batch in batches:
+        if not _holds_answers(batch):
+            raise _mixed(first, address)
+        parts.append(batch)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _mixed(answers: pd.DataFrame, address: str) -> DataError:
+    return DataError(
+        "some of the files hold messages, and others predictions without texts",
+        where=file_of(answers) or address,
+        fix="look at them one after the other: predictions are judged by less than messages are",
     )
 
 
