@@ -538,8 +538,8 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("HOME", str(tmp_path))
     written(tmp_path, "model: {n_iter: 3}")
     names = [name for name in Params().flat() if name.startswith("output.") and name != "output.extra_columns"]
-    assert len(names) == 15
-    keys = [*names, "data.path", "data.test_path", "registry.publish.target"]
+    assert len(names) == 16
+    keys = [*names, "data.path", "data.test_path", "monitoring.logs", "registry.publish.target"]
     params = load_params("~/params.yaml", {key: f"~/{key}" for key in keys})
     assert params.model.n_iter == 3
     flat = params.flat()
