@@ -131,5 +131,21 @@ def quality_words(figure: Figure) -> str:
 
 def standing(watched: Sequence[WatchedWindow], file: FileQuality) -> tuple[str, ...]:
     """What is wrong now: in the last window that could be judged, and with the file; empty where nothing is."""
+    last = _last_judged(watched)
+    return (*(() if last is None else last.alarms), *file.alarms)
+
+
+def kinds_of_standing(watched: Sequence[WatchedWindow], file: FileQuality) -> tuple[str, ...]:
+    """Whether that is of messages (`drift`), of labels that came back (`observed`) or of the file (`quality`)."""
+    last = _last_judged(watched)
+    wrong = {
+        "drift": last is not None and last.health.drift.alarm,
+        "observed": last is not None and last.less_right,
+        "quality": bool(file.alarms) or (last is not None and any(figure.unusual for figure in last.quality)),
+    }
+    return tuple(kind for kind, is_wrong in wrong.items() if is_wrong)
+
+
+def _last_judged(watched: Sequence[WatchedWindow]) -> WatchedWindow | None:
     judged = [one for one in watched if np.isfinite(one.health.drift.p_value)]
-    return (*(judged[-1].alarms if judged else ()), *file.alarms)
+    return judged[-1] if judged else None

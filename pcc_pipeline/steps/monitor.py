@@ -16,7 +16,7 @@ from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.report import Report, report
 from pcc_pipeline.monitoring.drift import FEWEST_ROWS
-from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow, standing
+from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow, kinds_of_standing, standing
 from pcc_pipeline.monitoring.operation import Log, log_of
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.usual import Figure, repeating
@@ -187,7 +187,9 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         payloads.Tags({"pcc.window": watched[-1].name, **({ALERT_TAG: "; ".join(alarms)} if alarms else {})}),
     )
     if loaded.source.name is not None and loaded.version is not None:
-        set_alert(loaded.source.name, loaded.version, "; ".join(alarms))
+        kinds = kinds_of_standing(watched, quality)
+        kinds = (*kinds, "operation") if log is not None and log.alarms else kinds
+        set_alert(loaded.source.name, loaded.version, "; ".join(alarms), kinds)
     target = Path(params.output.monitor_page)
     with replacing(target) as partial:
         partial.write_text(page, encoding="utf-8")

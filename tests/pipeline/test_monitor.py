@@ -112,6 +112,7 @@ def test_a_file_that_lacks_values_or_breaks_the_contract_more_than_usual_is_told
     done = command("monitor", "--data", str(watched.folder / "poor.parquet"), "--fail-on", "alert", store=watched)
     assert done.code == 3, done.err
     assert "26.3% of the rows have no urgency_score; usual is 0.0%" in done.out
+    assert watched.client.get_model_version(MODEL, "1").tags["pcc.alert_kinds"] == "quality"
     assert "5.0% of the rows break the data contract; usual is 0.0%" in done.out
     assert "quality/alarm" in done.out
     metrics = watched.step("monitor").data.metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from pcc_pipeline.alerting.book import AlertBook
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.steps.retraining.champion import Champion
-from pcc_pipeline.tracking.registry.versions import ALERT_TAG
+from pcc_pipeline.tracking.registry.versions import ALERT_KINDS_TAG, ALERT_TAG
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ def demand_of(params: Params, champion: Champion) -> str:
     if not patterns:
         return ""
     reasons = []
-    if tag := champion.standing.tags.get(ALERT_TAG):
+    if (tag := champion.standing.tags.get(ALERT_TAG)) and _is_demanded(champion.standing.tags, patterns):
         reasons.append(tag)
     name, book = params.registry.model_name, AlertBook(Path(params.output.alerts_dir))
     try:
@@ -40,3 +41,12 @@ def demand_of(params: Params, champion: Champion) -> str:
     except StorageError as error:
         logger.warning("no alert of this machine is looked at: %s (%s)", error.what, error.where)
     return "; ".join(reasons)
+
+
+def _is_demanded(tags: Mapping[str, str], patterns: Sequence[str]) -> bool:
+    """Whether the champion's alert is of a kind that demands training; an alert without one, set by a person, does.
+
+    A file that is late, or a run that failed, says nothing of what the model learned.
+    """
+    kinds = tags.get(ALERT_KINDS_TAG, "").split()
+    return not kinds or any(fnmatchcase(f"{kind}/alarm", pattern) for kind in kinds for pattern in patterns)

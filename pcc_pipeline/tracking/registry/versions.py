@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,8 @@ from pcc_pipeline.tracking.store.paging import name_is, pages
 VERSION_TAG = "pcc.version"
 # On a version while something is wrong with it, and on the run that saw it.
 ALERT_TAG = "pcc.alert"
+# Of what kinds that is: the first parts of the metrics that say so, parted by blanks.
+ALERT_KINDS_TAG = "pcc.alert_kinds"
 _FORMS = "models:/<name>@<alias>, models:/<name>/<version number>, models:/m-<model id> or runs:/<run id>/model"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "INVALID_PARAMETER_VALUE")
 # What MLflow's store takes.
@@ -224,18 +226,20 @@ def tag_version(name: str, version: str, tags: Mapping[str, str]) -> None:
             client.set_model_version_tag(name, version, key, value)
 
 
-def set_alert(name: str, version: str, alert: str) -> None:
-    """Say on a version what is wrong with it; an empty text takes that away.
+def set_alert(name: str, version: str, alert: str, kinds: Sequence[str] = ()) -> None:
+    """Say on a version what is wrong, and of what kinds that is; an empty text takes both away.
 
     Raises:
         TrackingError: there is no such version, or MLflow does not answer.
     """
     client = MlflowClient()
     with asking(f"models:/{name}/{version}"):
-        if alert:
-            client.set_model_version_tag(name, version, ALERT_TAG, alert[:_LONGEST_DESCRIPTION])
-        elif ALERT_TAG in client.get_model_version(name, version).tags:
-            client.delete_model_version_tag(name, version, ALERT_TAG)
+        known = client.get_model_version(name, version).tags
+        for tag, text in {ALERT_KINDS_TAG: " ".join(kinds), ALERT_TAG: alert[:_LONGEST_DESCRIPTION]}.items():
+            if alert:
+                client.set_model_version_tag(name, version, tag, text)
+            elif tag in known:
+                client.delete_model_version_tag(name, version, tag)
 
 
 def describe_version(name: str, version: str, description: str) -> None:

@@ -154,6 +154,10 @@ def test_alerts_about_drift_or_accuracy_demand_a_training_and_others_do_not(rows
     assert demand_of(params(tmp_path, demanded_by=[]), one) == ""
     tagged = champion(dataset(rows), {"pcc.alert": "messages have changed: lengths"})
     assert demand_of(settings, tagged).startswith("messages have changed: lengths; drift/alarm")
+    late = champion(
+        dataset(rows), {"pcc.alert": "the newest row is 9 days old", "pcc.alert_kinds": "quality operation"}
+    )
+    assert demand_of(settings, late).startswith("drift/alarm")
 
 
 def test_what_was_judged_before_the_champion_was_trained_is_none_of_its_faults(
