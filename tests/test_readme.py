@@ -277,6 +277,7 @@ def test_every_file_named_is_there_or_is_made_by_a_run() -> None:
                 "probability/",
                 "data/",
                 "quality/",
+                "operation/",
                 "drift/",
                 "observed/",
                 "roles/",
