@@ -250,6 +250,7 @@ class Harness:
             "model: {cv_folds: 2, hyperparameters: {max_iter: 60}, search_space: {C: [0.1, 10]}}\n"
         )
         self._durations: dict[str, float] = {}
+        self._seen: Seen | None = None  # the store as it is, where nothing was run since it was looked at
 
     def prepare(self) -> None:
         """Rows with vectors, so that no encoder is needed, and two versions, one of them champion."""
@@ -264,6 +265,7 @@ class Harness:
 
     def undisturbed(self, name: str) -> None:
         ended = self.run(PHASES[name], ())
+        self._seen = None
         assert ended.code == 0, f"{name} fails undisturbed: {ended.said}"
         self._durations[name] = ended.seconds
         self.faults += [f"{name}, undisturbed: {fault}" for fault in self._leftovers(ended)]
@@ -273,13 +275,13 @@ class Harness:
         phase = PHASES[name]
         if not phase.lasts and name not in self._durations:
             self.undisturbed(name)
-        before = self.store.look()
+        before = self._seen or self.store.look()
         kinds = self._random.choices(SIGNALS, k=2 if twice else 1)
         lasts = phase.lasts or 1.05 * self._durations[name]
         waits = [self._random.uniform(0, lasts), *([self._random.uniform(0, 0.4)] if twice else [])]
         ended = self.run(phase, tuple(zip(kinds, waits, strict=True)))
         shown = " then ".join(f"{kind.name} after {wait:.2f} s" for kind, wait in zip(kinds, waits, strict=True))
-        after = self.store.look()
+        after = self._seen = self.store.look()
         found = [*self._leftovers(ended), *self.store.faults(), *_contradictions(ended, before, after)]
         self.counts[f"{name}: {'twice' if twice else 'once'}"] += 1
         self.counts[f"{name}: exit code {ended.code}"] += 1
