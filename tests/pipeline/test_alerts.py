@@ -195,15 +195,27 @@ def test_without_an_address_a_test_names_the_variable(
     assert "PCC_NOTIFY is told nothing: it is not set" in alerts("list").out
 
 
-def test_that_nobody_looked_is_told(alerts: Callable[..., Said], tmp_path: Path, receiver: Receiver) -> None:
-    folder = tmp_path / "outputs" / "alerts"
-    assert alerts("check", "--hours", "36").code == 0
+def test_that_nobody_looked_is_told_and_that_somebody_did_again(
+    alerts: Callable[..., Said], tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After as many hours as the configuration says, and once."""
+    folder, name = tmp_path / "outputs" / "alerts", "pcc-intent-classifier"
+    assert alerts("check").code == 0
     assert receiver.titles == []
-    AlertBook(folder, lambda: datetime.now(UTC) - timedelta(hours=40)).judge("pcc-intent-classifier", [], [], [])
+    AlertBook(folder, lambda: datetime.now(UTC) - timedelta(hours=40)).judge(name, [], [], [])
+    monkeypatch.setenv("PCC_MONITORING__ABSENCE_HOURS", "48")
+    assert "looked at last 20" in alerts("check").out
+    assert receiver.titles == []
+    monkeypatch.delenv("PCC_MONITORING__ABSENCE_HOURS")
     for _ in range(2):
-        assert alerts("check", "--hours", "36").code == 0
+        assert alerts("check").code == 0
     assert len(receiver.got) == 1
-    assert receiver.titles[0].startswith("pcc-intent-classifier: not watched since ")
+    assert receiver.titles[0].startswith(f"critical: {name}: not watched since ")
+    assert "no monitoring for 36 hours" in alerts("list").out
+    AlertBook(folder).judge(name, [], [], [])  # as `monitor` does
+    assert alerts("check").code == 0
+    assert receiver.titles[1:] == [f"recovered: {name}: watched again"]
+    assert "no alert stands" in alerts("list").out
     assert "give more than 0" in alerts("check", "--hours", "0").err
 
 

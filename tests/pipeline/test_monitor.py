@@ -233,7 +233,9 @@ def test_status_shows_the_champion_s_health_and_what_to_do_next(command, watched
     assert said["champion"]["alert"] == run.data.tags["pcc.alert"]
     assert [alert["metric"] for alert in said["alerts"]] == ["drift/alarm"]
     assert said["next"][0] == f"read monitor.html of run {run.info.run_id[:8]}"
-    assert command("monitor", "--data", str(watched.folder / "missing.parquet"), store=watched).code == 1
+    for told in (True, False):  # once a day for each reason
+        done = command("monitor", "--data", str(watched.folder / "missing.parquet"), store=watched)
+        assert (done.code, f"alert      {MODEL}: monitor failed" in done.err) == (1, told), done.err
     done = command("manage_models", "status", store=watched)
     assert "last look" in done.out
     assert "mend what ended the last monitor" in done.out

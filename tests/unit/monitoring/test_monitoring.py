@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -158,6 +160,23 @@ def test_a_profile_is_the_same_after_it_was_written_and_holds_no_object(profile:
     for broken in (b"", b"PK", content[: len(content) // 2], pd.DataFrame({"a": [1]}).to_parquet()):
         with pytest.raises(ModelError, match="no reference profile, or a damaged one"):
             from_bytes(broken, "there")
+
+
+def test_a_profile_of_the_form_before_is_read_and_knows_nothing_of_what_is_usual(profile: ReferenceProfile) -> None:
+    with np.load(io.BytesIO(to_bytes(profile))) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    facts = json.loads(arrays["facts"].tobytes())
+    del facts["usual"]
+
+    def written(form: int) -> bytes:
+        arrays["facts"] = np.frombuffer(json.dumps({**facts, "format": form}).encode(), dtype=np.uint8)
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        return content.getvalue()
+
+    assert from_bytes(written(1), "there").usual is None
+    with pytest.raises(ModelError, match="has the form 9, and this pcc_pipeline reads 2 at most"):
+        from_bytes(written(9), "there")
 
 
 def test_no_row_can_be_told_from_a_profile() -> None:
