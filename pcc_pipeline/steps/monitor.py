@@ -20,7 +20,7 @@ from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow,
 from pcc_pipeline.monitoring.operation import Log, log_of
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.usual import Figure, repeating
-from pcc_pipeline.monitoring.windows import Window, days_of, week_of, windows
+from pcc_pipeline.monitoring.windows import Window, week_of, windows
 from pcc_pipeline.steps.answering.watched_rows import WatchedRows, watched_rows, with_labels
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
@@ -257,9 +257,9 @@ def _volume(part: Window, rows: WatchedRows, profile: ReferenceProfile, params: 
     None where that is not known: rows that have no times, or windows of so many rows.
     """
     usual, by = None if profile.usual is None else profile.usual.days, params.monitoring.windows
-    if usual is None or rows.missing is None or rows.times is None or isinstance(by, int):
+    days = rows.days
+    if usual is None or rows.missing is None or days is None or isinstance(by, int):
         return None
-    days = days_of(rows.times)
     own = days[part.rows]
     own = own[own < np.datetime64(now.date())]  # NaT is not
     if not len(own):

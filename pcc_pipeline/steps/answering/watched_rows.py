@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from itertools import chain
 
@@ -20,6 +21,7 @@ from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.signals import Signals
+from pcc_pipeline.monitoring.windows import days_of
 from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
 from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
@@ -56,6 +58,11 @@ class WatchedRows:
 
     def __len__(self) -> int:
         return len(self.case_ids)
+
+    @cached_property
+    def days(self) -> np.ndarray | None:
+        """The day of each row in UTC, (n,) datetime64[D]; None where there are no times."""
+        return None if self.times is None else days_of(self.times)
 
 
 def watched_rows(params: Params, model: TrainedModel, profile: ReferenceProfile) -> WatchedRows:

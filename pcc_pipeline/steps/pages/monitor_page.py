@@ -175,8 +175,8 @@ def _table(watched: Sequence[WatchedWindow]) -> Table:
         "by chance",
         "novel rows",
         "estimated",
-        "95 % interval",
         "observed",
+        "estimated, 95 %",
     ]
     lines: list[list[Cell]] = []
     for one in watched[-_MOST_WINDOWS:]:
@@ -191,19 +191,25 @@ def _table(watched: Sequence[WatchedWindow]) -> Table:
                 _p(one.health.drift.p_value),
                 "" if novel is None else f"{novel:.1%}",
                 _estimated(one),
-                Range(estimate.value, estimate.low, estimate.high),
                 seen,
+                Range(estimate.value, estimate.low, estimate.high),
             ]
         )
     return Table(columns, lines, words=3)
 
 
 def _whole(one: WatchedWindow) -> Cell:
-    if any(figure.unusual for figure in one.quality):
-        return Verdict("unusual", "bad")
-    if one.volume is not None and one.volume.unusual:
-        return Verdict("few rows" if one.volume.value < (one.volume.usual or 0) else "many rows", "open")
-    return Verdict("usual", "good") if one.quality else ""
+    unusual = [figure for figure in (*one.quality, one.volume) if figure is not None and figure.unusual]
+    return _verdict(unusual[0]) if unusual else Verdict("usual", "good") if one.quality else ""
+
+
+def _verdict(figure: Figure) -> Verdict:
+    """A number of rows is no alarm; see WatchedWindow."""
+    if not figure.unusual:
+        return Verdict("usual", "good")
+    if figure.name == "window_rows":
+        return Verdict("few rows" if figure.value < (figure.usual or 0) else "many rows", "open")
+    return Verdict("unusual", "bad")
 
 
 def _pictures() -> list[Block]:
@@ -254,7 +260,7 @@ def _quality(look: Look) -> list[Block]:
             _FIGURES.get(figure.name, f"without {figure.name.removeprefix('missing/')}"),
             _amount(figure, figure.value),
             "" if figure.usual is None else _amount(figure, figure.usual),
-            "" if figure.usual is None else Verdict("unusual", "bad") if figure.unusual else Verdict("usual", "good"),
+            "" if figure.usual is None else _verdict(figure),
         ]
         for figure in figures
     ]
