@@ -136,6 +136,7 @@ def test_the_round_runs_as_a_script_and_its_summary_says_what_was_decided(tmp_pa
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
         "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+        "RUNNER_TEMP": str(tmp_path),
         "SEARCH_METHOD": "none",
         "WATCH": "incoming/",
         "MONITOR": "incoming/",
