@@ -132,8 +132,8 @@ def _in_turn(params: Params, opened: StepRun) -> RetrainOutcome:
 def _completed(params: Params, champion: Champion, own: Turn) -> list[str]:
     """What the process that made this version the champion did not come to."""
     standing, lines = champion.standing, []
-    is_open = DECIDED_TAG not in standing.tags and outermost_step(standing.run_id) == "retrain"
-    uncounted = is_open and not standing.is_on_record
+    unfinished = DECIDED_TAG not in standing.tags and outermost_step(standing.run_id) == "retrain"
+    uncounted = unfinished and not standing.is_on_record
     if uncounted:
         own.check()
         promote.put_on_record(params, champion.version, reason=_REASON)
@@ -141,8 +141,8 @@ def _completed(params: Params, champion: Champion, own: Turn) -> list[str]:
     if publish.targets(params) and (uncounted or not standing.is_published):
         own.check()
         lines += publish.run(params).summary
-    if is_open:
-        lines += _told(params, champion.version, champion.training.run_id, "promoted")[1]
+    if unfinished:
+        lines += _concluded(params, champion.version, champion.training.run_id, "promoted")[1]
     return lines
 
 
@@ -159,8 +159,8 @@ def _looked(params: Params, opened: StepRun, own: Turn, champion: Champion | Non
         what = f"{why}. Against the champion, {champion.name}, stands: {demand}"
         body = f"{what}. Give newer labelled data where retrain.watch looks, or take the last promotion back."
         title = f"{name}: an alert demands training, and there is nothing new to learn from"
-        told = tell_of_event(params, f"nothing new {name} {champion.pcc_version}", title, body)
-        return RetrainOutcome(opened.run_id, "none", f"{what}; there is nothing new to learn from", tuple(told))
+        alerts = tell_of_event(params, f"nothing new {name} {champion.pcc_version}", title, body)
+        return RetrainOutcome(opened.run_id, "none", f"{what}; there is nothing new to learn from", tuple(alerts))
 
     files = new_enough(files_of(str(params.retrain.watch)), params.retrain, None if champion is None else champion.day)
     if not files:
@@ -202,7 +202,7 @@ def _looked(params: Params, opened: StepRun, own: Turn, champion: Champion | Non
         return nothing(written)
     refused = isinstance(done.promoted, promote.PromotionRefusedError)
     number, training = done.trained.registered_version, done.trained.run_id
-    why, lines = _told(params, number, training, "refused" if refused else "promoted")
+    why, lines = _concluded(params, number, training, "refused" if refused else "promoted")
     return RetrainOutcome(opened.run_id, "trained", why, (*done.summary, *lines))
 
 
@@ -216,15 +216,15 @@ def _resumed(params: Params, opened: StepRun, own: Turn, number: str, training: 
     except promote.PromotionRefusedError as refusal:
         lines.append(f"refused    {refusal.what}")
         decided = "refused"
-    why, told = _told(params, number, training, decided)
-    return RetrainOutcome(opened.run_id, "resumed", f"{why}; it had been trained before", (*lines, *told))
+    why, alerts = _concluded(params, number, training, decided)
+    return RetrainOutcome(opened.run_id, "resumed", f"{why}; it had been trained before", (*lines, *alerts))
 
 
-def _told(params: Params, number: str, training: str, decided: str) -> tuple[str, list[str]]:
+def _concluded(params: Params, number: str, training: str, decided: str) -> tuple[str, list[str]]:
     """Tell of a version, once, and then note that all is done; what became of it in words, and lines of the alert."""
     name, record = params.registry.model_name, read_training_run(training)
     version, rows = record.tags.get(versions.VERSION_TAG, ""), record.metrics["data"]["rows"]
     why = f"version {number} ({version}) learned {rows:,} rows, and was {decided}"
-    told = tell_of_event(params, f"retrained {name} {version}", f"{name}: trained again", f"{why}.")
+    alerts = tell_of_event(params, f"retrained {name} {version}", f"{name}: trained again", f"{why}.")
     versions.tag_version(name, number, {DECIDED_TAG: decided})
-    return why, told
+    return why, alerts
