@@ -38,6 +38,7 @@ def demand_one_of_each(shell: Any) -> None:
 
 
 def test_of_two_that_begin_at_once_one_trains(shell: Any, cases: Path) -> None:
+    shell.client.search_experiments()  # a server that has just started takes long for its first answer
     processes = [retrain(shell, cases, "--search-method", "none") for _ in range(2)]
     assert [process.wait(timeout=500) for process in processes] == [0, 0], shell.said("retrain")
     said = shell.said("retrain")
