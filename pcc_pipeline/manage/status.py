@@ -74,7 +74,7 @@ class Status:
                 return ["train: mlflow run . -P data=FILE"]
             return ["make a version the champion: pcc models promote"]
         steps = []
-        if _is_newer(stands.monitor, stands.watched) and stands.monitor is not None and stands.monitor.error:
+        if _failed_since(stands.monitor, stands.watched) and stands.monitor is not None and stands.monitor.error:
             steps.append("mend what ended the last monitor, and look again")
         if stands.watched is None:
             steps.append("look at its messages: pcc monitor --data FILE")
@@ -146,7 +146,7 @@ class Status:
             lines += [("", line) for line in _accuracies(numbers)]
         elif stands.champion is not None:
             lines.append(("watched", "never"))
-        if stands.monitor is not None and _is_newer(stands.monitor, stands.watched):
+        if stands.monitor is not None and _failed_since(stands.monitor, stands.watched):
             line = f"{self._when(stands.monitor.started)}: {_ended(stands.monitor)}"
             lines.append(("last look", line))
         return lines
@@ -234,7 +234,8 @@ def _ended(run: RecordedRun) -> str:
     return f"{how}: {run.error.splitlines()[0]}" if run.error else how
 
 
-def _is_newer(run: RecordedRun | None, other: RecordedRun | None) -> bool:
+def _failed_since(run: RecordedRun | None, other: RecordedRun | None) -> bool:
+    """Whether a run began after the other one, and did not end well."""
     return run is not None and (other is None or run.started > other.started) and run.status != "FINISHED"
 
 
