@@ -56,7 +56,7 @@ def test_a_server_that_is_away_ends_it_clearly_and_the_next_goes_on(shell: Any, 
         assert f"{shell.experiment}: retraining failed" in said
         server.start("mlflow")
         process = retrain(shell, cases, *SEARCH)
-        shell.wait_for(lambda: shell.step("trial"), process)
+        shell.wait_for(lambda: shell.step("trial"), process, seconds=500)
         server.kill("mlflow")
         assert process.wait(timeout=400) == 1
         assert "Nothing is lost" in shell.said("retrain")
