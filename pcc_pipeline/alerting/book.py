@@ -132,6 +132,7 @@ class AlertBook:
         receivers: Sequence[str],
         *,
         version: str = "",
+        words: Mapping[tuple[str, str], str] | None = None,
     ) -> list[Notice]:
         """Hold the windows against the rules: new alerts, those to tell again, and those that are over.
 
@@ -142,6 +143,7 @@ class AlertBook:
             subject: the registered model.
             receivers: who is told where a rule names nobody.
             version: which version the windows are of, for the letter.
+            words: (window, metric) -> what is wrong, for the letter.
 
         Raises:
             StorageError: the book cannot be read or written.
@@ -153,7 +155,7 @@ class AlertBook:
             for key in [key for key, one in pages.alerts.items() if one.subject == subject and one.rule not in speak]:
                 del pages.alerts[key]
             for rule in rules:
-                for reading in readings(rule, windows):
+                for reading in readings(rule, windows, words or {}):
                     notices += self._turn(pages, subject, reading, rule.to or tuple(receivers), version, now)
             pages.checked[subject] = now
         return notices
@@ -270,7 +272,8 @@ class AlertBook:
         if stands is None and not reading.broken:
             return []
         where = f"{subject} {version}".rstrip()
-        facts = f"{reading.metric} is {reading.value:.6g} in window {reading.window}; the rule: {rule.words}."
+        reason = f"{reading.words[0].upper()}{reading.words[1:]}.\n" if reading.words else ""
+        facts = f"{reason}{reading.metric} is {reading.value:.6g} in window {reading.window}; the rule: {rule.words}."
         if stands is None:
             pages.episodes += 1
             pages.alerts[key] = Alert(

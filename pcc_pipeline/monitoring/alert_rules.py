@@ -18,6 +18,7 @@ class Reading:
         value: in the last window that has the metric.
         window: the name of that window.
         broken: past the bound in each of the last `rule.windows` windows that have it.
+        words: what is wrong, where the value is that of an alarm; else empty.
     """
 
     rule: AlertRule
@@ -25,9 +26,12 @@ class Reading:
     value: float
     window: str
     broken: bool
+    words: str = ""
 
 
-def readings(rule: AlertRule, windows: Sequence[tuple[str, Mapping[str, float]]]) -> Iterator[Reading]:
+def readings(
+    rule: AlertRule, windows: Sequence[tuple[str, Mapping[str, float]]], words: Mapping[tuple[str, str], str]
+) -> Iterator[Reading]:
     """One reading for each metric that the rule speaks of, by name.
 
     A window that lacks a metric, or has no number for it, says nothing of it: labels that come late neither raise an
@@ -35,6 +39,7 @@ def readings(rule: AlertRule, windows: Sequence[tuple[str, Mapping[str, float]]]
 
     Args:
         windows: name and metrics of each, oldest first.
+        words: (window, metric) -> what is wrong, where somebody knows.
     """
     names = sorted({name for _, metrics in windows for name in metrics if fnmatchcase(name, rule.metric)})
     for metric in names:
@@ -47,4 +52,5 @@ def readings(rule: AlertRule, windows: Sequence[tuple[str, Mapping[str, float]]]
             continue
         last = known[-rule.windows :]
         broken = len(last) == rule.windows and all(rule.broken_by(value) for _, value in last)
-        yield Reading(rule, metric, known[-1][1], known[-1][0], broken)
+        window, value = known[-1]
+        yield Reading(rule, metric, value, window, broken, words.get((window, metric), "") if broken else "")

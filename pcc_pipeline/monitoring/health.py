@@ -75,16 +75,23 @@ class WatchedWindow:
     @property
     def alarms(self) -> tuple[str, ...]:
         """What is wrong in it; empty where nothing is."""
-        found = []
+        return tuple(line for lines in self.alarms_by_metric.values() for line in lines)
+
+    @property
+    def alarms_by_metric(self) -> dict[str, tuple[str, ...]]:
+        """The metric that says so -> what is wrong."""
+        found: dict[str, tuple[str, ...]] = {}
         if self.health.drift.alarm:
-            found.append(f"messages have changed: {', '.join(self.health.drift.causes)}")
+            found["drift/alarm"] = (f"messages have changed: {', '.join(self.health.drift.causes)}",)
         if self.observed is not None and self.less_right:
             estimate = self.health.estimate
-            found.append(
+            found["observed/alarm"] = (
                 f"accuracy is {self.observed.accuracy:.3f} on {self.observed.rows:,} labelled rows, "
-                f"and was {estimate.reference:.3f} on {estimate.reference_rows:,}: less by more than chance"
+                f"and was {estimate.reference:.3f} on {estimate.reference_rows:,}: less by more than chance",
             )
-        return (*found, *(quality_words(figure) for figure in self.quality if figure.unusual))
+        if unusual := tuple(quality_words(figure) for figure in self.quality if figure.unusual):
+            found["quality/alarm"] = unusual
+        return found
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from pcc_pipeline.steps.pages.monitor_figures import accuracy_by_window, drift_b
 from pcc_pipeline.steps.pages.monitor_page import PAGE, Look, file_metrics, monitor_note, monitor_page, window_metrics
 from pcc_pipeline.steps.records.alerts import tell_of_windows, telling_of_failure
 from pcc_pipeline.steps.records.metrics_file import write_metrics
+from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.reference_profile import by_time
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import replacing
@@ -145,7 +146,9 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
     version = loaded.model.model_version
     tags = {"pcc.version": version, "pcc.model_uri": loaded.model_uri, "pcc.training_run": loaded.run_id}
     opened.log(payloads.Tags({**tags, "pcc.reference": profile.source}))
-    rows = watched_rows(params, loaded.model, profile)
+    manifest = new_manifest(params)
+    rows = watched_rows(params, loaded.model, profile, manifest)
+    opened.log(*manifest_payloads(manifest))
     inputs = rows.inputs
     if labels is not None:
         rows, more = with_labels(rows, labels, params)
@@ -199,7 +202,13 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         (last, numbers) = by_window[-1]  # what is known of the file as a whole is known now
         wrong = numbers.get("quality/alarm", 0.0) or float(bool(quality.alarms))
         now_known = {**numbers, **whole, "quality/alarm": wrong}
-        told = tell_of_windows(params, version, [*by_window[:-1], (last, now_known)])
+        words = {
+            (one.name, metric): "; ".join(lines) for one in watched for metric, lines in one.alarms_by_metric.items()
+        }
+        if quality.alarms:
+            of_window = words.get((last, "quality/alarm"))
+            words[last, "quality/alarm"] = "; ".join([*([of_window] if of_window else []), *quality.alarms])
+        told = tell_of_windows(params, version, [*by_window[:-1], (last, now_known)], words)
         if params.output.metrics_file is not None:
             seen = {} if observed is None else observed.metrics()
             write_metrics(params, version, {**seen, **now_known}, now)

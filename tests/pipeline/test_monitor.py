@@ -16,6 +16,9 @@ import pytest
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.monitoring.profile_file import NAME as PROFILE
+from pcc_pipeline.persons.keys import Keys, add_key
+from pcc_pipeline.persons.manifest import NAME as MANIFEST
+from pcc_pipeline.persons.manifest import Person, look_up
 from pcc_pipeline.steps.records.monitoring_log import monitored
 from pcc_pipeline.storage.objects import open_store
 
@@ -74,8 +77,14 @@ def test_the_profile_lies_with_the_version_and_holds_no_text(watched) -> None:
 
 
 def test_a_changed_file_alarms_and_a_quiet_one_after_it_takes_the_alert_away(command, watched) -> None:
-    done = command("monitor", "--data", str(watched.folder / "changed.parquet"), "--fail-on", "alert", store=watched)
+    key = add_key(watched.folder / "lineage.key")
+    options = ("--fail-on", "alert", "--set", "lineage.key_file=lineage.key")
+    done = command("monitor", "--data", str(watched.folder / "changed.parquet"), *options, store=watched)
     assert done.code == 3, done.err
+    manifest = watched.file(watched.step("monitor"), MANIFEST).read_bytes()
+    assert look_up(manifest, Keys((key,)), Person(case_id="case-702"), "the manifest").places == {
+        ("watched", str(watched.folder / "changed.parquet")): [2]
+    }
     assert "messages have changed" in done.out
     run = watched.step("monitor")
     assert run.info.status == "FINISHED"

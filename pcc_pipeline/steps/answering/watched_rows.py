@@ -13,7 +13,7 @@ import pandas as pd
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.columns import label_rule
-from pcc_pipeline.data.contract import CASE_ID, TEXT, TIMESTAMP, Contract
+from pcc_pipeline.data.contract import CASE_ID, TEXT, TIMESTAMP, Contract, RowPlaces
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import file_of, origin_of
@@ -22,6 +22,7 @@ from pcc_pipeline.errors import DataError
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.signals import Signals
 from pcc_pipeline.monitoring.windows import days_of
+from pcc_pipeline.persons.manifest import Manifest
 from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
 from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
@@ -65,8 +66,13 @@ class WatchedRows:
         return None if self.times is None else days_of(self.times)
 
 
-def watched_rows(params: Params, model: TrainedModel, profile: ReferenceProfile) -> WatchedRows:
+def watched_rows(
+    params: Params, model: TrainedModel, profile: ReferenceProfile, manifest: Manifest | None = None
+) -> WatchedRows:
     """`data.path` as it is watched: messages are scored by the model; predictions without texts stand as they are.
+
+    Args:
+        manifest: gets the rows.
 
     Raises:
         DataError: the file cannot be read, has no good row, or holds predictions of another version.
@@ -76,7 +82,10 @@ def watched_rows(params: Params, model: TrainedModel, profile: ReferenceProfile)
     batches = read(address, notes)
     first = next(batches)
     if _holds_answers(first):
-        return _predictions(_all_answers(first, batches, address), model, address, notes)
+        answered = _all_answers(first, batches, address)
+        if manifest is not None and CASE_ID in answered:
+            manifest.add(answered, RowPlaces(np.arange(len(answered))), "watched", address)
+        return _predictions(answered, model, address, notes)
     label = params.data.label_column
     # A label may be missing where labels come later, so the contract does not ask for it.
     file = CheckedFile(Contract(None, params.data.required_columns), address, kept=False)
@@ -97,6 +106,8 @@ def watched_rows(params: Params, model: TrainedModel, profile: ReferenceProfile)
             rejected.append(~np.isin(np.arange(before, file.total_rows), checked.good.index))
             if not len(checked.good):
                 continue
+            if manifest is not None:
+                manifest.add(checked.good, checked.places, "watched", address)
             if checked.vectors is not None:
                 demand_encoder(origin_of(batch), model, OF_THE_DATA)
             vectors = made.vectors(checked, bar.update)

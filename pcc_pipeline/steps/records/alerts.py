@@ -22,12 +22,21 @@ from pcc_pipeline.tracking.runs import describe
 logger = logging.getLogger(__name__)
 
 
-def tell_of_windows(params: Params, version: str, windows: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:
-    """Hold a champion's windows, oldest first, against `monitoring.alerts`; lines for the summary."""
+def tell_of_windows(
+    params: Params,
+    version: str,
+    windows: Sequence[tuple[str, Mapping[str, float]]],
+    words: Mapping[tuple[str, str], str],
+) -> list[str]:
+    """Hold a champion's windows, oldest first, against `monitoring.alerts`; lines for the summary.
+
+    Args:
+        words: (window, metric) -> what is wrong.
+    """
     rules = params.monitoring.alerts
     return _told(
         params,
-        lambda book, names: book.judge(params.registry.model_name, rules, windows, names, version=version),
+        lambda book, names: book.judge(params.registry.model_name, rules, windows, names, version=version, words=words),
     )
 
 

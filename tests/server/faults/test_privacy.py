@@ -34,6 +34,7 @@ SECRETS = {
     "GOOGLE_API_KEY": "goog-3c4d5e6f70",
 }
 STORAGE_PASSWORD = "stor-18e1f2a3b4"
+LINEAGE_KEY = "0c5a" * 16
 CONTROL = "kontrollwort"
 
 
@@ -171,9 +172,9 @@ def test_the_life_of_a_champion_leaves_no_text_either(
 ) -> None:
     """Watched, alarmed about, trained anew, compared in the field: each with marks in its files."""
     address, taken = letters
-    shell.environment |= SECRETS | {"PCC_NOTIFY": address}
+    shell.environment |= SECRETS | {"PCC_NOTIFY": address, "PCC_LINEAGE_KEY": LINEAGE_KEY}
     common = ["--params-file", shell.params_file]
-    settings = "model.cv_folds=2 registry.gates=[] registry.publish.target=published"
+    settings = "model.cv_folds=2 registry.gates=[] registry.publish.target=published output.metrics_file=watched.prom"
 
     def run(script: str, *arguments: str, code: int = 0) -> None:
         ended = shell.start(script, *common, *arguments, "--set", settings).wait(timeout=280)
@@ -192,7 +193,16 @@ def test_the_life_of_a_champion_leaves_no_text_either(
     later["embeddings"] = [list(np.roll(vector, 100)) for vector in later["embeddings"]]
     later.to_parquet(shell.folder / "later.parquet", index=False)
     later[["case_id", "intent"]].dropna().to_csv(shell.folder / "labels.csv", index=False)
-    watched = ("--data", "later.parquet", "--labels", "labels.csv", "--fail-on", "alert")
+    watched = (
+        "--data",
+        "later.parquet",
+        "--labels",
+        "labels.csv",
+        "--logs",
+        "outputs/monitoring_log.jsonl",
+        "--fail-on",
+        "alert",
+    )
     run("monitor", *watched, "--label", "intent", code=3)
     run("train", "--data", "arrived/cases_20261001.parquet", "--search-method", "none", "--model-type", "SGD")
     run("score", "--data", "later.parquet", "--challenger-share", "0.5")
@@ -206,10 +216,12 @@ def test_the_life_of_a_champion_leaves_no_text_either(
     assert taken, "nobody was told"
     own = {"embedded", "unlogged"}
     outputs = [path for path in (shell.folder / "outputs").iterdir() if path.name not in own]
-    places = [*outputs, shell.folder / "published"]
+    places = [*outputs, shell.folder / "published", shell.folder / "watched.prom"]
     files = everything(server, shell) | {str(path): content for path, content in files_of(*places).items()}
     files |= {f"letter {number}": letter for number, letter in enumerate(taken)}
     assert any(name.endswith("monitor.html") for name in files)
     assert any(name.endswith("book.json") for name in files)
-    words = [*MARKS, *SECRETS.values(), *server.secrets.values(), "pass-of-the-receiver"]
+    assert any(name.endswith("watched.prom") for name in files)
+    assert sum(name.endswith("lineage.parquet") for name in files) >= 7
+    words = [*MARKS, *SECRETS.values(), *server.secrets.values(), "pass-of-the-receiver", LINEAGE_KEY]
     assert holders(words, files) == set()

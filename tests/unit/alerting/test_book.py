@@ -75,6 +75,20 @@ def test_an_alert_is_told_once_again_after_its_hours_and_when_it_is_over(book: A
     assert len({letter.id for letter in book.waiting}) == 4
 
 
+def test_a_letter_says_what_is_wrong_where_that_is_known(book: AlertBook, clock: Clock) -> None:
+    words = {("week 1", RULE.metric): "a fifth of the rows breaks the contract", ("week 2", RULE.metric): "not said"}
+    book.judge("model", [RULE], BAD, ["team"], words=words)
+    clock.now += timedelta(hours=24)
+    book.judge("model", [RULE], BAD, ["team"], words=words)
+    book.judge("model", [RULE], GOOD, ["team"], words=words)
+    raised, repeated, recovered = (letter.body for letter in book.waiting)
+    for body in (raised, repeated):
+        assert body.startswith(
+            "A fifth of the rows breaks the contract.\nquality/rejected_share is 0.2 in window week 1"
+        )
+    assert recovered.startswith("quality/rejected_share is 0 in window week 2")
+
+
 def test_a_rule_without_hours_tells_once(book: AlertBook, clock: Clock) -> None:
     rule = RULE.model_copy(update={"repeat_hours": None})
     assert kinds(book.judge("model", [rule], BAD, [])) == ["raised"]
