@@ -87,7 +87,9 @@ def test_time_and_memory_of_monitor_are_told(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.long
-def test_the_share_of_the_profile_in_a_training_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_share_of_the_profile_in_a_training_is_told(
+    mlflow_of_its_own: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert profile_share.main([]) == 0
     share = re.search(r"the profile [\d.]+ s, ([\d.]+)% of it", capsys.readouterr().out)
     assert share is not None
