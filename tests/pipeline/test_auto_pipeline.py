@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-pytestmark = [pytest.mark.pipeline, pytest.mark.long]
+pytestmark = [pytest.mark.pipeline, pytest.mark.long, pytest.mark.timeout(1200)]
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -28,6 +28,8 @@ def test_it_goes_round_until_it_is_ended_and_begins_where_it_was_cut_off(
         *(sys.executable, str(REPOSITORY / "entrypoints" / "auto_pipeline.py"), "--every", "24h"),
         *("--params-file", str(REPOSITORY / "params.yaml"), "--watch", "arriving", "--search-method", "none"),
         *("--monitor", "scored.parquet", "--set", "registry.gates=[] retrain.settle_seconds=0 logging.level=INFO"),
+        # A reference profile takes more than the few rows that would validate.
+        *("--set", "data.validation_size=0.3"),
     ]
 
     def until(process: Any, text: str, stream: Any) -> str:
@@ -56,6 +58,6 @@ def test_it_goes_round_until_it_is_ended_and_begins_where_it_was_cut_off(
     assert process.returncode == 0, out + err
     assert time.monotonic() - began < 20
     assert re.search(r"retrained  version 1 \(v\d+_\d+\) learned 160 rows, and was promoted", said)
-    assert "monitored  80 rows of scored.parquet" in said
+    assert "monitored  80 rows of scored.parquet" in said, err
     assert re.search(r"next round \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", said)
     assert "ended      by SIGTERM, between two rounds" in out
