@@ -63,6 +63,16 @@ def test_what_is_no_group_is_refused_and_no_value_of_it_is_said() -> None:
     assert set(groups(rare, ["country"])["country"]) == {"de", "(other)"}
 
 
+def test_a_column_of_texts_is_no_group_however_few_they_are() -> None:
+    texts = ["please delete my account " * 5, "stop sending me newsletters " * 5]
+    frame = pd.DataFrame({"text_length": [10] * 40, "reason": texts * 20})
+    with pytest.raises(DataError, match="as texts are") as raised:
+        groups(frame, ["reason"])
+    assert "newsletters" not in str(raised.value)
+    # The column that is looked at unasked is left out.
+    assert "source" not in groups(frame.rename(columns={"reason": "source"}))
+
+
 def test_the_chance_of_so_few_hits_is_that_of_fishers_exact_test() -> None:
     for hits, rows, all_hits, all_rows in ((3, 10, 60, 80), (0, 5, 5, 40), (10, 10, 30, 30), (7, 9, 8, 12)):
         contrast = [[hits, rows - hits], [all_hits - hits, all_rows - rows - all_hits + hits]]

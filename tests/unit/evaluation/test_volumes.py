@@ -8,6 +8,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.dates import date2num
 
 from benchmarks.changes_over_time import Kind, made, planted, rates
 from pcc_pipeline.evaluation.over_time.volumes import volumes
@@ -35,6 +36,18 @@ def test_what_is_planted_is_found_with_its_size(kind, name, label, levels) -> No
         f"data/{metric}": sum(each.kind == which for each in counted.findings)
         for which, metric in (("weekly", "weekly_patterns"), ("trend", "trends"), ("break", "breaks"))
     }
+
+
+@pytest.mark.parametrize(("kind", "label"), [(Kind("", step=1.5), None), (Kind("", share_step=1.75), "data_deletion")])
+def test_a_break_is_drawn_on_its_day_where_it_was_found(kind: Kind, label: str | None) -> None:
+    counted = made(kind, 120, np.random.default_rng(1), mean=80)
+    breaks = [each for each in counted.findings if each.kind == "break"]
+    figure = volumes_over_time(counted.to_json())
+    days, weeks = figure.axes[:2]
+    drawn_at = [line.get_xdata()[0] for line in (days if label is None else weeks).get_lines() if line.get_ls() == "--"]
+    expected = [date2num(np.datetime64(each.when)) for each in breaks if (each.label is None) == (label is None)]
+    assert expected
+    assert drawn_at == expected
 
 
 def test_files_without_a_pattern_show_one_in_one_of_twenty() -> None:
