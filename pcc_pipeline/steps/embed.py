@@ -137,7 +137,7 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
         manifest = new_manifest(params)
         with cache_of(params, encoder) as cache:
             files = [
-                _embed_file(address, output, params, encoder, cache, manifest, for_training=for_training)
+                _embed_file(address, output, params, encoder, cache, for_training=for_training, manifest=manifest)
                 for output, address in places.items()
             ]
         by_place = dict(zip(places, files, strict=True))
@@ -171,9 +171,9 @@ def _embed_file(
     params: Params,
     encoder: SentenceEncoder,
     cache: EmbeddingCache | None,
-    manifest: Manifest | None,
     *,
     for_training: bool,
+    manifest: Manifest | None = None,
 ) -> EmbeddedFile:
     notes, limit = ReadNotes(), params.data.max_rejected_fraction
     counts = EmbeddingCounts()

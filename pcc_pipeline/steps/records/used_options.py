@@ -10,6 +10,8 @@ from pcc_pipeline.config import Params
 _ALWAYS = ("tracking", "logging", "output.unlogged_dir")
 _READING = ("data.label_column", "data.schema", "data.max_rejected_fraction")
 _ENCODING = ("preprocessing.backend", "preprocessing.batch_size", "preprocessing.cache_dir")
+# Of manifests of persons; who trains records all of `data`.
+_PERSONS = ("data.subject_column", "lineage.key_file")
 _MODEL = ("data", "preprocessing", "model", "decision", "search")
 _PUBLISHING = ("registry.model_name", "registry.publish", "output.model_dir")
 
@@ -18,25 +20,35 @@ USED: dict[str, tuple[str, ...]] = {
     "embed": (
         *("data.path", "data.test_path", "data.group_column", "data.normalise_labels", "evaluation.slices", *_READING),
         *("preprocessing.embedding_model", *_ENCODING, "output.embedded_dir", "output.rejected"),
+        *_PERSONS,
     ),
-    "train": (*_MODEL, "evaluation", "registry.model_name", "output.studies_dir", "output.label_issues"),
+    "train": (
+        *_MODEL,
+        "evaluation",
+        "registry.model_name",
+        "output.studies_dir",
+        "output.label_issues",
+        "lineage.key_file",
+    ),
     "evaluate": (
         *("registry.model_name", "registry.gates", "evaluation.slices", *_ENCODING),
         *("output.predictions", "output.extra_columns", "output.metrics", "output.report", "output.figures_dir"),
-        "output.monitoring_log",
+        *("output.monitoring_log", "lineage.key_file"),
     ),
-    "ab_test": ("data.path", "data.label_column", "ab_test", "registry.model_name"),
+    "ab_test": ("data.path", "data.label_column", "ab_test", "registry.model_name", *_PERSONS),
     "retrain": ("retrain", "registry.model_name"),
     "promote": (*_ENCODING, *_PUBLISHING, "registry.gates"),
     "roll_back": _PUBLISHING,
     "publish": _PUBLISHING,
     "monitor": (
+        *_PERSONS,
         *("data.path", "data.label_column", "data.schema", "data.max_rejected_fraction"),
         *("monitoring.windows", "monitoring.false_alarm_rate", "monitoring.fail_on", "monitoring.logs"),
         *("preprocessing.embedding_model", *_ENCODING, "registry.model_name"),
         *("output.monitor_page", "output.novel_rows", "output.metrics_file"),
     ),
     "score": (
+        *_PERSONS,
         *("data.path", "data.schema", "data.max_rejected_fraction", "preprocessing.embedding_model", *_ENCODING),
         *("registry.model_name", "ab_test.challenger_share", "ab_test.shadow"),
         *("output.scores", "output.extra_columns", "output.rejected", "output.monitoring_log"),

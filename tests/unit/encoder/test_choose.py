@@ -146,6 +146,7 @@ def test_openvino_runs_in_turkish(turkish: dict[str, str]) -> None:
 
 
 @with_openvino
+@pytest.mark.skipif(not Path("/sys/devices/system/cpu").is_dir(), reason="without /sys OpenVINO asks for no such name")
 def test_openvino_itself_still_fails_in_turkish(turkish: dict[str, str]) -> None:
     """OpenVINO 2026.4 compares names by the locale's letters. Once it does not, `_plain_letters` is not needed."""
     without = (
