@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 from pcc_pipeline import __version__
 from pcc_pipeline.command_line import (
@@ -32,101 +33,105 @@ their defaults.
 """
 
 
+class _Command(Protocol):
+    def add_options(self, parser: Parser) -> None: ...
+    def run(self, options: Namespace) -> int: ...
+
+
+class _Entry(NamedTuple):
+    """A command beside the steps, or a group of them.
+
+    Attributes:
+        private: no word that is typed is repeated; see Parser.
+    """
+
+    name: str
+    of: _Command | list[manage_commands.ManageCommand]
+    help: str
+    description: str
+    epilog: str | None
+    private: bool = False
+
+
+def _entries() -> list[_Entry]:
+    status, traced, lineage = manage_commands.STATUS, lineage_command.COMMAND, lineage_command
+    return [
+        _Entry(
+            "auto",
+            auto_command.AutoCommand(),
+            "train again where there is need, then watch the champion: once, or again and again",
+            auto_command.DESCRIPTION,
+            auto_command.EPILOG,
+        ),
+        _Entry(
+            "profile",
+            profile_command.ProfileCommand(),
+            "how complete, valid, unique, consistent and fresh a file of messages is",
+            profile_command.DESCRIPTION,
+            profile_command.EPILOG,
+        ),
+        _Entry(
+            "explain",
+            explain_command.ExplainCommand(),
+            "which words of one message carried the model's answer",
+            explain_command.DESCRIPTION,
+            explain_command.EPILOG,
+            private=True,
+        ),
+        _Entry(status.name, status, status.help, f"{status.help[0].upper()}{status.help[1:]}.", None),
+        _Entry(
+            "models",
+            [*manage_commands.COMMANDS],
+            "past runs and versions: list, compare, export, promote, …",
+            manage_commands.DESCRIPTION,
+            manage_commands.EPILOG,
+        ),
+        _Entry(
+            "alerts",
+            [*alert_commands.COMMANDS],
+            "alerts about the model that serves, and who is told of them",
+            alert_commands.DESCRIPTION,
+            alert_commands.EPILOG,
+        ),
+        _Entry(traced.name, traced, traced.help, lineage.DESCRIPTION, lineage.EPILOG, private=True),
+        _Entry(
+            "subject",
+            [*lineage.SUBJECT_COMMANDS],
+            "what is held of a person, as a folder for that person",
+            lineage.SUBJECT_DESCRIPTION,
+            lineage.SUBJECT_EPILOG,
+            private=True,
+        ),
+        _Entry(
+            "completion",
+            completion.CompletionCommand(parser),
+            "completion for bash and zsh",
+            completion.DESCRIPTION,
+            completion.EPILOG,
+        ),
+    ]
+
+
 def parser() -> Parser:
     """The parser of the whole program; the chosen command is `options.command`."""
     whole = Parser(prog="pcc", description=_DESCRIPTION, epilog=_EPILOG)
     whole.add_argument("--version", action="version", version=f"pcc {__version__}")
     names = {step: [step.name, *([step.entry] if step.entry != step.name else [])] for step in STEPS}
-    commands = whole.add_commands(
-        [
-            *(name for each in names.values() for name in each),
-            "auto",
-            "profile",
-            "explain",
-            "status",
-            "models",
-            "alerts",
-            "lineage",
-            "subject",
-            "completion",
-        ]
-    )
+    entries = _entries()
+    commands = whole.add_commands([*(name for each in names.values() for name in each), *(one.name for one in entries)])
     for step, (name, *aliases) in names.items():
         line = f"{step.description[0].lower()}{step.description[1:-1]}"
         one = commands.add_parser(name, aliases=aliases, help=line, description=step.description, epilog=step.epilog)
         step.add_options(one)
         one.set_defaults(command=step)
-    rounds = commands.add_parser(
-        "auto",
-        help="train again where there is need, then watch the champion: once, or again and again",
-        description=auto_command.DESCRIPTION,
-        epilog=auto_command.EPILOG,
-    )
-    auto = auto_command.AutoCommand()
-    auto.add_options(rounds)
-    rounds.set_defaults(command=auto)
-    profiled = commands.add_parser(
-        "profile",
-        help="how complete, valid, unique, consistent and fresh a file of messages is",
-        description=profile_command.DESCRIPTION,
-        epilog=profile_command.EPILOG,
-    )
-    profile = profile_command.ProfileCommand()
-    profile.add_options(profiled)
-    profiled.set_defaults(command=profile)
-    explained = commands.add_parser(
-        "explain",
-        help="which words of one message carried the model's answer",
-        description=explain_command.DESCRIPTION,
-        epilog=explain_command.EPILOG,
-        private=True,
-    )
-    explain = explain_command.ExplainCommand()
-    explain.add_options(explained)
-    explained.set_defaults(command=explain)
-    health = manage_commands.STATUS
-    asked = commands.add_parser(
-        health.name, help=health.help, description=f"{health.help[0].upper()}{health.help[1:]}."
-    )
-    health.add_options(asked)
-    asked.set_defaults(command=health)
-    models = commands.add_parser(
-        "models",
-        help="past runs and versions: list, compare, export, promote, …",
-        description=manage_commands.DESCRIPTION,
-        epilog=manage_commands.EPILOG,
-    )
-    manage_commands.add_to(models)
-    alerts = commands.add_parser(
-        "alerts",
-        help="alerts about the model that serves, and who is told of them",
-        description=alert_commands.DESCRIPTION,
-        epilog=alert_commands.EPILOG,
-    )
-    manage_commands.add_to(alerts, alert_commands.COMMANDS)
-    traced = commands.add_parser(
-        "lineage",
-        help=lineage_command.COMMAND.help,
-        description=lineage_command.DESCRIPTION,
-        epilog=lineage_command.EPILOG,
-        private=True,
-    )
-    lineage_command.COMMAND.add_options(traced)
-    traced.set_defaults(command=lineage_command.COMMAND)
-    subjects = commands.add_parser(
-        "subject",
-        help="what is held of a person, as a folder for that person",
-        description=lineage_command.SUBJECT_DESCRIPTION,
-        epilog=lineage_command.SUBJECT_EPILOG,
-        private=True,
-    )
-    manage_commands.add_to(subjects, lineage_command.SUBJECT_COMMANDS)
-    shells = commands.add_parser(
-        "completion", help="completion for bash and zsh", description=completion.DESCRIPTION, epilog=completion.EPILOG
-    )
-    command = completion.CompletionCommand(parser)
-    command.add_options(shells)
-    shells.set_defaults(command=command)
+    for entry in entries:
+        texts = {"help": entry.help, "description": entry.description, "epilog": entry.epilog}
+        one = commands.add_parser(entry.name, **texts, private=entry.private)
+        if isinstance(entry.of, list):
+            manage_commands.add_to(one, entry.of)
+        else:
+            entry.of.add_options(one)
+            one.set_defaults(command=entry.of)
     return whole
 
 
