@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from pcc_pipeline.alerting.receivers import Receivers
 from pcc_pipeline.command_line import pcc
 from pcc_pipeline.config.alert_settings import AlertRule
 from tests import process_state
+from tests.http_receiver import HttpReceiver, receiving
 
 RULE = AlertRule(metric="quality/rejected_share", above=0.05)
 NOVEL = AlertRule(metric="novelty/share", above=0.1)
@@ -54,61 +54,25 @@ def alerts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return call
 
 
-class Receiver:
-    """A real HTTP receiver of letters, whose address is in PCC_NOTIFY.
-
-    Attributes:
-        got: what it took, oldest first.
-        status: what it answers; what it refuses it does not take.
-        kills: a process that it ends amid the next letter, and whether it has taken the letter by then.
-    """
-
-    def __init__(self) -> None:
-        self.got: list[dict[str, str]] = []
-        self.status = 200
-        self.kills: tuple[Callable[[], int], bool] | None = None
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                letter = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                kills, outer.kills = outer.kills, None
-                if outer.status == 200 and (kills is None or kills[1]):
-                    outer.got.append(letter)
-                if kills is not None:
-                    os.kill(kills[0](), signal.SIGKILL)
-                    return
-                self.send_response(outer.status)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def titles(self) -> list[str]:
-        return [letter["title"] for letter in self.got]
-
-    @property
-    def ids(self) -> list[str]:
-        """The alert of each letter, as its last lines name it."""
-        return [re.findall(r"alert ([0-9a-f]{12})", letter["message"])[-1] for letter in self.got]
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PCC_NOTIFY", f"json://127.0.0.1:{receiver.server.server_address[1]}/secret-path")
-        yield receiver
-    receiver.server.shutdown()
-    receiver.server.server_close()
+def receiver() -> Iterator[HttpReceiver]:
+    """A real receiver of letters, whose address is in PCC_NOTIFY."""
+    with receiving() as one, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PCC_NOTIFY", f"json://127.0.0.1:{one.port}/secret-path")
+        yield one
+
+
+def titles(receiver: HttpReceiver) -> list[str]:
+    return [letter["title"] for letter in receiver.documents]
+
+
+def ids(receiver: HttpReceiver) -> list[str]:
+    """The alert of each letter, as its last lines name it."""
+    return [re.findall(r"alert ([0-9a-f]{12})", letter["message"])[-1] for letter in receiver.documents]
 
 
 def test_what_a_dead_receiver_missed_waits_and_is_sent_once(
-    alerts: Callable[..., Said], tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    alerts: Callable[..., Said], tmp_path: Path, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive = os.environ["PCC_NOTIFY"]
     monkeypatch.setenv("PCC_NOTIFY", "json://127.0.0.1:9/secret-path")
@@ -124,13 +88,13 @@ def test_what_a_dead_receiver_missed_waits_and_is_sent_once(
     monkeypatch.setenv("PCC_NOTIFY", alive)
     assert alerts("send").out.strip() == "sent 1"
     assert alerts("send").out.strip() == "nothing waits to be sent"
-    assert receiver.titles == ["warning: pcc-intent-classifier v20260101_000000: quality/rejected_share"]
+    assert titles(receiver) == ["warning: pcc-intent-classifier v20260101_000000: quality/rejected_share"]
     document = json.loads(alerts("list", "--json").out)
     assert [alert["metric"] for alert in document["alerts"]] == ["quality/rejected_share"]
     assert document["waiting"] == []
 
 
-def test_a_receiver_that_is_down_for_an_hour_gets_each_alert_once(tmp_path: Path, receiver: Receiver) -> None:
+def test_a_receiver_that_is_down_for_an_hour_gets_each_alert_once(tmp_path: Path, receiver: HttpReceiver) -> None:
     now = [datetime(2026, 1, 5, 8, tzinfo=UTC)]
     book = AlertBook(tmp_path / "alerts", lambda: now[0])
     receivers = Receivers(["PCC_NOTIFY"], os.environ)
@@ -145,41 +109,41 @@ def test_a_receiver_that_is_down_for_an_hour_gets_each_alert_once(tmp_path: Path
     assert book.send(receivers.deliver).sent == 2
     book.judge("model", [RULE, NOVEL], BAD, receivers.names)
     assert book.send(receivers.deliver).sent == 0
-    assert sorted(receiver.titles) == ["warning: model: novelty/share", "warning: model: quality/rejected_share"]
-    assert not any("may have reached you" in letter["message"] for letter in receiver.got)
+    assert sorted(titles(receiver)) == ["warning: model: novelty/share", "warning: model: quality/rejected_share"]
+    assert not any("may have reached you" in letter["message"] for letter in receiver.documents)
 
 
 @pytest.mark.parametrize("taken", [False, True], ids=["before it was taken", "after it was taken"])
 def test_a_sender_killed_amid_a_letter_loses_none_and_none_counts_twice(
-    alerts: Callable[..., Said], tmp_path: Path, receiver: Receiver, taken: bool
+    alerts: Callable[..., Said], tmp_path: Path, receiver: HttpReceiver, taken: bool
 ) -> None:
     book = AlertBook(tmp_path / "outputs" / "alerts")
     book.judge("pcc-intent-classifier", [RULE, NOVEL], BAD, ["PCC_NOTIFY"])
     expected = [letter.id for letter in book.waiting]
     begun = threading.Event()
 
-    def sender() -> int:
+    def end_the_sender() -> None:
         begun.wait(60)
-        return process.pid
+        process.kill()
 
-    receiver.kills = sender, taken
+    receiver.cut = taken, end_the_sender
     process = subprocess.Popen([Path(sys.executable).with_name("pcc"), "alerts", "send"], cwd=tmp_path)
     begun.set()
     assert process.wait(timeout=60) == -signal.SIGKILL
-    assert receiver.ids == expected[:1] * taken
+    assert ids(receiver) == expected[:1] * taken
     assert alerts("send").out.strip() == "sent 2"
     # A receiver that took a letter and could not say so gets it again, and is told that it may have it.
-    assert receiver.ids == expected[:1] * taken + expected
-    assert "(This may have reached you before.)" in receiver.got[-2]["message"]
-    assert "(This may have reached you before.)" not in receiver.got[-1]["message"]
+    assert ids(receiver) == expected[:1] * taken + expected
+    assert "(This may have reached you before.)" in receiver.documents[-2]["message"]
+    assert "(This may have reached you before.)" not in receiver.documents[-1]["message"]
     assert alerts("send").out.strip() == "nothing waits to be sent"
 
 
 def test_a_test_arrives_and_who_cannot_be_told_is_said(
-    alerts: Callable[..., Said], tmp_path: Path, receiver: Receiver
+    alerts: Callable[..., Said], tmp_path: Path, receiver: HttpReceiver
 ) -> None:
     assert alerts("test").out.strip() == "sent to PCC_NOTIFY"
-    assert receiver.titles == ["test: pcc-intent-classifier"]
+    assert titles(receiver) == ["test: pcc-intent-classifier"]
     unknown = alerts("test", "--to", "PCC_NOTFIY")
     assert unknown.code == 1
     assert "did you mean PCC_NOTIFY?" in unknown.err
@@ -196,25 +160,25 @@ def test_without_an_address_a_test_names_the_variable(
 
 
 def test_that_nobody_looked_is_told_and_that_somebody_did_again(
-    alerts: Callable[..., Said], tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    alerts: Callable[..., Said], tmp_path: Path, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After as many hours as the configuration says, and once."""
     folder, name = tmp_path / "outputs" / "alerts", "pcc-intent-classifier"
     assert alerts("check").code == 0
-    assert receiver.titles == []
+    assert titles(receiver) == []
     AlertBook(folder, lambda: datetime.now(UTC) - timedelta(hours=40)).judge(name, [], [], [])
     monkeypatch.setenv("PCC_MONITORING__ABSENCE_HOURS", "48")
     assert "looked at last 20" in alerts("check").out
-    assert receiver.titles == []
+    assert titles(receiver) == []
     monkeypatch.delenv("PCC_MONITORING__ABSENCE_HOURS")
     for _ in range(2):
         assert alerts("check").code == 0
-    assert len(receiver.got) == 1
-    assert receiver.titles[0].startswith(f"critical: {name}: not watched since ")
+    assert len(receiver.documents) == 1
+    assert titles(receiver)[0].startswith(f"critical: {name}: not watched since ")
     assert "no monitoring for 36 hours" in alerts("list").out
     AlertBook(folder).judge(name, [], [], [])  # as `monitor` does
     assert alerts("check").code == 0
-    assert receiver.titles[1:] == [f"recovered: {name}: watched again"]
+    assert titles(receiver)[1:] == [f"recovered: {name}: watched again"]
     assert "no alert stands" in alerts("list").out
     assert "give more than 0" in alerts("check", "--hours", "0").err
 

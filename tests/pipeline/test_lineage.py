@@ -8,6 +8,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pandas as pd
 import pytest
@@ -193,3 +195,19 @@ def test_a_person_gets_all_that_is_held_and_nothing_of_others(
     # A case alone, of a file of predictions as CSV too.
     pd.read_parquet("outputs/scores.parquet").to_csv("outputs/scores.csv", index=False)
     assert export("--case-id", "case-1", "--output", "for-a-case").code == 0
+
+
+def test_a_manifest_that_was_altered_is_an_error_and_nobody_is_missed(lineage: Callable[..., Said], traced) -> None:
+    run = traced.step("score")
+    place = Path(url2pathname(urlsplit(run.info.artifact_uri).path)) / MANIFEST
+    content = place.read_bytes()
+    # Another run's manifest is whole, and of the right key.
+    place.write_bytes(traced.file(traced.step("evaluate"), MANIFEST).read_bytes())
+    try:
+        done = lineage("--case-id", "case-1")
+        assert done.code == 1
+        assert "the manifest was altered after it was logged" in done.err
+        assert run.info.run_id in done.err
+    finally:
+        place.write_bytes(content)
+    assert lineage("--case-id", "case-1").code == 0

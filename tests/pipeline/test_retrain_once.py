@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pandas as pd
 import pytest
 
 from pcc_pipeline.tracking.registry import turns
+from tests.http_receiver import HttpReceiver, receiving
 from tests.pipeline.retrain_killed import PLACES
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.long]
@@ -24,36 +22,11 @@ REPOSITORY = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("retrain_killed.py")
 
 
-class Receiver:
-    """An HTTP server that people are told at; `titles` of what it took."""
-
-    def __init__(self) -> None:
-        self.titles: list[str] = []
-        titles = self.titles
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                titles.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["title"])
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"json://127.0.0.1:{self.server.server_address[1]}/"
-
-
 @pytest.fixture
-def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    one = Receiver()
-    thread = threading.Thread(target=one.server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("TEST_RECEIVER", one.address)
-    yield one
-    one.server.shutdown()
-    thread.join()
-    one.server.server_close()
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpReceiver]:
+    with receiving() as one:
+        monkeypatch.setenv("TEST_RECEIVER", f"json://127.0.0.1:{one.port}/")
+        yield one
 
 
 @pytest.fixture
@@ -69,7 +42,7 @@ def options(store: Any, small_frame: pd.DataFrame, embedding_cache: Path) -> lis
     ]
 
 
-def demand_one_of_each(store: Any, receiver: Receiver) -> None:
+def demand_one_of_each(store: Any, receiver: HttpReceiver) -> None:
     client = store.client
     (version,) = client.search_model_versions(f"name='{NAME}'")
     assert version.tags["pcc.retrained"] == "promoted"
@@ -81,7 +54,7 @@ def demand_one_of_each(store: Any, receiver: Receiver) -> None:
     assert len([run for run in store.runs() if run.info.status == "RUNNING"]) == 0
     for target in ("published", "outputs/models"):
         assert [path.name for path in (store.folder / target).iterdir()] == [version.tags["pcc.version"]]
-    assert receiver.titles == [f"{NAME}: trained again"]
+    assert [letter["title"] for letter in receiver.documents] == [f"{NAME}: trained again"]
 
 
 @pytest.mark.parametrize("place", [*PLACES])
@@ -91,7 +64,7 @@ def test_what_a_kill_leaves_is_done_by_the_next_and_nothing_twice(
     command: Callable[..., Any],
     store: Any,
     options: list[str],
-    receiver: Receiver,
+    receiver: HttpReceiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(turns, "STALE_SECONDS", 1.0)
@@ -99,7 +72,7 @@ def test_what_a_kill_leaves_is_done_by_the_next_and_nothing_twice(
     out, err = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL, out + err
     if place == "after the notice":  # it is told already, and not told again
-        assert len(receiver.titles) == 1
+        assert len([letter["title"] for letter in receiver.documents]) == 1
     done = command("retrain", *options)
     assert done.code == 0, done.err
     demand_one_of_each(store, receiver)
@@ -110,7 +83,7 @@ def test_what_a_kill_leaves_is_done_by_the_next_and_nothing_twice(
 
 
 def test_of_two_that_begin_at_once_one_trains(
-    outside: Callable[..., Any], store: Any, options: list[str], receiver: Receiver
+    outside: Callable[..., Any], store: Any, options: list[str], receiver: HttpReceiver
 ) -> None:
     program = REPOSITORY / "entrypoints" / "retrain.py"
     processes = [outside(store.folder, sys.executable, str(program), *options) for _ in range(2)]

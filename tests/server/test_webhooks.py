@@ -6,14 +6,11 @@ import json
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
@@ -23,6 +20,7 @@ from mlflow import MlflowClient
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.registry import webhooks
 from tests import process_state
+from tests.http_receiver import HttpReceiver, receiving
 
 pytestmark = pytest.mark.server
 
@@ -63,46 +61,31 @@ def client(outer: dict[str, str], tmp_path: Path, request: pytest.FixtureRequest
 
 
 @pytest.fixture
-def heard() -> Iterator[tuple[str, list[tuple[dict[str, str], dict[str, Any]]]]]:
-    """Address of an HTTP receiver, and what it was sent: headers and document."""
-    letters: list[tuple[dict[str, str], dict[str, Any]]] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            letters.append((dict(self.headers), body))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/hook", letters
-    server.shutdown()
-    server.server_close()
+def heard() -> Iterator[HttpReceiver]:
+    with receiving() as one:
+        yield one
 
 
 @pytest.mark.parametrize("client", ["local"], indirect=True)
-def test_a_promotion_reaches_the_webhook_until_it_is_removed(client: MlflowClient, heard: Any) -> None:
-    address, letters = heard
+def test_a_promotion_reaches_the_webhook_until_it_is_removed(client: MlflowClient, heard: HttpReceiver) -> None:
+    address = f"http://127.0.0.1:{heard.port}/hook"
     assert webhooks.hooks() == []
     hook = webhooks.set_hook("team", address, ("versions",), None)
     again = webhooks.set_hook("team", address, ("promotions",), "signing-secret")  # set anew, not twice
     assert hook.host == again.host == address.split("/")[2]
     assert [(one.name, one.events) for one in webhooks.hooks()] == [("team", webhooks.EVENTS["promotions"])]
     assert webhooks.try_hook("team") == "it answered 200"
-    letters.clear()
+    heard.taken.clear()
     client.create_registered_model("watched")
     run = client.create_run("0").info
     client.create_model_version("watched", f"{run.artifact_uri}/model", run_id=run.run_id)
     client.set_registered_model_alias("watched", "champion", "1")
     for _ in range(100):
-        if letters:
+        if heard.taken:
             break
         time.sleep(0.1)
-    ((headers, body),) = letters
+    ((headers, content),) = heard.taken
+    body = json.loads(content)
     assert (body["entity"], body["action"], body["data"]["alias"]) == ("model_version_alias", "created", "champion")
     assert "X-MLflow-Signature" in headers
     webhooks.remove_hook("team")

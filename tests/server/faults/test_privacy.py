@@ -9,10 +9,8 @@ import gzip
 import io
 import os
 import subprocess
-import threading
 import zipfile
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import pandas as pd
 import pytest
 
 from pcc_pipeline.data.sample.messages import sample
+from tests.http_receiver import HttpReceiver, receiving
 from tests.server.contents import files_of
 
 pytestmark = [pytest.mark.server, pytest.mark.pipeline]
@@ -146,32 +145,15 @@ def test_no_text_of_a_customer_and_no_secret_comes_to_rest(shell: Any, server: A
 
 
 @pytest.fixture
-def letters() -> Iterator[tuple[str, list[bytes]]]:
-    """The address of a real receiver of alerts, and what it took."""
-    taken: list[bytes] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            taken.append(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=receiver.serve_forever, daemon=True).start()
-    yield f"json://127.0.0.1:{receiver.server_address[1]}/pass-of-the-receiver", taken
-    receiver.shutdown()
-    receiver.server_close()
+def receiver() -> Iterator[HttpReceiver]:
+    with receiving() as one:
+        yield one
 
 
 @pytest.mark.long
-def test_the_life_of_a_champion_leaves_no_text_either(
-    shell: Any, server: Any, letters: tuple[str, list[bytes]]
-) -> None:
+def test_the_life_of_a_champion_leaves_no_text_either(shell: Any, server: Any, receiver: HttpReceiver) -> None:
     """Watched, alarmed about, trained anew, compared in the field: each with marks in its files."""
-    address, taken = letters
+    address = f"json://127.0.0.1:{receiver.port}/pass-of-the-receiver"
     shell.environment |= SECRETS | {"PCC_NOTIFY": address, "PCC_LINEAGE_KEY": LINEAGE_KEY}
     common = ["--params-file", shell.params_file]
     settings = "model.cv_folds=2 registry.gates=[] registry.publish.target=published output.metrics_file=watched.prom"
@@ -213,12 +195,12 @@ def test_the_life_of_a_champion_leaves_no_text_either(
 
     steps = {one.data.tags["pcc.step"] for one in shell.runs()}
     assert {"retrain", "monitor", "score", "ab_test", "evaluate", "promote"} <= steps
-    assert taken, "nobody was told"
+    assert receiver.taken, "nobody was told"
     own = {"embedded", "unlogged"}
     outputs = [path for path in (shell.folder / "outputs").iterdir() if path.name not in own]
     places = [*outputs, shell.folder / "published", shell.folder / "watched.prom"]
     files = everything(server, shell) | {str(path): content for path, content in files_of(*places).items()}
-    files |= {f"letter {number}": letter for number, letter in enumerate(taken)}
+    files |= {f"letter {number}": letter for number, letter in enumerate(receiver.bodies)}
     assert any(name.endswith("monitor.html") for name in files)
     assert any(name.endswith("book.json") for name in files)
     assert any(name.endswith("watched.prom") for name in files)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
 from pcc_pipeline.alerting.book import Letter
 from pcc_pipeline.alerting.receivers import Receivers
+from tests.http_receiver import HttpReceiver, receiving
 
 LETTER = Letter(
     id="0a1b",
@@ -25,55 +22,31 @@ LETTER = Letter(
 )
 
 
-class Receiver:
-    """An HTTP receiver; `status` is what it answers."""
-
-    def __init__(self) -> None:
-        self.status, self.got = 200, list[dict[str, Any]]()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if outer.status == 200:
-                    outer.got.append(json.loads(body))
-                self.send_response(outer.status)
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"json://127.0.0.1:{self.server.server_address[1]}/s3cret-path"
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    one = Receiver()
-    yield one
-    one.server.shutdown()
-    one.server.server_close()
+def receiver() -> Iterator[HttpReceiver]:
+    with receiving() as one:
+        yield one
 
 
-def test_a_letter_arrives_with_title_body_and_level(receiver: Receiver) -> None:
-    receivers = Receivers(["PCC_NOTIFY", "PCC_BOSS"], {"PCC_NOTIFY": receiver.address})
+def address(receiver: HttpReceiver) -> str:
+    return f"json://127.0.0.1:{receiver.port}/s3cret-path"
+
+
+def test_a_letter_arrives_with_title_body_and_level(receiver: HttpReceiver) -> None:
+    receivers = Receivers(["PCC_NOTIFY", "PCC_BOSS"], {"PCC_NOTIFY": address(receiver)})
     assert receivers.names == ("PCC_NOTIFY",)
     assert receivers.without_address == ("PCC_BOSS",)
     assert receivers.deliver(LETTER) is None
     assert receivers.deliver(LETTER.model_copy(update={"kind": "recovered"})) is None
-    first, second = receiver.got
+    first, second = receiver.documents
     assert (first["title"], first["type"], second["type"]) == (LETTER.title, "failure", "success")
     assert "alert 0a1b" in first["message"]
 
 
 def test_a_refusal_and_a_dead_receiver_are_reasons_without_the_address(
-    receiver: Receiver, caplog: pytest.LogCaptureFixture
+    receiver: HttpReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    receivers = Receivers(["PCC_NOTIFY"], {"PCC_NOTIFY": receiver.address})
+    receivers = Receivers(["PCC_NOTIFY"], {"PCC_NOTIFY": address(receiver)})
     receiver.status = 503
     assert receivers.deliver(LETTER) == "it answered 503"
     receiver.server.shutdown()
