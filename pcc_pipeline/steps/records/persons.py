@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from functools import cache
@@ -13,7 +14,7 @@ from pcc_pipeline.persons.keys import Keys, read_keys
 from pcc_pipeline.persons.manifest import NAME, Manifest
 from pcc_pipeline.steps.inputs.split import Split
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.store.manifests import KEY_TAG
+from pcc_pipeline.tracking.store.manifests import DIGEST_TAG, KEY_TAG
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +38,12 @@ def new_manifest(params: Params) -> Manifest | None:
 
 
 def manifest_payloads(manifest: Manifest | None) -> list[payloads.Payload]:
-    """The manifest as a run's file, and the id of its key as a tag."""
+    """The manifest as a run's file; the id of its key and its SHA-256 as tags."""
     if manifest is None:
         return []
-    return [payloads.Binary(NAME, manifest.to_bytes()), payloads.Tags({KEY_TAG: manifest.key_id})]
+    content = manifest.to_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return [payloads.Binary(NAME, content), payloads.Tags({KEY_TAG: manifest.key_id, DIGEST_TAG: digest})]
 
 
 def training_manifest(params: Params, dataset: Dataset, split: Split, test_file: Dataset | None) -> Manifest | None:

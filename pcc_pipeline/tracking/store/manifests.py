@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
+from pcc_pipeline.errors import DataError
 from pcc_pipeline.files import scratch_folder
 from pcc_pipeline.persons.manifest import NAME
 from pcc_pipeline.tracking.registry.publications import addresses
@@ -19,6 +21,8 @@ from pcc_pipeline.tracking.store.past_runs import RecordedRun, runs_tagged
 
 # The id of the key that the hashes of a run's manifest were made with.
 KEY_TAG = "pcc.lineage_key"
+# SHA-256 of the manifest: a tag lies where who can write files cannot change it.
+DIGEST_TAG = "pcc.lineage_digest"
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,21 @@ def manifest_of(run: RecordedRun) -> bytes | None:
     """The content of a run's manifest; None where its files were removed.
 
     Raises:
+        DataError: it is not the one that the run left, so whoever was in it may be missing now.
         TrackingError: MLflow does not answer.
     """
     client = MlflowClient()
     with asking(f"{NAME} of run {run.run_id}"), scratch_folder() as folder:
         if NAME not in {file.path for file in client.list_artifacts(run.run_id)}:
             return None
-        return Path(client.download_artifacts(run.run_id, NAME, str(folder))).read_bytes()
+        content = Path(client.download_artifacts(run.run_id, NAME, str(folder))).read_bytes()
+    if hashlib.sha256(content).hexdigest() != run.tags.get(DIGEST_TAG):
+        raise DataError(
+            "the manifest was altered after it was logged",
+            where=f"{NAME} of run {run.run_id}",
+            fix="find out who changed it; search this run's predictions.parquet by case id",
+        )
+    return content
 
 
 @contextmanager
