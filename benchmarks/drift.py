@@ -32,9 +32,9 @@ from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.calibration import HeldScores, calibrate, raw_scores
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.probabilities import class_probabilities
-from pcc_pipeline.monitoring.learned_space import LearnedSpace
+from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
+from pcc_pipeline.monitoring.change.signals import Signals
 from pcc_pipeline.monitoring.profile import Origin, make_profile
-from pcc_pipeline.monitoring.signals import Signals
 from pcc_pipeline.steps.records.reference_profile import signals_of
 
 SETS = {"banking77": ("intent", ("train", "test")), "pcc_bitext": ("intent", ("train",))}

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pcc_pipeline.monitoring.learned_space import LearnedSpace
+from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
 from pcc_pipeline.steps import train
 from pcc_pipeline.steps.parameters import resolve
 

@@ -27,7 +27,7 @@ from benchmarks.comparison import Comparison
 from benchmarks.real_data import Messages
 from pcc_pipeline.evaluation.label_issues import find_label_issues
 from pcc_pipeline.model.fitting import Recipe, Rows
-from pcc_pipeline.monitoring.signals import Signals
+from pcc_pipeline.monitoring.change.signals import Signals
 
 
 def rows_of(frame: pd.DataFrame, n: int) -> Messages:

@@ -16,7 +16,7 @@ from pcc_pipeline.command_line.running import any_text_prints, exit_code, import
 from pcc_pipeline.command_line.step_commands import add_settings, configuration
 
 if TYPE_CHECKING:
-    from pcc_pipeline.steps.circle import CircleOutcome
+    from pcc_pipeline.steps.retraining.circle import CircleOutcome
 
 DESCRIPTION = "Train again where there is need, then watch the champion: once, or (--every) again and again."
 EPILOG = """\
@@ -63,7 +63,8 @@ class AutoCommand:
             every = of.duration(of.EVERY, options)
             with imports():
                 params = configuration(options, _OPTIONS, file_demanded=True)
-                from pcc_pipeline.steps import circle, retrain
+                from pcc_pipeline.steps import retrain
+                from pcc_pipeline.steps.retraining import circle
             retrain.demand_watch(params)
 
             def one() -> CircleOutcome:

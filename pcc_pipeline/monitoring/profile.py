@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pcc_pipeline.monitoring.drift import Chance, Drift, drift
+from pcc_pipeline.monitoring.change.drift import Chance, Drift, drift
+from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
+from pcc_pipeline.monitoring.change.signals import Signals
+from pcc_pipeline.monitoring.change.sketches import PROBABILITIES, Sketch, Sketcher
 from pcc_pipeline.monitoring.estimates import Estimate, Estimators, estimate
-from pcc_pipeline.monitoring.learned_space import LearnedSpace
-from pcc_pipeline.monitoring.signals import Signals
-from pcc_pipeline.monitoring.sketches import PROBABILITIES, Sketch, Sketcher
 from pcc_pipeline.monitoring.usual import Usual
 
 # Of more rows, drawn ones are sketched: what they say is sharp enough, and training should hardly take longer.

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.errors import ModelError
-from pcc_pipeline.monitoring.drift import Chance
+from pcc_pipeline.monitoring.change.drift import Chance
+from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
+from pcc_pipeline.monitoring.change.sketches import Sketcher
 from pcc_pipeline.monitoring.estimates import Estimators
-from pcc_pipeline.monitoring.learned_space import LearnedSpace
 from pcc_pipeline.monitoring.profile import ReferenceProfile
-from pcc_pipeline.monitoring.sketches import Sketcher
 from pcc_pipeline.monitoring.usual import Usual
 
 NAME = "reference_profile.npz"

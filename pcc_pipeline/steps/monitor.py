@@ -15,7 +15,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.report import Report, report
-from pcc_pipeline.monitoring.drift import FEWEST_ROWS
+from pcc_pipeline.monitoring.change.drift import FEWEST_ROWS
 from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow, kinds_of_standing, standing
 from pcc_pipeline.monitoring.operation import Log, log_of
 from pcc_pipeline.monitoring.profile import ReferenceProfile

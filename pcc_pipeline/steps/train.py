@@ -37,7 +37,7 @@ from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.lineage import Basis, Numbered, lineage
 from pcc_pipeline.model.selection import FeaturesUsed, without_idle
-from pcc_pipeline.monitoring.learned_space import LearnedSpace
+from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
 from pcc_pipeline.monitoring.profile import Origin
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.datasets import (

@@ -13,7 +13,7 @@ import pytest
 from pcc_pipeline.command_line import auto_command, options
 from pcc_pipeline.command_line.running import exit_code
 from pcc_pipeline.errors import ConfigError, Interrupted
-from pcc_pipeline.steps.circle import CircleOutcome
+from pcc_pipeline.steps.retraining.circle import CircleOutcome
 from tests import process_state
 
 

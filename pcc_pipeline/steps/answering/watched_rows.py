@@ -19,8 +19,8 @@ from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.errors import DataError
+from pcc_pipeline.monitoring.change.signals import Signals
 from pcc_pipeline.monitoring.profile import ReferenceProfile
-from pcc_pipeline.monitoring.signals import Signals
 from pcc_pipeline.monitoring.windows import days_of
 from pcc_pipeline.persons.manifest import Manifest
 from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers

@@ -21,10 +21,10 @@ from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.evaluation.over_time.volumes import Volumes
 from pcc_pipeline.features.lexical import unknown_shares
-from pcc_pipeline.monitoring.learned_space import LearnedSpace
+from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
+from pcc_pipeline.monitoring.change.signals import Signals
 from pcc_pipeline.monitoring.profile import Origin, ReferenceProfile, make_profile
 from pcc_pipeline.monitoring.profile_file import NAME, to_bytes
-from pcc_pipeline.monitoring.signals import Signals
 from pcc_pipeline.monitoring.usual import Usual, UsualDays, UsualShare, repeating
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.registry.reference_profiles import DIGEST_TAG

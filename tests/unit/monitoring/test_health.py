@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
-from pcc_pipeline.monitoring.drift import Drift
+from pcc_pipeline.monitoring.change.drift import Drift
 from pcc_pipeline.monitoring.estimates import Estimate
 from pcc_pipeline.monitoring.health import Observed, WatchedWindow
 from pcc_pipeline.monitoring.profile import WindowHealth

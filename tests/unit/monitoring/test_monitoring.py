@@ -13,13 +13,13 @@ from scipy import stats
 
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.lexical import fit_lexical, unknown_shares
-from pcc_pipeline.monitoring.drift import FEWEST_ROWS, drift
+from pcc_pipeline.monitoring.change.drift import FEWEST_ROWS, drift
+from pcc_pipeline.monitoring.change.learned_space import FEWEST, LearnedSpace
+from pcc_pipeline.monitoring.change.shift_statistics import statistics
+from pcc_pipeline.monitoring.change.signals import Signals, entropy
 from pcc_pipeline.monitoring.estimates import Estimators, estimate
-from pcc_pipeline.monitoring.learned_space import FEWEST, LearnedSpace
 from pcc_pipeline.monitoring.profile import NOVEL_SHARE, Origin, ReferenceProfile, make_profile
 from pcc_pipeline.monitoring.profile_file import from_bytes, to_bytes
-from pcc_pipeline.monitoring.shift_statistics import statistics
-from pcc_pipeline.monitoring.signals import Signals, entropy
 from pcc_pipeline.monitoring.windows import windows
 
 CLASSES = ("access", "deletion", "opt_out", "other")

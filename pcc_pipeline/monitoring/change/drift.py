@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from pcc_pipeline.monitoring.shift_statistics import statistics
-from pcc_pipeline.monitoring.signals import Signals
-from pcc_pipeline.monitoring.sketches import Sketch, Sketcher
+from pcc_pipeline.monitoring.change.shift_statistics import statistics
+from pcc_pipeline.monitoring.change.signals import Signals
+from pcc_pipeline.monitoring.change.sketches import Sketch, Sketcher
 
 # Statistics are scaled by rows, so that between these sizes little changes.
 SIZES = (50, 150, 500, 1500, 5000)

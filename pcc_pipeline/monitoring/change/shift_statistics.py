@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from pcc_pipeline.monitoring.sketches import COMPONENTS, LABELS, PROBABILITIES, Sketch
+from pcc_pipeline.monitoring.change.sketches import COMPONENTS, LABELS, PROBABILITIES, Sketch
 
 # (sketch of the reference, of a window, rows of both: m, n) -> (…,); sketches are (…, columns).
 _Statistic = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]

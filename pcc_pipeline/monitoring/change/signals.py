@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pcc_pipeline.monitoring.learned_space import LearnedSpace
+from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
 
 
 @dataclass(frozen=True)

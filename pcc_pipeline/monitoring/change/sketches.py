@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pcc_pipeline.monitoring.signals import Signals, entropy
+from pcc_pipeline.monitoring.change.signals import Signals, entropy
 
 LABELS, PROBABILITIES, COMPONENTS = "labels", "probabilities", "components"
 # Signals of one number each.
