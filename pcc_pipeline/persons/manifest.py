@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pcc_pipeline.data.columns import label_rule
+from pcc_pipeline.data.columns import as_list, label_rule
 from pcc_pipeline.data.contract import CASE_ID, RowPlaces
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.persons.keys import WIDTH, Key, Keys
@@ -58,12 +58,12 @@ class Manifest:
         if self._subject_column is not None and self._subject_column in frame:
             # One form in every format, as for labels; a row that names nobody is its own.
             values, faults = label_rule(frame[self._subject_column])
-            subjects = [None if fault else str(value) for value, fault in zip(values, faults, strict=True)]
+            subjects = [None if fault else str(value) for value, fault in zip(as_list(values), faults, strict=True)]
         files = [source] * rows if places.files is None else list(places.files)
         self._tables.append(
             pa.table(
                 {
-                    "case": _hashes(self._key.hashes("case", map(str, frame[CASE_ID]))),
+                    "case": _hashes(self._key.hashes("case", map(str, as_list(frame[CASE_ID])))),
                     "subject": _hashes(self._key.hashes("subject", subjects), empty=True),
                     "side": pa.array([side] * rows if isinstance(side, str) else list(side), _WORDS),
                     "file": pa.array(files, _WORDS),

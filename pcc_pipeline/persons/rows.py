@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pcc_pipeline.data.columns import label_rule
+from pcc_pipeline.data.columns import as_list, label_rule
 from pcc_pipeline.data.contract import CASE_ID
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.persons.keys import WIDTH, Key
@@ -37,7 +37,8 @@ class Cases:
         """Which rows are meant, (n,) bool."""
         its = np.zeros(len(frame), dtype=bool)
         if CASE_ID in frame:
-            ids = [None if fault else str(value) for value, fault in zip(*label_rule(frame[CASE_ID]), strict=True)]
+            values, faults = label_rule(frame[CASE_ID])
+            ids = [None if fault else str(value) for value, fault in zip(as_list(values), faults, strict=True)]
             its |= np.array([name is not None and name == self.case_id for name in ids], dtype=bool)
             for key, cases in self.hashes.items():
                 made = key.hashes("case", ids)
