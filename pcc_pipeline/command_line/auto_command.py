@@ -26,7 +26,8 @@ examples:
 
 A round is what `retrain` does, and then, of the files that --monitor names, what `monitor` does (with --labels, beside
 what came back for them). `retrain` trains, evaluates, promotes and publishes if there is data that the champion has not
-learned; else it says why not. Each has a run of its own in MLflow.
+learned; else it says why not. Each has a run of its own in MLflow. At last it removes what is older than `retention` in
+the parameter file allows, as `pcc models retention --delete` does.
 
 Exit codes of one round: 0 it did what was to be done, or there was nothing; 1 a step failed, or a guard stopped the
 training; 2 there is no such option; 3 something is wrong with the champion (--fail-on alert); 128 and its number for a

@@ -54,8 +54,8 @@ def _export(question: Question, options: Namespace) -> str:
     return subject.export(question, subject=options.subject, case_id=options.case_id, output=options.output)
 
 
-_SUBJECT = {"metavar": "NAME", "help": "a person, as data.subject_column names them"}
-_CASE_ID = {"metavar": "ID", "help": "one case"}
+SUBJECT = {"metavar": "NAME", "help": "a person, as data.subject_column names them"}
+CASE_ID = {"metavar": "ID", "help": "one case"}
 COMMAND = ManageCommand(
     "lineage",
     "where a person's rows are, and what learned from them",
@@ -64,8 +64,8 @@ COMMAND = ManageCommand(
     "lineage",
     own={
         "what": {"nargs": "?", "choices": ("key",), "help": "key: make the key that manifests are written with"},
-        "--subject": _SUBJECT,
-        "--case-id": _CASE_ID,
+        "--subject": SUBJECT,
+        "--case-id": CASE_ID,
         "--version": {"metavar": "VERSION", "help": "what a version learned from: its tag, number, @alias or run"},
         "--rotate": {"action": "store_true", "help": "with key: add another one, which writes from now on"},
     },
@@ -79,8 +79,8 @@ SUBJECT_COMMANDS = (
         "subject",
         of_runs=False,
         own={
-            "--subject": _SUBJECT,
-            "--case-id": _CASE_ID,
+            "--subject": SUBJECT,
+            "--case-id": CASE_ID,
             "--output": {"required": True, "is_file": True, "metavar": "FOLDER", "help": "one that is not there yet"},
         },
     ),

@@ -78,7 +78,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "--metric": {"action": "append", "metavar": "NAME", "help": "instead of test/f1_macro and test/accuracy; repeat"},
     "--reason": {"default": "", "metavar": "…", "help": "why, for the record; needed with --force"},
     "--force": {"action": "store_true", "help": "go past failed gates"},
-    "--days": {"type": int, "required": True, "metavar": "N", "help": "runs that ended more than N days ago"},
+    "--days": {
+        "type": int,
+        "metavar": "N",
+        "help": "runs alone, that ended more than N days ago; default: what retention in the parameter file says",
+    },
     "--delete": {"action": "store_true", "help": "remove them; without it they are only shown"},
     "--data": {
         "is_file": True,
@@ -307,7 +311,7 @@ COMMANDS = (
     ManageCommand("resume", "log what MLflow missed while it was away", _resume, (), "resume"),
     ManageCommand(
         "retention",
-        "remove runs older than some days, with their models; shows them first",
+        "remove what is older than retention allows, such as runs with their models; shows it first",
         _retention,
         ("--days", "--delete"),
         "retention",

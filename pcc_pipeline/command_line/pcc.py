@@ -12,6 +12,7 @@ from pcc_pipeline.command_line import (
     auto_command,
     completion,
     explain_command,
+    hold_commands,
     lineage_command,
     manage_commands,
     profile_command,
@@ -100,6 +101,14 @@ def _entries() -> list[_Entry]:
             "what is held of a person, as a folder for that person",
             lineage.SUBJECT_DESCRIPTION,
             lineage.SUBJECT_EPILOG,
+            private=True,
+        ),
+        _Entry(
+            "hold",
+            [*hold_commands.COMMANDS],
+            "legal holds: what is kept whatever retention or erasure would do",
+            hold_commands.DESCRIPTION,
+            hold_commands.EPILOG,
             private=True,
         ),
         _Entry(

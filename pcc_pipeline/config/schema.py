@@ -282,6 +282,19 @@ class OutputParams(Section):
     model_dir: HomePath | None = "outputs/models"
 
 
+Days = Annotated[int, Field(ge=1)]
+
+
+class RetentionParams(Section):
+    """`retention`: after how many days what is written goes."""
+
+    embedded: Days | None = None
+    caches: Days | None = None
+    predictions: Days | None = None
+    scores: Days | None = None
+    runs: Days | None = None
+
+
 class LineageParams(Section):
     """`lineage`: who stood in which rows."""
 
@@ -309,6 +322,7 @@ class Params(Section):
     tracking: TrackingParams = TrackingParams()
     monitoring: MonitoringParams = MonitoringParams()
     output: OutputParams = OutputParams()
+    retention: RetentionParams = RetentionParams()
     lineage: LineageParams = LineageParams()
     logging: LoggingParams = LoggingParams()
 

@@ -5,6 +5,9 @@ transaction, so an interrupted run keeps what it had finished, and several proce
 
 An entry proves itself: with each vector stands a checksum of key and vector, and what does not match it is absent.
 A file that is damaged as a whole is removed, and a new one begun.
+
+Beside the vectors stands the day that each was made on, in a table of its own, so that earlier versions of this program
+can use the file, too. What they put there, or put there before there were days, is as old as the table.
 """
 
 from __future__ import annotations
@@ -13,7 +16,10 @@ import fcntl
 import logging
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +33,13 @@ from pcc_pipeline.files import private_file, private_folder
 # SQLite's default limit of bound variables was 999 for long; 500 keys a query costs nothing measurable.
 _KEYS_PER_QUERY = 500
 _CHECKSUM_BYTES = 4
+_TABLE = "vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)"
+# Those that were made before a day.
+_AGED = (
+    "FROM vectors LEFT JOIN made ON made.key = vectors.key "
+    "WHERE coalesce(made.day, (SELECT day FROM made WHERE key = x'')) < ?"
+)
+_ROOM_LEFT = ("freelist_count", "page_count")
 # What SQLite calls a file that is damaged, or none of its own.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 _ROOM = (
@@ -60,7 +73,7 @@ class EmbeddingCache:
             # Held, shared, by whoever uses the file: SQLite's files must not be replaced under another process.
             self._lock = private_file(self._path.with_suffix(".lock")).open("ab")
             fcntl.flock(self._lock, fcntl.LOCK_SH)
-            self._connection = self._opened()
+            self._connection = _opened(self._path)
         except (OSError, sqlite3.Error) as error:
             self._mend(error)
 
@@ -128,17 +141,8 @@ class EmbeddingCache:
         if self._connection is not None:
             with self._connection:
                 self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
-
-    def _opened(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(private_file(self._path), timeout=60)
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
-        except sqlite3.Error:
-            connection.close()
-            raise
-        return connection
+                days = [(key, _today()) for key, _ in rows]
+                self._connection.executemany("INSERT OR REPLACE INTO made VALUES (?, ?)", days)
 
     def _close(self) -> None:
         if self._connection is not None:
@@ -166,7 +170,7 @@ class EmbeddingCache:
         try:
             for end in ("", "-wal", "-shm"):
                 Path(f"{self._path}{end}").unlink(missing_ok=True)
-            self._connection = self._opened()
+            self._connection = _opened(self._path)
             fcntl.flock(self._lock, fcntl.LOCK_SH)
         except (OSError, sqlite3.Error) as again:
             raise self._failure(again) from again
@@ -178,6 +182,114 @@ class EmbeddingCache:
             where=str(self._path),
             fix=_ROOM if about_room else "this is a database of something else: move it away",
         )
+
+
+@dataclass(frozen=True)
+class Aged:
+    """Vectors of one file of a cache that are older than some day."""
+
+    file: Path
+    vectors: int
+    size: int
+
+
+def aged(folder: Path, before: date) -> list[Aged]:
+    """The vectors that were made before a day, of each file of a cache in this folder that has any.
+
+    Files that are damaged, or none of a cache, are passed over: the next run begins those anew.
+    """
+    result = []
+    for file in sorted(folder.glob("*.sqlite")):
+        with _shared(file) as connection:
+            if connection is not None:
+                query = f"SELECT count(*), coalesce(sum(length(vector)), 0) {_AGED}"
+                vectors, size = connection.execute(query, (before.toordinal(),)).fetchone()
+                if vectors:
+                    result.append(Aged(file, vectors, size))
+    return result
+
+
+def forget(file: Path, before: date) -> Aged:
+    """Remove the vectors of a file that were made before a day, in one transaction, so that no byte of them stays.
+
+    Raises:
+        FeatureError: the file cannot be written.
+    """
+    vectors = size = 0
+    try:
+        with _shared(file) as connection:
+            if connection is not None:
+                connection.execute("PRAGMA secure_delete=ON")
+                with connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    query = f"SELECT count(*), coalesce(sum(length(vector)), 0) {_AGED}"
+                    vectors, size = connection.execute(query, (before.toordinal(),)).fetchone()
+                    keys = f"SELECT vectors.key {_AGED}"
+                    connection.execute(f"DELETE FROM vectors WHERE key IN ({keys})", (before.toordinal(),))
+                free, pages = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _ROOM_LEFT)
+                if free > pages / 4:
+                    connection.execute("VACUUM")
+                # The write-ahead log holds what the pages were before.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        raise FeatureError(f"the embedding cache cannot be used: {error}", where=str(file), fix=_ROOM) from error
+    return Aged(file, vectors, size)
+
+
+@contextmanager
+def _shared(file: Path) -> Iterator[sqlite3.Connection | None]:
+    """A file of a cache as every user of it opens it; None where it is none, or gone."""
+    if not file.is_file() or file.is_symlink() or not file.with_suffix(".lock").is_file():
+        yield None
+        return
+    with file.with_suffix(".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        try:
+            if not _is_cache(file):
+                yield None
+                return
+            connection = _opened(file)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                raise
+            yield None
+            return
+        with closing(connection):
+            yield connection
+
+
+def _is_cache(file: Path) -> bool:
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as connection:
+        (there,) = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND sql = ?", (f"CREATE TABLE {_TABLE}",)
+        ).fetchone()
+    return bool(there)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(private_file(path), timeout=60)
+    # A flipped bit can make a blob a text, which need not be UTF-8; the checksum says what it is worth.
+    connection.text_factory = bytes
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE}")
+        connection.execute("CREATE TABLE IF NOT EXISTS made (key BLOB PRIMARY KEY, day INTEGER) WITHOUT ROWID")
+        connection.execute(
+            "CREATE TRIGGER IF NOT EXISTS unmade AFTER DELETE ON vectors "
+            "BEGIN DELETE FROM made WHERE key = OLD.key; END"
+        )
+        with connection:
+            # The empty key, which no text has, bears the day of the table itself.
+            connection.execute("INSERT OR IGNORE INTO made VALUES (x'', ?)", (_today(),))
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _today() -> int:
+    return datetime.now(UTC).date().toordinal()
 
 
 def _checksum(key: bytes, vector: bytes) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pcc_pipeline.data.columns import as_list, label_rule
 from pcc_pipeline.data.contract import CASE_ID, RowPlaces
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.persons.keys import WIDTH, Key, Keys
+from pcc_pipeline.persons.keys import WIDTH, Key, Keys, Kind
 
 NAME = "lineage.parquet"
 _FORMAT = b"1"
@@ -154,6 +154,48 @@ def look_up(content: bytes, keys: Keys, person: Person, where: str) -> Found:
     return Found(key, places, frozenset(cases), by_case_only=not subjects)
 
 
+@dataclass(frozen=True)
+class Hits:
+    """Which of some hashes stand in a manifest.
+
+    Attributes:
+        hits: (kind, hash).
+        subjectless: it names no subjects at all.
+    """
+
+    hits: list[tuple[Kind, bytes]]
+    subjectless: bool
+
+
+def stand_in(content: bytes, hashes: Mapping[Kind, frozenset[bytes]], where: str) -> Hits:
+    """Which of these hashes, made with the key of `key_of`, stand in a manifest; it needs no key.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    file, _ = _described(content, where)
+    hits: set[tuple[Kind, bytes]] = set()
+    subjectless = True
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group, columns=["case", "subject"])
+        subjectless = subjectless and table["subject"].null_count == len(table)
+        for kind, values in hashes.items():
+            if values:
+                column = table[kind]
+                there = column.filter(pc.is_in(column, pa.array(sorted(values), _HASH)))
+                hits |= {(kind, value) for value in there.unique().to_pylist()}
+    return Hits(sorted(hits), subjectless)
+
+
+def key_of(content: bytes, where: str) -> str:
+    """The id of the key that wrote a manifest.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    return _described(content, where)[1]
+
+
 def sides(content: bytes, where: str) -> Counter[tuple[str, str]]:
     """How many rows stand on each side of each file; it needs no key.
 
@@ -169,14 +211,7 @@ def sides(content: bytes, where: str) -> Counter[tuple[str, str]]:
 
 
 def _opened(content: bytes, keys: Keys, where: str) -> tuple[pq.ParquetFile, Key]:
-    try:
-        file = pq.ParquetFile(io.BytesIO(content))
-        facts = file.schema_arrow.metadata
-        ident, form = facts[b"key"].decode(), facts[b"format"]
-    except (pa.ArrowInvalid, OSError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise _damaged(where) from error
-    if form != _FORMAT:
-        raise DataError("the manifest is of a newer pcc_pipeline", where=where, fix="look with that version")
+    file, ident = _described(content, where)
     key = keys.by_id(ident)
     if key is None:
         raise KeyAbsentError(
@@ -185,6 +220,18 @@ def _opened(content: bytes, keys: Keys, where: str) -> tuple[pq.ParquetFile, Key
             fix="look where the run was made, or add its key to lineage.key_file",
         )
     return file, key
+
+
+def _described(content: bytes, where: str) -> tuple[pq.ParquetFile, str]:
+    try:
+        file = pq.ParquetFile(io.BytesIO(content))
+        facts = file.schema_arrow.metadata
+        ident, form = facts[b"key"].decode(), facts[b"format"]
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise _damaged(where) from error
+    if form != _FORMAT:
+        raise DataError("the manifest is of a newer pcc_pipeline", where=where, fix="look with that version")
+    return file, ident
 
 
 def _damaged(where: str) -> DataError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from pcc_pipeline.steps.inputs.datasets import (
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter, embedded_path
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
+from pcc_pipeline.steps.records.copies import EMBEDDED_TAG
 from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import replacing
@@ -132,7 +134,13 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
         encoder = encoder_of(params)
         opened.log(
             payloads.LoggedParams(used(params, "embed")),
-            payloads.Tags({"pcc.encoder_digest": encoder.digest, "pcc.encoder_backend": encoder.backend}),
+            payloads.Tags(
+                {
+                    "pcc.encoder_digest": encoder.digest,
+                    "pcc.encoder_backend": encoder.backend,
+                    EMBEDDED_TAG: json.dumps([place.name for place in places], ensure_ascii=False),
+                }
+            ),
         )
         manifest = new_manifest(params)
         with cache_of(params, encoder) as cache:

@@ -249,6 +249,45 @@ def small_file(small_frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
+def traced(
+    new_store: Callable[[str], Store],
+    in_process: Callable[[Path, str, Sequence[str]], int],
+    with_vectors: Callable[..., pd.DataFrame],
+) -> Store:
+    """A version whose 240 rows are of 40 customers, trained, evaluated and used on a file of two of them."""
+    store = new_store("lineage")
+    rows = with_vectors(sample(240)).reset_index(drop=True)
+    rows["case_id"] = [f"case-{place}" for place in range(240)]
+    rows["customer"] = [f"customer-{place % 40}" for place in range(240)]
+    rows.to_parquet(store.folder / "cases.parquet", index=False)
+    rows[:2].drop(columns="intent").to_parquet(store.folder / "today.parquet", index=False)
+    (store.folder / "params.yaml").write_text(
+        "data: {subject_column: customer}\nlineage: {key_file: lineage.key}\nregistry: {publish: {target: published}}\n"
+    )
+    with process_state.entry_point_undone():
+        from pcc_pipeline.command_line import pcc
+
+        place = Path.cwd()
+        try:
+            os.chdir(store.folder)
+            assert pcc.main(["lineage", "key"]) == 0
+        finally:
+            os.chdir(place)
+    given = ["--params-file", str(store.folder / "params.yaml")]
+    trained = [*given, "--data", "cases.parquet", "--search-method", "none", "--promote", "auto", "--set"]
+    assert in_process(store.folder, "main", [*trained, "registry.gates=[]"]) == 0
+    assert in_process(store.folder, "score", [*given, "--data", "today.parquet"]) == 0
+    return store
+
+
+@pytest.fixture
+def traced_copy(traced: Store, store: Store) -> Store:
+    """This test's own copy of it."""
+    _copy(traced, store)
+    return store
+
+
+@pytest.fixture(scope="session")
 def outside(embedding_cache: Path) -> Callable[..., subprocess.Popen[str]]:
     """Start a command as a user's shell would, with the virtual environment first on PATH."""
 

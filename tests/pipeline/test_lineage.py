@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,6 @@ import pandas as pd
 import pytest
 
 from pcc_pipeline.command_line import pcc
-from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.persons.manifest import NAME as MANIFEST
 from pcc_pipeline.tracking.store.manifests import KEY_TAG
 from tests import process_state
@@ -31,32 +29,6 @@ class Said(NamedTuple):
     code: int
     out: str
     err: str
-
-
-@pytest.fixture(scope="module")
-def traced(new_store, in_process, with_vectors):
-    """A version whose 240 rows are of 40 customers, trained, evaluated and used on a file of two of them."""
-    store = new_store("lineage")
-    rows = with_vectors(sample(ROWS)).reset_index(drop=True)
-    rows["case_id"] = [f"case-{place}" for place in range(ROWS)]
-    rows["customer"] = [f"customer-{place % 40}" for place in range(ROWS)]
-    rows.to_parquet(store.folder / "cases.parquet", index=False)
-    rows[:2].drop(columns="intent").to_parquet(store.folder / "today.parquet", index=False)
-    (store.folder / "params.yaml").write_text(
-        "data: {subject_column: customer}\nlineage: {key_file: lineage.key}\nregistry: {publish: {target: published}}\n"
-    )
-    with process_state.entry_point_undone():
-        place = Path.cwd()
-        try:
-            os.chdir(store.folder)
-            assert pcc.main(["lineage", "key"]) == 0
-        finally:
-            os.chdir(place)
-    given = ["--params-file", str(store.folder / "params.yaml")]
-    trained = [*given, "--data", "cases.parquet", "--search-method", "none", "--promote", "auto", "--set"]
-    assert in_process(store.folder, "main", [*trained, "registry.gates=[]"]) == 0
-    assert in_process(store.folder, "score", [*given, "--data", "today.parquet"]) == 0
-    return store
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""The circle once: train again where there is need, then watch the champion. What fails is told, and ends no more."""
+"""The circle once: train again where there is need, watch the champion, and let go what is too old.
+
+What fails is told, and ends no more.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import TypeVar
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import PccError
-from pcc_pipeline.steps import monitor, retrain
+from pcc_pipeline.steps import monitor, retention, retrain
 from pcc_pipeline.steps.records.alerts import tell_of_event
 from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.versions import find_alias
@@ -65,6 +68,9 @@ def run(params: Params, watched: str | None = None, labels: str | None = None) -
             alarmed = monitored.exit_code != 0
         elif monitored is not None:
             lines.append(monitored)
+    if retention.is_set(params):
+        kept = _attempt("retention", params, errors, lambda: retention.run(params))
+        lines += [] if kept is None else kept.summary
     return CircleOutcome(tuple(lines), tuple(errors), alarmed)
 
 

@@ -7,25 +7,29 @@ off finds them again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, Run, ViewType
+from mlflow.entities import LifecycleStage, LoggedModel, Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.outages import status_of
+from pcc_pipeline.tracking.registry.holds import HOLD_TAG
 from pcc_pipeline.tracking.registry.versions import asking, shown_address
 from pcc_pipeline.tracking.store.locations import delete_artifacts
 from pcc_pipeline.tracking.store.paging import pages
+from pcc_pipeline.tracking.store.past_runs import RecordedRun, recorded
 
 _DAY_MS = 86_400_000
 # The record of decisions, and what was brought in from the older system: small, and asked for years later.
 KEPT_STEPS = ("promote", "publish", "legacy")
+# Of a run: which of its files retention removed.
+REMOVED_TAG = "pcc.removed"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
 
 
@@ -51,11 +55,16 @@ class Plan:
     staying: Mapping[str, int]
 
 
-def plan(experiment_id: str, days: int, now: float) -> Plan:
+def plan(
+    experiment_id: str, days: int, now: float, why_held: Callable[[Sequence[RecordedRun]], str] = lambda runs: ""
+) -> Plan:
     """The trees of runs of an experiment that ended more than `days` days before `now` (seconds since 1970).
 
-    A tree stays if a run of it is younger or has not ended; if a version of it has an alias or was ever champion; if
-    it measured such a version; if it records a decision; or if something else made it.
+    A tree stays if a run of it is younger or has not ended; if a version of it has an alias, was ever champion or is
+    held; if it measured such a version; if it records a decision; if something else made it; or if it is held.
+
+    Args:
+        why_held: of a tree that could go otherwise, why it is held; empty where it is not.
 
     Raises:
         TrackingError: MLflow does not answer.
@@ -65,13 +74,15 @@ def plan(experiment_id: str, days: int, now: float) -> Plan:
         versions = _versions(client)
         trees = _trees(pages(client.search_runs, [experiment_id], "", ViewType.ACTIVE_ONLY))
         models = _models(client, experiment_id)
-        protected = {version.run_id or "" for each in versions.values() for version in each if _is_protected(version)}
+        every = [version for each in versions.values() for version in each]
+        protected = {version.run_id or "" for version in every if _is_in_use(version)}
+        held = {version.run_id or "" for version in every if HOLD_TAG in version.tags}
         before = now * 1000 - days * _DAY_MS
         going, staying = [], dict[str, int]()
         for runs in trees:
             if not _is_old(runs, before):
                 continue
-            if reason := _why_it_stays(runs, protected):
+            if reason := _why_it_stays(runs, protected, held) or why_held([recorded(run) for run in runs]):
                 staying[reason] = staying.get(reason, 0) + 1
                 continue
             ids = [run.info.run_id for run in runs]
@@ -93,19 +104,62 @@ def remove(tree: Tree) -> None:
             fresh = _version(client, version)
             if fresh is None:
                 continue
-            if _is_protected(fresh):
+            if _is_in_use(fresh) or HOLD_TAG in fresh.tags:
                 raise TrackingError(
-                    f"{version.name} version {version.version} has got an alias meanwhile, so its run stays",
+                    f"{version.name} version {version.version} has got an alias or a hold meanwhile, so its run stays",
                     where=f"run {version.run_id}",
                 )
-            client.delete_model_version(version.name, str(version.version))
+            with _gone_already():
+                client.delete_model_version(version.name, str(version.version))
         for model in tree.models:
             _remove_files(model.artifact_location, model.model_id)
-            client.delete_logged_model(model.model_id)
+            with _gone_already():
+                client.delete_logged_model(model.model_id)
         for run in tree.runs:
             if _has_files(run):
                 _remove_files(run.info.artifact_uri, run.info.run_id)
-            client.delete_run(run.info.run_id)
+            with _gone_already():
+                client.delete_run(run.info.run_id)
+
+
+def table_size(run: RecordedRun, name: str) -> int | None:
+    """Bytes of one of a run's files; None where it has none of this name.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    with asking(f"files of run {run.run_id}"):
+        files = MlflowClient().list_artifacts(run.run_id)
+    return next((int(file.file_size or 0) for file in files if file.path == name), None)
+
+
+def remove_table(run: RecordedRun, name: str) -> bool:
+    """Remove one of a run's files, of which a tag says from then on that it was removed (`REMOVED_TAG`).
+
+    False where it is gone already.
+
+    Raises:
+        TrackingError: MLflow refuses. Doing it again completes it.
+    """
+    client = MlflowClient()
+    with asking(f"{name} of run {run.run_id}"), _permission():
+        info = client.get_run(run.run_id).info
+        there = table_size(run, name) is not None
+        if there:
+            _remove_files(str(info.artifact_uri), run.run_id, name)
+        if info.lifecycle_stage == LifecycleStage.ACTIVE:  # a deleted run takes no tag
+            client.set_tag(run.run_id, REMOVED_TAG, name)
+    return there
+
+
+@contextmanager
+def _gone_already() -> Iterator[None]:
+    """Passes over what another removal was quicker with."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in _MISSING:
+            raise
 
 
 @contextmanager
@@ -122,7 +176,7 @@ def _permission() -> Iterator[None]:
         ) from error
 
 
-def _is_protected(version: ModelVersion) -> bool:
+def _is_in_use(version: ModelVersion) -> bool:
     return bool(version.aliases) or "pcc.state" in version.tags
 
 
@@ -131,7 +185,7 @@ def _is_old(runs: Sequence[Run], before: float) -> bool:
     return ended and all((run.info.end_time or run.info.start_time) < before for run in runs)
 
 
-def _why_it_stays(runs: Sequence[Run], protected: set[str]) -> str:
+def _why_it_stays(runs: Sequence[Run], protected: set[str], held: set[str]) -> str:
     steps = {run.data.tags.get("pcc.step", "") for run in runs}
     if "" in steps:
         return "made by something else"
@@ -141,6 +195,8 @@ def _why_it_stays(runs: Sequence[Run], protected: set[str]) -> str:
         return "made a version that has an alias or was champion"
     if any(run.data.tags.get("pcc.training_run") in protected for run in runs):
         return "measured a version that has an alias or was champion"
+    if any({run.info.run_id, run.data.tags.get("pcc.training_run")} & held for run in runs):
+        return "made or measured a version that is held"
     return ""
 
 
@@ -208,12 +264,12 @@ def _size_of(place: str) -> int:
     return size
 
 
-def _remove_files(place: str, owner: str) -> None:
-    """Remove a folder of the artifact store that is named after its owner, and no other."""
+def _remove_files(place: str, owner: str, name: str | None = None) -> None:
+    """Remove a folder of the artifact store that is named after its owner, or a file in it, and no other."""
     if owner not in place.split("/"):
         raise TrackingError("this folder is not its owner's alone, so it stays", where=f"{place} of {owner}")
     try:
-        delete_artifacts(get_artifact_repository(place))
+        delete_artifacts(get_artifact_repository(place), name)
     except Exception as error:  # of any kind of store; what an earlier removal emptied answers 404
         if getattr(getattr(error, "response", None), "status_code", None) != 404:
             raise

@@ -214,6 +214,15 @@ def runs_tagged(tag: str) -> list[RecordedRun]:
     return _search(_every_experiment(ViewType.ALL), [f"tags.`{tag}` LIKE '%'"], None, ViewType.ALL)
 
 
+def runs_of_step(experiment_id: str, step: str) -> list[RecordedRun]:
+    """Every run of a step in an experiment, newest first; deleted ones too, whose copies on this machine stay.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    return _search([experiment_id], [f"tags.`pcc.step` = '{_word(step)}'"], None, ViewType.ALL)
+
+
 def newest_of_step(step: str, tags: Mapping[str, str] | None = None, *, finished: bool = False) -> RecordedRun | None:
     """The newest run of a step in any experiment, with these tags; None where there is none.
 
@@ -287,10 +296,11 @@ def _search(
     about = (list(places), " AND ".join(conditions), view)
     with asking(f"runs of experiment {', '.join(places)}"):
         runs = pages(MlflowClient().search_runs, *about, order_by=_NEWEST_FIRST, limit=limit)
-        return [_recorded(run) for run in runs]
+        return [recorded(run) for run in runs]
 
 
-def _recorded(run: Run) -> RecordedRun:
+def recorded(run: Run) -> RecordedRun:
+    """A run of MLflow's, as it is told of here."""
     info = run.info
     return RecordedRun(
         info.run_id,

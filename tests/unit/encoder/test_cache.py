@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pcc_pipeline.encoder.cache import EmbeddingCache, text_key
+from pcc_pipeline.encoder.cache import EmbeddingCache, aged, forget, text_key
 from pcc_pipeline.errors import FeatureError
 
 WIDTH = 8
@@ -88,7 +91,7 @@ def test_two_processes_may_write_at_once(tmp_path: Path) -> None:
     """Each puts 100 transactions; none is refused and none is lost."""
     code = (
         "import sys, numpy as np\nfrom pathlib import Path\n"
-        "from pcc_pipeline.encoder.cache import EmbeddingCache, text_key\n"
+        "from pcc_pipeline.encoder.cache import EmbeddingCache, aged, forget, text_key\n"
         "start = int(sys.argv[2])\n"
         f"with EmbeddingCache(Path(sys.argv[1]), {DIGEST!r}, {WIDTH}) as cache:\n"
         "    for n in range(start, start + 100):\n"
@@ -306,3 +309,87 @@ def read_only(disk: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
     folder.chmod(0o500)
     yield folder
     folder.chmod(0o700)
+
+
+TODAY = datetime.now(UTC).date()
+TOMORROW = TODAY + timedelta(days=1)
+
+
+def ages(folder: Path, number: int, days: int) -> None:
+    """As if some vectors had been made so many days ago."""
+    with contextlib.closing(sqlite3.connect(folder / f"{DIGEST}.sqlite")) as connection, connection:
+        day = TODAY.toordinal() - days
+        connection.executemany("UPDATE made SET day = ? WHERE key = ?", [(day, key) for key in keys(number)])
+
+
+def test_vectors_that_are_too_old_go_byte_for_byte_and_the_others_stay(tmp_path: Path) -> None:
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
+        cache.put(keys(50), vectors(50))
+        ages(tmp_path, 20, 31)
+        before = TODAY - timedelta(days=30)
+        (old,) = aged(tmp_path, before)
+        assert (old.vectors, old.size) == (20, 20 * (4 * WIDTH + 4))
+        # Another process has the cache open meanwhile.
+        assert forget(old.file, before) == old
+        assert list(cache.get(keys(50))) == [key for key in cache.get(keys(50)) if key in keys(30, 20)]
+        assert len(cache.get(keys(50))) == 30
+    assert aged(tmp_path, before) == []
+    assert forget(old.file, before).vectors == 0
+    everything = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert not any(key in everything for key in keys(20))
+    assert [vector.tobytes() in everything for vector in vectors(50)] == [False] * 20 + [True] * 30
+    (rest,) = aged(tmp_path, TOMORROW)
+    assert rest.vectors == 30
+
+
+def test_what_a_version_without_days_put_is_as_old_as_the_table_of_days(tmp_path: Path) -> None:
+    earlier = sqlite3.connect(tmp_path / f"{DIGEST}.sqlite")
+    (tmp_path / f"{DIGEST}.lock").touch()
+    with earlier:
+        earlier.execute("CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
+        earlier.execute("INSERT INTO vectors VALUES (?, ?)", (keys(1)[0], bytes(36)))
+    assert aged(tmp_path, TODAY) == []
+    assert [one.vectors for one in aged(tmp_path, TOMORROW)] == [1]
+    with earlier:
+        earlier.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?)", (keys(2)[1], bytes(36)))
+    earlier.close()
+    assert [one.vectors for one in aged(tmp_path, TOMORROW)] == [2]
+
+
+def test_a_forgetting_that_is_killed_leaves_all_or_nothing(tmp_path: Path) -> None:
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
+        cache.put(keys(50), vectors(50))
+    file = tmp_path / f"{DIGEST}.sqlite"
+    code = (
+        "import os, signal, sqlite3, sys\n"
+        "from datetime import date\n"
+        "from pathlib import Path\n"
+        "connect = sqlite3.connect\n"
+        "class Dying(sqlite3.Connection):\n"
+        "    def execute(self, text, *values):\n"
+        "        result = super().execute(text, *values)\n"
+        "        if text.startswith('DELETE'):\n"
+        "            os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        return result\n"
+        "sqlite3.connect = lambda *about, **how: connect(*about, factory=Dying, **how)\n"
+        "from pcc_pipeline.encoder.cache import forget\n"
+        "forget(Path(sys.argv[1]), date.max)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, file], timeout=60).returncode == -signal.SIGKILL
+    assert [one.vectors for one in aged(tmp_path, TOMORROW)] == [50]
+    assert forget(file, TOMORROW).vectors == 50
+
+
+def test_a_database_of_somebody_else_in_the_folder_is_not_touched(tmp_path: Path) -> None:
+    theirs = sqlite3.connect(tmp_path / "theirs.sqlite")
+    with theirs:
+        theirs.execute("CREATE TABLE vectors (name TEXT, vector BLOB)")
+        theirs.execute("INSERT INTO vectors VALUES ('mine', x'00')")
+    theirs.close()
+    (tmp_path / "theirs.lock").touch()
+    (tmp_path / "noise.sqlite").write_bytes(b"none at all")
+    (tmp_path / "noise.lock").touch()
+    content = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert aged(tmp_path, TOMORROW) == []
+    assert forget(tmp_path / "theirs.sqlite", TOMORROW).vectors == 0
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == content

@@ -1,0 +1,140 @@
+"""`pcc hold`: what must be kept for a court or an authority, whatever retention or erasure would do to it."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.data.columns import label_text
+from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.manage.queries import Question
+from pcc_pipeline.manage.tables import table
+from pcc_pipeline.persons.holds import PersonHold, VersionHold, hold_on, names
+from pcc_pipeline.persons.keys import VARIABLE, Keys, Kind, read_keys
+from pcc_pipeline.persons.manifest import Person
+from pcc_pipeline.tracking.environment import account
+from pcc_pipeline.tracking.payloads import json_text
+from pcc_pipeline.tracking.registry import holds as registry
+from pcc_pipeline.tracking.store import past_runs
+
+
+def add(question: Question, *, version: str | None, subject: str | None, case_id: str | None, reason: str) -> str:
+    """Hold a version, a subject or a case.
+
+    Raises:
+        ConfigError: not one thing is named, there is no reason, or no key for a person.
+        TrackingError: there is no such version, or MLflow refuses.
+    """
+    _demand_one(version, subject, case_id)
+    if not reason.strip():
+        raise ConfigError("a hold needs a reason, which plans show", where="--reason", fix="such as the case's number")
+    since, by = datetime.now(UTC).isoformat(timespec="seconds"), account()
+    if version is not None:
+        number = _number(question, version)
+        registry.hold_version(VersionHold(question.model_name, number, reason, since, by))
+        return f"held       {question.model_name} version {number}, with its runs, files and copies"
+    kind, name = _person(subject, case_id)
+    if name in reason:
+        raise ConfigError(
+            "the reason names the person, whom the registry must not know", where="--reason", fix="say it otherwise"
+        )
+    hold = hold_on(kind, name, _keys(question), reason=reason, since=since, by=by)
+    registry.hold_person(question.model_name, hold)
+    return f"held       a {kind}, as hold {hold.id}: every run and copy in which they stand"
+
+
+def remove(
+    question: Question, *, version: str | None, subject: str | None, case_id: str | None, hold: str | None
+) -> str:
+    """Let a version, a subject, a case or the hold of an id go.
+
+    Raises:
+        ConfigError: not one thing is named, or it is not held.
+        TrackingError: MLflow refuses.
+    """
+    _demand_one(version, subject, case_id, hold)
+    known = registry.read_holds()
+    if version is not None:
+        number = _number(question, version)
+        if known.on_version(question.model_name, number) is None:
+            raise ConfigError("this version is not held", where=f"{question.model_name} version {number}", fix=_LIST)
+        registry.release_version(question.model_name, number)
+        return f"released   {question.model_name} version {number}"
+    if hold is not None:
+        its = [one for one in known.persons if one.id == hold]
+    else:
+        kind, name = _person(subject, case_id)
+        person, keys = Person(**{_OPTION[kind]: name}), _keys(question)
+        its = [one for one in known.persons if names(one, person, keys)]
+    if not its:
+        raise ConfigError("there is no such hold", where="pcc hold remove", fix=_LIST)
+    for one in its:
+        registry.release_person(one.id)
+    return "\n".join(f"released   hold {one.id}" for one in its)
+
+
+def listed(question: Question) -> str:
+    """All holds, of every registered model.
+
+    Raises:
+        TrackingError: MLflow does not answer, or a hold cannot be read.
+    """
+    known = registry.read_holds()
+    if question.as_json:
+        return json_text(
+            {
+                "versions": [vars(hold) for hold in known.versions],
+                "persons": [_document(hold) for hold in known.persons],
+            }
+        )
+    rows = [(f"{hold.name}/{hold.number}", "version", hold.since, hold.by, hold.reason) for hold in known.versions]
+    rows += [(hold.id, hold.kind, hold.since, hold.by, hold.reason) for hold in known.persons]
+    return table(("hold", "of a", "since (UTC)", "by", "reason"), rows) if rows else "nothing is held"
+
+
+_LIST = "pcc hold list shows what is held"
+_OPTION: dict[Kind, str] = {"subject": "subject", "case": "case_id"}
+
+
+def _document(hold: PersonHold) -> dict[str, object]:
+    return {
+        "id": hold.id,
+        "kind": hold.kind,
+        "keys": list(hold.hashes),
+        "reason": hold.reason,
+        "since": hold.since,
+        "by": hold.by,
+    }
+
+
+def _demand_one(*names: str | None) -> None:
+    if sum(name is not None for name in names) != 1:
+        raise ConfigError(
+            "name one thing that is meant", where="pcc hold", fix="--version, --subject or --case-id, one of them"
+        )
+
+
+def _person(subject: str | None, case_id: str | None) -> tuple[Kind, str]:
+    """The kind, and the name as manifests have it, whatever the file's format was."""
+    return ("subject", label_text(subject)) if subject is not None else ("case", label_text(case_id))
+
+
+def _number(question: Question, reference: str) -> str:
+    record = past_runs.find_version(reference, question.model_name, past_runs.open_experiment(question.experiment))
+    if record.registered is None:
+        raise ConfigError(
+            "this version is not registered", where=reference, fix="name one that `pcc models list` shows"
+        )
+    return record.registered.number
+
+
+def _keys(question: Question) -> Keys:
+    keys = read_keys(local_path(question.params.lineage.key_file), os.environ)
+    if not keys.all:
+        raise ConfigError(
+            "there is no key of lineage, so nobody can be held by name",
+            where=question.params.lineage.key_file,
+            fix=f"bring the key of the machine that trained, as {VARIABLE} or lineage.key_file",
+        )
+    return keys
