@@ -40,6 +40,7 @@ SPANS = sorted(set(re.findall(r"`([^`\n]+)`", PROSE)))
 MADE = {
     ".venv",
     "outputs/",
+    "outputs/audit",
     "outputs/embedded/",
     "outputs/studies",
     "outputs/server/",

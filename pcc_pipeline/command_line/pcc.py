@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from pcc_pipeline import __version__
 from pcc_pipeline.command_line import (
     alert_commands,
+    audit_command,
     auto_command,
     completion,
     explain_command,
@@ -56,6 +57,7 @@ class _Entry(NamedTuple):
 
 def _entries() -> list[_Entry]:
     status, traced, lineage = manage_commands.STATUS, lineage_command.COMMAND, lineage_command
+    audited = audit_command.COMMAND
     return [
         _Entry(
             "auto",
@@ -103,6 +105,7 @@ def _entries() -> list[_Entry]:
             lineage.SUBJECT_EPILOG,
             private=True,
         ),
+        _Entry(audited.name, audited, audited.help, audit_command.DESCRIPTION, audit_command.EPILOG),
         _Entry(
             "hold",
             [*hold_commands.COMMANDS],

@@ -301,6 +301,13 @@ class LineageParams(Section):
     key_file: HomePath = Field(default="~/.config/pcc_pipeline/lineage.key", validate_default=True)
 
 
+class AuditParams(Section):
+    """`audit`: the log of who decided or touched what."""
+
+    folder: HomePath = "outputs/audit"
+    rotate_mb: float = Field(default=10, gt=0, le=10_000)
+
+
 class LoggingParams(Section):
     """`logging`: what is written to standard error."""
 
@@ -324,6 +331,7 @@ class Params(Section):
     output: OutputParams = OutputParams()
     retention: RetentionParams = RetentionParams()
     lineage: LineageParams = LineageParams()
+    audit: AuditParams = AuditParams()
     logging: LoggingParams = LoggingParams()
 
     @model_validator(mode="after")

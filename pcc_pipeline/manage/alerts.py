@@ -13,6 +13,7 @@ from pcc_pipeline.alerting.receivers import Receivers
 from pcc_pipeline.errors import ConfigError, PccError, StorageError, meant
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import table
+from pcc_pipeline.steps.records.alerts import note_alerts
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry import webhooks
 
@@ -127,12 +128,13 @@ def check(question: Question, hours: float | None) -> str:
         raise ConfigError(f"{hours:g} hours are no time to wait", where="--hours", fix="give more than 0, such as 36")
     book, receivers = book_of(question), receivers_of(question)
     notices = book.absence(question.model_name, hours, receivers.names)
+    warnings = note_alerts(question.params, notices)
     said = _sent(question, book, receivers)
     last = book.checked.get(question.model_name)
     if question.as_json:
         return json_text({"told": [notice.title for notice in notices], "last": last.isoformat() if last else None})
     looked = f"looked at last {last:%Y-%m-%d %H:%M} UTC" if last else "never looked at"
-    return "\n".join([f"{question.model_name}: {looked}", *(notice.title for notice in notices), said])
+    return "\n".join([f"{question.model_name}: {looked}", *(notice.title for notice in notices), said, *warnings])
 
 
 def webhook(

@@ -13,6 +13,7 @@ from pcc_pipeline.manage.tables import table
 from pcc_pipeline.persons.holds import PersonHold, VersionHold, hold_on, names
 from pcc_pipeline.persons.keys import VARIABLE, Keys, Kind, read_keys
 from pcc_pipeline.persons.manifest import Person
+from pcc_pipeline.steps.records.audit import record
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry import holds as registry
@@ -33,7 +34,8 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
     if version is not None:
         number = _number(question, version)
         registry.hold_version(VersionHold(question.model_name, number, reason, since, by))
-        return f"held       {question.model_name} version {number}, with its runs, files and copies"
+        warnings = record(question.params, "hold", {"model": question.model_name, "version": number}, reason=reason)
+        return _with(f"held       {question.model_name} version {number}, with its runs, files and copies", warnings)
     kind, name = _person(subject, case_id)
     if name in reason:
         raise ConfigError(
@@ -41,7 +43,8 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
         )
     hold = hold_on(kind, name, _keys(question), reason=reason, since=since, by=by)
     registry.hold_person(question.model_name, hold)
-    return f"held       a {kind}, as hold {hold.id}: every run and copy in which they stand"
+    warnings = record(question.params, "hold", {"hold": hold.id, "of a": kind}, reason=reason)
+    return _with(f"held       a {kind}, as hold {hold.id}: every run and copy in which they stand", warnings)
 
 
 def remove(
@@ -60,7 +63,8 @@ def remove(
         if known.on_version(question.model_name, number) is None:
             raise ConfigError("this version is not held", where=f"{question.model_name} version {number}", fix=_LIST)
         registry.release_version(question.model_name, number)
-        return f"released   {question.model_name} version {number}"
+        warnings = record(question.params, "release", {"model": question.model_name, "version": number})
+        return _with(f"released   {question.model_name} version {number}", warnings)
     if hold is not None:
         its = [one for one in known.persons if one.id == hold]
     else:
@@ -69,9 +73,11 @@ def remove(
         its = [one for one in known.persons if names(one, person, keys)]
     if not its:
         raise ConfigError("there is no such hold", where="pcc hold remove", fix=_LIST)
+    warnings = []
     for one in its:
         registry.release_person(one.id)
-    return "\n".join(f"released   hold {one.id}" for one in its)
+        warnings += record(question.params, "release", {"hold": one.id, "of a": one.kind})
+    return _with("\n".join(f"released   hold {one.id}" for one in its), warnings)
 
 
 def listed(question: Question) -> str:
@@ -91,6 +97,10 @@ def listed(question: Question) -> str:
     rows = [(f"{hold.name}/{hold.number}", "version", hold.since, hold.by, hold.reason) for hold in known.versions]
     rows += [(hold.id, hold.kind, hold.since, hold.by, hold.reason) for hold in known.persons]
     return table(("hold", "of a", "since (UTC)", "by", "reason"), rows) if rows else "nothing is held"
+
+
+def _with(said: str, warnings: list[str]) -> str:
+    return "\n".join([said, *warnings])
 
 
 _LIST = "pcc hold list shows what is held"

@@ -11,6 +11,8 @@ from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import counted, shown
 from pcc_pipeline.persons.keys import VARIABLE, add_key, read_keys
 from pcc_pipeline.persons.manifest import sides
+from pcc_pipeline.steps.records.audit import Audit, record
+from pcc_pipeline.steps.records.persons import hashed
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.store import past_runs
 from pcc_pipeline.tracking.store.manifests import manifest_of, runs_with_manifest
@@ -37,13 +39,14 @@ def new_key(question: Question, *, rotate: bool) -> str:
             fix="put a new key of 64 hexadecimal digits before the others there, or unset it",
         )
     key = add_key(file)
+    warnings = record(question.params, "new key", {"key": key.id})
     if question.as_json:
         return json_text({"key": key.id, "file": str(file), "reads": [each.id for each in keys.all]})
     earlier = f"; {counted(len(keys.all), 'earlier one')} still read" if keys.all else ""
     return (
         f"key {key.id} writes the manifests of runs from now on{earlier}\n"
         f"it lies in {file}, for you alone. Keep a copy where backups of the data are not: without it nobody can be "
-        "found in the manifests, and with it everybody can."
+        "found in the manifests, and with it everybody can." + "".join(f"\n{line}" for line in warnings)
     )
 
 
@@ -55,7 +58,10 @@ def find(question: Question, *, subject: str | None, case_id: str | None) -> str
         DataError: a manifest is damaged.
         TrackingError: MLflow does not answer.
     """
-    known = holdings(question.params, subject=subject, case_id=case_id)
+    audit = Audit(question.params)
+    with audit.act("look up", hashed(question.params, subject=subject, case_id=case_id)) as act:
+        known = holdings(question.params, subject=subject, case_id=case_id)
+        act.on["runs"] = len(known.traces)
     if question.as_json:
         return json_text(known.document())
     lines = [f"{counted(len(known.traces), 'run')} of {known.looked_into} hold rows of this person"]
@@ -71,7 +77,7 @@ def find(question: Question, *, subject: str | None, case_id: str | None) -> str
             f"{counted(known.nameless, 'run')} kept no subjects (data.subject_column): look for the case ids as well"
         )
     lines.append("rows are counted from 0, without the header, as the file was read")
-    return "\n".join(lines)
+    return "\n".join([*lines, *audit.warnings])
 
 
 def of_version(question: Question, reference: str) -> str:

@@ -10,6 +10,7 @@ from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import counted, shown, table
 from pcc_pipeline.steps import retention as step
+from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.retention import Amount, RetentionPlan, staying_lines
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.holds import read_holds
@@ -40,7 +41,8 @@ def retention(question: Question, *, days: int | None, delete: bool = False) -> 
     else:
         trees, staying = step.runs_plan(experiment, days)
         planned = RetentionPlan(read_holds(), trees=trees, staying=Counter(staying))
-    removed = step.carry_out(planned).removed if delete else planned.amounts
+    audit = Audit(question.params)
+    removed = step.carry_out(planned, audit).removed if delete else planned.amounts
     if question.as_json:
         return json_text(_plan_document(planned, removed=delete))
     lines = []
@@ -60,7 +62,7 @@ def retention(question: Question, *, days: int | None, delete: bool = False) -> 
     lines += staying_lines(planned.staying)
     if removed and not delete:
         lines.append("nothing was removed; --delete removes them")
-    return "\n".join(lines)
+    return "\n".join([*lines, *audit.warnings])
 
 
 def _files(planned: RetentionPlan) -> list[tuple[str, ...]]:

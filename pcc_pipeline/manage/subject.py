@@ -18,6 +18,8 @@ from pcc_pipeline.files import private_folder, replacing
 from pcc_pipeline.manage.holdings import Holdings, holdings, tables
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import counted
+from pcc_pipeline.steps.records.audit import Audit
+from pcc_pipeline.steps.records.persons import hashed
 from pcc_pipeline.tracking.payloads import json_text
 
 _README = """\
@@ -47,6 +49,13 @@ def export(question: Question, *, subject: str | None, case_id: str | None, outp
         StorageError: the folder cannot be written.
         TrackingError: MLflow does not answer.
     """
+    audit = Audit(question.params)
+    with audit.act("export", hashed(question.params, subject=subject, case_id=case_id)):
+        said = _export(question, subject=subject, case_id=case_id, output=output)
+    return said if question.as_json else "\n".join([said, *audit.warnings])
+
+
+def _export(question: Question, *, subject: str | None, case_id: str | None, output: str) -> str:
     folder = local_path(output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError("there is something already", where=str(folder), fix="name a folder that is not there")

@@ -30,6 +30,7 @@ from pcc_pipeline.steps.inputs.run_logs import read_logs
 from pcc_pipeline.steps.pages.monitor_figures import accuracy_by_window, drift_by_window
 from pcc_pipeline.steps.pages.monitor_page import PAGE, Look, file_metrics, monitor_note, monitor_page, window_metrics
 from pcc_pipeline.steps.records.alerts import tell_of_windows, telling_of_failure
+from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.metrics_file import write_metrics
 from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.reference_profile import by_time
@@ -209,6 +210,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
             of_window = words.get((last, "quality/alarm"))
             words[last, "quality/alarm"] = "; ".join([*([of_window] if of_window else []), *quality.alarms])
         told = tell_of_windows(params, version, [*by_window[:-1], (last, now_known)], words)
+        Audit(params, opened).anchor()
         if params.output.metrics_file is not None:
             seen = {} if observed is None else observed.metrics()
             write_metrics(params, version, {**seen, **now_known}, now)

@@ -18,10 +18,11 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
 from pcc_pipeline.steps.judging.gate_evidence import Judgement, judge_version
 from pcc_pipeline.steps.publish import check_targets, publication_lines, publish_champion, targets
+from pcc_pipeline.steps.records.audit import Act, Audit
 from pcc_pipeline.steps.records.used_options import used, used_on_model
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.environment import account
-from pcc_pipeline.tracking.logged_models.log_and_load import load_trained_model
+from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
 from pcc_pipeline.tracking.registry import champion as promotion
 from pcc_pipeline.tracking.registry.versions import find_alias, resolve
 from pcc_pipeline.tracking.runs import StepRun, step_run
@@ -106,11 +107,13 @@ def run(
         good = passed(judgement.verdicts)
         action = "promoted" if good else "forced" if force else "refused"
         _record(opened, action if action == "refused" else "not moved", reason, judgement, version)
+        audit = Audit(params, opened)
+        about = {**_about(name, version, judgement.loaded, opened), "gates": headline(judgement.verdicts)}
         if action == "refused":
+            audit.record("promote", about, "refused", reason=reason)
+            lines = [table(judgement.verdicts), *judgement.notes, *audit.warnings]
             raise PromotionRefusedError(
-                "\n".join(
-                    [f"{headline(judgement.verdicts)}; the champion stays", table(judgement.verdicts), *judgement.notes]
-                ),
+                "\n".join([f"{headline(judgement.verdicts)}; the champion stays", *lines]),
                 where=f"{name} version {version} ({judgement.loaded.model.model_version}), run {opened.run_id}",
                 fix="train a better version, change registry.gates, or go past them with force and a reason "
                 '(-P force=true -P reason="…", or pcc models promote --force --reason "…")',
@@ -119,12 +122,15 @@ def run(
         judged_against = promotion.ANY_CHAMPION if force else judgement.champion
         with protected():  # a move that was made is on record
             before_move()
-            move = promotion.promote(name, version, _signed(action, reason, opened), judged_against=judged_against)
-            if not move.is_none:
-                _record_move(opened, action, move)
+            with audit.act("force" if action == "forced" else "promote", about, reason=reason) as act:
+                move = promotion.promote(name, version, _signed(action, reason, opened), judged_against=judged_against)
+                if not move.is_none:
+                    _record_move(opened, action, move)
+                _note_move(act, move)
             with _moved(params, move):
-                publications = _publish(params, opened, move)
-    return PromoteOutcome(opened.run_id, action, move, judgement.verdicts, publications, judgement.notes)
+                publications = _publish(params, opened, move, audit)
+    notes = (*judgement.notes, *audit.warnings)
+    return PromoteOutcome(opened.run_id, action, move, judgement.verdicts, publications, notes)
 
 
 def put_on_record(params: Params, version: str, *, reason: str) -> promotion.Move:
@@ -136,9 +142,12 @@ def put_on_record(params: Params, version: str, *, reason: str) -> promotion.Mov
     name = params.registry.model_name
     with step_run("promote", params) as opened, protected():
         signed = _signed("promoted", reason, opened)
-        move = promotion.promote(name, version, signed, judged_against=version)
-        opened.log(payloads.Tags({"pcc.reason": reason, "pcc.who": account(), "pcc.registered_version": version}))
-        _record_move(opened, "promoted", move)
+        about = {"model": name, "version": version, "run": opened.run_id}
+        with Audit(params, opened).act("promote", about, reason=reason) as act:
+            move = promotion.promote(name, version, signed, judged_against=version)
+            opened.log(payloads.Tags({"pcc.reason": reason, "pcc.who": account(), "pcc.registered_version": version}))
+            _record_move(opened, "promoted", move)
+            _note_move(act, move)
         return move
 
 
@@ -158,9 +167,13 @@ def roll_back(params: Params, *, reason: str = "", experiment: str | None = None
         )
         if (previous := find_alias(name, promotion.PREVIOUS)) is not None:
             check_targets(params, load_trained_model(previous.model_uri))
+        audit, about = Audit(params, opened), {"model": name, "run": opened.run_id}
         with protected():
-            move = promotion.roll_back(name, _signed("rolled back", reason, opened))
-            _record_move(opened, "rolled back", move)
+            with audit.act("roll back", about, reason=reason) as act:
+                move = promotion.roll_back(name, _signed("rolled back", reason, opened))
+                _record_move(opened, "rolled back", move)
+                act.on["version"] = move.after
+                _note_move(act, move)
             with _moved(params, move):
                 champion = load_trained_model(resolve(f"models:/{name}/{move.after}").model_uri)
                 opened.log(
@@ -172,8 +185,8 @@ def roll_back(params: Params, *, reason: str = "", experiment: str | None = None
                         }
                     )
                 )
-                publications = _publish(params, opened, move)
-    return PromoteOutcome(opened.run_id, "rolled back", move, (), publications)
+                publications = _publish(params, opened, move, audit)
+    return PromoteOutcome(opened.run_id, "rolled back", move, (), publications, tuple(audit.warnings))
 
 
 @contextmanager
@@ -191,9 +204,9 @@ def _moved(params: Params, move: promotion.Move) -> Iterator[None]:
         raise
 
 
-def _publish(params: Params, opened: StepRun, move: promotion.Move) -> tuple[Publication, ...]:
+def _publish(params: Params, opened: StepRun, move: promotion.Move, audit: Audit) -> tuple[Publication, ...]:
     try:
-        return publish_champion(params, opened)
+        return publish_champion(params, opened, audit)
     except PccError as error:
         raise NotPublishedError(
             f"version {move.after} of {params.registry.model_name} is the champion now, but it was not published "
@@ -250,6 +263,18 @@ def _record_move(opened: StepRun, action: str, move: promotion.Move) -> None:
             }
         )
     )
+
+
+def _about(name: str, version: str, loaded: LoadedModel, opened: StepRun) -> dict[str, str]:
+    """A version as the audit log names it."""
+    about = {"model": name, "version": version, "model_version": loaded.model.model_version}
+    return {**about, "model_id": loaded.model_uri.removeprefix("models:/"), "run": opened.run_id}
+
+
+def _note_move(act: Act, move: promotion.Move) -> None:
+    act.on |= {"move": move.number, "champion_before": move.before}
+    if move.is_none:
+        act.outcome = "nothing moved"
 
 
 def _signed(action: str, reason: str, opened: StepRun) -> Mapping[str, str]:

@@ -13,7 +13,9 @@ from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.files import private_folder
 from pcc_pipeline.publishing.joblib_files import check_classifier
 from pcc_pipeline.publishing.publish import Publication
+from pcc_pipeline.publishing.read import MODEL
 from pcc_pipeline.publishing.version_names import check_writable, publish_newest
+from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import FolderStore, ObjectStore, open_store
 from pcc_pipeline.tracking import payloads
@@ -38,10 +40,12 @@ class PublishOutcome:
     name: str
     version: str
     publications: tuple[Publication, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def summary(self) -> list[str]:
-        return [f"champion   version {self.version} of {self.name}", *publication_lines(self.publications)]
+        lines = [f"champion   version {self.version} of {self.name}", *publication_lines(self.publications)]
+        return [*lines, *self.warnings]
 
 
 def targets(params: Params) -> list[str]:
@@ -85,10 +89,13 @@ def check_room(params: Params) -> None:
         check_writable(_opened(params, target), f"v{datetime.now(UTC):%Y%m%d_%H%M%S}")
 
 
-def publish_champion(params: Params, run: StepRun) -> tuple[Publication, ...]:
+def publish_champion(params: Params, run: StepRun, audit: Audit) -> tuple[Publication, ...]:
     """Make the champion the version that each target's reader takes up; what is published already stays.
 
     Asks again who is champion when it is done, so that of several promotions at once the last one's model comes out.
+
+    Args:
+        audit: that of the step.
 
     Raises:
         TrackingError: there is no champion.
@@ -99,7 +106,10 @@ def publish_champion(params: Params, run: StepRun) -> tuple[Publication, ...]:
     name = params.registry.model_name
     champion = _champion(name)
     for _ in range(_ATTEMPTS):
-        publications = _publish(params, name, champion)
+        about = {"model": name, "version": champion.version, "model_id": champion.model_id, "run": run.run_id}
+        with audit.act("publish", about) as act:
+            publications = _publish(params, name, champion)
+            act.on["published"] = {each.address: each.files[MODEL] for each in publications}
         run.log(payloads.Tags({"pcc.published": " ".join(each.address for each in publications)}))
         standing = _champion(name)
         if standing.version == champion.version:
@@ -129,10 +139,11 @@ def run(params: Params, *, experiment: str | None = None) -> PublishOutcome:
         )
     with step_run("publish", params, experiment=experiment) as opened:
         opened.log(payloads.LoggedParams(used(params, "publish")))
-        publications = publish_champion(params, opened)
+        audit = Audit(params, opened)
+        publications = publish_champion(params, opened, audit)
         version = str(_champion(name).version)
         opened.log(payloads.Tags({"pcc.registered_version": version}))
-        return PublishOutcome(opened.run_id, name, version, publications)
+        return PublishOutcome(opened.run_id, name, version, publications, tuple(audit.warnings))
 
 
 def _champion(name: str) -> Resolved:

@@ -20,6 +20,7 @@ from pcc_pipeline.encoder import cache
 from pcc_pipeline.encoder.cache import Aged
 from pcc_pipeline.errors import ConfigError, DataError, StorageError, TrackingError
 from pcc_pipeline.persons.holds import Holds
+from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.copies import STEPS, Copy, CopyKind, copies
 from pcc_pipeline.storage.objects import BUCKET_SCHEME
 from pcc_pipeline.tracking.registry.holds import read_holds
@@ -85,6 +86,7 @@ class RetentionOutcome:
 
     removed: dict[str, Amount]
     staying: Counter[str]
+    warnings: tuple[str, ...] = ()
 
     @property
     def summary(self) -> list[str]:
@@ -92,7 +94,7 @@ class RetentionOutcome:
         first, *more = [*(f"removed {line}" for line in lines), *staying_lines(self.staying)] or [
             "nothing is old enough"
         ]
-        return [f"retention  {first}", *(f"           {line}" for line in more)]
+        return [f"retention  {first}", *(f"           {line}" for line in more), *self.warnings]
 
 
 def is_set(params: Params) -> bool:
@@ -150,8 +152,11 @@ def runs_plan(experiment_id: str, days: int, kept: _Kept | None = None) -> tuple
     return result.going, dict(result.staying)
 
 
-def carry_out(planned: RetentionPlan) -> RetentionOutcome:
+def carry_out(planned: RetentionPlan, audit: Audit) -> RetentionOutcome:
     """Remove what a plan names, as far as it is still there and still as it was.
+
+    Args:
+        audit: says of each tree, and of what else goes, that it was begun and how it ended.
 
     Raises:
         FeatureError, StorageError, TrackingError: something cannot be removed, or a hold came meanwhile; doing it again
@@ -160,6 +165,26 @@ def carry_out(planned: RetentionPlan) -> RetentionOutcome:
     removed: list[tuple[str, int, int]] = []
     staying = Counter(planned.staying)
     _demand_same_holds(planned.holds)
+    if planned.copies or planned.vectors or planned.tables:
+        runs = {run.run_id for _, copy in planned.copies if (run := copy.run) is not None}
+        about = {"files": len(planned.copies), "vectors": sum(aged.vectors for aged in planned.vectors)}
+        with audit.act("retention", {**about, "runs": sorted(runs | {table.run.run_id for table in planned.tables})}):
+            _remove_files(planned, removed)
+    for tree in planned.trees:
+        _demand_same_holds(planned.holds)
+        about_tree = {
+            "run": tree.root.info.run_id,
+            "runs": len(tree.runs),
+            "models": [model.model_id for model in tree.models],
+            "versions": [f"{version.name}/{version.version}" for version in tree.versions],
+        }
+        with audit.act("retention", about_tree):
+            expired.remove(tree)
+        removed.append(("runs", len(tree.runs), tree.size))
+    return RetentionOutcome(_amounts(removed), staying, tuple(audit.warnings))
+
+
+def _remove_files(planned: RetentionPlan, removed: list[tuple[str, int, int]]) -> None:
     for kind, copy in planned.copies:
         try:
             gone = copy.remove()
@@ -177,11 +202,6 @@ def carry_out(planned: RetentionPlan) -> RetentionOutcome:
     for table in planned.tables:
         if expired.remove_table(table.run, table.name):
             removed.append((f"logged {table.name}", 1, table.size))
-    for tree in planned.trees:
-        _demand_same_holds(planned.holds)
-        expired.remove(tree)
-        removed.append(("runs", len(tree.runs), tree.size))
-    return RetentionOutcome(_amounts(removed), staying)
 
 
 def run(params: Params) -> RetentionOutcome:
@@ -190,7 +210,7 @@ def run(params: Params) -> RetentionOutcome:
     Raises:
         ConfigError, FeatureError, StorageError, TrackingError: as `plan` and `carry_out`.
     """
-    return carry_out(plan(params, past_runs.open_experiment().experiment_id))
+    return carry_out(plan(params, past_runs.open_experiment().experiment_id), Audit(params))
 
 
 class _Kept:

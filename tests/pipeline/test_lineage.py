@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -167,6 +168,25 @@ def test_a_person_gets_all_that_is_held_and_nothing_of_others(
     # A case alone, of a file of predictions as CSV too.
     pd.read_parquet("outputs/scores.parquet").to_csv("outputs/scores.csv", index=False)
     assert export("--case-id", "case-1", "--output", "for-a-case").code == 0
+    # On record, by keyed hashes alone.
+    with process_state.entry_point_undone():
+        assert pcc.main(["lineage", "--case-id", "case-1"]) == 0
+    (log,) = (traced.folder / "outputs/audit").glob("*.jsonl")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    told = [(line["outcome"], *line["on"]) for line in lines if line["what"] == "export"]
+    assert told == [
+        ("begun", "subject"),
+        ("done", "subject"),
+        ("begun", "subject"),
+        ("failed: there is something already", "subject"),
+        ("begun", "subject"),
+        ("failed: nothing is known of this person in 4 runs", "subject"),
+        ("begun", "case"),
+        ("done", "case"),
+    ]
+    assert [line["on"] for line in lines if line["what"] == "new key"]
+    assert (lines[-1]["what"], lines[-1]["outcome"], lines[-1]["on"]["runs"]) == ("look up", "done", 3)
+    assert not re.search(r"customer-|case-\d|for-", log.read_text())
 
 
 def test_a_manifest_that_was_altered_is_an_error_and_nobody_is_missed(lineage: Callable[..., Said], traced) -> None:

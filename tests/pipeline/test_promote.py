@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from pcc_pipeline.command_line import pcc
+from tests import process_state
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -20,7 +25,17 @@ GATES = (
 )
 
 
-def test_refusal_force_and_rollback_stand_in_the_history_in_order(command: Any, one_version: Any) -> None:
+def test_refusal_force_and_rollback_stand_in_the_history_in_order(
+    command: Any, one_version: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def asked(*words: str, code: int = 0) -> Any:
+        with process_state.entry_point_undone():
+            monkeypatch.chdir(one_version.folder)
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", one_version.uri)
+            capfd.readouterr()
+            assert pcc.main([*words]) == code
+            return json.loads(capfd.readouterr().out)
+
     first = command("promote", *GATES, "--reason", "the first")
     assert first.code == 0, first.err
     assert "champion is version 1 now, before it nobody" in first.out
@@ -56,6 +71,58 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(command: Any, 
     tags = client.get_model_version(name, "2").tags
     assert (tags["pcc.state"], tags["pcc.move_reason"]) == ("previous", "drill over")
     assert tags["pcc.move_run"] == history[3].info.run_id
+
+    lines = asked("audit", "--json")
+    told = [(line["what"], line["outcome"], line["on"].get("version"), line["reason"]) for line in lines]
+    assert told == [
+        ("log begun", "done", None, ""),
+        ("promote", "begun", "1", "the first"),
+        ("promote", "done", "1", "the first"),
+        ("publish", "begun", "1", ""),
+        ("publish", "done", "1", ""),
+        ("promote", "refused", "2", ""),
+        ("force", "begun", "2", "drill"),
+        ("force", "done", "2", "drill"),
+        ("publish", "begun", "2", ""),
+        ("publish", "done", "2", ""),
+        ("roll back", "begun", None, "drill over"),
+        ("roll back", "done", "1", "drill over"),
+        ("publish", "begun", "1", ""),
+        ("publish", "done", "1", ""),
+    ]
+    assert [line["on"]["run"] for line in lines if line["outcome"] == "refused"] == [history[1].info.run_id]
+    assert lines[7]["on"]["move"] == 2
+    assert {line["who"] for line in lines[1:]} == {getpass.getuser()}
+    assert [line["what"] for line in asked("audit", "--json", "--what", "force", "--since", "1h")] == ["force"] * 2
+    assert asked("audit", "--json", "--who", "nobody") == asked("audit", "--json", "--since", "2100-01-01") == []
+
+    whole = asked("audit", "verify", "--json")
+    assert (whole["whole"], whole["lines"], whole["anchored"]) == (True, 14, 14)
+    (file,) = (one_version.folder / "outputs/audit").glob("*.jsonl")
+    content = file.read_bytes().splitlines(keepends=True)
+    # Cut off, as of a log that had never held what was forced: the runs of the decisions know better.
+    file.write_bytes(b"".join(content[:6]))
+    cut = asked("audit", "verify", "--json", code=1)
+    (fault,) = cut["faults"]
+    assert re.fullmatch("lines 7 to 14, and perhaps more, were cut off: run [0-9a-f]{8} holds line 14", fault)
+    assert asked("audit", "verify", "--json", "--offline")["whole"]
+    (one_version.folder / "outputs/audit").rename(one_version.folder / "outputs/elsewhere")
+    gone = asked("audit", "verify", "--json", code=1)
+    assert "of 14 lines" in gone["faults"][0]
+    assert asked("audit", "--json") == []
+
+
+def test_a_log_that_cannot_be_written_holds_up_no_promotion_and_is_told_everywhere(
+    command: Any, one_version: Any
+) -> None:
+    (one_version.folder / "file").touch()
+    done = command("promote", *GATES, "--set", "audit.folder=file/audit")
+    assert done.code == 0, done.err
+    assert "champion is version 1 now" in done.out
+    said = "warning    the audit log cannot be written: File exists (file/audit): that there was a promote (done)"
+    assert said in done.out
+    assert "the audit log cannot be written" in done.err
+    assert "the audit log cannot be written" in one_version.step("promote").data.tags["pcc.audit_unwritten"]
 
 
 def test_the_measurement_of_a_judgement_is_an_evaluation_of_the_version(

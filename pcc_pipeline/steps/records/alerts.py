@@ -17,6 +17,7 @@ from pcc_pipeline.alerting.receivers import Receivers
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.alert_settings import Level
 from pcc_pipeline.errors import PccError, StorageError
+from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.tracking.runs import describe
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,15 @@ def tell_of_event(params: Params, key: str, title: str, body: str, level: Level 
     return _told(params, lambda book, names: book.event(key, title, body, names, level))
 
 
+def note_alerts(params: Params, notices: Sequence[Notice]) -> list[str]:
+    """Put what is told into the audit log; lines for the summary, where that did not go well."""
+    audit = Audit(params, anchored=False)  # MLflow may be what is away
+    for notice in notices:
+        about = {"model": params.registry.model_name, "alert": notice.id, "level": notice.level}
+        audit.record("alert", {**about, "title": notice.title}, notice.kind)
+    return audit.warnings
+
+
 @contextlib.contextmanager
 def telling_of_failure(params: Params, step: str) -> Iterator[None]:
     """Tell, once a day for each reason, that a step failed; it ends as it would."""
@@ -66,6 +76,7 @@ def _told(params: Params, make: Callable[[AlertBook, Sequence[str]], list[Notice
     book = AlertBook(Path(params.output.alerts_dir))
     try:
         notices = make(book, receivers.names)
+        warnings = note_alerts(params, notices)
         delivery = book.send(receivers.deliver)
     except StorageError as error:
         return [f"warning    {error.what} ({error.where}): nobody is told"]
@@ -79,4 +90,4 @@ def _told(params: Params, make: Callable[[AlertBook, Sequence[str]], list[Notice
         f"warning    {name} was not told: {reason}; `pcc alerts send` tells it"
         for name, reason in delivery.failed.items()
     ]
-    return lines
+    return [*lines, *warnings]

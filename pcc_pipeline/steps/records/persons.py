@@ -9,8 +9,9 @@ from functools import cache
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.data.dataset import Dataset
-from pcc_pipeline.persons.keys import Keys, read_keys
+from pcc_pipeline.persons.keys import Keys, Kind, read_keys
 from pcc_pipeline.persons.manifest import NAME, Manifest
 from pcc_pipeline.steps.inputs.split import Split
 from pcc_pipeline.tracking import payloads
@@ -26,6 +27,15 @@ def keys_of(params: Params) -> Keys:
         ConfigError: they cannot be read, or others may read them.
     """
     return read_keys(local_path(params.lineage.key_file), os.environ)
+
+
+def hashed(params: Params, *, subject: str | None = None, case_id: str | None = None) -> dict[str, str]:
+    """A person as a log may name them: keyed hashes, with the key's id before them; nothing without a key."""
+    key = keys_of(params).writing
+    if key is None:
+        return {}
+    names: tuple[tuple[Kind, str | None], ...] = (("subject", subject), ("case", case_id))
+    return {kind: f"{key.id}:{key.hashes(kind, [label_text(name)]).hex()}" for kind, name in names if name is not None}
 
 
 def new_manifest(params: Params) -> Manifest | None:

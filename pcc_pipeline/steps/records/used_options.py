@@ -13,7 +13,7 @@ _ENCODING = ("preprocessing.backend", "preprocessing.batch_size", "preprocessing
 # Of manifests of persons; who trains records all of `data`.
 _PERSONS = ("data.subject_column", "lineage.key_file")
 _MODEL = ("data", "preprocessing", "model", "decision", "search")
-_PUBLISHING = ("registry.model_name", "registry.publish", "output.model_dir")
+_PUBLISHING = ("registry.model_name", "registry.publish", "output.model_dir", "audit")
 
 # Step -> keys of options, or of sections for all that is in them.
 USED: dict[str, tuple[str, ...]] = {
