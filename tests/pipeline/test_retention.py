@@ -17,6 +17,7 @@ import pytest
 from pcc_pipeline.command_line import pcc
 from pcc_pipeline.config import load_params
 from pcc_pipeline.steps import retention
+from pcc_pipeline.steps.records.audit import Audit, log_of
 from pcc_pipeline.steps.records.copies import Copy
 from pcc_pipeline.steps.retraining import circle
 from tests import process_state
@@ -139,7 +140,7 @@ def test_a_version_that_is_held_keeps_its_runs_and_files(project: Project) -> No
         planned = retention.plan(params, "1")
         assert project("hold", "add", "--version", "1", "--reason", "case 12").code == 0
         with pytest.raises(retention.TrackingError, match="holds were changed meanwhile"):
-            retention.carry_out(planned)
+            retention.carry_out(planned, Audit(params))
     assert project.embedded.is_file()
 
 
@@ -177,7 +178,8 @@ def test_killed_in_the_middle_and_two_at_once_come_to_the_same(
 ) -> None:
     project.allow(embedded=90, predictions=90, scores=90)
     with process_state.entry_point_undone():
-        planned = retention.plan(load_params(project.folder / "params.yaml"), "1")
+        params = load_params(project.folder / "params.yaml")
+        planned = retention.plan(params, "1")
         child = os.fork()
         if not child:
             removed = Copy.remove
@@ -189,14 +191,14 @@ def test_killed_in_the_middle_and_two_at_once_come_to_the_same(
 
             monkeypatch.setattr(Copy, "remove", killed)
             monkeypatch.setattr(retention, "read_holds", lambda: planned.holds)
-            retention.carry_out(planned)
+            retention.carry_out(planned, Audit(params))
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         assert not project.embedded.exists()
         assert project.scores.exists()
         # Of what was planned some is gone, and one was written again meanwhile.
         project.predictions.write_bytes(project.predictions.read_bytes() + b" ")
-        first, second = retention.carry_out(planned), retention.carry_out(planned)
+        first, second = (retention.carry_out(planned, Audit(params)) for _ in range(2))
         assert {kind: amount.number for kind, amount in first.removed.items()} == {
             "scores files": 1,
             "logged predictions.parquet": 1,
@@ -204,16 +206,22 @@ def test_killed_in_the_middle_and_two_at_once_come_to_the_same(
         assert second.removed == {}
         assert project.predictions.is_file()
         assert second.summary[0] == "retention  nothing is old enough"
+        # The one that was killed has begun, and did not end.
+        told = [
+            line.fields["outcome"] for line in log_of(params).lines() if line is not None and line.what == "retention"
+        ]
+        assert told == ["begun", "begun", "done", "begun", "done"]
 
 
 def test_runs_that_another_removal_was_quicker_with_are_no_error(project: Project) -> None:
     project.allow(runs=90)
     project.take_back()
     with process_state.entry_point_undone():
-        planned = retention.plan(load_params(project.folder / "params.yaml"), "1")
+        params = load_params(project.folder / "params.yaml")
+        planned = retention.plan(params, "1")
         assert [tree.root.data.tags["pcc.step"] for tree in planned.trees] == ["score"]
         for _ in range(2):
-            retention.carry_out(planned)
+            retention.carry_out(planned, Audit(params))
     assert project.plan()["runs"] == []
 
 
