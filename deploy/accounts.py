@@ -1,9 +1,11 @@
-"""Accounts of the tracking server: add, password, remove. Run it as an admin, on any machine with Python.
+"""Accounts of the tracking server: add, list, role, password, remove. Run it as an admin, on any machine with Python.
 
-    python deploy/accounts.py add NAME [--reader]
+    python deploy/accounts.py add NAME [--role reader|trainer|approver|admin]
+    python deploy/accounts.py list
 
 It works on the server of MLFLOW_TRACKING_URI, as MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD. The new
 password comes from PCC_ACCOUNT_PASSWORD, or is asked for, or is read from standard input where that is no terminal.
+What it changes stands in the audit log of --audit (PCC_AUDIT__FOLDER, else outputs/audit).
 """
 
 from __future__ import annotations
@@ -13,14 +15,32 @@ import base64
 import getpass
 import json
 import os
+import socket
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 from typing import Any
 
-ROLE, WORKSPACE = "trainer", "default"
-# What a trainer may do with runs and models that others made: add to them and change them, not delete them.
+# The project's audit log needs nothing but Python; it need not be installed here.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from pcc_pipeline.auditing.chain import Entry  # found by the line above
+from pcc_pipeline.auditing.log import AuditLog  # the same
+from pcc_pipeline.errors import StorageError  # the same
+
+WORKSPACE = "default"
+# Role -> what who has it may do.
+ROLES = {
+    "reader": "look at everything",
+    "trainer": "look, train and promote",
+    "approver": "look, train, promote and approve what others trained",
+    "admin": "do everything",
+}
+# Of these MLflow holds a role; an admin is a mark of the account, and a reader has neither.
+HELD = ("trainer", "approver")
+# What they may do with runs and models that others made: add to them and change them, not delete them.
 GRANTS = {"experiment": "EDIT", "registered_model": "EDIT"}
 
 
@@ -60,12 +80,17 @@ def new_password(name: str) -> str:
     return given
 
 
-def trainer_role() -> int:
-    """The role's number; it is made or completed as needed."""
+def roles_held() -> dict[str, int]:
+    """Name of a role that MLflow holds -> its number."""
     listed = call("GET", "3.0/mlflow/roles/list", workspace=WORKSPACE)["roles"]
-    found = [role for role in listed if role["name"] == ROLE]
-    role = found[0] if found else call("POST", "3.0/mlflow/roles/create", workspace=WORKSPACE, name=ROLE)["role"]
-    number = int(role["id"])
+    return {role["name"]: int(role["id"]) for role in listed if role["name"] in HELD}
+
+
+def role_number(role: str) -> int:
+    """The number of a role; it is made or completed as needed."""
+    number = roles_held().get(role)
+    if number is None:
+        number = int(call("POST", "3.0/mlflow/roles/create", workspace=WORKSPACE, name=role)["role"]["id"])
     there = call("GET", "3.0/mlflow/roles/permissions/list", role_id=number)["role_permissions"]
     for kind in GRANTS.keys() - {grant["resource_type"] for grant in there}:
         call(
@@ -75,18 +100,65 @@ def trainer_role() -> int:
     return number
 
 
+def role_of(user: dict[str, Any]) -> str:
+    """The role of an account as the server lists it: the highest, where it has several."""
+    held = {role["name"] for role in user["roles"]}
+    return "admin" if user["is_admin"] else next((role for role in reversed(HELD) if role in held), "reader")
+
+
+def users() -> dict[str, dict[str, Any]]:
+    """All accounts, by name."""
+    return {user["username"]: user for user in call("GET", "2.0/mlflow/users/list")["users"]}
+
+
+def give_role(name: str, role: str) -> None:
+    """Make it the only role of an account. What it may not do any more goes first."""
+    user = users().get(name)
+    if user is None:
+        sys.exit(f"error: there is no account {name}; `list` shows those that there are")
+    if user["is_admin"] and role != "admin":
+        call("PATCH", "2.0/mlflow/users/update-admin", username=name, is_admin=False)
+    numbers = roles_held()
+    for held in {each["name"] for each in user["roles"]} & (numbers.keys() - {role}):
+        call("DELETE", "3.0/mlflow/roles/unassign", username=name, role_id=numbers[held])
+    if role in HELD and role not in {each["name"] for each in user["roles"]}:
+        call("POST", "3.0/mlflow/roles/assign", username=name, role_id=role_number(role))
+    if role == "admin" and not user["is_admin"]:
+        call("PATCH", "2.0/mlflow/users/update-admin", username=name, is_admin=True)
+
+
+def record(folder: str, what: str, name: str, outcome: str, role: str | None = None) -> None:
+    """Put a change into the audit log; where that is not possible, say so."""
+    about = {"server": os.environ["MLFLOW_TRACKING_URI"].rpartition("@")[2], "account": name}
+    login = f"{getpass.getuser()}@{socket.gethostname()}"
+    who = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    entry = Entry(who, what, about if role is None else {**about, "role": role}, outcome, login)
+    try:
+        AuditLog(Path(folder)).append([entry])
+    except StorageError as error:
+        print(f"warning: {error.what} ({error.where}): this change is not on record there", file=sys.stderr)
+
+
 def parser_of_accounts() -> argparse.ArgumentParser:
     """The commands and their options."""
     parser = argparse.ArgumentParser(description="accounts of the tracking server of MLFLOW_TRACKING_URI")
     actions = parser.add_subparsers(dest="action", required=True)
-    adding = actions.add_parser("add", help="a new user, who may look at everything, train and promote")
-    adding.add_argument("--reader", action="store_true", help="a user who may only look")
-    for action in (
-        adding,
-        actions.add_parser("password", help="give a user a new password"),
-        actions.add_parser("remove", help="end a user's access"),
-    ):
+    adding = actions.add_parser("add", help="a new account")
+    changing = actions.add_parser("role", help="give an account another role")
+    adding.add_argument("name")
+    adding.add_argument("--role", choices=ROLES, default="trainer", help="default: trainer")
+    adding.add_argument("--reader", action="store_const", const="reader", dest="role", help="the same as --role reader")
+    changing.add_argument("name")
+    changing.add_argument("role", choices=ROLES)
+    password = actions.add_parser("password", help="give an account a new password")
+    removing = actions.add_parser("remove", help="end an account's access")
+    for action in (password, removing):
         action.add_argument("name")
+    listing = actions.add_parser("list", help="all accounts, with their roles")
+    listing.add_argument("--json", action="store_true", help="for machines")
+    for action in (adding, changing, password, removing):
+        default = os.environ.get("PCC_AUDIT__FOLDER", "outputs/audit")
+        action.add_argument("--audit", metavar="FOLDER", default=default, help=f"the audit log; default: {default}")
     return parser
 
 
@@ -95,19 +167,37 @@ def main() -> None:
     given = parser_of_accounts().parse_args()
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         sys.exit("error: MLFLOW_TRACKING_URI names no server; set it, and the name and password of an admin")
+    if given.action == "list":
+        roles = {name: role_of(user) for name, user in sorted(users().items())}
+        width = max(map(len, roles), default=0)
+        print(json.dumps(roles) if given.json else "\n".join(f"{name:{width}}  {roles[name]}" for name in roles))
+        return
+    password = new_password(given.name) if given.action in ("add", "password") else ""
+    what, role = f"account {given.action}", getattr(given, "role", None)
+    record(given.audit, what, given.name, "begun", role)
+    try:
+        print(change(given, password))
+    except SystemExit:
+        record(given.audit, what, given.name, "failed", role)
+        raise
+    record(given.audit, what, given.name, "done", role)
 
+
+def change(given: argparse.Namespace, password: str) -> str:
+    """Do what is asked; what was done, in words."""
     if given.action == "add":
-        password, role = new_password(given.name), None if given.reader else trainer_role()
         call("POST", "2.0/mlflow/users/create", username=given.name, password=password)
-        if role is not None:
-            call("POST", "3.0/mlflow/roles/assign", username=given.name, role_id=role)
-        print(f"added {given.name}, who may {'look at everything' if given.reader else 'look, train and promote'}")
-    elif given.action == "password":
-        call("PATCH", "2.0/mlflow/users/update-password", username=given.name, password=new_password(given.name))
-        print(f"{given.name} has a new password")
-    else:
-        call("DELETE", "2.0/mlflow/users/delete", username=given.name)
-        print(f"removed {given.name}")
+        if given.role != "reader":
+            give_role(given.name, given.role)
+        return f"added {given.name}, who may {ROLES[given.role]}"
+    if given.action == "role":
+        give_role(given.name, given.role)
+        return f"{given.name} is {given.role} now, who may {ROLES[given.role]}"
+    if given.action == "password":
+        call("PATCH", "2.0/mlflow/users/update-password", username=given.name, password=password)
+        return f"{given.name} has a new password"
+    call("DELETE", "2.0/mlflow/users/delete", username=given.name)
+    return f"removed {given.name}"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ It checks the environment, makes the account of the admin, and then becomes `mlf
   PCC_SERVER_ARTIFACTS        where artifacts go, such as gs://bucket/mlflow
   PCC_SERVER_ALLOWED_HOSTS    host names by which clients may call it, separated by commas
   PCC_SERVER_ORIGIN           the address that stands in browsers, such as https://mlflow.example.org; may be absent
+  PCC_SERVER_APPROVALS        registered models whose champion only approvers move, such as "pcc-*"; may be absent
   PCC_SERVER_HOST, PCC_SERVER_PORT, PCC_SERVER_WORKERS    default 127.0.0.1, 5000, 2
   PGHOST, PGPORT              PostgreSQL with the databases and the role of databases.sql
 """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pcc_pipeline.steps.evaluate import EvaluateOutcome
     from pcc_pipeline.steps.monitor import MonitorOutcome
     from pcc_pipeline.steps.pipeline import PipelineOutcome
-    from pcc_pipeline.steps.promote import PromoteOutcome
+    from pcc_pipeline.steps.promote import PromoteOutcome, WaitingOutcome
     from pcc_pipeline.steps.score import ScoreOutcome
     from pcc_pipeline.steps.train import TrainOutcome
     from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
@@ -122,8 +122,12 @@ def monitor(params: Params, model: str | None = None, labels: str | None = None)
     return step.run(params, model, labels)
 
 
-def promote(params: Params, model: str | None = None, *, reason: str = "", force: bool = False) -> PromoteOutcome:
+def promote(
+    params: Params, model: str | None = None, *, reason: str = "", force: bool = False
+) -> PromoteOutcome | WaitingOutcome:
     """Make a registered version the champion, and publish it, if it passes `registry.gates`.
+
+    With `registry.approvals` 1 it then waits for an approver.
 
     Args:
         model: `models:/name@alias` or `models:/name/3`; None for the challenger.

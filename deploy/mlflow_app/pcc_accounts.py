@@ -16,8 +16,9 @@ import urllib.parse
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from pcc_logins import BusyError, Logins
-from pcc_rights import TRAINER_ROLE, Tier, current, fault_of_request, needed
+from pcc_approvals import fault_of_approval, note
+from pcc_logins import BusyError, Logins, name_and_password
+from pcc_rights import APPROVER_ROLE, TRAINER_ROLE, Tier, account, current, fault_of_request, needed
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -60,8 +61,9 @@ class Door:
         if is_of_another_page(scope, self.origins):
             await _refuse(scope, send, 403, "Pages of other addresses may not use this server.")
             return
+        login = _header(scope, b"authorization", alone=True)
         try:
-            tier = await self.logins.tier(_header(scope, b"authorization", alone=True))
+            tier = await self.logins.tier(login)
         except BusyError:
             again = (b"retry-after", b"1")
             await _refuse(scope, send, 429, "Too many logins are being checked; try again in a second.", again)
@@ -77,11 +79,13 @@ class Door:
         elif (largest := _largest(scope)) < _announced(scope):
             await _refuse(scope, send, 413, f"A request of this kind has at most {largest:,} bytes.", CLOSE)
         else:
-            token = current.set(tier)
+            name, _ = name_and_password(login) or ("", "")
+            tokens = current.set(tier), account.set(name)
             try:
                 await self._bounded(scope, receive, send, largest)
             finally:
-                current.reset(token)
+                current.reset(tokens[0])
+                account.reset(tokens[1])
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send, largest: int) -> None:
         """Let a request through that does not say how long it is; from `largest` bytes on it is cut off."""
@@ -183,7 +187,7 @@ def create_app() -> Door:
 
     def check_content() -> flask.Response | None:
         try:
-            fault = fault_of_request(flask.request)
+            fault = fault_of_request(flask.request) or fault_of_approval(flask.request)
         except MlflowException as error:
             return flask.Response(error.serialize_as_json(), error.get_http_status_code(), mimetype="application/json")
         if not fault:
@@ -197,9 +201,10 @@ def create_app() -> Door:
         user = auth.store.get_user(name)
         if user.is_admin:
             return Tier.ADMIN
-        trains = any(role.name == TRAINER_ROLE for role in auth.store.list_user_roles(user.id))
-        return Tier.TRAINER if trains else Tier.READER
+        roles = {role.name for role in auth.store.list_user_roles(user.id)}
+        return Tier.APPROVER if APPROVER_ROLE in roles else Tier.TRAINER if TRAINER_ROLE in roles else Tier.READER
 
     pages.before_request(check_content)
+    pages.after_request(lambda response: note(flask.request, response))
     origins = own_origins(os.environ.get("PCC_SERVER_ALLOWED_HOSTS", ""), os.environ.get("PCC_SERVER_ORIGIN", ""))
     return Door(auth.create_app(), Logins(tier_of), origins)

@@ -10,13 +10,13 @@ import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flask import Request
 
-# `accounts.py` gives it; whoever has an account without it is a reader.
-TRAINER_ROLE = "trainer"
+# `accounts.py` gives them; whoever has an account without either is a reader.
+TRAINER_ROLE, APPROVER_ROLE = "trainer", "approver"
 
 
 class Tier(IntEnum):
@@ -24,12 +24,14 @@ class Tier(IntEnum):
 
     READER = 1
     TRAINER = 2
-    ADMIN = 3
-    NOBODY = 4
+    APPROVER = 3
+    ADMIN = 4
+    NOBODY = 5
 
 
-# Of the account that makes the request which is worked on, for the checks within MLflow's own app.
+# Of the account that makes the request which is worked on, for the checks within MLflow's own app; and its name.
 current: ContextVar[Tier | None] = ContextVar("pcc_tier", default=None)
+account: ContextVar[str] = ContextVar("pcc_account", default="")
 
 # Parts of MLflow that this project has no use for, and that act on the server's machine or call out of it: the
 # assistant may run commands there for a browser on the same machine, the gateway passes requests on to others with
@@ -222,7 +224,6 @@ def fault_of_request(request: Request) -> str:
     """
     if (current.get() or Tier.ADMIN) >= Tier.ADMIN:  # /health has no account
         return ""
-    from mlflow.protos.model_registry_pb2 import CreateModelVersion
     from mlflow.protos.service_pb2 import CreateExperiment
     from mlflow.server.handlers import _get_request_json, _get_request_message
 
@@ -230,12 +231,20 @@ def fault_of_request(request: Request) -> str:
         if _get_request_message(CreateExperiment()).artifact_location:
             return "Where an experiment's artifacts lie is the admin's to choose: leave out artifact_location."
     elif request.path.endswith("/mlflow/model-versions/create"):
-        source = str(_get_request_message(CreateModelVersion()).source)
+        source = str(asked_of_registry("CreateModelVersion").source)
         if source and not source.startswith(_SOURCES):
             return f"A version's source begins with one of {', '.join(_SOURCES)}."
     elif request.path == "/graphql" and _writes(_get_request_json().get("query")):
         return "This GraphQL mutation is not allowed."
     return ""
+
+
+def asked_of_registry(kind: str) -> Any:
+    """The message of the registry, such as CreateModelVersion, that MLflow reads out of the current request."""
+    from mlflow.protos import model_registry_pb2
+    from mlflow.server.handlers import _get_request_message
+
+    return _get_request_message(getattr(model_registry_pb2, kind)())
 
 
 def _writes(query: object) -> bool:

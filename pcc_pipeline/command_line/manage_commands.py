@@ -279,6 +279,25 @@ def _status(question: Question, options: Namespace) -> Answer:
     return Answer(text, 3 if wrong and options.fail_on == "alert" else 0)
 
 
+def _approve(question: Question, options: Namespace) -> str:
+    from pcc_pipeline.manage import decisions
+
+    return decisions.approve(question, options.version, reason=options.reason, decline=options.decline)
+
+
+APPROVE = ManageCommand(
+    "approve",
+    "make a version that waits for an approver the champion, or decline it",
+    _approve,
+    ("version", "--reason", "--decline"),
+    "decisions",
+    needs_params=True,
+    own={
+        "version": {"metavar": "VERSION", "help": _REFERENCE},
+        "--reason": {"required": True, "metavar": "…", "help": "why, for the record"},
+        "--decline": {"action": "store_true", "help": "the champion stays, and the version does not wait any more"},
+    },
+)
 STATUS = ManageCommand(
     "status", "the health of the model that serves, on one screen", _status, ("--fail-on",), "status", of_runs=False
 )

@@ -57,7 +57,7 @@ class _Entry(NamedTuple):
 
 def _entries() -> list[_Entry]:
     status, traced, lineage = manage_commands.STATUS, lineage_command.COMMAND, lineage_command
-    audited = audit_command.COMMAND
+    audited, approve = audit_command.COMMAND, manage_commands.APPROVE
     return [
         _Entry(
             "auto",
@@ -89,6 +89,7 @@ def _entries() -> list[_Entry]:
             manage_commands.DESCRIPTION,
             manage_commands.EPILOG,
         ),
+        _Entry(approve.name, approve, approve.help, f"{approve.help[0].upper()}{approve.help[1:]}.", None),
         _Entry(
             "alerts",
             [*alert_commands.COMMANDS],

@@ -210,6 +210,7 @@ class RegistryParams(Section):
 
     model_name: Annotated[str, Field(min_length=1, pattern=r"^[^/:]+$")] = "pcc-intent-classifier"
     gates: Gates = Field(default_factory=default_gates, json_schema_extra={"default": [*DEFAULT]})
+    approvals: int = Field(default=0, ge=0, le=1)
     publish: PublishParams = PublishParams()
 
 

@@ -36,6 +36,17 @@ def rollback(question: Question, *, reason: str = "") -> str:
     return _answer(question, promotion.roll_back(question.params, reason=reason, experiment=_experiment_of(question)))
 
 
+def approve(question: Question, reference: str, *, reason: str, decline: bool) -> str:
+    """Complete the promotion of a version that waits for an approver, or decline it; see `steps.promote.approve`."""
+    version = find(question, reference)
+    if version.registered is None:
+        raise ConfigError("only a registered version waits", where=version.pcc_version, fix="see `pcc models list`")
+    number, experiment = str(version.registered.number), _experiment_of(question)
+    return _answer(
+        question, promotion.approve(question.params, number, reason=reason, decline=decline, experiment=experiment)
+    )
+
+
 def publish(question: Question) -> str:
     """Publish the champion where it is not yet what the downstream system takes up."""
     done = publishing.run(question.params, experiment=_experiment_of(question))
@@ -51,9 +62,14 @@ def _experiment_of(question: Question) -> str:
     return str(past_runs.open_experiment(question.experiment).experiment_id)
 
 
-def _answer(question: Question, done: promotion.PromoteOutcome) -> str:
+def _answer(
+    question: Question, done: promotion.PromoteOutcome | promotion.WaitingOutcome | promotion.DeclinedOutcome
+) -> str:
     if not question.as_json:
         return "\n".join(done.summary)
+    if not isinstance(done, promotion.PromoteOutcome):
+        action = "waiting" if isinstance(done, promotion.WaitingOutcome) else "declined"
+        return json_text({"run_id": done.run_id, "action": action, "version": done.version})
     return json_text(
         {
             "run_id": done.run_id,

@@ -13,6 +13,7 @@ from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.model.lineage import SEMVER_TAG
 from pcc_pipeline.tracking.payloads import json_text
+from pcc_pipeline.tracking.registry.approvals import Approval
 from pcc_pipeline.tracking.registry.versions import ALERT_TAG
 from pcc_pipeline.tracking.store.past_runs import RecordedRun
 from pcc_pipeline.tracking.store.standing import Standing, StandingVersion, standing
@@ -129,7 +130,11 @@ class Status:
         stands = self.stands
         if stands.challenger is None or stands.challenger == stands.champion:
             return []
-        return [("challenger", _named(stands.challenger, self.model))]
+        lines = [("challenger", _named(stands.challenger, self.model))]
+        approval = Approval.of_tags(stands.challenger.tags)
+        if approval is not None and approval.state == "waiting":
+            lines.append(("", f"waits for an approver, as {approval.asked_by} asked"))
+        return lines
 
     @property
     def _watched(self) -> list[tuple[str, str]]:

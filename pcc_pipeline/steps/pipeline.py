@@ -25,6 +25,9 @@ _SHOWN = {
 }
 
 
+Promoted = promote.PromoteOutcome | promote.WaitingOutcome | promote.PromotionRefusedError
+
+
 class ChangedDataError(DataError):
     """The data is not what it was when somebody decided to train on it."""
 
@@ -35,7 +38,8 @@ class PipelineOutcome:
 
     Attributes:
         seconds: that all of it took.
-        promoted: the version's promotion; a refusal where a gate failed; None where nobody asked for it.
+        promoted: the version's promotion, which may wait for an approver; a refusal where a gate failed; None where
+            nobody asked for it.
     """
 
     run_id: str
@@ -43,13 +47,13 @@ class PipelineOutcome:
     trained: train.TrainOutcome
     evaluated: evaluate.EvaluateOutcome
     seconds: float
-    promoted: promote.PromoteOutcome | promote.PromotionRefusedError | None = None
+    promoted: Promoted | None = None
 
     @property
     def summary(self) -> list[str]:
         lines = [*self.embedded.summary, *self.trained.summary, *self.evaluated.summary]
         match self.promoted:
-            case promote.PromoteOutcome() as outcome:
+            case promote.PromoteOutcome() | promote.WaitingOutcome() as outcome:
                 lines += outcome.summary
             case promote.PromotionRefusedError() as refusal:
                 lines += [f"refused    {refusal.what}"]
@@ -126,9 +130,7 @@ def _page(
     return [payloads.Inputs(files), made, payloads.Figures(pictures), payloads.Note(note)]
 
 
-def _promote(
-    params: Params, version: str, at_hand: HeldOut, reason: str, before_move: Callable[[], None]
-) -> promote.PromoteOutcome | promote.PromotionRefusedError:
+def _promote(params: Params, version: str, at_hand: HeldOut, reason: str, before_move: Callable[[], None]) -> Promoted:
     try:
         return promote.run(params, version, reason=reason, at_hand=at_hand, before_move=before_move)
     except promote.PromotionRefusedError as refusal:

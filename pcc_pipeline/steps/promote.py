@@ -24,6 +24,7 @@ from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
 from pcc_pipeline.tracking.registry import champion as promotion
+from pcc_pipeline.tracking.registry.approvals import approval_of, ask_approval, settle
 from pcc_pipeline.tracking.registry.versions import find_alias, resolve
 from pcc_pipeline.tracking.runs import StepRun, step_run
 
@@ -65,6 +66,47 @@ class PromoteOutcome:
         ]
 
 
+@dataclass(frozen=True)
+class DeclinedOutcome:
+    """An approver did not want it; the champion stays."""
+
+    run_id: str
+    name: str
+    version: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> list[str]:
+        return [*self.notes, f"declined   version {self.version} of {self.name}, on record in run {self.run_id}"]
+
+
+@dataclass(frozen=True)
+class WaitingOutcome:
+    """A version that passed the gates, or is to be forced past them, and waits for an approver.
+
+    Attributes:
+        action: what it is to be: promoted or forced.
+    """
+
+    run_id: str
+    name: str
+    version: str
+    action: str
+    verdicts: tuple[GateVerdict, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> list[str]:
+        lines = [table(self.verdicts)] if self.verdicts else []
+        passed_by = "is to be forced past its gates" if self.action == "forced" else "passed its gates"
+        return [
+            *lines,
+            *self.notes,
+            f"waiting    version {self.version} of {self.name} {passed_by}, and waits for who did not train it",
+            f'           they say: pcc approve {self.version} --reason "…" (on record in run {self.run_id})',
+        ]
+
+
 def run(
     params: Params,
     model_uri: str | None = None,
@@ -75,8 +117,8 @@ def run(
     at_hand: HeldOut | None = None,
     experiment: str | None = None,
     before_move: Callable[[], None] = lambda: None,
-) -> PromoteOutcome:
-    """Make a version the champion if every gate passes.
+) -> PromoteOutcome | WaitingOutcome:
+    """Make a version the champion if every gate passes; with `registry.approvals` 1 it then waits for an approver.
 
     Args:
         model_uri: a registered version or alias; default is the challenger.
@@ -119,6 +161,14 @@ def run(
                 '(-P force=true -P reason="…", or pcc models promote --force --reason "…")',
             )
         check_targets(params, judgement.loaded)
+        if params.registry.approvals and judgement.champion != version:
+            before_move()
+            audit.record("force" if action == "forced" else "promote", about, "waiting for approval", reason=reason)
+            against = judgement.champion
+            ask_approval(name, version, asked_by=account(), run_id=opened.run_id, action=action, judged_against=against)
+            opened.log(payloads.Tags({"pcc.action": "waiting"}))
+            notes = (*judgement.notes, *audit.warnings)
+            return WaitingOutcome(opened.run_id, name, version, action, judgement.verdicts, notes)
         judged_against = promotion.ANY_CHAMPION if force else judgement.champion
         with protected():  # a move that was made is on record
             before_move()
@@ -131,6 +181,71 @@ def run(
                 publications = _publish(params, opened, move, audit)
     notes = (*judgement.notes, *audit.warnings)
     return PromoteOutcome(opened.run_id, action, move, judgement.verdicts, publications, notes)
+
+
+def approve(
+    params: Params, version: str, *, reason: str, decline: bool = False, experiment: str | None = None
+) -> PromoteOutcome | DeclinedOutcome:
+    """Complete the promotion of a version that waits, or decline it.
+
+    Args:
+        version: its number in the registry.
+        reason: why, for the record.
+        experiment: id of the one that the run goes to; default is the one that the environment names.
+
+    Raises:
+        ConfigError: it does not wait, there is no reason, or this account trained it.
+        ChampionMovedError: another version became champion since it was judged; not asked of one that is forced.
+        TrackingError: the server lets this account approve nothing.
+        NotPublishedError: the version is champion now, but could not be published.
+    """
+    name, by = params.registry.model_name, account()
+    if not reason.strip():
+        raise ConfigError("a decision needs a reason, for the record", where="--reason", fix='give one: --reason "…"')
+    asked = approval_of(name, version)
+    if asked is None or asked.state != "waiting":
+        became = "nobody asked for it" if asked is None else f"it was {asked.state}"
+        raise ConfigError(
+            f"version {version} does not wait for an approver: {became}",
+            where=name,
+            fix="with registry.approvals: 1, `pcc promote` asks for one",
+        )
+    if by == asked.trained_by and not decline:
+        raise ConfigError(
+            f"who trained a version does not approve it, and {by} trained this one",
+            where=f"{name} version {version}",
+            fix="ask another account to do it",
+        )
+    with step_run("promote", params, experiment=experiment) as opened:
+        about = {"model": name, "version": version, "run": opened.run_id}
+        about |= {"asked_by": asked.asked_by, "asked_in": asked.run_id, "trained_by": asked.trained_by}
+        on_record = {"pcc.registered_version": version, "pcc.asked_by": asked.asked_by, "pcc.asked_in": asked.run_id}
+        opened.log(
+            payloads.LoggedParams(used(params, "roll_back")),
+            payloads.Tags({"pcc.action": "not moved", "pcc.reason": reason, "pcc.who": by, **on_record}),
+        )
+        audit = Audit(params, opened)
+        if decline:
+            audit.record("decline", about, reason=reason)
+            settle(name, version, "declined", by=by, reason=reason)
+            opened.log(payloads.Tags({"pcc.action": "declined"}))
+            return DeclinedOutcome(opened.run_id, name, version, tuple(audit.warnings))
+        loaded = load_trained_model(resolve(f"models:/{name}/{version}").model_uri)
+        check_targets(params, loaded)
+        opened.log(
+            payloads.Tags({"pcc.model_uri": loaded.model_uri, "pcc.version": loaded.model.model_version}),
+        )
+        judged_against = promotion.ANY_CHAMPION if asked.action == "forced" else asked.judged_against
+        with protected():
+            with audit.act("approve", {**about, "action": asked.action}, reason=reason) as act:
+                signed = _signed("approved", reason, opened)
+                move = promotion.promote(name, version, signed, judged_against=judged_against)
+                settle(name, version, "approved", by=by, reason=reason)
+                _record_move(opened, "approved", move)
+                _note_move(act, move)
+            with _moved(params, move):
+                publications = _publish(params, opened, move, audit)
+    return PromoteOutcome(opened.run_id, "approved", move, (), publications, tuple(audit.warnings))
 
 
 def put_on_record(params: Params, version: str, *, reason: str) -> promotion.Move:

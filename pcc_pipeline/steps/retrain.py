@@ -200,9 +200,8 @@ def _looked(params: Params, opened: StepRun, own: Turn, champion: Champion | Non
         )
     except pipeline.ChangedDataError:
         return nothing(written)
-    refused = isinstance(done.promoted, promote.PromotionRefusedError)
     number, training = done.trained.registered_version, done.trained.run_id
-    why, lines = _concluded(params, number, training, "refused" if refused else "promoted")
+    why, lines = _concluded(params, number, training, _decided(done.promoted))
     return RetrainOutcome(opened.run_id, "trained", why, (*done.summary, *lines))
 
 
@@ -210,14 +209,25 @@ def _resumed(params: Params, opened: StepRun, own: Turn, number: str, training: 
     """Judge a version whose training was the last thing that was done."""
     address = f"models:/{params.registry.model_name}/{number}"
     lines = evaluate.run(params, address).summary
-    decided = "promoted"
     try:
-        lines += promote.run(params, address, reason=_REASON, before_move=own.check).summary
+        promoted = promote.run(params, address, reason=_REASON, before_move=own.check)
+        lines += promoted.summary
+        decided = _decided(promoted)
     except promote.PromotionRefusedError as refusal:
         lines.append(f"refused    {refusal.what}")
         decided = "refused"
     why, alerts = _concluded(params, number, training, decided)
     return RetrainOutcome(opened.run_id, "resumed", f"{why}; it had been trained before", (*lines, *alerts))
+
+
+def _decided(promoted: pipeline.Promoted | None) -> str:
+    match promoted:
+        case promote.PromotionRefusedError():
+            return "refused"
+        case promote.WaitingOutcome():
+            return "left to an approver"
+        case _:
+            return "promoted"
 
 
 def _concluded(params: Params, number: str, training: str, decided: str) -> tuple[str, list[str]]:

@@ -73,9 +73,11 @@ from pcc_pipeline.steps.training.search import SearchRows, held_scores, recipe_o
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.operations import NUMBER
+from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.provenance import code_version
 from pcc_pipeline.tracking.registry import versions
+from pcc_pipeline.tracking.registry.approvals import TRAINED_BY_TAG
 from pcc_pipeline.tracking.runs import SPLIT_FILE, SPLIT_TAG, Place, StepRun, step_run
 
 logger = logging.getLogger(__name__)
@@ -461,6 +463,7 @@ def _place(
         "pcc.version": record.version,
         **record.lineage.tags(),
         "pcc.solver": record.solver,
+        TRAINED_BY_TAG: account(),
         "pcc.data_digest": dataset.digest,
         "pcc.encoder_digest": encoder.digest,
         **code_version().tags(),

@@ -30,6 +30,9 @@ sys.path.insert(0, str(REPOSITORY / "deploy"))
 from local_server import BUCKET, PARTS, LocalServer, ServerError, programs  # noqa: E402  (in the folder named above)
 from tracking_server import environment_of  # noqa: E402  (the same)
 
+# Registered models whose champion only approvers move.
+APPROVED = "approved-*"
+
 
 def absent(what: str) -> NoReturn:
     """Skip for want of `what`; where the tests are demanded, as in CI, fail."""
@@ -128,7 +131,7 @@ def server() -> Iterator[Server]:
         absent(str(error))
     given = new_secrets()
     with state_folder() as state:
-        local = LocalServer(state, {**outer_environment(), **given}, port=0)
+        local = LocalServer(state, {**outer_environment(), **given, "PCC_SERVER_APPROVALS": APPROVED}, port=0)
         local.start()
         try:
             yield Server(local, given)
@@ -182,11 +185,12 @@ def listed_routes(server: Server, server_environment: dict[str, str]) -> list[tu
 
 @pytest.fixture(scope="session")
 def accounts(server: Server) -> dict[str, tuple[str, str]]:
-    """Name and password of an account of each role: admin, trainer, reader."""
+    """Name and password of an account of each role: admin, approver, trainer, reader."""
     made = {"admin": (server.user, server.password)}
-    for role, options in (("trainer", []), ("reader", ["--reader"])):
+    for role, options in (("trainer", []), ("reader", ["--reader"]), ("approver", ["--role", "approver"])):
         made[role] = (f"a-{role}", f"password of a {role}")
         command = [sys.executable, str(REPOSITORY / "deploy" / "accounts.py"), "add", made[role][0], *options]
+        command += ["--audit", str(server.local.state.parent / "audit")]
         given = {**server.environment, "PCC_ACCOUNT_PASSWORD": made[role][1]}
         done = subprocess.run(command, env=given, capture_output=True, text=True, timeout=120)
         assert (done.returncode, done.stderr) == (0, "")

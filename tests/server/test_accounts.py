@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,20 +12,26 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from pcc_pipeline.auditing.log import AuditLog
+
 pytestmark = pytest.mark.server
 
 PROGRAM = Path(__file__).parents[2] / "deploy" / "accounts.py"
 
 
+def audit_folder(server: Any) -> Path:
+    return Path(server.local.state).parent / "audit-of-accounts"
+
+
 def accounts(server: Any, *arguments: str, said: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(PROGRAM), *arguments]
-    given = {**server.environment, **environment}
+    given = {"PCC_AUDIT__FOLDER": str(audit_folder(server)), **server.environment, **environment}
     return subprocess.run(command, env=given, input=said, capture_output=True, text=True, timeout=60)
 
 
 def test_an_account_comes_changes_and_goes(server: Any, as_user: Any) -> None:
     done = accounts(server, "add", "passing", said="the first password\n")
-    assert (done.returncode, done.stdout) == (0, "added passing, who may look, train and promote\n")
+    assert (done.returncode, done.stdout) == (0, "added passing, who may look, train and promote\n"), done.stderr
     as_user("passing", "the first password")
     client = MlflowClient(server.address)
     client.create_experiment("of one who passes")
@@ -35,6 +42,37 @@ def test_an_account_comes_changes_and_goes(server: Any, as_user: Any) -> None:
     as_user("passing", "a third password")
     with pytest.raises(MlflowException, match="401"):
         client.get_experiment_by_name("of one who passes")
+
+
+def test_an_account_gets_each_role_and_is_listed_with_it_and_all_is_on_record(server: Any) -> None:
+    assert accounts(server, "add", "rising", "--role", "reader", said="a long enough one\n").returncode == 0
+    for role in ("approver", "admin", "trainer", "reader"):
+        done = accounts(server, "role", "rising", role)
+        assert done.stdout.startswith(f"rising is {role} now, who may "), done.stderr
+        assert json.loads(accounts(server, "list", "--json").stdout)["rising"] == role
+    listed = accounts(server, "list").stdout.splitlines()
+    assert [line.split() for line in listed if line.startswith(("admin", "rising"))] == [
+        ["admin", "admin"],
+        ["rising", "reader"],
+    ]
+    assert accounts(server, "remove", "rising").returncode == 0
+    assert "there is no account rising" in accounts(server, "role", "rising", "admin").stderr
+    lines = [line for line in AuditLog(audit_folder(server)).lines() if line is not None]
+    told = [
+        (line.what, line.on.get("role"), line.fields["outcome"]) for line in lines if line.on.get("account") == "rising"
+    ]
+    assert told[:4] == [
+        ("account add", "reader", "begun"),
+        ("account add", "reader", "done"),
+        ("account role", "approver", "begun"),
+        ("account role", "approver", "done"),
+    ]
+    assert told[-3:] == [
+        ("account remove", None, "done"),
+        ("account role", "admin", "begun"),
+        ("account role", "admin", "failed"),
+    ]
+    assert {line.fields["who"] for line in lines[1:]} <= {"admin"}
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def instructions(path: Path) -> list[tuple[str, str]]:
 def test_every_secret_and_name_is_demanded_and_none_is_written_down() -> None:
     text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
     assert set(re.findall(r"\$\{(\w+):\?", text)) == set(GIVEN)
-    assert set(re.findall(r"\$\{(\w+)(?!\w|:\?)", text)) == {"PCC_SERVER_WORKERS"}
+    assert set(re.findall(r"\$\{(\w+)(?!\w|:\?)", text)) == {"PCC_SERVER_WORKERS", "PCC_SERVER_APPROVALS"}
     secret = re.compile(r"PASSWORD|SECRET|TOKEN|KEY")
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():

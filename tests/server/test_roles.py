@@ -139,7 +139,7 @@ def test_mlflows_graphql_has_no_mutation_that_nobody_has_looked_at() -> None:
     assert set(schema.graphql_schema.mutation_type.fields) == {*READING_MUTATIONS, "testMutation"}
 
 
-@pytest.mark.parametrize("role", ["reader", "trainer", "admin"])
+@pytest.mark.parametrize("role", ["reader", "trainer", "approver", "admin"])
 def test_no_account_passes_where_its_role_ends(role: str, listed_routes: Routes, accounts: Accounts, raw: Any) -> None:
     tier = Tier[role.upper()]
     closed = {
@@ -153,7 +153,7 @@ def test_no_account_passes_where_its_role_ends(role: str, listed_routes: Routes,
 
 def test_a_route_that_is_not_known_is_closed_to_readers_and_trainers(accounts: Accounts, raw: Any) -> None:
     for path in ("/api/4.0/mlflow/new", "/api/2.0/mlflow/runs/new", "/new", "//api/2.0/mlflow/runs/search"):
-        for role in ("reader", "trainer"):
+        for role in ("reader", "trainer", "approver"):
             assert [raw(method, path, accounts[role])[0] for method in ("GET", "POST", "PUT")] == [403] * 3
         assert raw("GET", path, accounts["admin"])[0] != 403
 

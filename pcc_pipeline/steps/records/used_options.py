@@ -37,7 +37,7 @@ USED: dict[str, tuple[str, ...]] = {
     ),
     "ab_test": ("data.path", "data.label_column", "ab_test", "registry.model_name", *_PERSONS),
     "retrain": ("retrain", "registry.model_name"),
-    "promote": (*_ENCODING, *_PUBLISHING, "registry.gates"),
+    "promote": (*_ENCODING, *_PUBLISHING, "registry.gates", "registry.approvals"),
     "roll_back": _PUBLISHING,
     "publish": _PUBLISHING,
     "monitor": (

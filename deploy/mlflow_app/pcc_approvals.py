@@ -1,0 +1,141 @@
+"""Four eyes: who trained a model does not make it the champion, whatever program asks.
+
+The server notes on each version which account registered it, and whom it let make it the champion first; nobody else
+can write these two tags. Of the registered models that PCC_SERVER_APPROVALS names (patterns such as `pcc-*`, parted by
+blanks or commas; `*` for all) only an approver moves `champion` and `previous`: to a version that another account
+registered, or one that was approved once, as a rollback does. What would take the aliases away by another road,
+deleting or renaming the model, or deleting such a version, is the approvers' as well.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from pcc_rights import Tier, account, asked_of_registry, current
+
+if TYPE_CHECKING:
+    from flask import Request, Response
+
+VARIABLE = "PCC_SERVER_APPROVALS"
+REGISTERED_BY, APPROVED_BY = "pcc.registered_by", "pcc.approved_by"
+_RECORDS = {REGISTERED_BY, APPROVED_BY}
+GUARDED = ("champion", "previous")
+
+_ONLY_APPROVERS = "Only an approver may do this: it moves champion or previous of {name}. `pcc promote` asks for one."
+_OWN = "Who registered a version does not approve it: ask another approver."
+_SERVERS = "This tag is the server's own record."
+
+
+def fault_of_approval(request: Request) -> str:
+    """Why a request of the current account is refused for want of an approver; empty where it is not.
+
+    Args:
+        request: Flask's, of a route that the account may call. It is read as MLflow reads it.
+
+    Raises:
+        MlflowException: the request is about a version that there is not.
+    """
+    if current.get() is None:  # /health has no account
+        return ""
+    action = re.sub(r"^/(?:ajax-)?api/2\.0/mlflow/", "", request.path)
+    check = _CHECKS.get((request.method, action))
+    return "" if check is None else check()
+
+
+def note(request: Request, response: Response) -> Response:
+    """What the server puts on record of a request that went well: who registered a version, who approved it first."""
+    action = re.sub(r"^/(?:ajax-)?api/2\.0/mlflow/", "", request.path)
+    if response.status_code == 200 and request.method == "POST":
+        if action == "model-versions/create":
+            made = (response.get_json(silent=True) or {})["model_version"]
+            _stamp(made["name"], str(made["version"]), REGISTERED_BY)
+        elif action == "registered-models/alias":
+            asked = asked_of_registry("SetRegisteredModelAlias")
+            if asked.alias == GUARDED[0] and _is_guarded(asked.name):
+                _stamp(asked.name, asked.version, APPROVED_BY)
+    return response
+
+
+def _may_move() -> str:
+    asked = asked_of_registry("SetRegisteredModelAlias")
+    if asked.alias not in GUARDED or not _is_guarded(asked.name):
+        return ""
+    if _tier() < Tier.APPROVER:
+        return _ONLY_APPROVERS.format(name=asked.name)
+    tags = _registry().get_model_version(asked.name, asked.version).tags
+    return _OWN if tags.get(REGISTERED_BY) == account.get() and APPROVED_BY not in tags else ""
+
+
+def _may_take_alias_away() -> str:
+    asked = asked_of_registry("DeleteRegisteredModelAlias")
+    return _approvers_alone(asked.name) if asked.alias in GUARDED else ""
+
+
+def _may_delete_model() -> str:
+    return _approvers_alone(asked_of_registry("DeleteRegisteredModel").name)
+
+
+def _may_rename() -> str:
+    asked = asked_of_registry("RenameRegisteredModel")
+    return _approvers_alone(asked.name) or _approvers_alone(asked.new_name)
+
+
+def _may_delete_version() -> str:
+    asked = asked_of_registry("DeleteModelVersion")
+    if not _is_guarded(asked.name):
+        return ""
+    aliases = _registry().get_model_version(asked.name, asked.version).aliases
+    return _approvers_alone(asked.name) if set(aliases) & set(GUARDED) else ""
+
+
+def _creates_no_record_of_ours() -> str:
+    return _SERVERS if {tag.key for tag in asked_of_registry("CreateModelVersion").tags} & _RECORDS else ""
+
+
+def _sets_no_record_of_ours() -> str:
+    return _SERVERS if asked_of_registry("SetModelVersionTag").key in _RECORDS else ""
+
+
+def _deletes_no_record_of_ours() -> str:
+    return _SERVERS if asked_of_registry("DeleteModelVersionTag").key in _RECORDS else ""
+
+
+_CHECKS = {
+    ("POST", "registered-models/alias"): _may_move,
+    ("DELETE", "registered-models/alias"): _may_take_alias_away,
+    ("DELETE", "registered-models/delete"): _may_delete_model,
+    ("POST", "registered-models/rename"): _may_rename,
+    ("DELETE", "model-versions/delete"): _may_delete_version,
+    ("POST", "model-versions/create"): _creates_no_record_of_ours,
+    ("POST", "model-versions/set-tag"): _sets_no_record_of_ours,
+    ("DELETE", "model-versions/delete-tag"): _deletes_no_record_of_ours,
+}
+
+
+def _approvers_alone(name: str) -> str:
+    return _ONLY_APPROVERS.format(name=name) if _is_guarded(name) and _tier() < Tier.APPROVER else ""
+
+
+def _is_guarded(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in re.split(r"[\s,]+", os.environ.get(VARIABLE, "")) if pattern)
+
+
+def _tier() -> Tier:
+    return current.get() or Tier.READER
+
+
+def _registry() -> Any:
+    from mlflow.server.handlers import _get_model_registry_store
+
+    return _get_model_registry_store()
+
+
+def _stamp(name: str, version: str, key: str) -> None:
+    from mlflow.entities.model_registry import ModelVersionTag
+
+    store = _registry()
+    if key not in store.get_model_version(name, version).tags:
+        store.set_model_version_tag(name, version, ModelVersionTag(key, account.get()))

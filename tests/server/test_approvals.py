@@ -1,0 +1,110 @@
+"""Who trained a model does not make it the champion, by whatever road: the attacks by role, by REST and by pages."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+pytestmark = pytest.mark.server
+
+Accounts = dict[str, tuple[str, str]]
+
+
+@pytest.fixture
+def guarded(server: Any, accounts: Accounts, as_user: Any) -> str:
+    """A registered model of which the trainer made version 1, and the approver version 2."""
+    name = f"approved-{time.time_ns()}"
+    for role in ("trainer", "approver"):
+        as_user(*accounts[role])
+        client = MlflowClient(server.address)
+        if role == "trainer":
+            client.create_registered_model(name)
+            experiment = client.create_experiment(name)
+        model = client.create_logged_model(experiment, "model")
+        client.create_model_version(name, f"models:/{model.model_id}", model_id=model.model_id)
+    return name
+
+
+def aliases(server: Any, name: str) -> dict[str, str]:
+    return {
+        alias: str(version)
+        for alias, version in MlflowClient(server.address).get_registered_model(name).aliases.items()
+    }
+
+
+def test_nobody_but_another_approver_moves_the_aliases(
+    server: Any, guarded: str, accounts: Accounts, raw: Any, as_user: Any
+) -> None:
+    def ask(role: str, method: str, action: str, **body: str) -> tuple[int, bytes]:
+        answers = {
+            raw(method, f"{api}/2.0/mlflow/{action}", accounts[role], body)[::2] for api in ("/api", "/ajax-api")
+        }
+        (answer,) = answers
+        return answer
+
+    alias = "registered-models/alias"
+    for name in ("champion", "previous"):
+        for role, version in (
+            ("reader", "2"),
+            ("trainer", "1"),
+            ("trainer", "2"),
+            ("approver", "2"),
+            ("approver", "02"),
+        ):
+            status, content = ask(role, "POST", alias, name=guarded, alias=name, version=version)
+            assert status == 403, (role, version, content)
+            assert b"approve" in content or role == "reader"
+    assert ask("admin", "POST", alias, name=guarded, alias="champion", version="9")[0] == 404
+    assert ask("trainer", "POST", alias, name=guarded, alias="challenger", version="1")[0] == 200
+    assert aliases(server, guarded) == {"challenger": "1"}
+
+    # The roads around it.
+    key, by = "pcc.registered_by", accounts["trainer"][0]
+    attacks: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("approver", "POST", "model-versions/set-tag", {"version": "2", "key": key, "value": by}),
+        ("admin", "POST", "model-versions/set-tag", {"version": "2", "key": "pcc.approved_by", "value": by}),
+        ("approver", "DELETE", "model-versions/delete-tag", {"version": "2", "key": key}),
+        ("approver", "POST", "model-versions/create", {"source": "models:/m-x", "tags": [{"key": key, "value": by}]}),
+        ("trainer", "DELETE", "registered-models/delete", {}),
+        ("trainer", "POST", "registered-models/rename", {"new_name": "elsewhere"}),
+    ]
+    for role, method, action, body in attacks:
+        status, content = ask(role, method, action, name=guarded, **body)
+        assert status == 403, (action, content)
+    other = f"free-{time.time_ns()}"
+    assert raw("POST", "/api/2.0/mlflow/registered-models/create", accounts["trainer"], {"name": other})[0] == 200
+    body = {"name": other, "new_name": f"{guarded}-too"}
+    assert raw("POST", "/api/2.0/mlflow/registered-models/rename", accounts["trainer"], body)[0] == 403
+
+    # Another's version is approved; from then on that version may come back.
+    assert ask("approver", "POST", alias, name=guarded, alias="champion", version="1")[0] == 200
+    assert ask("admin", "POST", alias, name=guarded, alias="champion", version="2")[0] == 200
+    assert aliases(server, guarded)["champion"] == "2"
+    assert ask("approver", "POST", alias, name=guarded, alias="previous", version="2")[0] == 200
+    as_user(*accounts["admin"])
+    tags = MlflowClient(server.address).get_model_version(guarded, "2").tags
+    assert (tags[key], tags["pcc.approved_by"]) == (accounts["approver"][0], "admin")
+    for method, action, body in (
+        ("DELETE", "registered-models/alias", {"alias": "champion"}),
+        ("DELETE", "model-versions/delete", {"version": "2"}),
+    ):
+        assert ask("trainer", method, action, name=guarded, **body)[0] == 403
+    assert aliases(server, guarded) == {"challenger": "1", "champion": "2", "previous": "2"}
+
+
+def test_of_other_models_a_trainer_moves_the_aliases_as_ever(server: Any, accounts: Accounts, as_user: Any) -> None:
+    as_user(*accounts["trainer"])
+    client, name = MlflowClient(server.address), f"not-{time.time_ns()}"
+    client.create_registered_model(name)
+    model = client.create_logged_model(client.create_experiment(name), "model")
+    client.create_model_version(name, f"models:/{model.model_id}", model_id=model.model_id)
+    client.set_registered_model_alias(name, "champion", "1")
+    assert client.get_model_version(name, "1").tags == {"pcc.registered_by": accounts["trainer"][0]}
+    client.delete_registered_model_alias(name, "champion")
+    client.delete_registered_model(name)
+    with pytest.raises(MlflowException, match="not found"):
+        client.get_registered_model(name)
