@@ -99,8 +99,8 @@ def _again_and_again(one: Callable[[], CircleOutcome], every: float, *, debug: b
         else:
             _say_errors(outcome)
             _say("\n".join(["", *outcome.lines]))
-        _say(f"next round {datetime.fromtimestamp(schedule.next, UTC):%Y-%m-%d %H:%M:%S} UTC")
         try:
+            _say(f"next round {datetime.fromtimestamp(schedule.next, UTC):%Y-%m-%d %H:%M:%S} UTC")
             schedule.wait()
         except Interrupted as ended:
             interruption.over()
