@@ -12,6 +12,7 @@ from pcc_pipeline.command_line import (
     audit_command,
     auto_command,
     completion,
+    decrypt_command,
     explain_command,
     hold_commands,
     lineage_command,
@@ -114,6 +115,13 @@ def _entries() -> list[_Entry]:
             hold_commands.DESCRIPTION,
             hold_commands.EPILOG,
             private=True,
+        ),
+        _Entry(
+            decrypt_command.COMMAND.name,
+            decrypt_command.COMMAND,
+            decrypt_command.COMMAND.help,
+            decrypt_command.DESCRIPTION,
+            decrypt_command.EPILOG,
         ),
         _Entry(
             "completion",

@@ -281,6 +281,13 @@ class OutputParams(Section):
     unlogged_dir: HomePath = "outputs/unlogged"
     alerts_dir: HomePath = "outputs/alerts"
     model_dir: HomePath | None = "outputs/models"
+    encryption: Literal["none", "key"] = "none"
+    encrypt_scores: bool = False
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what holds texts on this machine is sealed."""
+        return self.encryption == "key"
 
 
 Days = Annotated[int, Field(ge=1)]
@@ -344,6 +351,8 @@ class Params(Section):
             faults.append(
                 "search.study_name and search.storage need model.search_method=optuna: no other method has a study"
             )
+        if self.output.encrypt_scores and not self.output.encrypts:
+            faults.append("output.encrypt_scores=true needs output.encryption=key")
         if faults:
             raise ValueError("; ".join(faults))
         return self

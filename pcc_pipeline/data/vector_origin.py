@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+
+from pcc_pipeline.sealing.parquet import parquet_schema
 
 # The key in a Parquet file's metadata, and in the `attrs` of the batches that are read from it.
 ENCODER_DIGEST = "pcc.encoder_digest"
@@ -26,7 +27,7 @@ def origin(path: Path) -> str | None:
     if not path.name.lower().endswith(".parquet"):
         return None
     try:
-        digest = (pq.read_schema(path).metadata or {}).get(ENCODER_DIGEST.encode())
+        digest = (parquet_schema(path).metadata or {}).get(ENCODER_DIGEST.encode())
     except (pa.ArrowException, OSError):
         return None  # whoever reads its rows says what is wrong with it
     return None if digest is None else digest.decode(errors="replace")

@@ -4,6 +4,7 @@ One SQLite file per encoder and backend. A key is the SHA-256 of the text: the c
 transaction, so an interrupted run keeps what it had finished, and several processes may share the file.
 
 An entry proves itself: with each vector stands a checksum of key and vector, and what does not match it is absent.
+Where there is a key to seal with, vectors are sealed, and stand under keyed hashes, in a file of their own.
 A file that is damaged as a whole is removed, and a new one begun.
 
 Beside the vectors stands the day that each was made on, in a table of its own, so that earlier versions of this program
@@ -29,6 +30,8 @@ import numpy as np
 
 from pcc_pipeline.errors import FeatureError
 from pcc_pipeline.files import private_file, private_folder
+from pcc_pipeline.sealing.keys import SealKey
+from pcc_pipeline.sealing.values import ValueSeal
 
 # SQLite's default limit of bound variables was 999 for long; 500 keys a query costs nothing measurable.
 _KEYS_PER_QUERY = 500
@@ -58,13 +61,18 @@ def text_key(text: str) -> bytes:
 class EmbeddingCache:
     """A store of float32 vectors of one width, by `text_key`; `space` names what computed them.
 
+    Args:
+        keys: newest first; with any, the first one seals what is put, in a file beside that of plain vectors, and all
+            of them open what is there.
+
     Raises:
         FeatureError: the folder cannot be written, the disk is full, or the file is a database of something else.
     """
 
-    def __init__(self, folder: Path, space: str, width: int) -> None:
+    def __init__(self, folder: Path, space: str, width: int, keys: Sequence[SealKey] = ()) -> None:
         self._width = width
-        self._path = folder / f"{space}.sqlite"
+        self._path = folder / (f"{space}.sealed.sqlite" if keys else f"{space}.sqlite")
+        self._forms: list[ValueSeal | _Checked] = [ValueSeal(key, "vectors") for key in keys] or [_Checked()]
         self._lock: IO[bytes] | None = None
         self._connection: sqlite3.Connection | None = None
         self._warned = False
@@ -94,13 +102,19 @@ class EmbeddingCache:
         damaged = 0
         size = 4 * self._width
         try:
-            for start in range(0, len(keys), _KEYS_PER_QUERY):
-                for key, blob in self._rows(keys[start : start + _KEYS_PER_QUERY]):
-                    if isinstance(blob, bytes) and len(blob) == size + _CHECKSUM_BYTES and _proves_itself(key, blob):
-                        present.append(key)
-                        blobs.append(blob[:size])
-                    else:
-                        damaged += 1
+            for form in self._forms:
+                names = {form.name(key): key for key in keys}
+                sought = list(names)
+                for start in range(0, len(sought), _KEYS_PER_QUERY):
+                    for name, blob in self._rows(sought[start : start + _KEYS_PER_QUERY]):
+                        value = form.opened(name, blob) if isinstance(blob, bytes) else None
+                        if value is not None and len(value) == size:
+                            present.append(names[name])
+                            blobs.append(value)
+                        else:
+                            damaged += 1
+                if len(self._forms) > 1:
+                    keys = [*set(keys) - set(present)]
         except sqlite3.Error as error:
             self._mend(error)
             return {}
@@ -121,7 +135,9 @@ class EmbeddingCache:
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """Store `vectors` (len(keys), width) in one transaction."""
         blobs = (vector.tobytes() for vector in vectors.astype("<f4"))
-        rows = [(key, blob + _checksum(key, blob)) for key, blob in zip(keys, blobs, strict=True)]
+        form = self._forms[0]
+        named = ((form.name(key), blob) for key, blob in zip(keys, blobs, strict=True))
+        rows = [(name, form.seal(name, blob)) for name, blob in named]
         try:
             self._store(rows)
         except sqlite3.Error as error:
@@ -297,5 +313,15 @@ def _checksum(key: bytes, vector: bytes) -> bytes:
     return zlib.crc32(vector, zlib.crc32(key)).to_bytes(_CHECKSUM_BYTES, "little")
 
 
-def _proves_itself(key: bytes, blob: bytes) -> bool:
-    return _checksum(key, blob[:-_CHECKSUM_BYTES]) == blob[-_CHECKSUM_BYTES:]
+class _Checked:
+    """Vectors as they are, each with its checksum."""
+
+    def name(self, name: bytes) -> bytes:
+        return name
+
+    def seal(self, name: bytes, value: bytes) -> bytes:
+        return value + _checksum(name, value)
+
+    def opened(self, name: bytes, sealed: bytes) -> bytes | None:
+        value = sealed[:-_CHECKSUM_BYTES]
+        return value if _checksum(name, value) == sealed[-_CHECKSUM_BYTES:] else None

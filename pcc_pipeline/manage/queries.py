@@ -15,6 +15,7 @@ from pcc_pipeline.errors import ConfigError, DataError, PccError
 from pcc_pipeline.manage.comparison import NOT_EVALUATED, Score, compared, rows_measured, score
 from pcc_pipeline.manage.tables import csv_text, shown, table
 from pcc_pipeline.model.lineage import SEMVER_TAG
+from pcc_pipeline.persons.keys import use_keys
 from pcc_pipeline.storage.objects import local_copy, replacing
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.versions import shown_address
@@ -54,7 +55,9 @@ def params_of(params_file: str | None, environment: Mapping[str, str], *, demand
     Raises:
         ConfigError: there is no such file, or it is wrong.
     """
-    return load_params(chosen_file(params_file, demanded=demanded), environment=environment)
+    params = load_params(chosen_file(params_file, demanded=demanded), environment=environment)
+    use_keys(local_path(params.lineage.key_file))
+    return params
 
 
 def init(question: Question) -> str:

@@ -20,6 +20,7 @@ from typing import Literal
 
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.files import replacing
+from pcc_pipeline.sealing import keys as sealing
 
 VARIABLE = "PCC_LINEAGE_KEY"
 # Bytes of a hash. At 10^12 rows two of them are equal by chance with a probability of 10^-15.
@@ -88,6 +89,12 @@ def read_keys(file: Path, environment: Mapping[str, str]) -> Keys:
         )
     words = [line.split()[0] for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return Keys(tuple(dict.fromkeys([*keys, *_parsed(words, str(file))])))
+
+
+def use_keys(file: Path) -> None:
+    """Let the keys of the environment and this file seal and open files, from now on; they are read when one is met."""
+    place = file.absolute()
+    sealing.use(lambda: [sealing.SealKey(key.id, key.secret) for key in read_keys(place, os.environ).all])
 
 
 def add_key(file: Path, *, now: datetime | None = None) -> Key:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pcc_pipeline.data.columns import as_list, label_rule
 from pcc_pipeline.data.contract import CASE_ID
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.persons.keys import WIDTH, Key
+from pcc_pipeline.sealing.parquet import parquet_file
 
 _ROWS = 20_000
 
@@ -66,6 +66,6 @@ def _parts(path: Path) -> Iterator[pd.DataFrame]:
     if path.suffix == ".csv":
         yield from pd.read_csv(path, dtype=str, keep_default_na=False, chunksize=_ROWS)
         return
-    with pq.ParquetFile(path) as file:
+    with parquet_file(path) as file:
         for batch in file.iter_batches(_ROWS):
             yield batch.to_pandas()

@@ -22,6 +22,7 @@ from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.persons.manifest import Manifest
+from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.inputs.datasets import (
     HandedOn,
     cache_of,
@@ -169,7 +170,7 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
         )
         target = Path(params.output.rejected)
         with replacing(target) as partial:
-            rejected.to_parquet(partial, index=False)
+            write_frame(rejected, partial, sealed=params.output.encrypts)
     return outcome
 
 
@@ -189,7 +190,7 @@ def _embed_file(
     made: list[np.ndarray] = []
     with (
         replacing(output) as partial,
-        EmbeddedFileWriter(partial) as writer,
+        EmbeddedFileWriter(partial, sealed=params.output.encrypts) as writer,
         progress_bar(None, f"embed {address}") as bar,
     ):
         for batch in read(address, notes):

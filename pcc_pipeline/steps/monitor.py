@@ -21,6 +21,7 @@ from pcc_pipeline.monitoring.operation import Log, log_of
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.usual import Figure, repeating
 from pcc_pipeline.monitoring.windows import Window, week_of, windows
+from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.answering.watched_rows import WatchedRows, watched_rows, with_labels
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
@@ -225,7 +226,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         alarms=alarms,
         failed=bool(alarms) and options.fail_on == "alert",
         page=target,
-        novel=_write_novel(rows, profile, Path(params.output.novel_rows)),
+        novel=_write_novel(rows, profile, Path(params.output.novel_rows), sealed=params.output.encrypts),
         told=tuple(told),
         log=log,
         notes=rows.notes,
@@ -305,12 +306,13 @@ def _observed(rows: WatchedRows, profile: ReferenceProfile) -> Report | None:
     return report("observed", rows.labels[labelled], rows.signals.probabilities[labelled], profile.classes, positive)
 
 
-def _write_novel(rows: WatchedRows, profile: ReferenceProfile, target: Path) -> Path | None:
+def _write_novel(rows: WatchedRows, profile: ReferenceProfile, target: Path, *, sealed: bool) -> Path | None:
     """Case ids and novelty of the rows unlike what the model learned, the most unlike first."""
     novelty, novel = profile.sketcher.novelty(rows.signals), profile.novel(rows.signals)
     if novelty is None or novel is None:
         return None
     table = pd.DataFrame({CASE_ID: rows.case_ids[novel], "novelty": novelty[novel]})
     with replacing(target) as partial:
-        table.sort_values("novelty", ascending=False, kind="stable").to_parquet(partial, index=False)
+        ordered = table.sort_values("novelty", ascending=False, kind="stable")
+        write_frame(ordered, partial, sealed=sealed)
     return target

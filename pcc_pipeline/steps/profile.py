@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.quality.profile import KnownModel, Profile, Profiler
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.gates.kinds.data_age import DataAgeGate
+from pcc_pipeline.persons.keys import use_keys
 from pcc_pipeline.steps.inputs.datasets import contract_of, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import own_page
@@ -79,6 +81,7 @@ def run(
         TrackingError: there is no such model.
     """
     address, now = params.data.path, now or datetime.now(UTC)
+    use_keys(local_path(params.lineage.key_file))
     page = None if html is None else own_page(html, address)
     demand_input(address, contract_of(params) if labelled else Contract(None, params.data.required_columns))
     model = None if model_uri is None else _known(model_uri)

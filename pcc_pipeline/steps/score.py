@@ -25,6 +25,7 @@ from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.evaluation.predictions import NO_EXTRA_COLUMNS, ExtraColumns, ScoredBy, prediction_frame
 from pcc_pipeline.persons.manifest import Manifest
+from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
 from pcc_pipeline.steps.answering.challenge import Challenge, challenge_of, is_challengers, shadow_frame, shadow_path
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
@@ -204,6 +205,8 @@ def _target(name: str, params: Params) -> Path:
             where=where,
             fix=f"give a path that ends in {' or '.join(SUFFIXES)}",
         )
+    if params.output.encrypt_scores and not target.name.lower().endswith(".parquet"):
+        raise ConfigError("only Parquet is encrypted", where=where, fix="give a path that ends in .parquet")
     demand_own_files(
         {"data.path": params.data.path},
         {
@@ -239,6 +242,7 @@ def _score_file(
     """Writes the predictions and the rejected rows; returns label -> rows. `monitor` counts rows on the way."""
     address, counts, now = params.data.path, Counter[str](), datetime.now(UTC)
     rule = model.decision if challenge is None else challenge.loosest(model.decision)
+    sealed = params.output.encrypt_scores
     with ExitStack() as stack:
         partial = stack.enter_context(replacing(target, shared=True))
         bar = stack.enter_context(progress_bar(None, f"score {address}"))
@@ -247,11 +251,11 @@ def _score_file(
         if challenge is not None:
             stack.callback(challenge.close)
             if challenge.settings.shadow:
-                beside = stack.enter_context(writing_shadow(shadow_path(target)))
+                beside = stack.enter_context(writing_shadow(shadow_path(target), sealed=sealed))
         batches = read(address, notes)
         first = next(batches)
         extra = extra_columns(params, model.classes, several_files=file_of(first) is not None)
-        with writing(partial, target, extra, rule) as write:
+        with writing(partial, target, extra, rule, sealed=sealed) as write:
             for batch in chain([first], batches):
                 checked = file.add(batch)
                 bar.update(len(checked.rejected))
@@ -286,7 +290,7 @@ def _score_file(
                     monitor.passed_validation += len(checked.good)
         rejected = file.rejected(params.data.max_rejected_fraction)
         with replacing(Path(params.output.rejected)) as rejected_partial:
-            rejected.to_parquet(rejected_partial, index=False)
+            write_frame(rejected, rejected_partial, sealed=params.output.encrypts)
     if challenge is not None:
         monitor.notes = f"challenger {challenge.model.model_version}: {challenge.rows} rows"
     return counts

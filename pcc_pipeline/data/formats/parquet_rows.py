@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pcc_pipeline.data.columns import check_names
 from pcc_pipeline.data.formats.bounds import BATCH_BYTES, Budget, parts
 from pcc_pipeline.errors import DataError
+from pcc_pipeline.sealing.parquet import parquet_file
 
 _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}
 
@@ -22,7 +23,7 @@ _WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE
 def read_parquet(path: Path, batch_rows: int) -> Iterator[pd.DataFrame]:
     """Yields batches whose columns are `pandas.ArrowDtype` of the file's own types."""
     try:
-        with pq.ParquetFile(path) as file:
+        with parquet_file(path) as file:
             names = check_names(file.schema_arrow.names, path)
             check_names([file.schema.column(number).path for number in range(file.metadata.num_columns)], path)
             budget = Budget(path)
@@ -32,7 +33,7 @@ def read_parquet(path: Path, batch_rows: int) -> Iterator[pd.DataFrame]:
         kept = [name for name in names if not re.fullmatch(r"__index_level_\d+__", name)]
         # A value that repeats stays one value until its rows are counted. What Arrow reads ahead it keeps to the end:
         # the whole file would stand in memory.
-        with pq.ParquetFile(path, read_dictionary=strings, coerce_int96_timestamp_unit="us", pre_buffer=False) as file:
+        with parquet_file(path, read_dictionary=strings, coerce_int96_timestamp_unit="us", pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=batch_rows):
                 yield from _slices(batch.select(kept), budget)
     except MemoryError as error:

@@ -21,6 +21,7 @@ from pcc_pipeline.data.contract import EMBEDDINGS
 from pcc_pipeline.data.formats.readers import suffix_of
 from pcc_pipeline.data.vector_origin import signed
 from pcc_pipeline.errors import StorageError
+from pcc_pipeline.sealing.parquet import parquet_file, parquet_writer
 from pcc_pipeline.steps.inputs.addresses import SAMPLE
 from pcc_pipeline.storage.objects import BUCKET_SCHEME
 
@@ -49,10 +50,13 @@ class EmbeddedFileWriter:
 
     A column keeps its Arrow type. Where a later batch holds more than the type of the earlier ones can, what is written
     already is written again in a type that holds both: the wider number, all fields of a struct, and at last text.
+
+    Args:
+        sealed: only who has the key reads it.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, sealed: bool = False) -> None:
+        self._path, self._sealed = path, sealed
         self._schema: pa.Schema | None = None
         self._parquet: pq.ParquetWriter | None = None
 
@@ -100,8 +104,12 @@ class EmbeddedFileWriter:
         # Vectors neither repeat nor shrink: a dictionary and compression would cost time for nothing.
         columns = [name for name in schema.names if name != EMBEDDINGS]
         self._schema = schema
-        self._parquet = pq.ParquetWriter(
-            self._path, schema, use_dictionary=columns, compression=dict.fromkeys(columns, "snappy")
+        self._parquet = parquet_writer(
+            self._path,
+            schema,
+            sealed=self._sealed,
+            use_dictionary=columns,
+            compression=dict.fromkeys(columns, "snappy"),
         )
 
     def _widen(self, table: pa.Table) -> None:
@@ -113,7 +121,7 @@ class EmbeddedFileWriter:
             earlier = self._path.with_name(f"{self._path.name}.earlier")
             self._path.replace(earlier)
             try:
-                with pq.ParquetFile(earlier) as file:
+                with parquet_file(earlier) as file:
                     unfit = _unfit(file, schema)
                     if not unfit:
                         self._open(schema)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.evaluation.predictions import ExtraColumns, prediction_schema, prediction_table
 from pcc_pipeline.model.decision import DecisionRule
+from pcc_pipeline.sealing.parquet import parquet_writer
 from pcc_pipeline.steps.answering.challenge import SHADOW_COLUMNS
 from pcc_pipeline.storage.objects import replacing
 
@@ -32,7 +32,7 @@ def extra_columns(params: Params, classes: Sequence[str], *, several_files: bool
 
 @contextmanager
 def writing(
-    partial: Path, target: Path, extra: ExtraColumns, rule: DecisionRule
+    partial: Path, target: Path, extra: ExtraColumns, rule: DecisionRule, *, sealed: bool = False
 ) -> Iterator[Callable[[pd.DataFrame], None]]:
     """A function that appends a frame of predictions; each becomes a row group of Parquet.
 
@@ -41,13 +41,15 @@ def writing(
         target: the final name, which errors name: CSV where it ends in .csv, else Parquet.
         extra: the columns of the frames behind the downstream system's.
         rule: the model's.
+        sealed: only who has the key reads it; of Parquet alone.
 
     Raises:
         StorageError: the file cannot be written.
     """
     csv = target.name.lower().endswith(".csv")
     with _disk_errors(target):
-        writer = (pa.csv.CSVWriter if csv else pq.ParquetWriter)(partial, prediction_schema(extra, rule))
+        schema = prediction_schema(extra, rule)
+        writer = pa.csv.CSVWriter(partial, schema) if csv else parquet_writer(partial, schema, sealed=sealed)
 
     def write(frame: pd.DataFrame) -> None:
         with _disk_errors(target):
@@ -61,7 +63,7 @@ def writing(
 
 
 @contextmanager
-def writing_shadow(target: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
+def writing_shadow(target: Path, *, sealed: bool = False) -> Iterator[Callable[[pd.DataFrame], None]]:
     """The same for both versions' answers to the same cases, as Parquet; see `challenge.shadow_frame`.
 
     Raises:
@@ -69,7 +71,7 @@ def writing_shadow(target: Path) -> Iterator[Callable[[pd.DataFrame], None]]:
     """
     numbers = ("champion_confidence", "challenger_confidence")
     schema = pa.schema([(name, pa.float64() if name in numbers else pa.string()) for name in SHADOW_COLUMNS])
-    with replacing(target, shared=True) as partial, pq.ParquetWriter(partial, schema) as writer:
+    with replacing(target, shared=True) as partial, parquet_writer(partial, schema, sealed=sealed) as writer:
 
         def write(frame: pd.DataFrame) -> None:
             with _disk_errors(target):

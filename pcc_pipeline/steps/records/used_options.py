@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pcc_pipeline.config import Params
 
-_ALWAYS = ("tracking", "logging", "output.unlogged_dir")
+# What is kept for MLflow is encrypted by the key of lineage, if at all.
+_ALWAYS = ("tracking", "logging", "output.unlogged_dir", "output.encryption", "lineage.key_file")
 _READING = ("data.label_column", "data.schema", "data.max_rejected_fraction")
 _ENCODING = ("preprocessing.backend", "preprocessing.batch_size", "preprocessing.cache_dir")
 # Of manifests of persons; who trains records all of `data`.
-_PERSONS = ("data.subject_column", "lineage.key_file")
+_PERSONS = ("data.subject_column",)
 _MODEL = ("data", "preprocessing", "model", "decision", "search")
 _PUBLISHING = ("registry.model_name", "registry.publish", "output.model_dir", "audit")
 
@@ -28,12 +29,11 @@ USED: dict[str, tuple[str, ...]] = {
         "registry.model_name",
         "output.studies_dir",
         "output.label_issues",
-        "lineage.key_file",
     ),
     "evaluate": (
         *("registry.model_name", "registry.gates", "evaluation.slices", *_ENCODING),
         *("output.predictions", "output.extra_columns", "output.metrics", "output.report", "output.figures_dir"),
-        *("output.monitoring_log", "lineage.key_file"),
+        "output.monitoring_log",
     ),
     "ab_test": ("data.path", "data.label_column", "ab_test", "registry.model_name", *_PERSONS),
     "retrain": ("retrain", "registry.model_name"),
@@ -51,7 +51,7 @@ USED: dict[str, tuple[str, ...]] = {
         *_PERSONS,
         *("data.path", "data.schema", "data.max_rejected_fraction", "preprocessing.embedding_model", *_ENCODING),
         *("registry.model_name", "ab_test.challenger_share", "ab_test.shadow"),
-        *("output.scores", "output.extra_columns", "output.rejected", "output.monitoring_log"),
+        *("output.scores", "output.encrypt_scores", "output.extra_columns", "output.rejected", "output.monitoring_log"),
     ),
 }
 

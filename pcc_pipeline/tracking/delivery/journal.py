@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -20,7 +20,8 @@ from typing import IO
 from pydantic import ValidationError
 
 from pcc_pipeline.errors import TrackingError
-from pcc_pipeline.files import private_folder
+from pcc_pipeline.files import private_folder, scratch_folder
+from pcc_pipeline.sealing import streams
 from pcc_pipeline.tracking.delivery.operations import DOCUMENTS, Operation, Registered, carry_out
 
 _DOCUMENT, _OWNER, _DONE, _PARTIAL = "operation.json", "owner", ".done-", ".partial-"
@@ -31,17 +32,19 @@ class Journal:
 
     Args:
         folder: made with the first operation, removed with the last.
+        sealed: what is kept is sealed; it is read by who has the key.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, sealed: bool = False) -> None:
+        self.folder, self._sealed = folder, sealed
         self._lock: IO[bytes] | None = None
         self._count = 0
 
     @classmethod
-    def new(cls, root: Path) -> Journal:
+    def new(cls, root: Path, *, sealed: bool = False) -> Journal:
         """A journal for this process under `root`."""
-        return cls(root / f"{time.strftime('%Y%m%d_%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}")
+        name = f"{time.strftime('%Y%m%d_%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:8]}"
+        return cls(root / name, sealed=sealed)
 
     @property
     def entries(self) -> list[Path]:
@@ -60,12 +63,16 @@ class Journal:
             self.own()
             self._count += 1
             partial = self.folder / f"{_PARTIAL}{self._count:06d}"
-            if files is not None:
+            if files is not None and self._sealed:
+                _copied(files, partial, streams.seal)
+                shutil.rmtree(files)
+            elif files is not None:
                 shutil.move(files, partial)
             partial.mkdir(exist_ok=True)
+            # Python's JSON, unlike pydantic's, keeps a metric that is not a number.
+            content = json.dumps(DOCUMENTS.dump_python(operation), ensure_ascii=False).encode()
             with (partial / _DOCUMENT).open("wb") as document:
-                # Python's JSON, unlike pydantic's, keeps a metric that is not a number.
-                document.write(json.dumps(DOCUMENTS.dump_python(operation), ensure_ascii=False).encode())
+                document.write(streams.sealed(content) if self._sealed else content)
                 document.flush()
                 os.fsync(document.fileno())
             # Whole or not at all, however the process ends.
@@ -81,15 +88,17 @@ class Journal:
         """Write one of `entries` to MLflow and forget it.
 
         Raises:
+            SealedError: it is sealed by a key that is not here, or was changed.
             TrackingError: it cannot be read; else as `operations.carry_out`.
         """
         try:
-            operation = DOCUMENTS.validate_json((entry / _DOCUMENT).read_bytes())
+            operation = DOCUMENTS.validate_json(streams.content_of(entry / _DOCUMENT))
         except (OSError, ValidationError) as error:
             raise TrackingError(
                 "this is no operation that was kept for MLflow", where=str(entry), fix="see what it is; move it away"
             ) from error
-        registered = carry_out(operation, entry, again=True)
+        with _plain(entry) as folder:
+            registered = carry_out(operation, folder, again=True)
         # Renamed first: what is half removed must not be read again.
         gone = entry.with_name(f"{_DONE}{entry.name}")
         entry.rename(gone)
@@ -123,6 +132,27 @@ class Journal:
             lock.close()
             raise
         self._lock = lock
+
+
+@contextmanager
+def _plain(entry: Path) -> Iterator[Path]:
+    """The folder of an operation as MLflow is to get it: itself, or a plain copy of one that is sealed."""
+    if not streams.is_sealed(entry / _DOCUMENT):
+        yield entry
+        return
+    with scratch_folder() as scratch:
+        _copied(entry, scratch / entry.name, streams.unseal)
+        yield scratch / entry.name
+
+
+def _copied(source: Path, target: Path, copy: Callable[[Path, Path], None]) -> None:
+    """A folder of copies that `copy` makes, file by file."""
+    target.mkdir(mode=0o700)
+    for path in sorted(source.iterdir()):
+        if path.is_dir():
+            _copied(path, target / path.name, copy)
+        else:
+            copy(path, target / path.name)
 
 
 @contextmanager

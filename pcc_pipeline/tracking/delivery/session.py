@@ -16,7 +16,10 @@ import mlflow
 from mlflow import MlflowClient
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.persons.keys import use_keys
+from pcc_pipeline.sealing.keys import writing_key
 from pcc_pipeline.tracking.delivery import heartbeat, preflight
 from pcc_pipeline.tracking.delivery.heartbeat import Heartbeat
 from pcc_pipeline.tracking.delivery.journal import Journal, left_behind
@@ -49,19 +52,23 @@ def session(params: Params | None) -> Iterator[tuple[Session, bool]]:
     """The session of the step around this one, or a new one; and whether it is new.
 
     Raises:
+        ConfigError: what is kept is to be encrypted, and there is no key.
         TrackingError: no server answers, or it refuses the account.
     """
     if (around := _current.get()) is not None:
         yield around, False
         return
     options = params or Params()
+    use_keys(local_path(options.lineage.key_file))
+    if options.output.encrypts:
+        writing_key()  # before anything is done that could not be kept
     name_user()
     local_store.prepare()
     preflight.demand_server()
     if options.tracking.preflight:
         preflight.demand_account()
     root = Path(options.output.unlogged_dir)
-    writer = Writer(Journal.new(root), options.tracking.patience)
+    writer = Writer(Journal.new(root, sealed=options.output.encrypts), options.tracking.patience)
     token = _current.set(Session(writer, options.tracking.preflight, heartbeat.server_now()))
     try:
         if waiting := left_behind(root):

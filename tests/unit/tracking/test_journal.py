@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +20,10 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException, RestException
 
 from pcc_pipeline.errors import DataError, TrackingError
+from pcc_pipeline.sealing import keys as seal_keys
+from pcc_pipeline.sealing import streams
+from pcc_pipeline.sealing.keys import SealKey
+from pcc_pipeline.tracking.delivery.catching_up import catch_up
 from pcc_pipeline.tracking.delivery.journal import Journal, adopt, folders, left_behind
 from pcc_pipeline.tracking.delivery.operations import (
     BUNDLE,
@@ -344,3 +350,72 @@ def test_an_artifact_folder_that_cannot_be_written_is_told(tmp_path: Path) -> No
         demand_artifacts(str(tmp_path / "file" / "artifacts"))
     demand_artifacts(str(tmp_path / "artifacts"))
     assert list((tmp_path / "artifacts").iterdir()) == []
+
+
+@pytest.fixture
+def sealing(monkeypatch: pytest.MonkeyPatch) -> SealKey:
+    key = SealKey("0e0e0e0e", b"1" * 32)
+    monkeypatch.setattr(seal_keys, "_keys", lambda: [key])
+    return key
+
+
+def test_a_sealed_journal_shows_nothing_and_is_logged_as_another(
+    tmp_path: Path, mlflow_store: Path, sealing: SealKey, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = MlflowClient().create_run("0").info.run_id
+    files = tmp_path / "operation"
+    (files / FILES / "deep").mkdir(parents=True)
+    (files / FILES / "deep" / "a.txt").write_text(mark)
+    journal = Journal.new(tmp_path / "kept", sealed=True)
+    journal.keep(entry(mark, run_id), files)
+    journal.keep(End(run_id=run_id, status="FINISHED"), None)
+    journal.close()
+    assert not files.exists()
+    assert not any(mark.encode() in path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file())
+    (folder,) = left_behind(tmp_path / "kept")
+    monkeypatch.setattr(seal_keys, "_keys", tuple)
+    stays = catch_up(tmp_path / "kept")
+    assert "encrypted by the key 0e0e0e0e, which is not here" in stays.faults[0]
+    monkeypatch.setattr(seal_keys, "_keys", lambda: [sealing])
+    document = folder / "000001" / "operation.json"
+    content = document.read_bytes()
+    document.write_bytes(content[:-1])
+    assert "changed or cut off" in catch_up(tmp_path / "kept").faults[0]
+    document.write_bytes(content)
+    assert catch_up(tmp_path / "kept").counts == {"log": 1, "end": 1}
+    run = MlflowClient().get_run(run_id)
+    assert (run.data.params, run.info.status) == ({"text": mark}, "FINISHED")
+    assert Path(MlflowClient().download_artifacts(run_id, "deep/a.txt", str(tmp_path))).read_text() == mark
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_sealed_journal_whose_process_is_killed_shows_nothing_either(
+    tmp_path: Path, sealing: SealKey, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tmp_path / "operation"
+    (files / FILES).mkdir(parents=True)
+    for name in ("a", "b"):
+        (files / FILES / name).write_text(mark)
+    child = os.fork()
+    if not child:
+        seal = streams.seal
+
+        def killed(source: Path, target: Path) -> None:
+            if source.name == "b":
+                os.kill(os.getpid(), signal.SIGKILL)
+            seal(source, target)
+
+        monkeypatch.setattr(streams, "seal", killed)
+        journal = Journal.new(tmp_path / "kept", sealed=True)
+        journal.keep(entry(mark), None)
+        journal.keep(entry(mark), files)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    kept = [path for path in (tmp_path / "kept").rglob("*") if path.is_file()]
+    assert any(path.name == "a" for path in kept)
+    assert not any(mark.encode() in path.read_bytes() for path in kept)
+    (folder,) = left_behind(tmp_path / "kept")
+    journal = adopt(folder)
+    assert journal is not None
+    assert [path.name for path in journal.entries] == ["000001"]
+    journal.close()
