@@ -30,13 +30,15 @@ import numpy as np
 
 from pcc_pipeline.errors import FeatureError
 from pcc_pipeline.files import private_file, private_folder
-from pcc_pipeline.sealing.keys import SealKey
+from pcc_pipeline.sealing.keys import all_keys, writing_key
 from pcc_pipeline.sealing.values import ValueSeal
 
 # SQLite's default limit of bound variables was 999 for long; 500 keys a query costs nothing measurable.
 _KEYS_PER_QUERY = 500
 _CHECKSUM_BYTES = 4
 _TABLE = "vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)"
+# How the names of a cache's files end.
+_PLAIN, _SEALED = ".sqlite", ".sealed.sqlite"
 # Those that were made before a day.
 _AGED = (
     "FROM vectors LEFT JOIN made ON made.key = vectors.key "
@@ -62,17 +64,18 @@ class EmbeddingCache:
     """A store of float32 vectors of one width, by `text_key`; `space` names what computed them.
 
     Args:
-        keys: newest first; with any, the first one seals what is put, in a file beside that of plain vectors, and all
-            of them open what is there.
+        sealed: the newest key of `sealing.keys` seals what is put, in a file beside that of plain vectors, and all of
+            them open what is there.
 
     Raises:
+        ConfigError: it is to be sealed, and there is no key.
         FeatureError: the folder cannot be written, the disk is full, or the file is a database of something else.
     """
 
-    def __init__(self, folder: Path, space: str, width: int, keys: Sequence[SealKey] = ()) -> None:
+    def __init__(self, folder: Path, space: str, width: int, *, sealed: bool = False) -> None:
         self._width = width
-        self._path = folder / (f"{space}.sealed.sqlite" if keys else f"{space}.sqlite")
-        self._forms: list[ValueSeal | _Checked] = [ValueSeal(key, "vectors") for key in keys] or [_Checked()]
+        self._path = folder / f"{space}{_SEALED if sealed else _PLAIN}"
+        self._forms = _forms(self._path)
         self._lock: IO[bytes] | None = None
         self._connection: sqlite3.Connection | None = None
         self._warned = False
@@ -311,6 +314,14 @@ def _today() -> int:
 def _checksum(key: bytes, vector: bytes) -> bytes:
     """CRC-32, which misses no error of a few bits; four times as fast here as the shortest cryptographic digest."""
     return zlib.crc32(vector, zlib.crc32(key)).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+def _forms(file: Path) -> Sequence[ValueSeal | _Checked]:
+    """How entries of a file stand in it, the form of new ones first."""
+    if not file.name.endswith(_SEALED):
+        return [_Checked()]
+    writing_key()  # without any nobody could tell what is there
+    return [ValueSeal(key, "vectors") for key in all_keys()]
 
 
 class _Checked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +18,11 @@ from pcc_pipeline.command_line import pcc
 from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.encoder.cache import text_key
+from pcc_pipeline.files import replacing
 from pcc_pipeline.sealing import keys
 from pcc_pipeline.sealing.keys import SealedError
 from pcc_pipeline.sealing.parquet import is_sealed
+from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter
 from tests import process_state
 
 pytestmark = pytest.mark.pipeline
@@ -203,3 +206,22 @@ def test_a_plain_copy_is_made_for_what_reads_no_sealed_file(sealed: Sealed, capf
             assert why in capfd.readouterr().err
         for name in ("plain.parquet", "plain.csv"):
             Path(name).unlink()
+
+
+def test_what_a_killed_process_leaves_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a file, also one that is written again because a later batch needs a wider type."""
+    monkeypatch.setattr(keys, "_keys", lambda: [keys.SealKey("0e0e0e0e", b"1" * 32)])
+    frame = pd.DataFrame({"text": [f"{MARK} {place}" for place in range(5000)], "number": range(5000)})
+    vectors = np.zeros((5000, 384), dtype=np.float32)
+    child = os.fork()
+    if not child:
+        with replacing(tmp_path / "a.parquet") as partial, EmbeddedFileWriter(partial, sealed=True) as writer:
+            writer.write(frame, vectors)
+            monkeypatch.setattr(Path, "unlink", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+            writer.write(frame.assign(number=MARK), vectors)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    left = [path.read_bytes() for path in tmp_path.iterdir()]
+    assert len(left) == 2
+    assert min(map(len, left)) > 1_000_000
+    assert not any(MARK.encode() in content for content in left)

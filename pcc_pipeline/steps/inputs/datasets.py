@@ -26,7 +26,6 @@ from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.persons.keys import use_keys
-from pcc_pipeline.sealing.keys import all_keys, writing_key
 from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of
 from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.payloads import InputFile
@@ -141,11 +140,8 @@ def cache_of(params: Params, encoder: SentenceEncoder) -> AbstractContextManager
     folder = _cache_dir(params)
     if folder is None:
         return nullcontext()
-    if not params.output.encrypts:
-        return EmbeddingCache(folder, encoder.space, SENTENCE_WIDTH)
     use_keys(local_path(params.lineage.key_file))
-    writing_key()
-    return EmbeddingCache(folder, encoder.space, SENTENCE_WIDTH, all_keys())
+    return EmbeddingCache(folder, encoder.space, SENTENCE_WIDTH, sealed=params.output.encrypts)
 
 
 def _cache_dir(params: Params) -> Path | None:

@@ -17,12 +17,19 @@ import numpy as np
 import pytest
 
 from pcc_pipeline.encoder.cache import EmbeddingCache, aged, forget, text_key
-from pcc_pipeline.errors import FeatureError
+from pcc_pipeline.errors import ConfigError, FeatureError
+from pcc_pipeline.sealing import keys as seal_keys
 from pcc_pipeline.sealing.keys import SealKey
 
 WIDTH = 8
 DIGEST = "ab" * 32
-SEALS = SealKey("0e0e0e0e", b"1" * 32), SealKey("0f0f0f0f", b"2" * 32)
+ONE, OTHER = SealKey("0e0e0e0e", b"1" * 32), SealKey("0f0f0f0f", b"2" * 32)
+
+
+@pytest.fixture
+def hold(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`hold(OTHER, ONE)`: these keys are here, newest first."""
+    return lambda *these: monkeypatch.setattr(seal_keys, "_keys", lambda: these)
 
 
 def vectors(n: int, seed: int = 0) -> np.ndarray:
@@ -89,22 +96,24 @@ def test_the_file_holds_no_text(tmp_path: Path) -> None:
     assert "Zanzibarkowski".encode("utf-16-le") not in content
 
 
-def test_two_processes_may_write_at_once(tmp_path: Path) -> None:
+def test_two_processes_may_write_at_once(tmp_path: Path, hold: Callable[..., None]) -> None:
     """Each puts 100 transactions; none is refused and none is lost."""
     code = (
         "import sys, numpy as np\nfrom pathlib import Path\n"
         "from pcc_pipeline.encoder.cache import EmbeddingCache, text_key\n"
-        "from pcc_pipeline.sealing.keys import SealKey\n"
+        "from pcc_pipeline.sealing.keys import SealKey, use\n"
         "start = int(sys.argv[2])\n"
-        "for seals in ((), (SealKey('0e0e0e0e', b'1' * 32),)):\n"
-        f"    with EmbeddingCache(Path(sys.argv[1]), {DIGEST!r}, {WIDTH}, seals) as cache:\n"
+        "use(lambda: [SealKey('0e0e0e0e', b'1' * 32)])\n"
+        "for sealed in (False, True):\n"
+        f"    with EmbeddingCache(Path(sys.argv[1]), {DIGEST!r}, {WIDTH}, sealed=sealed) as cache:\n"
         "        for n in range(start, start + 100):\n"
         f"            cache.put([text_key(f'text {{n}}')], np.full((1, {WIDTH}), n, dtype=np.float32))\n"
     )
     processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), start]) for start in ("0", "50")]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    for seals in ((), SEALS[:1]):
-        with EmbeddingCache(tmp_path, DIGEST, WIDTH, seals) as cache:
+    hold(ONE)
+    for sealed in (False, True):
+        with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=sealed) as cache:
             found = cache.get(keys(150))
         assert len(found) == 150
         assert all((found[key] == number).all() for number, key in enumerate(keys(150)))
@@ -400,11 +409,15 @@ def test_a_database_of_somebody_else_in_the_folder_is_not_touched(tmp_path: Path
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == content
 
 
-def test_sealed_vectors_show_neither_themselves_nor_whose_they_are(tmp_path: Path) -> None:
+def test_sealed_vectors_show_neither_themselves_nor_whose_they_are(tmp_path: Path, hold: Callable[..., None]) -> None:
     with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
         cache.put(keys(2), vectors(2, 9))
     plain = {path.name for path in tmp_path.iterdir()}
-    with EmbeddingCache(tmp_path, DIGEST, WIDTH, SEALS[:1]) as cache:
+    hold()
+    with pytest.raises(ConfigError, match="no key to encrypt with"):
+        EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True)
+    hold(ONE)
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
         assert cache.get(keys(2)) == {}
         cache.put(keys(600), vectors(600))
         found = cache.get(keys(601))
@@ -414,11 +427,13 @@ def test_sealed_vectors_show_neither_themselves_nor_whose_they_are(tmp_path: Pat
         assert not any(key in content for key in keys(600))
         assert not any(vector.tobytes() in content for vector in vectors(600))
     # Rotated: what the old key sealed is read, and the new one seals.
-    with EmbeddingCache(tmp_path, DIGEST, WIDTH, SEALS[::-1]) as cache:
+    hold(OTHER, ONE)
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
         assert len(cache.get(keys(601))) == 600
         cache.put(keys(1, 600), vectors(1, 3))
         assert len(cache.get(keys(601))) == 601
-    with EmbeddingCache(tmp_path, DIGEST, WIDTH, SEALS[1:]) as cache:
+    hold(OTHER)
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
         assert list(cache.get(keys(601))) == keys(1, 600)
     assert sum(one.vectors for one in aged(tmp_path, TOMORROW)) == 603
     with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
@@ -426,14 +441,15 @@ def test_sealed_vectors_show_neither_themselves_nor_whose_they_are(tmp_path: Pat
 
 
 def test_a_sealed_vector_that_was_changed_or_exchanged_counts_as_absent(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, hold: Callable[..., None]
 ) -> None:
-    with EmbeddingCache(tmp_path, DIGEST, WIDTH, SEALS) as cache:
+    hold(ONE)
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
         cache.put(keys(4), vectors(4))
     with contextlib.closing(sqlite3.connect(tmp_path / f"{DIGEST}.sealed.sqlite")) as connection, connection:
         rows = connection.execute("SELECT key, vector FROM vectors").fetchall()
         connection.execute("UPDATE vectors SET vector = ? WHERE key = ?", (rows[1][1], rows[0][0]))
         connection.execute("UPDATE vectors SET vector = ? WHERE key = ?", (rows[2][1][:-1] + b"\0\0", rows[2][0]))
-    with EmbeddingCache(tmp_path, DIGEST, WIDTH, SEALS) as cache:
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
         assert len(cache.get(keys(4))) == 2
     assert "2 of 4 vectors in the cache" in caplog.text
