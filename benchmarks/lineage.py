@@ -17,7 +17,8 @@ import pandas as pd
 
 from pcc_pipeline.data.contract import RowPlaces
 from pcc_pipeline.persons.keys import Key, Keys
-from pcc_pipeline.persons.manifest import Manifest, Person, look_up
+from pcc_pipeline.persons.manifest import Manifest, look_up
+from pcc_pipeline.persons.sought import Sought
 
 
 def measure(rows: int, batch: int = 50_000) -> dict[str, float]:
@@ -39,7 +40,7 @@ def measure(rows: int, batch: int = 50_000) -> dict[str, float]:
         manifest.add(frame[first : first + batch], places, list(sides[first : first + batch]), "cases.parquet")
     content = manifest.to_bytes()
     made = time.perf_counter()
-    person = Person(str(frame["customer"].iloc[0]))
+    person = Sought.of(Keys((key,)), [str(frame["customer"].iloc[0])])
     found = look_up(content, Keys((key,)), person, "the manifest")
     looked_up = time.perf_counter()
     assert found.rows == int((subjects == subjects[0]).sum())

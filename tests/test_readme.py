@@ -38,6 +38,7 @@ SPANS = sorted(set(re.findall(r"`([^`\n]+)`", PROSE)))
 
 # Files that runs make, artifacts, and places on the user's machine: named in the README and not in the repository.
 MADE = {
+    "persons.txt",
     ".venv",
     "outputs/",
     "outputs/audit",

@@ -113,6 +113,16 @@ EVERY = Option("every", "again and again at this distance, such as 24h, 90m or 7
 REASON = Option("reason", "why, for the record; needed with --force")
 FORCE = Option("force", "go past failed gates", "false", _TRUE_OR_FALSE, metavar="true|false")
 ROLLBACK = Option("rollback", "bring the previous champion back", "false", _TRUE_OR_FALSE, metavar="true|false")
+SUBJECTS = Option("subjects", "a text file with a person a line, as data.subject_column names them", is_file=True)
+CASES = Option("cases", "a text file with a case id a line", is_file=True)
+CONFIRM = Option("confirm", "the id of the plan that is to be carried out; without it a plan is made, and no more")
+DRY_RUN = Option(
+    "dry_run",
+    "true makes a plan and no more, which is also so without --confirm",
+    choices=_TRUE_OR_FALSE,
+    metavar="true|false",
+)
+VERIFY = Option("verify", "a certificate: is it as it was signed, and does anything of theirs stand yet?", is_file=True)
 PROMOTE = Option(
     "promote",
     "auto makes the version the champion if it passes registry.gates; default: never",

@@ -232,6 +232,26 @@ def _retrain(params: Params, options: Namespace) -> Outcome:
     return retrain.run(params)
 
 
+def _erase(params: Params, options: Namespace) -> Outcome:
+    from pcc_pipeline.steps import erase
+
+    subjects, cases, confirm = (unless_left_out(getattr(options, name)) for name in ("subjects", "cases", "confirm"))
+    if (certificate := unless_left_out(options.verify)) is not None:
+        of.exclusive("verify", subjects=subjects is not None, cases=cases is not None, confirm=confirm is not None)
+        return erase.verify(params, certificate)
+    dry_run = unless_left_out(options.dry_run)
+    if dry_run is not None and of.switch(of.DRY_RUN, options):
+        of.exclusive("dry_run", confirm=confirm is not None)
+    elif dry_run is not None and confirm is None:
+        raise ConfigError(
+            "nothing is erased before its plan was looked at",
+            where="option dry_run",
+            fix="leave it out, look at the plan, and give the --confirm that it names",
+        )
+    force, reason = of.switch(of.FORCE, options), unless_left_out(options.reason) or ""
+    return erase.run(params, subjects, cases, confirm=confirm, force=force, reason=reason)
+
+
 def _promotes(options: Namespace) -> bool:
     return of.choice(of.PROMOTE, options) == "auto"
 
@@ -249,6 +269,20 @@ def _promote(params: Params, options: Namespace) -> Outcome:
     )
 
 
+_ERASE_EPILOG = (
+    """\
+examples:
+  pcc erase --subjects persons.txt                          what would be removed, replaced and left: nothing changes
+  pcc erase --subjects persons.txt --confirm 3f9a0c21b7de   carry out the plan of that number
+  pcc erase --cases cases.txt                               single cases instead of persons
+  pcc erase --verify outputs/erasures/3f9a0c21b7de.certificate.json
+
+One name stands in each line of persons.txt. If it is cut off, the same line goes on where it was. Your own input files
+are never changed: the plan says what you must do about them.
+
+"""
+    + EPILOG
+)
 _EVERYWHERE_ONCE = (of.DATA, of.TEST_DATA, of.LABEL, of.SEARCH_METHOD, of.N_ITER, of.MODEL_TYPE)
 _TRAINING = _EVERYWHERE_ONCE
 # In the order in which people meet them.
@@ -330,5 +364,15 @@ STEPS = (
         (of.WATCH, of.SINCE, of.LABEL, of.SEARCH_METHOD, of.N_ITER, of.MODEL_TYPE),
         _retrain,
         moves_champion=lambda _: True,
+    ),
+    StepCommand(
+        "erase",
+        "erase",
+        "erase",
+        "Take all that is held of persons out of runs, files and models: a plan first, then (--confirm) all of it.",
+        (of.SUBJECTS, of.CASES, of.CONFIRM, of.DRY_RUN, of.REASON, of.FORCE, of.VERIFY),
+        _erase,
+        epilog=_ERASE_EPILOG,
+        moves_champion=lambda options: unless_left_out(options.confirm) is not None,
     ),
 )

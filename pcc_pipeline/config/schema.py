@@ -212,6 +212,7 @@ class RegistryParams(Section):
     gates: Gates = Field(default_factory=default_gates, json_schema_extra={"default": [*DEFAULT]})
     approvals: int = Field(default=0, ge=0, le=1)
     publish: PublishParams = PublishParams()
+    erasure_policy: Literal["retrain", "block", "note"] = "retrain"
 
 
 class AbTestParams(Section):
@@ -280,6 +281,7 @@ class OutputParams(Section):
     metrics_file: HomePath | None = None
     unlogged_dir: HomePath = "outputs/unlogged"
     alerts_dir: HomePath = "outputs/alerts"
+    erasures_dir: HomePath = "outputs/erasures"
     model_dir: HomePath | None = "outputs/models"
     encryption: Literal["none", "key"] = "none"
     encrypt_scores: bool = False
@@ -307,6 +309,7 @@ class LineageParams(Section):
     """`lineage`: who stood in which rows."""
 
     key_file: HomePath = Field(default="~/.config/pcc_pipeline/lineage.key", validate_default=True)
+    suppression_file: HomePath = Field(default="~/.config/pcc_pipeline/suppressed.json", validate_default=True)
 
 
 class AuditParams(Section):

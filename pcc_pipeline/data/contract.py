@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,8 @@ class Contract:
     normalise_labels: labels that differ only by blanks, case or Unicode form are one.
     slices: other columns that must be there, by whose values scores are told apart.
     subject_column: whose message a row is; see `persons.manifest`.
+    keeps_out: which rows of a raw batch are kept out of all that follows, as if the file did not hold them, by the
+    batch and its case ids (None where it has none); see `persons.suppression`.
     """
 
     label_column: str | None
@@ -50,6 +52,9 @@ class Contract:
     normalise_labels: bool = False
     slices: tuple[str, ...] = ()
     subject_column: str | None = None
+    keeps_out: Callable[[pd.DataFrame, list[str | None]], np.ndarray] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         reserved = (TEXT, CASE_ID, EMBEDDINGS, *OPTIONAL_RULES)
@@ -123,6 +128,7 @@ class ContractChecker:
         self.contract = contract
         self.width = expected_width
         self.rows = 0
+        self.kept_out = 0
         self._source = source
         self._file: str | None = None
         self._file_start = 0
@@ -146,13 +152,21 @@ class ContractChecker:
         typed = self._typed(frame, faults)
         vectors = self._vectors(frame, faults)
         ids = typed.get(CASE_ID)
+        out = self._out(frame, ids)
         if ids is not None:
-            faults.add(CASE_ID, self._repeated(ids, faults.column == ""))
-        accepted = faults.column == ""
+            faults.add(CASE_ID, self._repeated(ids, (faults.column == "") & ~out))
+        accepted = (faults.column == "") & ~out
         good = frame.drop(columns=EMBEDDINGS, errors="ignore").assign(**typed)[accepted]
         if ids is None:
             good.insert(0, CASE_ID, self._make_ids(good))
-        rejected = _rejected(frame.index[~accepted] - self._file_start, ids, faults, ~accepted)
+            if self.contract.keeps_out is not None:
+                # An id that is made of the row's content is known by now.
+                made_out = self.contract.keeps_out(good, as_list(good[CASE_ID]))
+                out[np.flatnonzero(accepted)[made_out]] = True
+                good, accepted = good[~made_out], accepted & ~out
+        self.kept_out += int(out.sum())
+        bad = ~accepted & ~out
+        rejected = _rejected(frame.index[bad] - self._file_start, ids, faults, bad)
         if self._file is not None:
             rejected["file"] = pd.array([self._file] * len(rejected), dtype="str")
         return CheckedBatch(good, None if vectors is None else vectors[accepted], rejected, self._places(good))
@@ -240,6 +254,14 @@ class ContractChecker:
         mark(reasons, marked, "repeated")
         self._seen_ids.update(candidates)
         return reasons
+
+    def _out(self, frame: pd.DataFrame, ids: pd.Series | None) -> np.ndarray[Any, Any]:
+        if self.contract.keeps_out is None:
+            return np.zeros(len(frame), dtype=bool)
+        names: list[str | None] = [None] * len(frame)
+        if ids is not None:
+            names = [None if pd.isna(one) else str(one) for one in as_list(ids)]
+        return self.contract.keeps_out(frame, names)
 
     def _make_ids(self, good: pd.DataFrame) -> list[str]:
         label = self.contract.label_column

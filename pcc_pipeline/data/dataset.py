@@ -69,6 +69,7 @@ class Dataset:
     encoder_digest: of the encoder that made the vectors; None where there are none, or where nobody said.
     notes: what to know about the file that its good rows do not show. blank_lines: that are no rows.
     files: of several files that are one data set, each one's record; see `CheckedFile.files`.
+    kept_out: rows that the contract keeps out; they count nowhere else.
     """
 
     frame: pd.DataFrame
@@ -82,6 +83,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     blank_lines: int = 0
     files: tuple[dict[str, Any], ...] = ()
+    kept_out: int = 0
 
     @cached_property
     def vectors_digest(self) -> str | None:
@@ -212,7 +214,18 @@ class CheckedFile:
 
     @property
     def total_rows(self) -> int:
-        return self._checker.rows
+        """Good and rejected."""
+        return self._checker.rows - self._checker.kept_out
+
+    @property
+    def kept_out(self) -> int:
+        """Rows so far that the contract keeps out."""
+        return self._checker.kept_out
+
+    @property
+    def notes_on_kept_out(self) -> tuple[str, ...]:
+        """How many they are, as one line; none where there are none."""
+        return kept_out_note(self.kept_out)
 
     @property
     def digest(self) -> str:
@@ -244,10 +257,16 @@ class CheckedFile:
             total_rows=self.total_rows,
             contract=self._contract,
             encoder_digest=self._encoder_digest if self._vectors else None,
-            notes=notes.lines,
+            notes=(*notes.lines, *self.notes_on_kept_out),
             blank_lines=notes.blank_lines,
             files=self.files,
+            kept_out=self.kept_out,
         )
+
+
+def kept_out_note(rows: int) -> tuple[str, ...]:
+    """That so many rows were kept out; none where none was."""
+    return (f"{rows:,} row{'s'[: rows != 1]} of erased persons kept out",) if rows else ()
 
 
 def load(

@@ -81,6 +81,13 @@ class SplitRecord:
         unknown = ~np.isin(texts ^ label_keys(labels), self.keys.texts ^ self.labels)
         return len(np.unique(texts[unknown]))
 
+    def without(self, positions: Positions) -> SplitRecord:
+        """The record without the lines of some rows; positions count anew, as those of a file without these rows."""
+        kept = np.ones(len(self.split), dtype=bool)
+        kept[positions] = False
+        labels = None if self.labels is None else self.labels[kept]
+        return SplitRecord(self.split[kept], self.learned[kept], self.keys.take(kept), labels)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all it says, whatever wrote the file."""

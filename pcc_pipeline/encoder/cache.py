@@ -17,7 +17,7 @@ import fcntl
 import logging
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -309,6 +309,61 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 def _today() -> int:
     return datetime.now(UTC).date().toordinal()
+
+
+def forget_texts(folder: Path, keys: Collection[bytes] | None, seals: Sequence[SealKey] = ()) -> int:
+    """Remove the vectors of these `text_key`s from every cache of a folder, or all of them; how many those were.
+
+    No byte of them stays, whoever uses the files meanwhile.
+
+    Args:
+        seals: keys by which some may be sealed.
+
+    Raises:
+        FeatureError: a cache cannot be written.
+    """
+    removed = 0
+    for file in sorted(folder.glob("*.sqlite")):
+        try:
+            with _shared(file) as connection:
+                if connection is None:
+                    continue
+                connection.execute("PRAGMA secure_delete=ON")
+                with connection:
+                    if keys is None:
+                        removed += connection.execute("DELETE FROM vectors").rowcount
+                    for key in _names(keys or (), seals):
+                        removed += connection.execute("DELETE FROM vectors WHERE key = ?", (key,)).rowcount
+                connection.execute("VACUUM")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            raise FeatureError(f"the embedding cache cannot be used: {error}", where=str(file), fix=_ROOM) from error
+    return removed
+
+
+def count_texts(folder: Path, keys: Collection[bytes], seals: Sequence[SealKey] = ()) -> int:
+    """How many vectors of these `text_key`s the caches of a folder hold; `seals` as of `forget_texts`.
+
+    Raises:
+        FeatureError: a cache cannot be read.
+    """
+    present = 0
+    for file in sorted(folder.glob("*.sqlite")):
+        try:
+            with _shared(file) as connection:
+                if connection is not None:
+                    for key in _names(keys, seals):
+                        query = "SELECT count(*) FROM vectors WHERE key = ?"
+                        present += connection.execute(query, (key,)).fetchone()[0]
+        except sqlite3.Error as error:
+            raise FeatureError(f"the embedding cache cannot be used: {error}", where=str(file), fix=_ROOM) from error
+    return present
+
+
+def _names(keys: Collection[bytes], seals: Sequence[SealKey]) -> list[bytes]:
+    """What vectors may stand under."""
+    forms = [ValueSeal(key, "vectors") for key in seals]
+    return [*keys, *(form.name(key) for form in forms for key in keys)]
 
 
 def _checksum(key: bytes, vector: bytes) -> bytes:

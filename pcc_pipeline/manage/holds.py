@@ -10,9 +10,8 @@ from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import table
-from pcc_pipeline.persons.holds import PersonHold, VersionHold, hold_on, names
+from pcc_pipeline.persons.holds import Person, PersonHold, VersionHold, hold_on, names
 from pcc_pipeline.persons.keys import VARIABLE, Keys, Kind, read_keys
-from pcc_pipeline.persons.manifest import Person
 from pcc_pipeline.steps.records.audit import record
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.payloads import json_text

@@ -6,11 +6,11 @@ import os
 
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError
-from pcc_pipeline.manage.holdings import Trace, holdings
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import counted, shown
 from pcc_pipeline.persons.keys import VARIABLE, add_key, read_keys
 from pcc_pipeline.persons.manifest import sides
+from pcc_pipeline.steps.erasing.holdings import Trace, asked, holdings
 from pcc_pipeline.steps.records.audit import Audit, record
 from pcc_pipeline.steps.records.persons import hashed
 from pcc_pipeline.tracking.payloads import json_text
@@ -60,7 +60,7 @@ def find(question: Question, *, subject: str | None, case_id: str | None) -> str
     """
     audit = Audit(question.params)
     with audit.act("look up", hashed(question.params, subject=subject, case_id=case_id)) as act:
-        known = holdings(question.params, subject=subject, case_id=case_id)
+        known = holdings(question.params, **asked(subject, case_id))
         act.on["runs"] = len(known.traces)
     if question.as_json:
         return json_text(known.document())

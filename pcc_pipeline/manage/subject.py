@@ -15,9 +15,9 @@ import pandas as pd
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.files import private_folder, replacing
-from pcc_pipeline.manage.holdings import Holdings, holdings, tables
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import counted
+from pcc_pipeline.steps.erasing.holdings import Holdings, asked, holdings, tables
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.persons import hashed
 from pcc_pipeline.tracking.payloads import json_text
@@ -59,7 +59,7 @@ def _export(question: Question, *, subject: str | None, case_id: str | None, out
     folder = local_path(output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError("there is something already", where=str(folder), fix="name a folder that is not there")
-    known = holdings(question.params, subject=subject, case_id=case_id)
+    known = holdings(question.params, **asked(subject, case_id))
     read = list(tables(question.params, known))
     if not known.traces and not read:
         raise ConfigError(
@@ -113,9 +113,7 @@ def _unseen(known: Holdings) -> str:
     parts = [
         f"{counted(absent, 'run')} of a key that is not here" if absent else "",
         f"{counted(known.gone, 'run')} whose files were removed" if known.gone else "",
-        f"{counted(known.nameless, 'run')} that kept no subjects"
-        if known.nameless and known.person.subject is not None
-        else "",
+        f"{counted(known.nameless, 'run')} that kept no subjects" if known.nameless and known.by_subject else "",
     ]
     return ", ".join(part for part in parts if part)
 

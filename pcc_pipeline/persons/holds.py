@@ -12,9 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pcc_pipeline.persons.keys import Keys, Kind
-from pcc_pipeline.persons.manifest import Person, key_of, stand_in
+from pcc_pipeline.persons.manifest import key_of, stand_in
 
 _KINDS: tuple[Kind, ...] = ("case", "subject")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is looked for: a subject, a case, or both, of which either is enough."""
+
+    subject: str | None = None
+    case_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pcc_pipeline.data.columns import as_list, label_rule
+from pcc_pipeline.data.columns import as_list
 from pcc_pipeline.data.contract import CASE_ID, RowPlaces
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.persons.keys import WIDTH, Key, Keys, Kind
+from pcc_pipeline.persons.keys import Key, Keys, Kind
+from pcc_pipeline.persons.sought import HASH, Sought, hash_array, names_in
 
 NAME = "lineage.parquet"
 _FORMAT = b"1"
-_HASH = pa.binary(WIDTH)
 _WORDS = pa.dictionary(pa.int32(), pa.string())
 _ROWS_A_GROUP = 1 << 17
 
@@ -54,17 +54,14 @@ class Manifest:
             source: their file, where `places` does not name one of several.
         """
         rows = len(frame)
-        subjects: Iterable[str | None] = [None] * rows
-        if self._subject_column is not None and self._subject_column in frame:
-            # One form in every format, as for labels; a row that names nobody is its own.
-            values, faults = label_rule(frame[self._subject_column])
-            subjects = [None if fault else str(value) for value, fault in zip(as_list(values), faults, strict=True)]
+        # A row that names nobody is its own.
+        subjects = names_in(frame, self._subject_column)
         files = [source] * rows if places.files is None else list(places.files)
         self._tables.append(
             pa.table(
                 {
-                    "case": _hashes(self._key.hashes("case", map(str, as_list(frame[CASE_ID])))),
-                    "subject": _hashes(self._key.hashes("subject", subjects), empty=True),
+                    "case": hash_array(self._key.hashes("case", map(str, as_list(frame[CASE_ID])))),
+                    "subject": hash_array(self._key.hashes("subject", subjects), empty=True),
                     "side": pa.array([side] * rows if isinstance(side, str) else list(side), _WORDS),
                     "file": pa.array(files, _WORDS),
                     "row": pa.array(np.asarray(places.rows, dtype=np.int64)),
@@ -74,43 +71,27 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The file's content; the same rows and key give the same bytes."""
-        empty = {"case": _HASH, "subject": _HASH, "side": _WORDS, "file": _WORDS, "row": pa.int64()}
+        empty = {"case": HASH, "subject": HASH, "side": _WORDS, "file": _WORDS, "row": pa.int64()}
         schema = pa.schema(empty, {"format": _FORMAT, "key": self._key.id.encode()})
         tables = [table.cast(schema) for table in self._tables]
         table = pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table()
-        content = io.BytesIO()
-        pq.write_table(
-            table.replace_schema_metadata(schema.metadata),
-            content,
-            row_group_size=_ROWS_A_GROUP,
-            use_dictionary=["side", "file"],
-            column_encoding={"row": "DELTA_BINARY_PACKED"},
-            compression="zstd",
-            write_statistics=False,
-        )
-        return content.getvalue()
-
-
-@dataclass(frozen=True)
-class Person:
-    """Who is looked for: a subject, a case, or both, of which either is enough."""
-
-    subject: str | None = None
-    case_id: str | None = None
+        return _written(table.replace_schema_metadata(schema.metadata))
 
 
 @dataclass(frozen=True)
 class Found:
-    """A person's rows in one manifest.
+    """The rows of those who are sought, in one manifest.
 
     Attributes:
         places: (side, file) -> rows, counted from 0 in that file.
+        lines: which lines of the manifest they are, counted from 0; ascending.
         cases: the hashes of their case ids, by the key `key`.
         by_case_only: the manifest has no subjects, so that a search by subject cannot find anybody in it.
     """
 
     key: Key
     places: dict[tuple[str, str], list[int]] = field(default_factory=dict)
+    lines: tuple[int, ...] = ()
     cases: frozenset[bytes] = frozenset()
     by_case_only: bool = False
 
@@ -124,34 +105,45 @@ class KeyAbsentError(DataError):
     """A manifest was written by a key that is not here."""
 
 
-def look_up(content: bytes, keys: Keys, person: Person, where: str) -> Found:
-    """A person's rows in a manifest.
+def look_up(content: bytes, keys: Keys, sought: Sought, where: str) -> Found:
+    """The rows of those who are sought.
 
     Raises:
-        KeyAbsentError: its key is not among these.
+        KeyAbsentError: the manifest's key is not among these.
         DataError: it is damaged.
     """
     file, key = _opened(content, keys, where)
-    sought = {}
-    if person.case_id is not None:
-        sought["case"] = key.hashes("case", [person.case_id])
-    if person.subject is not None:
-        sought["subject"] = key.hashes("subject", [person.subject])
     places: dict[tuple[str, str], list[int]] = {}
+    lines: list[int] = []
     cases: set[bytes] = set()
-    subjects = False
+    subjects, before = False, 0
     for group in range(file.num_row_groups):
-        hashes = file.read_row_group(group, columns=["case", "subject"])
+        hashes = file.read_row_group(group, columns=["case", "subject"]).combine_chunks()
         subjects = subjects or hashes["subject"].null_count < len(hashes)
-        hit = np.zeros(len(hashes), dtype=bool)
-        for name, value in sought.items():
-            hit |= pc.fill_null(pc.equal(hashes[name], pa.scalar(value, _HASH)), False).to_numpy()
+        hit = sought.among(key, *(_whole(hashes[name]) for name in ("case", "subject")))
         if hit.any():
+            lines += (np.flatnonzero(hit) + before).tolist()
             columns = ["case", "side", "file", "row"]
             for row in file.read_row_group(group, columns=columns).filter(pa.array(hit)).to_pylist():
                 places.setdefault((row["side"], row["file"]), []).append(row["row"])
                 cases.add(row["case"])
-    return Found(key, places, frozenset(cases), by_case_only=not subjects)
+        before += len(hashes)
+    return Found(key, places, tuple(lines), frozenset(cases), by_case_only=not subjects)
+
+
+def without(content: bytes, lines: Sequence[int], where: str) -> bytes:
+    """The manifest without some of its lines.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    try:
+        table = pq.read_table(io.BytesIO(content))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(where) from error
+    kept = np.ones(len(table), dtype=bool)
+    kept[list(lines)] = False
+    return _written(table.filter(pa.array(kept)))
 
 
 @dataclass(frozen=True)
@@ -182,7 +174,7 @@ def stand_in(content: bytes, hashes: Mapping[Kind, frozenset[bytes]], where: str
         for kind, values in hashes.items():
             if values:
                 column = table[kind]
-                there = column.filter(pc.is_in(column, pa.array(sorted(values), _HASH)))
+                there = column.filter(pc.is_in(column, pa.array(sorted(values), HASH)))
                 hits |= {(kind, value) for value in there.unique().to_pylist()}
     return Hits(sorted(hits), subjectless)
 
@@ -238,11 +230,19 @@ def _damaged(where: str) -> DataError:
     return DataError("the manifest is damaged", where=where, fix="find out who changed it; search by case id instead")
 
 
-def _hashes(content: bytes, *, empty: bool = False) -> pa.Array:
-    """An array of hashes; with `empty`, those of zeros are null."""
-    rows = len(content) // WIDTH
-    validity = None
-    if empty:
-        there = np.frombuffer(content, dtype="<u8").reshape(rows, 2).any(axis=1)
-        validity = pa.py_buffer(np.packbits(there, bitorder="little").tobytes())
-    return pa.Array.from_buffers(_HASH, rows, [validity, pa.py_buffer(content)])
+def _written(table: pa.Table) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(
+        table,
+        content,
+        row_group_size=_ROWS_A_GROUP,
+        use_dictionary=["side", "file"],
+        column_encoding={"row": "DELTA_BINARY_PACKED"},
+        compression="zstd",
+        write_statistics=False,
+    )
+    return content.getvalue()
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)

@@ -1,65 +1,84 @@
-"""A person's rows in tables that hold case ids: predictions, embedded copies, rejected rows and the like."""
+"""Rows of those who are sought, in files of any kind that hold case ids or subjects: to be read, or to be taken out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from pcc_pipeline.data.columns import as_list, label_rule
 from pcc_pipeline.data.contract import CASE_ID
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.persons.keys import WIDTH, Key
-from pcc_pipeline.sealing.parquet import parquet_file
+from pcc_pipeline.files import replacing
+from pcc_pipeline.persons.sought import Sought
+from pcc_pipeline.sealing.parquet import is_sealed, parquet_file, parquet_writer
 
+SUFFIXES = (".parquet", ".csv")
 _ROWS = 20_000
 
 
-@dataclass(frozen=True)
-class Cases:
-    """Whose rows are meant; a row that any of this names is.
-
-    Attributes:
-        hashes: key -> the hashes of case ids, as manifests have them.
-        case_id, subject: as they stand in tables; a subject in the column `subject_column`.
-    """
-
-    hashes: Mapping[Key, frozenset[bytes]]
-    case_id: str | None = None
-    subject: str | None = None
-    subject_column: str | None = None
-
-    def among(self, frame: pd.DataFrame) -> np.ndarray:
-        """Which rows are meant, (n,) bool."""
-        its = np.zeros(len(frame), dtype=bool)
-        if CASE_ID in frame:
-            values, faults = label_rule(frame[CASE_ID])
-            ids = [None if fault else str(value) for value, fault in zip(as_list(values), faults, strict=True)]
-            its |= np.array([name is not None and name == self.case_id for name in ids], dtype=bool)
-            for key, cases in self.hashes.items():
-                made = key.hashes("case", ids)
-                its |= np.array([made[place : place + WIDTH] in cases for place in range(0, len(made), WIDTH)], bool)
-        if self.subject is not None and self.subject_column is not None and self.subject_column in frame:
-            its |= (label_rule(frame[self.subject_column])[0] == self.subject).to_numpy(dtype=bool, na_value=False)
-        return its
-
-
-def rows_of(path: Path, cases: Cases) -> pd.DataFrame:
-    """The rows of a Parquet or CSV file that are meant, with all its columns; read in parts.
+def rows_of(path: Path, persons: Sought, subject_column: str | None) -> pd.DataFrame:
+    """Their rows in a Parquet or CSV file, with all its columns; read in parts.
 
     Raises:
         DataError: the file cannot be read.
     """
     try:
-        parts = [part[cases.among(part)] for part in _parts(path)]
+        parts = [part[persons.in_table(part, subject_column)] for part in _parts(path)]
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise DataError("the table cannot be read", where=str(path), fix="find out who changed it") from error
+        raise _unreadable(path) from error
     parts = [part for part in parts if len(part)] or parts[:1]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def count_in(path: Path, persons: Sought, subject_column: str | None) -> int:
+    """How many rows of a file are theirs.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return len(rows_of(path, persons, subject_column))
+
+
+def take_out(path: Path, persons: Sought, subject_column: str | None) -> int:
+    """Write the file anew without their rows; how many these were. A file without any stays as it is.
+
+    Raises:
+        DataError: the file cannot be read.
+        OSError: it cannot be written; it is as it was.
+    """
+    if not count_in(path, persons, subject_column):
+        return 0
+    with replacing(path, shared=True) as partial:
+        return (_csv_without if path.suffix == ".csv" else _parquet_without)(path, partial, persons, subject_column)
+
+
+def _csv_without(path: Path, partial: Path, persons: Sought, subject_column: str | None) -> int:
+    removed = 0
+    for number, part in enumerate(_parts(path)):
+        hit = persons.in_table(part, subject_column)
+        removed += int(hit.sum())
+        part[~hit].to_csv(partial, mode="a", index=False, header=number == 0)
+    return removed
+
+
+def _parquet_without(path: Path, partial: Path, persons: Sought, subject_column: str | None) -> int:
+    removed = 0
+    with parquet_file(path) as file:
+        group = file.metadata.row_group(0)
+        compression = {
+            group.column(place).path_in_schema.partition(".")[0]: group.column(place).compression.lower()
+            for place in range(group.num_columns)
+        }
+        names = [name for name in (CASE_ID, subject_column) if name in file.schema_arrow.names]
+        none = {name: codec if codec != "uncompressed" else "none" for name, codec in compression.items()}
+        with parquet_writer(partial, file.schema_arrow, sealed=is_sealed(path), compression=none) as writer:
+            for batch in file.iter_batches(_ROWS):
+                hit = persons.in_table(batch.select(names).to_pandas(), subject_column)
+                removed += int(hit.sum())
+                writer.write_batch(batch.filter(pa.array(~hit)))
+    return removed
 
 
 def _parts(path: Path) -> Iterator[pd.DataFrame]:
@@ -69,3 +88,7 @@ def _parts(path: Path) -> Iterator[pd.DataFrame]:
     with parquet_file(path) as file:
         for batch in file.iter_batches(_ROWS):
             yield batch.to_pandas()
+
+
+def _unreadable(path: Path) -> DataError:
+    return DataError("the table cannot be read", where=str(path), fix="find out who changed it")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import numpy as np
@@ -18,6 +18,7 @@ from pcc_pipeline.monitoring.field.power import labels_needed, pairs_needed, sti
 from pcc_pipeline.steps.answering.challenge import SHADOW_COLUMNS
 from pcc_pipeline.steps.inputs.datasets import read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
+from pcc_pipeline.steps.inputs.suppressed import without_erased
 from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads
@@ -152,6 +153,7 @@ def run(params: Params, labels: str | None, challenger: str | None = None) -> Ab
         for address in (params.data.path, labels):
             demand_input(address)
         answered, scored = _answers(params.data.path)
+        answered, kept_out = without_erased(answered, params)
         known, labelled = _labels(labels, params.data.label_column)
         pair = _pair(answered, params.data.path, challenger)
         manifest = new_manifest(params)
@@ -163,6 +165,7 @@ def run(params: Params, labels: str | None, challenger: str | None = None) -> Ab
             payloads.Tags({"pcc.version": pair[0], "pcc.ab_challenger": pair[0], "pcc.ab_champion": pair[1]}),
         )
         outcome = _compared(params, opened.run_id, answered, known, pair)
+        outcome = replace(outcome, notes=(*outcome.notes, *kept_out))
         opened.log(
             payloads.Metrics(outcome.metrics),
             payloads.Tags({"pcc.ab_verdict": outcome.comparison.verdict}),

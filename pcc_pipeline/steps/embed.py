@@ -215,7 +215,15 @@ def _embed_file(
         whole = np.concatenate(made) if made else None
         handed_on = HandedOn(file.dataset(limit, notes), whole, encoder.digest, encoder.backend)
     return EmbeddedFile(
-        address, output, file.digest, counts, file.total_rows, rejected, notes.lines, handed_on, file.files
+        address,
+        output,
+        file.digest,
+        counts,
+        file.total_rows,
+        rejected,
+        (*notes.lines, *file.notes_on_kept_out),
+        handed_on,
+        file.files,
     )
 
 

@@ -138,7 +138,7 @@ def run(
         )
         manifest = new_manifest(params)
         if manifest is not None:
-            manifest.add(held.dataset.frame, held.dataset.places, "test", held.source)
+            manifest.add(held.dataset.frame, held.dataset.places, "test", held.address)
         opened.log(*manifest_payloads(manifest))
         logger.info("evaluating %s on %s rows", loaded.model.model_version, f"{len(held.dataset.frame):,}")
         started = datetime.now(UTC)

@@ -16,7 +16,7 @@ from pcc_pipeline.data.quality.profile import KnownModel, Profile, Profiler
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.gates.kinds.data_age import DataAgeGate
 from pcc_pipeline.persons.keys import use_keys
-from pcc_pipeline.steps.inputs.datasets import contract_of, progress_bar, read
+from pcc_pipeline.steps.inputs.datasets import contract_of, progress_bar, read, unlabelled
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import own_page
 from pcc_pipeline.steps.pages.profile_page import (
@@ -83,7 +83,7 @@ def run(
     address, now = params.data.path, now or datetime.now(UTC)
     use_keys(local_path(params.lineage.key_file))
     page = None if html is None else own_page(html, address)
-    demand_input(address, contract_of(params) if labelled else Contract(None, params.data.required_columns))
+    demand_input(address, contract_of(params) if labelled else unlabelled(params))
     model = None if model_uri is None else _known(model_uri)
     notes = ReadNotes()
     file: CheckedFile | None = None
@@ -109,6 +109,8 @@ def run(
 def _contract(params: Params, columns: list[str], *, labelled: bool) -> Contract:
     """What the configuration asks, but for columns that a file to score need not have."""
     contract = contract_of(params, labelled=labelled or params.data.label_column in columns)
+    # What is looked at is the file as its owner keeps it.
+    contract = replace(contract, keeps_out=None)
     return contract if contract.group_column in columns else replace(contract, group_column=None)
 
 

@@ -25,6 +25,7 @@ from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
 from pcc_pipeline.tracking.registry import champion as promotion
 from pcc_pipeline.tracking.registry.approvals import approval_of, ask_approval, settle
+from pcc_pipeline.tracking.registry.erased import erasure_of
 from pcc_pipeline.tracking.registry.versions import find_alias, resolve
 from pcc_pipeline.tracking.runs import StepRun, step_run
 
@@ -144,6 +145,7 @@ def run(
         if at_hand is None:
             demand_input(params.data.test_path or data)
         version = _version_of(model_uri or f"models:/{name}@{promotion.CHALLENGER}", name)
+        _demand_not_erased(params, version)
         judgement = judge_version(params, f"models:/{name}/{version}", data, at_hand)
         opened.log(payloads.LoggedParams(used_on_model(params, "promote", judgement.learned, data)))
         good = passed(judgement.verdicts)
@@ -216,6 +218,8 @@ def approve(
             where=f"{name} version {version}",
             fix="ask another account to do it",
         )
+    if not decline:
+        _demand_not_erased(params, version)
     with step_run("promote", params, experiment=experiment) as opened:
         about = {"model": name, "version": version, "run": opened.run_id}
         about |= {"asked_by": asked.asked_by, "asked_in": asked.run_id, "trained_by": asked.trained_by}
@@ -281,6 +285,7 @@ def roll_back(params: Params, *, reason: str = "", experiment: str | None = None
             payloads.Tags({"pcc.action": "not moved", "pcc.reason": reason, "pcc.who": account()}),
         )
         if (previous := find_alias(name, promotion.PREVIOUS)) is not None:
+            _demand_not_erased(params, str(previous.version))
             check_targets(params, load_trained_model(previous.model_uri))
         audit, about = Audit(params, opened), {"model": name, "run": opened.run_id}
         with protected():
@@ -302,6 +307,18 @@ def roll_back(params: Params, *, reason: str = "", experiment: str | None = None
                 )
                 publications = _publish(params, opened, move, audit)
     return PromoteOutcome(opened.run_id, "rolled back", move, (), publications, tuple(audit.warnings))
+
+
+def _demand_not_erased(params: Params, version: str) -> None:
+    """Also where it is forced: a version that learned from erased persons' rows is on its way out."""
+    name = params.registry.model_name
+    mark = erasure_of(name, version)
+    if mark and params.registry.erasure_policy != "note":
+        raise PromotionRefusedError(
+            f"erasure {mark}; it cannot become the champion",
+            where=f"{name} version {version}",
+            fix="promote a version that was trained after it; pcc erase --confirm goes on where an erasure was cut off",
+        )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import pandas as pd
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
-from pcc_pipeline.data.contract import TEXT, CheckedBatch, Contract
+from pcc_pipeline.data.contract import TEXT, CheckedBatch
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import file_of, origin_of
@@ -29,7 +29,7 @@ from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
 from pcc_pipeline.steps.answering.challenge import Challenge, challenge_of, is_challengers, shadow_frame, shadow_path
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
-from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read
+from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read, unlabelled
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
@@ -129,7 +129,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
             payloads.Tags({"pcc.scored_source": address}),
         )
         target = _target(name, params)
-        demand_input(address, Contract(None, params.data.required_columns))
+        demand_input(address, unlabelled(params))
         loaded = chosen_model(params, model_uri)
         model = loaded.model
         monitor.model_version, monitor.embedding_model = model.model_version, model.embedding_model
@@ -155,7 +155,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         began = time.perf_counter()
         notes = ReadNotes()
         # Groups serve the split of training rows alone, so a file to score need not have them.
-        file = CheckedFile(Contract(None, params.data.required_columns), address, kept=False)
+        file = CheckedFile(unlabelled(params), address, kept=False)
         manifest = new_manifest(params)
         counts = _score_file(params, model, challenge, target, monitor, notes, file, manifest)
         classes = dict.fromkeys([*model.classes, *(challenge.model.classes if challenge and challenge.used else ())])
@@ -170,7 +170,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
             rejected_rows=monitor.dropped_cases,
             seconds=time.perf_counter() - began,
             label_counts={label: counts[label] for label in classes},
-            notes=notes.lines,
+            notes=(*notes.lines, *file.notes_on_kept_out),
             challenger=None if challenge is None else challenge.told(target),
         )
         # Counts and no predictions: a million rows a day are the downstream system's to keep, not MLflow's.

@@ -60,9 +60,9 @@ def test_help_shows_the_options_that_a_step_uses_and_no_others() -> None:
     for name, shown in by_name.items():
         assert all((option in shown) is (name in ("run", "train", "retrain")) for option in search), name
         assert ("--test-data" in shown) is (name in tested), name
-        assert ("--label " in shown) is (name != "score"), name
+        assert ("--label " in shown) is (name not in ("score", "erase")), name
         assert all(option in shown for option in ("--params-file", "--set", "--verbose", "--debug")), name
-        assert ("--data " in shown) is (name != "retrain"), name  # it finds its files itself
+        assert ("--data " in shown) is (name not in ("retrain", "erase")), name  # they find their files themselves
         assert "--n_iter" not in shown, name
 
 

@@ -18,7 +18,8 @@ from pcc_pipeline.errors import DataError
 from pcc_pipeline.monitoring.profile_file import NAME as PROFILE
 from pcc_pipeline.persons.keys import Keys, add_key
 from pcc_pipeline.persons.manifest import NAME as MANIFEST
-from pcc_pipeline.persons.manifest import Person, look_up
+from pcc_pipeline.persons.manifest import look_up
+from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.records.monitoring_log import monitored
 from pcc_pipeline.storage.objects import open_store
 
@@ -82,7 +83,7 @@ def test_a_changed_file_alarms_and_a_quiet_one_after_it_takes_the_alert_away(com
     done = command("monitor", "--data", str(watched.folder / "changed.parquet"), *options, store=watched)
     assert done.code == 3, done.err
     manifest = watched.file(watched.step("monitor"), MANIFEST).read_bytes()
-    assert look_up(manifest, Keys((key,)), Person(case_id="case-702"), "the manifest").places == {
+    assert look_up(manifest, Keys((key,)), Sought.of(Keys((key,)), case_ids=["case-702"]), "the manifest").places == {
         ("watched", str(watched.folder / "changed.parquet")): [2]
     }
     assert "messages have changed" in done.out

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.columns import label_rule
-from pcc_pipeline.data.contract import CASE_ID, TEXT, TIMESTAMP, Contract, RowPlaces
+from pcc_pipeline.data.contract import CASE_ID, TEXT, TIMESTAMP, CheckedBatch, RowPlaces
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_origin import file_of, origin_of
@@ -24,8 +24,9 @@ from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.windows import days_of
 from pcc_pipeline.persons.manifest import Manifest
 from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
-from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read
+from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read, unlabelled
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
+from pcc_pipeline.steps.inputs.suppressed import without_erased
 from pcc_pipeline.steps.records.reference_profile import missing_values, signals_of
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.payloads import InputFile
@@ -82,13 +83,13 @@ def watched_rows(
     batches = read(address, notes)
     first = next(batches)
     if _holds_answers(first):
-        answered = _all_answers(first, batches, address)
+        answered, notes_of = without_erased(_all_answers(first, batches, address), params)
         if manifest is not None and CASE_ID in answered:
             manifest.add(answered, RowPlaces(np.arange(len(answered))), "watched", address)
-        return _predictions(answered, model, address, notes)
+        return _predictions(answered, model, address, (*notes.lines, *notes_of))
     label = params.data.label_column
     # A label may be missing where labels come later, so the contract does not ask for it.
-    file = CheckedFile(Contract(None, params.data.required_columns), address, kept=False)
+    file = CheckedFile(unlabelled(params), address, kept=False)
     parts: list[Signals] = []
     ids: list[np.ndarray] = []
     texts: list[str] = []
@@ -100,10 +101,9 @@ def watched_rows(
         for batch in chain([first], batches):
             if _holds_answers(batch):
                 raise _mixed(batch, address)
-            before = file.total_rows
             checked = file.add(batch)
             bar.update(len(checked.rejected))
-            rejected.append(~np.isin(np.arange(before, file.total_rows), checked.good.index))
+            rejected.append(_rejected(checked))
             if not len(checked.good):
                 continue
             if manifest is not None:
@@ -135,8 +135,14 @@ def watched_rows(
         rejected=np.concatenate(rejected),
         missing=_joined(missing, [len(part) for part in parts]),
         inputs=input_files(address, "monitoring", file),
-        notes=notes.lines,
+        notes=(*notes.lines, *file.notes_on_kept_out),
     )
+
+
+def _rejected(checked: CheckedBatch) -> np.ndarray:
+    """Which rows of a batch are rejected, bool, in the file's order; rows that are kept out are none."""
+    rows = np.concatenate([checked.places.rows, checked.rejected["row"].to_numpy(dtype=np.int64)])
+    return (np.arange(len(rows)) >= len(checked.good))[np.argsort(rows)]
 
 
 def _holds_answers(batch: pd.DataFrame) -> bool:
@@ -208,7 +214,7 @@ def _labels(column: pd.Series) -> np.ndarray:
     return labels
 
 
-def _predictions(frame: pd.DataFrame, model: TrainedModel, address: str, notes: ReadNotes) -> WatchedRows:
+def _predictions(frame: pd.DataFrame, model: TrainedModel, address: str, notes: tuple[str, ...]) -> WatchedRows:
     """Rows of a file that `score` or the downstream system wrote; rows that it could not answer are rejected."""
     if missing := [name for name in (CASE_ID, _CONFIDENCE) if name not in frame]:
         raise DataError(
@@ -255,5 +261,5 @@ def _predictions(frame: pd.DataFrame, model: TrainedModel, address: str, notes: 
         rejected=~good,
         missing=None,
         inputs=[InputFile(address, "monitoring", digest, len(frame))],
-        notes=notes.lines,
+        notes=notes,
     )

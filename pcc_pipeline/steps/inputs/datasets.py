@@ -27,6 +27,7 @@ from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncode
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.persons.keys import use_keys
 from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of
+from pcc_pipeline.steps.inputs.suppressed import keeps_out
 from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.payloads import InputFile
 
@@ -88,7 +89,13 @@ def contract_of(params: Params, *, labelled: bool = True, slices: Sequence[str] 
         data.normalise_labels,
         tuple(slices),
         data.subject_column,
+        keeps_out(params),
     )
+
+
+def unlabelled(params: Params) -> Contract:
+    """What is asked of a file that is answered or watched: groups and subjects serve the training alone."""
+    return Contract(None, params.data.required_columns, keeps_out=keeps_out(params))
 
 
 def slices_of(params: Params, address: str | None) -> tuple[str, ...]:
@@ -96,14 +103,24 @@ def slices_of(params: Params, address: str | None) -> tuple[str, ...]:
     return params.evaluation.slices if address == (params.data.test_path or params.data.path) else ()
 
 
-def load_dataset(address: str, params: Params, known_labels: Sequence[str] = (), slices: Sequence[str] = ()) -> Dataset:
+def load_dataset(
+    address: str,
+    params: Params,
+    known_labels: Sequence[str] = (),
+    slices: Sequence[str] = (),
+    *,
+    whole: bool = False,
+) -> Dataset:
     """The labelled rows at `address` that keep the contract, and the rejected ones with their reasons.
 
     Args:
         known_labels: a model's labels, whose spelling wins where `data.normalise_labels` makes labels one.
         slices: as in a Contract.
+        whole: with the rows of erased persons.
     """
     notes, limit, contract = ReadNotes(), params.data.max_rejected_fraction, contract_of(params, slices=slices)
+    if whole:
+        contract = replace(contract, keeps_out=None)
     return load(read(address, notes), contract, address, limit, notes=notes, known_labels=known_labels)
 
 

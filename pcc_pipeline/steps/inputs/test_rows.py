@@ -14,6 +14,7 @@ from pcc_pipeline.data.split_record import TEST, SplitRecord
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.steps.inputs.datasets import input_files, load_dataset, read
+from pcc_pipeline.steps.inputs.suppressed import keeps_out
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
 from pcc_pipeline.tracking.payloads import InputFile
 from pcc_pipeline.tracking.runs import TrainingRun, read_split
@@ -133,6 +134,7 @@ def _test_file(params: Params, learned: Params, loaded: LoadedModel, slices: Seq
         group if known else None,
         learned.data.normalise_labels,
         tuple(slices),
+        keeps_out=keeps_out(params),
     )
     return load(
         chain([first], batches),

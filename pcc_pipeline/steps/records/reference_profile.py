@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -118,15 +117,10 @@ def by_time(times: pd.Series | None, rows: np.ndarray) -> np.ndarray:
 
 def _rejected(dataset: Dataset) -> np.ndarray:
     """Which rows of the file or files break the contract, (total_rows,) bool, in the order in which they were read."""
-    places = dataset.places.rows
-    if dataset.places.files is not None:
-        starts = dict(zip((part["file"] for part in dataset.files), _starts(dataset), strict=True))
-        places = places + np.array([starts[file] for file in dataset.places.files], dtype=np.int64)
-    marked = np.ones(dataset.total_rows, dtype=bool)
-    marked[places] = False
-    return marked
-
-
-def _starts(dataset: Dataset) -> list[int]:
-    rows = [int(part["rows"]) for part in dataset.files]
-    return [0, *accumulate(rows)][: len(rows)]
+    places, rejected = dataset.places, dataset.rejected
+    rows = np.concatenate([places.rows, rejected["row"].to_numpy(dtype=np.int64)])
+    order = [rows]
+    if places.files is not None:
+        number = {part["file"]: place for place, part in enumerate(dataset.files)}
+        order.append(np.array([number[file] for file in (*places.files, *rejected["file"])], dtype=np.int64))
+    return np.asarray((np.arange(len(rows)) >= len(places.rows))[np.lexsort(order)])

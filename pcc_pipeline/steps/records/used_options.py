@@ -12,7 +12,7 @@ _ALWAYS = ("tracking", "logging", "output.unlogged_dir", "output.encryption", "l
 _READING = ("data.label_column", "data.schema", "data.max_rejected_fraction")
 _ENCODING = ("preprocessing.backend", "preprocessing.batch_size", "preprocessing.cache_dir")
 # Of manifests of persons; who trains records all of `data`.
-_PERSONS = ("data.subject_column",)
+_PERSONS = ("data.subject_column", "lineage.suppression_file")
 _MODEL = ("data", "preprocessing", "model", "decision", "search")
 _PUBLISHING = ("registry.model_name", "registry.publish", "output.model_dir", "audit")
 
@@ -29,15 +29,20 @@ USED: dict[str, tuple[str, ...]] = {
         "registry.model_name",
         "output.studies_dir",
         "output.label_issues",
+        "lineage.suppression_file",
     ),
     "evaluate": (
         *("registry.model_name", "registry.gates", "evaluation.slices", *_ENCODING),
         *("output.predictions", "output.extra_columns", "output.metrics", "output.report", "output.figures_dir"),
-        "output.monitoring_log",
+        *("output.monitoring_log", "lineage.suppression_file"),
     ),
     "ab_test": ("data.path", "data.label_column", "ab_test", "registry.model_name", *_PERSONS),
     "retrain": ("retrain", "registry.model_name"),
     "promote": (*_ENCODING, *_PUBLISHING, "registry.gates", "registry.approvals"),
+    "erase": (
+        *(*_PUBLISHING, "registry.gates", "registry.erasure_policy", "data.subject_column", "lineage.suppression_file"),
+        *("preprocessing.cache_dir", "output.erasures_dir"),
+    ),
     "roll_back": _PUBLISHING,
     "publish": _PUBLISHING,
     "monitor": (

@@ -60,6 +60,8 @@ class Queue:
 PROMOTION = Queue("promotion", TICKET_TAG, BEAT_TAG, 300.0)
 # Longer than it takes to know that another is dead; who is alive may train for hours.
 RETRAINING = Queue("retraining", "pcc.retrain_turn.", "pcc.retrain_beat.", 90.0)
+# Who erases trains again for it; another waits for that.
+ERASING = Queue("erasure", "pcc.erase_turn.", "pcc.erase_beat.", 6 * 3600.0)
 STALE_SECONDS = 60.0
 # A beat that is later than this costs the process its turn, long before another takes it away.
 _LATE_SECONDS, _BEAT_SECONDS = 30.0, 5.0

@@ -112,12 +112,12 @@ def remove(tree: Tree) -> None:
             with _gone_already():
                 client.delete_model_version(version.name, str(version.version))
         for model in tree.models:
-            _remove_files(model.artifact_location, model.model_id)
+            remove_files(model.artifact_location, model.model_id)
             with _gone_already():
                 client.delete_logged_model(model.model_id)
         for run in tree.runs:
             if _has_files(run):
-                _remove_files(run.info.artifact_uri, run.info.run_id)
+                remove_files(run.info.artifact_uri, run.info.run_id)
             with _gone_already():
                 client.delete_run(run.info.run_id)
 
@@ -146,7 +146,7 @@ def remove_table(run: RecordedRun, name: str) -> bool:
         info = client.get_run(run.run_id).info
         there = table_size(run, name) is not None
         if there:
-            _remove_files(str(info.artifact_uri), run.run_id, name)
+            remove_files(str(info.artifact_uri), run.run_id, name)
         if info.lifecycle_stage == LifecycleStage.ACTIVE:  # a deleted run takes no tag
             client.set_tag(run.run_id, REMOVED_TAG, name)
     return there
@@ -264,7 +264,7 @@ def _size_of(place: str) -> int:
     return size
 
 
-def _remove_files(place: str, owner: str, name: str | None = None) -> None:
+def remove_files(place: str, owner: str, name: str | None = None) -> None:
     """Remove a folder of the artifact store that is named after its owner, or a file in it, and no other."""
     if owner not in place.split("/"):
         raise TrackingError("this folder is not its owner's alone, so it stays", where=f"{place} of {owner}")

@@ -539,7 +539,7 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: p
     written(tmp_path, "model: {n_iter: 3}")
     none = {"output.extra_columns", "output.encryption", "output.encrypt_scores"}
     names = [name for name in Params().flat() if name.startswith("output.") and name not in none]
-    assert len(names) == 16
+    assert len(names) == 17
     keys = [*names, "data.path", "data.test_path", "monitoring.logs", "registry.publish.target"]
     params = load_params("~/params.yaml", {key: f"~/{key}" for key in keys})
     assert params.model.n_iter == 3

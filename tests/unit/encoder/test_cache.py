@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcc_pipeline.encoder.cache import EmbeddingCache, aged, forget, text_key
+from pcc_pipeline.encoder.cache import EmbeddingCache, aged, count_texts, forget, forget_texts, text_key
 from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.sealing import keys as seal_keys
 from pcc_pipeline.sealing.keys import SealKey
@@ -453,3 +453,21 @@ def test_a_sealed_vector_that_was_changed_or_exchanged_counts_as_absent(
     with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
         assert len(cache.get(keys(4))) == 2
     assert "2 of 4 vectors in the cache" in caplog.text
+
+
+def test_vectors_that_are_forgotten_leave_no_byte_of_theirs(tmp_path: Path) -> None:
+    keys = [text_key(f"text {number}") for number in range(50)]
+    vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    with EmbeddingCache(tmp_path, "space", 8) as cache:
+        cache.put(keys, vectors)
+        assert count_texts(tmp_path, keys[:3]) == 3
+        assert forget_texts(tmp_path, keys[:3]) == 3
+        assert forget_texts(tmp_path, keys[:3]) == 0
+        assert set(cache.get(keys)) == set(keys[3:])
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    for key, vector in zip(keys[:3], vectors, strict=False):
+        assert key not in content
+        assert vector.tobytes() not in content
+    assert keys[3] in content
+    assert forget_texts(tmp_path, None) == 47
+    assert count_texts(tmp_path, keys) == 0

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.persons.holds import Holds, PersonHold, VersionHold, hold_on
+from pcc_pipeline.persons.holds import Holds, Person, PersonHold, VersionHold, hold_on
 from pcc_pipeline.persons.keys import Keys, Kind
-from pcc_pipeline.persons.manifest import Person
 from tests.unit.persons.test_manifest import KEY, OTHER, made
 
 FACTS = {"reason": "case 12", "since": "2026-11-01", "by": "officer"}

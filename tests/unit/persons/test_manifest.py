@@ -9,13 +9,19 @@ import pytest
 from pcc_pipeline.data.contract import RowPlaces
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.persons.keys import Key, Keys
-from pcc_pipeline.persons.manifest import KeyAbsentError, Manifest, Person, look_up, sides
+from pcc_pipeline.persons.manifest import KeyAbsentError, Manifest, look_up, sides
+from pcc_pipeline.persons.sought import Sought
 
 KEY, OTHER = Key(b"k" * 32), Key(b"o" * 32)
 
 
 def places(rows: int, files: list[str] | None = None) -> RowPlaces:
     return RowPlaces(np.arange(rows), None if files is None else np.array(files, dtype=object))
+
+
+def person(subject: str | None = None, case_id: str | None = None) -> Sought:
+    keys = Keys((OTHER, KEY))
+    return Sought.of(keys, [subject] if subject else [], [case_id] if case_id else [])
 
 
 def made(key: Key = KEY, column: str | None = "who") -> bytes:
@@ -29,25 +35,25 @@ def made(key: Key = KEY, column: str | None = "who") -> bytes:
 
 def test_a_subject_and_a_case_are_found_where_they_stand() -> None:
     content, keys = made(), Keys((OTHER, KEY))
-    assert look_up(content, keys, Person("anna"), "m").places == {("train", "a.csv"): [0], ("val", "a.csv"): [2]}
-    assert look_up(content, keys, Person(case_id="c1"), "m").places == {
+    assert look_up(content, keys, person("anna"), "m").places == {("train", "a.csv"): [0], ("val", "a.csv"): [2]}
+    assert look_up(content, keys, person(case_id="c1"), "m").places == {
         ("train", "a.csv"): [0],
         ("scored", "x.csv"): [0],
     }
-    both = look_up(content, keys, Person("bea", "c4"), "m")
+    both = look_up(content, keys, person("bea", "c4"), "m")
     assert both.places == {("train", "a.csv"): [1], ("test", "a.csv"): [3]}
     assert both.rows == 2
     # One form of a number, as labels have it, whatever column it stands in.
-    assert look_up(content, keys, Person("7"), "m").places == {("scored", "x.csv"): [0], ("scored", "y.csv"): [1]}
-    assert look_up(content, keys, Person("nobody"), "m").places == {}
+    assert look_up(content, keys, person("7"), "m").places == {("scored", "x.csv"): [0], ("scored", "y.csv"): [1]}
+    assert look_up(content, keys, person("nobody"), "m").places == {}
 
 
 def test_a_case_is_no_subject_and_no_row_belongs_to_nobody() -> None:
     keys = Keys((KEY,))
-    assert look_up(made(), keys, Person("c1"), "m").places == {}
-    assert look_up(made(), keys, Person(case_id="anna"), "m").places == {}
-    assert not look_up(made(), keys, Person("anna"), "m").by_case_only
-    without = look_up(made(column=None), keys, Person("anna"), "m")
+    assert look_up(made(), keys, person("c1"), "m").places == {}
+    assert look_up(made(), keys, person(case_id="anna"), "m").places == {}
+    assert not look_up(made(), keys, person("anna"), "m").by_case_only
+    without = look_up(made(column=None), keys, person("anna"), "m")
     assert without.places == {}
     assert without.by_case_only
 
@@ -57,7 +63,7 @@ def test_nothing_of_it_can_be_read_without_the_key() -> None:
     for word in (b"anna", b"bea", b"c1", b"c5", KEY.secret):
         assert word not in content
     with pytest.raises(KeyAbsentError, match=f"the key {KEY.id}, which wrote the manifest, is not here"):
-        look_up(content, Keys((OTHER,)), Person("anna"), "run 1")
+        look_up(content, Keys((OTHER,)), person("anna"), "run 1")
     assert sides(content, "m") == {
         ("train", "a.csv"): 2,
         ("val", "a.csv"): 1,
@@ -71,14 +77,14 @@ def test_the_same_rows_give_the_same_bytes_and_none_a_whole_file() -> None:
     assert made() == made()
     assert made() != made(OTHER)
     empty = Manifest(KEY).to_bytes()
-    assert look_up(empty, Keys((KEY,)), Person("anna"), "m").places == {}
+    assert look_up(empty, Keys((KEY,)), person("anna"), "m").places == {}
     assert sides(empty, "m") == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", made()[:-9], made()[:40] + b"x" * 60])
 def test_a_damaged_manifest_is_an_error_that_says_so(content: bytes) -> None:
     with pytest.raises(DataError, match="damaged"):
-        look_up(content, Keys((KEY,)), Person("anna"), "run 1")
+        look_up(content, Keys((KEY,)), person("anna"), "run 1")
     with pytest.raises(DataError, match="damaged"):
         sides(content, "run 1")
 

@@ -1,0 +1,88 @@
+"""The list of those who are kept out of whatever is read, though the input files still hold them: of erased persons.
+
+A JSON file of keyed hashes, which tells nobody without the key who is on it. It lies beside the key: a machine that has
+the one needs the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pcc_pipeline.errors import ConfigError, StorageError
+from pcc_pipeline.files import private_file, replacing
+from pcc_pipeline.persons.keys import Keys
+from pcc_pipeline.persons.sought import Sought
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """Says of rows that are read which of them are kept out; see `Contract.keeps_out`."""
+
+    persons: Sought
+    subject_column: str | None
+
+    def __call__(self, frame: pd.DataFrame, ids: list[str | None]) -> np.ndarray:
+        """Which rows are, (n,) bool."""
+        return self.persons.in_table(frame, self.subject_column, ids)
+
+
+def read_suppressed(file: Path, keys: Keys) -> Sought | None:
+    """Who is on the list; None where there is none.
+
+    Raises:
+        ConfigError: it is damaged, or a key is not here: rows cannot be read without knowing whom to leave out.
+    """
+    try:
+        document = json.loads(file.read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _damaged(file) from error
+    try:
+        if document["format"] != _FORMAT:
+            raise ConfigError(
+                "the list of erased persons is of a newer pcc_pipeline", where=str(file), fix="read with that version"
+            )
+        return Sought.read(document["hashes"], keys, str(file))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(file) from error
+
+
+def suppress(file: Path, keys: Keys, persons: Sought) -> None:
+    """Put more persons on the list.
+
+    Raises:
+        ConfigError: the list is damaged.
+        StorageError: it cannot be written.
+    """
+    earlier = read_suppressed(file, keys)
+    whole = persons if earlier is None else earlier.joined(persons)
+    try:
+        with replacing(file) as partial:
+            private_file(partial).write_text(
+                json.dumps({"format": _FORMAT, "hashes": whole.document()}), encoding="ascii"
+            )
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())
+    except OSError as error:
+        raise StorageError(
+            f"the list of erased persons cannot be written: {error.strerror}",
+            where=str(file),
+            fix="make room, or set lineage.suppression_file",
+        ) from error
+
+
+def _damaged(file: Path) -> ConfigError:
+    return ConfigError(
+        "the list of erased persons cannot be read",
+        where=str(file),
+        fix="bring it back from a backup of it: without it, erased persons would be read again",
+    )

@@ -1,0 +1,1 @@
+"""What is held of persons, and its removal with all that came of it."""

@@ -1,0 +1,184 @@
+"""The certificate of an erasure: what was asked, found, removed, replaced and left; signed by the key of lineage."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pcc_pipeline.errors import ConfigError, DataError
+from pcc_pipeline.evaluation.page.as_html import to_html
+from pcc_pipeline.evaluation.page.blocks import Bullets, Paragraph, Section, Table, Tile, Tiles
+from pcc_pipeline.files import replacing
+from pcc_pipeline.persons.keys import Key, Keys
+from pcc_pipeline.persons.sought import Sought
+from pcc_pipeline.steps.erasing.plan import Plan
+from pcc_pipeline.steps.erasing.state import State
+
+_FORMAT = 1
+_ACTIONS = {
+    "replace": "trained again without the rows; removed with its files",
+    "remove": "removed with its files",
+    "note": "stays as it is, by the policy or a hold",
+}
+
+
+def certificate(state: State, still: Mapping[str, int], key: Key) -> dict[str, Any]:
+    """The document, with its signature.
+
+    Args:
+        still: place -> rows of the persons that stand there yet; empty where all is done.
+        key: what it is signed with.
+    """
+    document = {
+        "format": _FORMAT,
+        "erasure": state.id,
+        "began": state.began,
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "who": state.who,
+        "hashes": state.persons.document(),
+        "plan": state.plan.document(),
+        "removed": state.removed,
+        "successors": state.successors,
+        "still": dict(still),
+    }
+    return {**document, "signed_by": key.id, "signature": _signature(document, key)}
+
+
+def read_certificate(file: Path, keys: Keys) -> dict[str, Any]:
+    """A certificate that is as it was signed.
+
+    Raises:
+        ConfigError: it cannot be read, or its key is not here.
+        DataError: it was changed since.
+    """
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        ident, signature = document.pop("signed_by"), document.pop("signature")
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            "this is no certificate of an erasure",
+            where=str(file),
+            fix="name the .certificate.json that pcc erase wrote",
+        ) from error
+    key = keys.by_id(str(ident))
+    if key is None:
+        raise ConfigError(
+            f"the key {ident}, which signed it, is not here",
+            where=str(file),
+            fix="bring it, as PCC_LINEAGE_KEY or in lineage.key_file",
+        )
+    if not hmac.compare_digest(str(signature), _signature(document, key)):
+        raise DataError(
+            "the certificate was changed after it was signed",
+            where=str(file),
+            fix="take the copy that the erasure's run keeps in MLflow, and find out who changed this one",
+        )
+    return dict(document)
+
+
+def persons_of(document: Mapping[str, Any], keys: Keys, where: str) -> Sought:
+    """Whom a certificate is about, as hashes.
+
+    Raises:
+        ConfigError: a key is not here.
+    """
+    return Sought.read(document["hashes"], keys, where)
+
+
+def write_certificate(folder: Path, document: Mapping[str, Any]) -> list[Path]:
+    """The certificate as JSON and as a page, for this machine; the page last.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    paths = [folder / f"{document['erasure']}.certificate{suffix}" for suffix in (".json", ".html")]
+    for path, content in zip(paths, (json_of(document), page(document)), strict=True):
+        with replacing(path) as partial:
+            partial.write_text(content, encoding="utf-8")
+    return paths
+
+
+def json_of(document: Mapping[str, Any]) -> str:
+    """As it is written."""
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+def page(document: Mapping[str, Any]) -> str:
+    """The certificate for people."""
+    plan, removed, still = Plan.of(document["plan"]), document["removed"], document["still"]
+    asked = [
+        *([f"{plan.subjects} person{'s'[: plan.subjects != 1]}"] if plan.subjects else []),
+        *([f"{plan.cases} case{'s'[: plan.cases != 1]}"] if plan.cases else []),
+    ]
+    answer = (
+        Paragraph(f"Rows of theirs still stand in {len(still)} places; they are listed below.", "bad")
+        if still
+        else Paragraph("Everything was looked through again after it was done: nothing of theirs was found.", "good")
+    )
+    counts = [
+        Tile("rows taken out of runs", f"{removed.get('tables', 0) + removed.get('documents', 0):,}"),
+        Tile("rows taken out of files here", f"{removed.get('copies', 0):,}"),
+        Tile("vectors taken out of the cache", f"{removed.get('cache', 0):,}"),
+        Tile("versions that had learned", f"{sum(1 for each in plan.learned if each.name):,}"),
+    ]
+    sections = [
+        Section("answer", "What was done", [answer, Tiles(counts)]),
+        Section(
+            "request",
+            "The request",
+            [
+                Table(
+                    [],
+                    [
+                        ["asked for", " and ".join(asked)],
+                        ["begun", f"{document['began']} by {document['who']}"],
+                        ["ended", str(document["ended"])],
+                        ["number", str(document["erasure"])],
+                        ["policy for models that learned", plan.policy],
+                    ],
+                    words=2,
+                )
+            ],
+        ),
+    ]
+    if plan.learned:
+        rows = [
+            [each.title, f"{each.rows:,}", _ACTIONS[each.action], document["successors"].get(each.name, "")]
+            if each.action == "replace"
+            else [each.title, f"{each.rows:,}", _ACTIONS[each.action], ""]
+            for each in plan.learned
+        ]
+        columns = ["version", "rows learned", "what became of it", "in its place"]
+        sections.append(Section("models", "Models that had learned from the rows", [Table(columns, rows, words=4)]))
+    if still:
+        left = [[place, f"{rows:,}"] for place, rows in still.items()]
+        sections.append(Section("still", "What still stands", [Table(["where", "rows"], left)]))
+    sections.append(Section("outside", "What lies outside its reach", [Bullets(outside(plan))]))
+    signed = f"Signed with the key {document['signed_by']}. pcc erase verify checks it and looks everywhere again."
+    sections.append(Section("signature", "Signature", [Paragraph(signed)]))
+    return to_html(f"Erasure {document['erasure']}", f"ended {document['ended']}", sections, {})
+
+
+def outside(plan: Plan) -> list[str]:
+    """What an erasure does not reach, and what the owner must do about each, a line for each."""
+    return [
+        *(
+            f"your file {file} holds {rows:,} rows of theirs. It is yours and stays as it is; the rows are kept out of "
+            "whatever is read from now on. Remove them there, and in its copies."
+            for file, rows in plan.inputs.items()
+        ),
+        *(f"not on this machine: {place}. Erase there too, or remove it." for place in plan.elsewhere),
+        *(f"not looked into: {text}." for text in plan.unseen),
+        "backups of the tracking server, the bucket, this machine and the files: let them expire, or remove the persons"
+        " there.",
+        "the downstream system's tables, and the models and scored files that it took: ask its owner.",
+    ]
+
+
+def _signature(document: Mapping[str, Any], key: Key) -> str:
+    content = json.dumps(document, sort_keys=True, ensure_ascii=True).encode()
+    return hmac.digest(key.secret, b"certificate of an erasure\0" + content, "sha256").hex()

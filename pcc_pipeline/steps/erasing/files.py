@@ -1,0 +1,190 @@
+"""Taking persons out of files: of runs, of this machine, and of the cache; what was done already is left alone."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.data.split_record import SplitRecord
+from pcc_pipeline.encoder.cache import forget_texts as forget_vectors
+from pcc_pipeline.encoder.cache import text_key
+from pcc_pipeline.errors import DataError, PccError
+from pcc_pipeline.files import replacing, scratch_folder
+from pcc_pipeline.persons import documents
+from pcc_pipeline.persons.keys import Keys
+from pcc_pipeline.persons.manifest import NAME as MANIFEST
+from pcc_pipeline.persons.manifest import look_up, without
+from pcc_pipeline.persons.rows import take_out
+from pcc_pipeline.persons.sought import Sought
+from pcc_pipeline.sealing.keys import all_keys
+from pcc_pipeline.steps.erasing.plan import LearnedVersion, RunPart, is_table
+from pcc_pipeline.steps.inputs.datasets import load_dataset
+from pcc_pipeline.tracking.registry.erased import ERASURE_TAG
+from pcc_pipeline.tracking.registry.versions import tag_version
+from pcc_pipeline.tracking.runs import SPLIT_FILE, SPLIT_TAG, read_training_run
+from pcc_pipeline.tracking.store.manifests import DIGEST_TAG, versions_from
+from pcc_pipeline.tracking.store.run_files import RunFiles
+
+# Of a training run: the erasure that writes the record of its split anew, and the digest that it then has.
+_NEXT_TAG = "pcc.split_next"
+
+
+def documents_of_run(part: RunPart, names: Collection[str]) -> int:
+    """Take the entries of cases out of a run's pages and JSON files; how many there were."""
+    files, removed = RunFiles(part.run_id), 0
+    for name in part.documents:
+        with files.fetched(name) as path:
+            content, entries = documents.without_cases(path.read_text(encoding="utf-8"), path.suffix, names)
+            if entries:
+                path.write_text(content, encoding="utf-8")
+                _put(files, name, path)
+                removed += entries
+    return removed
+
+
+def documents_here(places: Collection[str], names: Collection[str]) -> int:
+    """The same of the copies on this machine."""
+    removed = 0
+    for path in map(Path, places):
+        if path.is_file() and path.suffix in documents.SUFFIXES:
+            try:
+                content, entries = documents.without_cases(path.read_text(encoding="utf-8"), path.suffix, names)
+            except ValueError:  # another program's, under a name like ours
+                continue
+            if entries:
+                with replacing(path, shared=True) as partial:
+                    partial.write_text(content, encoding="utf-8")
+                removed += entries
+    return removed
+
+
+def tables_of_run(part: RunPart, persons: Sought, subject_column: str | None) -> int:
+    """Take the persons' rows out of a run's tables; how many there were."""
+    files, removed = RunFiles(part.run_id), 0
+    for name in part.tables:
+        if not is_table(name):
+            continue
+        with files.fetched(name) as path:
+            rows = take_out(path, persons, subject_column)
+            if rows:
+                _put(files, name, path)
+                removed += rows
+    return removed
+
+
+def split_of_run(part: RunPart, keys: Keys, persons: Sought, erasure: str) -> int:
+    """Take their lines out of the record of a split; how many there were. Its manifest, which tells which, comes later.
+
+    What the training file's digest is without these rows is recorded as well, where the file is still what it was: its
+    test rows are found by that.
+    """
+    files, where = RunFiles(part.run_id), f"{SPLIT_FILE} of run {part.run_id}"
+    if files.is_deleted:
+        files.remove(SPLIT_FILE)
+        return len(part.lines)
+    with files.fetched(MANIFEST) as path:
+        lines = look_up(path.read_bytes(), keys, persons, f"run {part.run_id}").lines
+    training = read_training_run(part.run_id)
+    with files.fetched(SPLIT_FILE) as path:
+        record = _begun(path, training.tags, erasure, where)
+        if record is None:
+            whole = SplitRecord.read(path, training.tags[SPLIT_TAG], where)
+            # Lines of the manifest that follow are of a test file.
+            record = whole.without(np.array([line for line in lines if line < len(whole.split)], dtype=np.int64))
+            record.frame().to_parquet(path, index=False)
+            # Before the file: who was killed after it must not take lines out twice.
+            files.tag({_NEXT_TAG: f"{erasure} {record.digest}"})
+            files.replace(SPLIT_FILE, path)
+    tags = _digests(training.params, training.tags)
+    files.tag({SPLIT_TAG: record.digest, **tags})
+    if data := tags.get("pcc.data_digest"):
+        for version in versions_from(part.run_id):
+            tag_version(version.name, version.number, {"pcc.data_digest": data})
+    return len(lines)
+
+
+def _begun(path: Path, tags: Mapping[str, str], erasure: str, where: str) -> SplitRecord | None:
+    """The record without their lines, where this erasure has written it already."""
+    ident, _, digest = tags.get(_NEXT_TAG, "").partition(" ")
+    if ident != erasure:
+        return None
+    try:
+        return SplitRecord.read(path, digest, where)
+    except DataError:
+        return None
+
+
+def _digests(params: Params, tags: Mapping[str, str]) -> dict[str, str]:
+    """The digests of the training's files as they are read from now on; none of a file that is gone or was changed."""
+    made = {}
+    for address, tag in ((params.data.path, "pcc.data_digest"), (params.data.test_path, "pcc.test_digest")):
+        if address is None or tag not in tags:
+            continue
+        try:
+            before = load_dataset(address, params, whole=True)
+            if before.digest == tags[tag]:
+                made[tag] = load_dataset(address, params).digest
+        except (PccError, OSError):
+            continue
+    return made
+
+
+def manifest_of_run(part: RunPart, keys: Keys, persons: Sought, erasure: str) -> int:
+    """Take their lines out of a run's manifest, the last of its files: by it the run is found; how many there were."""
+    files = RunFiles(part.run_id)
+    if MANIFEST not in files.names():
+        return 0
+    if files.is_deleted:
+        files.remove(MANIFEST)
+        return len(part.lines)
+    with files.fetched(MANIFEST) as path:
+        content, where = path.read_bytes(), f"run {part.run_id}"
+        lines = look_up(content, keys, persons, where).lines
+        content = without(content, lines, where) if lines else content
+        path.write_bytes(content)
+        if lines:
+            files.replace(MANIFEST, path)
+    # Said again where it was killed in between.
+    files.tag({DIGEST_TAG: hashlib.sha256(content).hexdigest(), ERASURE_TAG: erasure})
+    return len(lines)
+
+
+def forget_texts(params: Params, texts: Collection[str] | None) -> int:
+    """Take the vectors of texts out of the cache, or, where these are not known, all; how many there were."""
+    folder = params.preprocessing.cache_dir
+    if folder is None:
+        return 0
+    keys = None if texts is None else [text_key(text) for text in texts]
+    return forget_vectors(local_path(folder), keys, all_keys())
+
+
+def unpublish(version: LearnedVersion) -> int:
+    """Remove the folders that a version was published as; how many these were."""
+    from pcc_pipeline.storage.objects import open_store
+
+    removed = 0
+    for address in version.published:
+        parent, _, name = address.rstrip("/").rpartition("/")
+        store = open_store(parent)
+        if store.names(f"{name}/"):
+            store.remove_folder(name)
+            removed += 1
+    return removed
+
+
+def _put(files: RunFiles, name: str, path: Path) -> None:
+    if files.is_deleted:
+        files.remove(name)
+        return
+    target = PurePosixPath(name).name
+    if path.name == target:
+        files.replace(name, path)
+        return
+    with scratch_folder() as folder:
+        files.replace(name, Path(shutil.copyfile(path, folder / target)))

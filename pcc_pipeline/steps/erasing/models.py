@@ -1,0 +1,117 @@
+"""Models that learned from erased rows: marked, trained again without them, judged, promoted, published, removed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.errors import PccError
+from pcc_pipeline.steps import evaluate, promote, train
+from pcc_pipeline.steps.erasing.files import unpublish
+from pcc_pipeline.steps.erasing.plan import LearnedVersion
+from pcc_pipeline.steps.inputs.datasets import load_dataset
+from pcc_pipeline.tracking.registry import versions
+from pcc_pipeline.tracking.registry.champion import CHAMPION
+from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, mark_version, remove_version, take_alias
+from pcc_pipeline.tracking.runs import read_training_run
+
+logger = logging.getLogger(__name__)
+
+
+class WaitingError(PccError):
+    """The gates refuse a successor, or it waits for its approval: somebody must decide."""
+
+
+def mark(learned: Sequence[LearnedVersion], erasure: str, policy: str) -> None:
+    """Say on each version that it learned from erased rows; with `block`, take it out of use at once."""
+    for version in learned:
+        if version.name:
+            text = f"{erasure}: learned from {version.rows} rows of erased persons"
+            mark_version(version.name, version.number, text)
+            if policy == "block":
+                take_alias(version.name, version.number, CHAMPION)
+                unpublish(version)
+
+
+def successor_of(
+    params: Params, old: LearnedVersion, erasure: str, *, force: bool, reason: str
+) -> tuple[str, list[str]]:
+    """Train again by the settings of its own run, and let the outcome take its place.
+
+    Returns:
+        The number of the version that stands there now, and the steps' lines.
+
+    Raises:
+        WaitingError: the gates refuse it, and `force` was not given.
+        DataError, …: as the steps.
+    """
+    own = settings_of(params, old)
+    digest = load_dataset(own.data.path, own).digest
+    number = _trained_before(own, old, digest)
+    lines: list[str] = []
+    if number is None:
+        trained = train.run(own)
+        number = trained.registered_version
+        lines += trained.summary
+        address = f"models:/{old.name}/{number}"
+        lines += evaluate.run(own, address, at_hand=trained.held_out).summary
+    if CHAMPION not in old.aliases:
+        return number, lines
+    why = reason or f"erasure {erasure}: in place of version {old.number}"
+    try:
+        outcome = promote.run(own, f"models:/{old.name}/{number}", reason=why, force=force)
+    except promote.PromotionRefusedError as refusal:
+        raise WaitingError(
+            f"version {number} of {old.name} was trained without the rows, and the gates refuse it: {refusal.what}",
+            where=f"{old.name} version {number}, in place of version {old.number}",
+            fix="mend what they ask for and confirm the plan again, or go past them, on record: force and a reason "
+            '(-P force=true -P reason="…", or pcc erase --force true --reason "…")',
+        ) from refusal
+    if isinstance(outcome, promote.WaitingOutcome):
+        raise WaitingError(
+            f"version {number} of {old.name} was trained without the rows, and waits for its approval",
+            where=f"{old.name} version {number}, in place of version {old.number}",
+            fix=f'let who did not train it say: pcc approve {number} --reason "…"; then confirm the plan again',
+        )
+    return number, [*lines, *outcome.summary]
+
+
+def settings_of(params: Params, old: LearnedVersion) -> Params:
+    """Those of its training; where things are kept, and what a champion must show, as the caller has it."""
+    own = read_training_run(old.run_id).params
+    search = own.search.model_copy(update={"study_name": None, "storage": None})
+    encoding = {name: getattr(params.preprocessing, name) for name in ("backend", "batch_size", "cache_dir")}
+    return params.model_copy(
+        update={
+            "data": own.data,
+            "preprocessing": own.preprocessing.model_copy(update=encoding),
+            "model": own.model,
+            "decision": own.decision,
+            "evaluation": own.evaluation,
+            "search": search,
+            "registry": params.registry.model_copy(update={"model_name": old.name}),
+        }
+    )
+
+
+def _trained_before(own: Params, old: LearnedVersion, digest: str) -> str | None:
+    """The version that an erasure which was killed had trained already, by the same settings from the same rows."""
+    for version in versions.versions_of(old.name):
+        same = version.tags.get("pcc.data_digest") == digest and ERASURE_TAG not in version.tags
+        if same and int(version.version) > int(old.number):
+            made = read_training_run(str(version.run_id)).params
+            if (made.model, made.decision, made.preprocessing.lexical) == (
+                own.model,
+                own.decision,
+                own.preprocessing.lexical,
+            ):
+                return str(version.version)
+    return None
+
+
+def remove(version: LearnedVersion) -> int:
+    """Remove it with its files, and the folders that it was published as; how many folders these were."""
+    folders = unpublish(version)
+    remove_version(version.name, version.number, version.run_id)
+    return folders

@@ -1,0 +1,361 @@
+"""What an erasure will do: all that is held of the persons, and everything that learned from it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.data.contract import CASE_ID, TEXT
+from pcc_pipeline.encoder.cache import count_texts, text_key
+from pcc_pipeline.errors import PccError
+from pcc_pipeline.persons import documents
+from pcc_pipeline.persons.holds import Holds
+from pcc_pipeline.persons.manifest import NAME as MANIFEST
+from pcc_pipeline.persons.rows import SUFFIXES, count_in, rows_of
+from pcc_pipeline.persons.sought import Sought, names_in
+from pcc_pipeline.sealing.keys import all_keys
+from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, copies_here
+from pcc_pipeline.steps.inputs.datasets import progress_bar, read
+from pcc_pipeline.tracking.registry.holds import read_holds
+from pcc_pipeline.tracking.runs import SPLIT_FILE
+from pcc_pipeline.tracking.store.manifests import KEY_TAG
+from pcc_pipeline.tracking.store.past_runs import RecordedRun, runs_tagged
+from pcc_pipeline.tracking.store.run_files import RunFiles
+
+_LEARNED = ("train", "validation")
+# Steps whose runs read rows, and leave a manifest where there is a key.
+_READERS = ("embed", "train", "evaluate", "score", "monitor", "ab_test")
+_ID_DIGITS = 12
+
+
+class HeldError(PccError):
+    """Somebody who is to be erased must be kept."""
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """What is taken out of the files of a run.
+
+    Attributes:
+        rows: side -> rows that the run read of the persons.
+        lines: of its manifest, ascending.
+        tables, documents: file -> rows or entries of theirs.
+        split: the run keeps a record of a split that has their rows.
+    """
+
+    run_id: str
+    step: str
+    version: str
+    rows: Mapping[str, int] = field(default_factory=dict)
+    lines: Sequence[int] = ()
+    tables: Mapping[str, int] = field(default_factory=dict)
+    documents: Mapping[str, int] = field(default_factory=dict)
+    split: bool = False
+
+
+@dataclass(frozen=True)
+class LearnedVersion:
+    """A training that learned from their rows, and the version that it made.
+
+    Attributes:
+        name, number: empty where none is registered.
+        rows: of theirs that it learned from.
+        action: replace (trained again without them, then removed), remove, or note: it stays.
+        held: why it must stay, where it is held.
+    """
+
+    run_id: str
+    name: str
+    number: str
+    pcc_version: str
+    aliases: Sequence[str]
+    published: Sequence[str]
+    rows: int
+    action: str
+    held: str = ""
+
+    @property
+    def title(self) -> str:
+        """As a person reads it."""
+        registered = f"{self.name} version {self.number} ({self.pcc_version})" if self.name else "not registered"
+        return f"{registered}{', ' + ', '.join(self.aliases) if self.aliases else ''}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All of it. It names nobody.
+
+    Attributes:
+        subjects, cases: how many were asked for.
+        copies: file on this machine -> rows of theirs.
+        vectors: of their texts in the cache; None where their texts are not known, so that all of it goes.
+        inputs: file -> rows of theirs: the owner's, which are never changed.
+        elsewhere: copies that runs wrote and that are not on this machine.
+        unseen: what could not be looked into, in words.
+    """
+
+    policy: str
+    subjects: int
+    cases: int
+    runs: Sequence[RunPart]
+    learned: Sequence[LearnedVersion]
+    copies: Mapping[str, int]
+    vectors: int | None
+    inputs: Mapping[str, int]
+    elsewhere: Sequence[str]
+    unseen: Sequence[str]
+
+    def document(self) -> dict[str, Any]:
+        """For machines."""
+        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return] # of a dict of plain values
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Plan:
+        """Of what `document` gave."""
+        return cls(
+            **{
+                **document,
+                "runs": [RunPart(**each) for each in document["runs"]],
+                "learned": [LearnedVersion(**each) for each in document["learned"]],
+            }
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing of the persons is held."""
+        return not (self.runs or self.learned or self.copies or self.vectors)
+
+    def id_for(self, persons: Sought) -> str:
+        """Of this plan for these persons: it changes with whatever is held of them."""
+        digest = sha256(json.dumps([self.document(), persons.document()], sort_keys=True).encode())
+        return digest.hexdigest()[:_ID_DIGITS]
+
+
+def make_plan(params: Params, known: Holdings, subjects: int, cases: int) -> Plan:
+    """Look everywhere for what is held of the persons.
+
+    Raises:
+        HeldError: one of them must be kept.
+        DataError: a table or manifest is damaged.
+        TrackingError: MLflow does not answer.
+    """
+    holds = read_holds()
+    _demand_not_held(known.persons, holds)
+    copies = _counted_copies(params, known)
+    scan = Scan(params, known)
+    runs = scan.runs(_case_names(params, known, copies))
+    policy = params.registry.erasure_policy
+    learned = [_unless_held(version, holds) for trace in known.traces for version in _learned(trace, policy)]
+    inputs: Counter[str] = Counter()
+    for trace in known.traces:
+        for (_, file), rows in trace.places.items():
+            inputs[file] = max(inputs[file], len(rows))
+    here = {str(path) for path in copies_here(known.traces)}
+    texts = texts_of(params, known.persons, inputs, copies)
+    cache = params.preprocessing.cache_dir
+    vectors = (
+        0
+        if cache is None
+        else None
+        if texts is None
+        else count_texts(local_path(cache), [*map(text_key, texts)], all_keys())
+    )
+    return Plan(
+        policy=params.registry.erasure_policy,
+        subjects=subjects,
+        cases=cases,
+        runs=runs,
+        learned=_with_replacements(learned),
+        copies={path: rows for path, rows in copies.items() if rows},
+        vectors=vectors,
+        inputs=dict(sorted(inputs.items())),
+        elsewhere=sorted(_elsewhere(known.traces, here)),
+        unseen=[*_unseen(known), *scan.unseen],
+    )
+
+
+class Scan:
+    """The files of runs that may hold rows of the persons, or name their cases."""
+
+    def __init__(self, params: Params, known: Holdings) -> None:
+        self._known, self._column = known, params.data.subject_column
+        self._traces = {trace.run.run_id: trace for trace in known.traces}
+        every = [run for run in runs_tagged("pcc.step") if run.step in (*_READERS, "promote")]
+        without = [run for run in every if KEY_TAG not in run.tags and run.step in _READERS]
+        trained = {run_id for run_id, trace in self._traces.items() if trace.run.step == "train"}
+        about = [run for run in every if run.tags.get("pcc.training_run") in trained]
+        runs = [*(trace.run for trace in known.traces), *without, *about]
+        self._runs = list({run.run_id: run for run in runs}.values())
+        blind = [run for run in without if run.step == "train"]
+        self.unseen = (
+            [f"{len(blind)} trainings without a manifest: whether they learned from these rows is not known"]
+            if blind
+            else []
+        )
+
+    def runs(self, names: Iterable[str]) -> list[RunPart]:
+        """What each run's files hold of them; runs whose files hold nothing are left out.
+
+        Args:
+            names: of their cases, as documents have them.
+        """
+        known = set(names)
+        tables: dict[str, dict[str, int]] = {}
+        with progress_bar(2 * len(self._runs), "look through the files of runs") as bar:
+            for run in self._runs:
+                tables[run.run_id], its = self._tables(run)
+                known |= its
+                bar.update()
+            parts = []
+            for run in self._runs:
+                parts.append(self._part(run, tables[run.run_id], known))
+                bar.update()
+        self.names = known
+        return [part for part in parts if part.rows or part.tables or part.documents]
+
+    def _tables(self, run: RecordedRun) -> tuple[dict[str, int], set[str]]:
+        files, counts, names = RunFiles(run.run_id), dict[str, int](), set[str]()
+        for name in files.names():
+            if not is_table(name):
+                continue
+            with files.fetched(name) as path:
+                rows = rows_of(path, self._known.persons, self._column)
+            if len(rows):
+                counts[name] = len(rows)
+                names |= {one for one in names_in(rows, CASE_ID) if one is not None}
+        return counts, names
+
+    def _part(self, run: RecordedRun, tables: Mapping[str, int], names: set[str]) -> RunPart:
+        trace, files = self._traces.get(run.run_id), RunFiles(run.run_id)
+        entries, there = {}, files.names()
+        for name in there:
+            if PurePosixPath(name).suffix in documents.SUFFIXES and names:
+                with files.fetched(name) as path:
+                    removed = entries_of(path, names)
+                if removed:
+                    entries[name] = removed
+        rows: Counter[str] = Counter()
+        for (side, _), some in trace.places.items() if trace else ():
+            rows[side] += len(some)
+        lines = trace.lines if trace else ()
+        split = bool(trace) and run.step == "train" and SPLIT_FILE in there
+        return RunPart(run.run_id, run.step, run.pcc_version, dict(rows), lines, tables, entries, split)
+
+
+def is_table(name: str) -> bool:
+    """Whether a run's file is a table that may have a row for a case."""
+    return PurePosixPath(name).suffix in SUFFIXES and PurePosixPath(name).name not in (MANIFEST, SPLIT_FILE)
+
+
+def entries_of(path: Path, names: set[str]) -> int:
+    """How many entries of these cases a page or JSON file has; 0 of a file that is none."""
+    try:
+        return documents.without_cases(path.read_text(encoding="utf-8"), path.suffix, names)[1]
+    except ValueError:  # another program's, under a name like ours
+        return 0
+
+
+def texts_of(params: Params, persons: Sought, inputs: Mapping[str, int], copies: Mapping[str, int]) -> set[str] | None:
+    """The persons' texts; None where a file that had some is gone, was changed, or names neither cases nor subjects."""
+    texts: set[str] = set()
+    column = params.data.subject_column
+    for file, rows in copies.items():
+        if rows and Path(file).is_file():
+            part = rows_of(Path(file), persons, column)
+            texts |= {str(text) for text in part[TEXT]} if TEXT in part else set()
+    for address, rows in inputs.items():
+        found = 0
+        try:
+            for batch in read(address):
+                hit = persons.in_table(batch, column)
+                found += int(hit.sum())
+                if TEXT in batch:
+                    texts |= {str(text) for text in batch[TEXT][hit]}
+        except (PccError, OSError):
+            return None
+        if found < rows:
+            return None
+    return texts
+
+
+def _case_names(params: Params, known: Holdings, copies: Mapping[str, int]) -> Iterator[str]:
+    for file, rows in copies.items():
+        if rows:
+            part = rows_of(Path(file), known.persons, params.data.subject_column)
+            yield from (name for name in names_in(part, CASE_ID) if name is not None)
+
+
+def _counted_copies(params: Params, known: Holdings) -> dict[str, int]:
+    column, counts = params.data.subject_column, {}
+    for path in copies_here(known.traces):
+        counts[str(path)] = count_in(path, known.persons, column)
+    return counts
+
+
+def _demand_not_held(persons: Sought, holds: Holds) -> None:
+    for key in persons.keys:
+        every = [(kind, getattr(persons, kind).get(key, ())) for kind in ("cases", "their_cases", "subjects")]
+        cases = [one for kind, hashes in every if kind != "subjects" for one in hashes]
+        subjects = [one for kind, hashes in every if kind == "subjects" for one in hashes]
+        if (hold := holds.on_rows(key.id, cases, subjects)) is not None:
+            raise HeldError(
+                f"{hold.words}, so nothing was planned",
+                where=f"hold {hold.id}, of {hold.by}, since {hold.since}",
+                fix="leave that name out of the list, or have the hold lifted: pcc hold list, pcc hold remove",
+            )
+
+
+def _unless_held(version: LearnedVersion, holds: Holds) -> LearnedVersion:
+    hold = holds.on_version(version.name, version.number)
+    return version if hold is None else replace(version, action="note", held=hold.words)
+
+
+def _learned(trace: Trace, policy: str) -> Iterator[LearnedVersion]:
+    if trace.run.step != "train":
+        return
+    rows = sum(len(some) for (side, _), some in trace.places.items() if side in _LEARNED)
+    if not rows:
+        return
+    action, run = "note" if policy == "note" else "remove", trace.run
+    for made in trace.made:
+        yield LearnedVersion(
+            run.run_id, made.name, made.number, made.pcc_version, made.aliases, made.published, rows, action
+        )
+    if not trace.made:
+        yield LearnedVersion(run.run_id, "", "", run.pcc_version, (), (), rows, action)
+
+
+def _with_replacements(learned: Sequence[LearnedVersion]) -> list[LearnedVersion]:
+    """The champion of each model is replaced; where that did not learn from the rows, the challenger."""
+    replaced: dict[str, LearnedVersion] = {}
+    for alias in ("challenger", "champion"):
+        replaced |= {each.name: each for each in learned if alias in each.aliases}
+    return [
+        replace(each, action="replace") if each.action == "remove" and replaced.get(each.name) is each else each
+        for each in learned
+    ]
+
+
+def _elsewhere(traces: Iterable[Trace], here: set[str]) -> Iterator[str]:
+    for trace in traces:
+        for option, path in trace.copies.items():
+            # Written only where there were some.
+            if option == "output.label_issues" and "label_issues.parquet" not in RunFiles(trace.run.run_id).names():
+                continue
+            if path not in here and not Path(path).exists():
+                yield f"{path}, of {trace.run.step} {trace.run.run_id[:8]}"
+
+
+def _unseen(known: Holdings) -> list[str]:
+    absent = sum(known.absent.values())
+    return [
+        *([f"{absent} runs whose manifests are of a key that is not here"] if absent else []),
+        *([f"{known.gone} runs whose files were removed"] if known.gone else []),
+    ]

@@ -1,0 +1,101 @@
+"""How far an erasure came, in a file of this machine: what goes on after it was killed, and holds no name."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pcc_pipeline.errors import ConfigError, StorageError
+from pcc_pipeline.files import replacing
+from pcc_pipeline.persons.keys import Keys
+from pcc_pipeline.persons.sought import Sought
+from pcc_pipeline.steps.erasing.plan import Plan
+
+
+@dataclass
+class State:
+    """An erasure that was confirmed.
+
+    Attributes:
+        id: of its plan.
+        done: the parts that are; `removed`: part -> how much was.
+        successors: model -> the version that stands in place of one that learned.
+        certificate: it is complete.
+    """
+
+    id: str
+    plan: Plan
+    persons: Sought
+    began: str
+    who: str
+    done: list[str] = field(default_factory=list)
+    removed: dict[str, int] = field(default_factory=dict)
+    successors: dict[str, str] = field(default_factory=dict)
+    complete: bool = False
+
+    def write(self, folder: Path) -> None:
+        """Keep it.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        document = {
+            "id": self.id,
+            "plan": self.plan.document(),
+            "hashes": self.persons.document(),
+            "began": self.began,
+            "who": self.who,
+            "done": self.done,
+            "removed": self.removed,
+            "successors": self.successors,
+            "complete": self.complete,
+        }
+        path = file_of(folder, self.id)
+        try:
+            with replacing(path) as partial:
+                partial.write_text(json.dumps(document, indent=2), encoding="utf-8")
+                with partial.open("rb") as written:
+                    os.fsync(written.fileno())
+        except OSError as error:
+            raise StorageError(
+                f"the state of the erasure cannot be written: {error.strerror}",
+                where=str(path),
+                fix="make room, or set output.erasures_dir; then confirm the plan again",
+            ) from error
+
+
+def new_state(ident: str, plan: Plan, persons: Sought, who: str) -> State:
+    """Of a plan that was just confirmed."""
+    return State(ident, plan, persons, datetime.now(UTC).isoformat(timespec="seconds"), who)
+
+
+def read_state(folder: Path, ident: str, keys: Keys) -> State | None:
+    """The state of an erasure that was begun; None where there is none.
+
+    Raises:
+        ConfigError: it is damaged, or a key of it is not here.
+    """
+    path = file_of(folder, ident)
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return State(
+            ident,
+            Plan.of(document["plan"]),
+            Sought.read(document["hashes"], keys, str(path)),
+            *(document[name] for name in ("began", "who", "done", "removed", "successors", "complete")),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            "the state of the erasure cannot be read", where=str(path), fix="move it away, and make a new plan"
+        ) from error
+
+
+def file_of(folder: Path, ident: str) -> Path:
+    """Where the state of an erasure lies."""
+    return folder / f"{ident}.json"

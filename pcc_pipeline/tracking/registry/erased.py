@@ -1,0 +1,83 @@
+"""Versions that learned from the rows of erased persons: marked, kept from promotion, and at last removed."""
+
+from __future__ import annotations
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pcc_pipeline.tracking.registry.versions import asking
+from pcc_pipeline.tracking.store.expired import remove_files
+
+# Of a version, the erasure that it stands against, in words; of a run, the erasure that took rows out of its files.
+ERASURE_TAG = "pcc.erasure"
+_GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+
+
+def erasure_of(name: str, number: str) -> str:
+    """What a version's mark says; empty where it has none.
+
+    Raises:
+        TrackingError: there is no such version, or MLflow does not answer.
+    """
+    with asking(f"models:/{name}/{number}"):
+        return str(MlflowClient().get_model_version(name, number).tags.get(ERASURE_TAG, ""))
+
+
+def mark_version(name: str, number: str, text: str) -> None:
+    """Mark a version; one that is gone is no error.
+
+    Raises:
+        TrackingError: MLflow refuses or does not answer.
+    """
+    with asking(f"models:/{name}/{number}"):
+        if _version(name, number) is not None:
+            MlflowClient().set_model_version_tag(name, number, ERASURE_TAG, text)
+
+
+def take_alias(name: str, number: str, *aliases: str) -> None:
+    """Take aliases away from a version; those that it does not have are left alone.
+
+    Raises:
+        TrackingError: MLflow refuses or does not answer.
+    """
+    with asking(f"models:/{name}/{number}"):
+        version = _version(name, number)
+        for alias in version.aliases if version is not None else ():
+            if not aliases or alias in aliases:
+                MlflowClient().delete_registered_model_alias(name, alias)
+
+
+def remove_version(name: str, number: str, run_id: str) -> None:
+    """Remove a version, its aliases, and the models that its run logged with their files; its run stays, as a record.
+
+    What is gone already is no error.
+
+    Raises:
+        TrackingError: MLflow refuses or does not answer.
+    """
+    client = MlflowClient()
+    take_alias(name, number)
+    with asking(f"models:/{name}/{number}"):
+        run = client.get_run(run_id)
+        for output in run.outputs.model_outputs if run.outputs else []:
+            try:
+                model = client.get_logged_model(output.model_id)
+            except MlflowException as error:
+                if error.error_code not in _GONE:
+                    raise
+                continue
+            # The files go first, so that a removal that broke off finds them again.
+            remove_files(model.artifact_location, model.model_id)
+            client.delete_logged_model(model.model_id)
+        if _version(name, number) is not None:
+            client.delete_model_version(name, number)
+
+
+def _version(name: str, number: str) -> ModelVersion | None:
+    try:
+        return MlflowClient().get_model_version(name, number)
+    except MlflowException as error:
+        if error.error_code not in _GONE:
+            raise
+        return None

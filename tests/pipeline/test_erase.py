@@ -1,0 +1,308 @@
+"""`erase`: two customers of forty leave runs, files, cache and models; the others stay; killed anywhere it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pcc_pipeline.command_line import pcc
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.tracking.registry import turns
+from tests.pipeline.conftest import Store, _inside, moved
+from tests.pipeline.erase_killed import PLACES
+
+pytestmark = pytest.mark.pipeline
+
+MODEL = "pcc-intent-classifier"
+ROWS, CUSTOMERS = 240, 40
+ERASED = ("customer-03@", "customer-17@")
+PROGRAM = Path(__file__).with_name("erase_killed.py")
+SETTINGS = """\
+data: {subject_column: customer}
+lineage: {key_file: lineage.key, suppression_file: suppressed.json}
+registry: {gates: [], publish: {target: published}}
+preprocessing: {cache_dir: null}
+"""
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def said(folder: Path, *words: str) -> Said:
+    """`pcc WORDS` in a folder with an MLflow of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with _inside(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = pcc.main([*words])
+    return Said(code, out.getvalue(), err.getvalue())
+
+
+def rows_of_customers(with_vectors: Callable[..., pd.DataFrame]) -> pd.DataFrame:
+    """Rows whose case ids and texts bear the customer's number, which nothing else does."""
+    rows = with_vectors(sample(ROWS)).reset_index(drop=True)
+    number = np.arange(ROWS) % CUSTOMERS
+    rows["customer"] = [f"customer-{one:02d}@" for one in number]
+    rows["case_id"] = [f"case-of-customer-{one:02d}@-{place}" for place, one in enumerate(number)]
+    rows["text"] = [f"{text} customer-{one:02d}@" for text, one in zip(rows["text"], number, strict=True)]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def used_store(new_store: Callable[[str], Store], with_vectors: Callable[..., pd.DataFrame]) -> Store:
+    """Two versions of a model, of which the first is champion, and scores of ten customers' rows."""
+    store = new_store("erase")
+    rows = rows_of_customers(with_vectors)
+    rows.to_parquet(store.folder / "cases.parquet", index=False)
+    kept = ~rows["customer"].isin(ERASED)
+    rows[kept].reset_index(drop=True).to_parquet(store.folder / "without.parquet", index=False)
+    rows[:CUSTOMERS].drop(columns="intent").to_parquet(store.folder / "today.parquet", index=False)
+    (store.folder / "params.yaml").write_text(SETTINGS)
+    (store.folder / "persons.txt").write_text("".join(f"{name}\n" for name in ERASED))
+    trained = ("--data", "cases.parquet", "--search-method", "none")
+    for words in (
+        ("lineage", "key"),
+        ("run", *trained, "--promote", "auto"),
+        ("train", *trained, "--model-type", "SGD"),
+        ("score", "--data", "today.parquet"),
+        ("monitor", "--data", "today.parquet"),
+    ):
+        done = said(store.folder, *words)
+        assert done.code == 0, done.err
+    return store
+
+
+def copied(before: Path, folder: Path) -> Path:
+    shutil.copytree(before, folder)
+    moved(folder / "mlflow.db", str(before), str(folder))
+    return folder
+
+
+@pytest.fixture
+def store(used_store: Store, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return copied(used_store.folder, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def erased_store(used_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy from which two customers were erased."""
+    folder = copied(used_store.folder, tmp_path_factory.mktemp("erased") / "copy")
+    done = said(folder, "erase", "--subjects", "persons.txt", "--confirm", plan_of(folder))
+    assert done.code == 0, done.err
+    assert "checked    everything was looked through again: nothing of theirs was found" in done.out
+    return folder
+
+
+def plan_of(folder: Path, *words: str) -> str:
+    done = said(folder, "erase", "--subjects", "persons.txt", *words)
+    assert done.code == 0, done.err
+    match = re.search(r"--confirm ([0-9a-f]{12})", done.out)
+    assert match is not None, done.out
+    return match[1]
+
+
+def holders(folder: Path, word: str) -> set[str]:
+    """The files below a folder that hold a word, also in what Parquet packs; the user's own files are left out."""
+    own = {"cases.parquet", "without.parquet", "today.parquet", "persons.txt"}
+    found = set()
+    for path in folder.rglob("*"):
+        if not path.is_file() or path.name in own:
+            continue
+        content = path.read_bytes()
+        if content[:4] == b"PAR1":
+            content += pd.read_parquet(path).to_csv().encode()
+        if word.encode() in content:
+            found.add(str(path.relative_to(folder)))
+    return found
+
+
+def demand_erased(folder: Path) -> None:
+    """The end that every erasure of this store comes to."""
+    for name in ERASED:
+        assert holders(folder, name) == set(), name
+    assert holders(folder, "customer-04@")
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        versions = [
+            row[0]
+            for row in database.execute("SELECT version FROM model_versions WHERE current_stage != 'Deleted_Internal'")
+        ]
+        aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
+    assert versions == [3]
+    assert aliases == {"champion": 3, "challenger": 3}
+    (published,) = (folder / "published").glob("v*")
+    assert json.loads((published / "metadata.json").read_text())["registered_version"] == "3"
+    (certificate,) = (folder / "outputs" / "erasures").glob("*.certificate.json")
+    assert said(folder, "erase", "--verify", str(certificate)).code == 0
+    assert not [path for path in (folder / "outputs" / "erasures").iterdir() if ".certificate." not in path.name]
+
+
+def predictions(folder: Path) -> pd.DataFrame:
+    """The champion's answers for rows of persons who were not erased."""
+    where = ("--data", "without.parquet", "--output", "answers.parquet")
+    done = said(folder, "score", *where, "--set", "output.extra_columns=[probabilities]")
+    assert done.code == 0, done.err
+    table = pd.read_parquet(folder / "answers.parquet")
+    return table[["case_id", *[name for name in table if name.startswith("probability/")]]]
+
+
+def test_a_plan_changes_nothing_and_says_all(store: Path) -> None:
+    before = {path: path.read_bytes() for path in (store / "outputs").rglob("*") if path.is_file()}
+    done = said(store, "erase", "--subjects", "persons.txt")
+    assert done.code == 0, done.err
+    for part in (
+        "plan       for 2 persons: ",
+        f"remove     {MODEL} version 2 (",
+        f"replace    {MODEL} version 1 (",
+        "published as published/v",
+        "your file cases.parquet holds 12 rows of theirs",
+        "your file today.parquet holds 2 rows of theirs",
+        "nothing was changed yet",
+    ):
+        assert part in done.out
+    assert all(name not in done.out + done.err for name in ERASED)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (store / "suppressed.json").exists()
+    assert plan_of(store) == plan_of(store, "--dry-run", "true")
+
+
+def test_two_persons_leave_everything_and_the_others_stay(used_store: Store, erased_store: Path) -> None:
+    demand_erased(erased_store)
+    for name in ("customer-04@", "customer-39@"):
+        places = {place for place in holders(used_store.folder, name) if (erased_store / place).exists()}
+        assert places
+        assert places <= holders(erased_store, name)
+    # Whoever reads the file again does not read them.
+    again = said(erased_store, "score", "--data", "today.parquet")
+    assert "2 rows of erased persons kept out" in again.out
+    # And the log says who did it, and to nobody whom.
+    audit = said(erased_store, "audit", "--what", "erase")
+    assert audit.code == 0, audit.err
+    assert "erase" in audit.out
+    assert all(name not in audit.out for name in ERASED)
+
+
+def test_the_new_champion_is_that_of_a_file_without_them_to_the_last_digit(erased_store: Path, tmp_path: Path) -> None:
+    mine = predictions(erased_store)
+    other = copied(erased_store, tmp_path / "other")
+    trained = said(other, "train", "--data", "without.parquet", "--search-method", "none")
+    assert trained.code == 0, trained.err
+    assert said(other, "promote", "--force", "true", "--reason", "to compare").code == 0
+    pd.testing.assert_frame_equal(predictions(other), mine, check_exact=True)
+
+
+def test_what_comes_later_is_found_the_certificate_changed_and_rows_that_are_back(
+    used_store: Store, erased_store: Path, tmp_path: Path
+) -> None:
+    folder = copied(erased_store, tmp_path / "copy")
+    (certificate,) = (folder / "outputs" / "erasures").glob("*.certificate.json")
+    content = certificate.read_text()
+    changes = (
+        ('"who": "', '"who": "x'),
+        ('"policy": "retrain"', '"policy": "note"'),
+        ('"still": {}', '"still": {"a": 1}'),
+    )
+    for before, now in changes:
+        assert before in content
+        certificate.write_text(content.replace(before, now, 1))
+        done = said(folder, "erase", "--verify", str(certificate))
+        assert (done.code, "was changed after it was signed" in done.err) == (1, True)
+    certificate.write_text(content)
+    page = certificate.with_suffix(".html").read_text()
+    assert "nothing of theirs was found" in page
+    assert "customer-" not in page
+    # The line that was confirmed says that it was done.
+    ident = certificate.name.partition(".")[0]
+    repeated = said(folder, "erase", "--subjects", "persons.txt", "--confirm", ident)
+    assert (repeated.code, "as it was signed" in repeated.out) == (0, True)
+    shutil.copyfile(used_store.folder / "outputs" / "scores.parquet", folder / "outputs" / "scores.parquet")
+    done = said(folder, "erase", "--verify", str(certificate))
+    assert (done.code, "2 rows stand in outputs/scores.parquet" in done.out) == (1, True)
+
+
+def test_who_is_held_is_not_erased(store: Path) -> None:
+    assert said(store, "hold", "add", "--subject", ERASED[0], "--reason", "a lawsuit").code == 0
+    done = said(store, "erase", "--subjects", "persons.txt")
+    assert (done.code, "a subject is held" in done.err) == (1, True)
+    assert ERASED[0] not in done.err
+
+
+@pytest.mark.parametrize("policy", [pytest.param("block", marks=pytest.mark.long), "note"])
+def test_the_policy_says_what_becomes_of_models(policy: str, store: Path) -> None:
+    setting = ("--set", f"registry.erasure_policy={policy}")
+    plan = plan_of(store, *setting)
+    shown = said(store, "erase", "--subjects", "persons.txt", *setting).out
+    assert ("it stays (registry.erasure_policy: note)" in shown) == (policy == "note")
+    done = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan, *setting)
+    assert done.code == 0, done.err
+    if policy == "block":
+        demand_erased(store)
+        return
+    assert (
+        "it stays (registry.erasure_policy: note)" in said(store, "erase", "--subjects", "persons.txt", *setting).out
+        or done.out
+    )
+    with sqlite3.connect(store / "mlflow.db") as database:
+        marks = dict(database.execute("SELECT version, value FROM model_version_tags WHERE key = 'pcc.erasure'"))
+        aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
+    assert set(marks) == {1, 2}
+    assert aliases["champion"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--subjects", "absent.txt"), "the list cannot be read"),
+        (("--subjects", "empty.txt"), "the list is empty"),
+        ((), "nobody is named"),
+        (("--subjects", "persons.txt", "--confirm", "0123456789ab"), "what is held of them has changed"),
+        (("--subjects", "persons.txt", "--dry-run", "false"), "nothing is erased before its plan was looked at"),
+        (("--subjects", "persons.txt", "--force", "true"), "force needs a reason"),
+    ],
+)
+def test_a_mistake_erases_nothing(words: tuple[str, ...], message: str, store: Path) -> None:
+    (store / "empty.txt").write_text("\n \n")
+    done = said(store, "erase", *words)
+    assert (done.code, message in done.err) == (1, True), done.err
+    assert "Traceback" not in done.err
+    assert not (store / "suppressed.json").exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", PLACES)
+def test_killed_at_any_place_it_goes_on_to_the_same_end(
+    place: str, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "STALE_SECONDS", 1.0)  # how long the killed process is waited for
+    plan = plan_of(store)
+    line = ["--subjects", "persons.txt", "--confirm", plan]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}"}
+    root = str(Path(__file__).parents[2])
+    killed = subprocess.run(
+        [sys.executable, str(PROGRAM), place, *line],
+        cwd=store,
+        env={**environment, "PYTHONPATH": root},
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    done = said(store, "erase", *line)
+    assert done.code == 0, done.err
+    demand_erased(store)
