@@ -311,15 +311,13 @@ def _today() -> int:
     return datetime.now(UTC).date().toordinal()
 
 
-def forget_texts(folder: Path, keys: Collection[bytes] | None, seals: Sequence[SealKey] = ()) -> int:
+def forget_texts(folder: Path, keys: Collection[bytes] | None) -> int:
     """Remove the vectors of these `text_key`s from every cache of a folder, or all of them; how many those were.
 
     No byte of them stays, whoever uses the files meanwhile.
 
-    Args:
-        seals: keys by which some may be sealed.
-
     Raises:
+        ConfigError: some are sealed, and there is no key.
         FeatureError: a cache cannot be written.
     """
     removed = 0
@@ -332,7 +330,7 @@ def forget_texts(folder: Path, keys: Collection[bytes] | None, seals: Sequence[S
                 with connection:
                     if keys is None:
                         removed += connection.execute("DELETE FROM vectors").rowcount
-                    for key in _names(keys or (), seals):
+                    for key in _names(file, keys or ()):
                         removed += connection.execute("DELETE FROM vectors WHERE key = ?", (key,)).rowcount
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -341,8 +339,8 @@ def forget_texts(folder: Path, keys: Collection[bytes] | None, seals: Sequence[S
     return removed
 
 
-def count_texts(folder: Path, keys: Collection[bytes], seals: Sequence[SealKey] = ()) -> int:
-    """How many vectors of these `text_key`s the caches of a folder hold; `seals` as of `forget_texts`.
+def count_texts(folder: Path, keys: Collection[bytes]) -> int:
+    """How many vectors of these `text_key`s the caches of a folder hold; raises as `forget_texts`.
 
     Raises:
         FeatureError: a cache cannot be read.
@@ -352,7 +350,7 @@ def count_texts(folder: Path, keys: Collection[bytes], seals: Sequence[SealKey] 
         try:
             with _shared(file) as connection:
                 if connection is not None:
-                    for key in _names(keys, seals):
+                    for key in _names(file, keys):
                         query = "SELECT count(*) FROM vectors WHERE key = ?"
                         present += connection.execute(query, (key,)).fetchone()[0]
         except sqlite3.Error as error:
@@ -360,10 +358,9 @@ def count_texts(folder: Path, keys: Collection[bytes], seals: Sequence[SealKey] 
     return present
 
 
-def _names(keys: Collection[bytes], seals: Sequence[SealKey]) -> list[bytes]:
-    """What vectors may stand under."""
-    forms = [ValueSeal(key, "vectors") for key in seals]
-    return [*keys, *(form.name(key) for form in forms for key in keys)]
+def _names(file: Path, keys: Collection[bytes]) -> list[bytes]:
+    """What the vectors of these keys stand under in a file."""
+    return [form.name(key) for form in _forms(file) for key in keys] if keys else []
 
 
 def _checksum(key: bytes, vector: bytes) -> bytes:

@@ -22,7 +22,6 @@ from pcc_pipeline.persons.manifest import NAME as MANIFEST
 from pcc_pipeline.persons.manifest import look_up, without
 from pcc_pipeline.persons.rows import take_out
 from pcc_pipeline.persons.sought import Sought
-from pcc_pipeline.sealing.keys import all_keys
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, RunPart, is_table
 from pcc_pipeline.steps.inputs.datasets import load_dataset
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG
@@ -161,7 +160,7 @@ def forget_texts(params: Params, texts: Collection[str] | None) -> int:
     if folder is None:
         return 0
     keys = None if texts is None else [text_key(text) for text in texts]
-    return forget_vectors(local_path(folder), keys, all_keys())
+    return forget_vectors(local_path(folder), keys)
 
 
 def unpublish(version: LearnedVersion) -> int:

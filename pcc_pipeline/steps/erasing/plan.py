@@ -20,7 +20,6 @@ from pcc_pipeline.persons.holds import Holds
 from pcc_pipeline.persons.manifest import NAME as MANIFEST
 from pcc_pipeline.persons.rows import SUFFIXES, count_in, rows_of
 from pcc_pipeline.persons.sought import Sought, names_in
-from pcc_pipeline.sealing.keys import all_keys
 from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, copies_here
 from pcc_pipeline.steps.inputs.datasets import progress_bar, read
 from pcc_pipeline.tracking.registry.holds import read_holds
@@ -160,13 +159,7 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int) -> Pla
     here = {str(path) for path in copies_here(known.traces)}
     texts = texts_of(params, known.persons, inputs, copies)
     cache = params.preprocessing.cache_dir
-    vectors = (
-        0
-        if cache is None
-        else None
-        if texts is None
-        else count_texts(local_path(cache), [*map(text_key, texts)], all_keys())
-    )
+    vectors = 0 if cache is None else None if texts is None else count_texts(local_path(cache), [*map(text_key, texts)])
     return Plan(
         policy=params.registry.erasure_policy,
         subjects=subjects,
