@@ -102,6 +102,11 @@ class LocalServer:
         return self.state / "postgres"
 
     @property
+    def audit_folder(self) -> Path:
+        """The log of who read or wrote what."""
+        return self.state / "audit"
+
+    @property
     def stop_command(self) -> str:
         state = "" if self.state == DEFAULT_STATE.resolve() else f" STATE={shlex.quote(str(self.state))}"
         return f"make server-stop{state}"
@@ -293,6 +298,7 @@ class LocalServer:
             "PCC_SERVER_ARTIFACTS": f"gs://{BUCKET}/mlflow",
             "PCC_SERVER_ALLOWED_HOSTS": f"{HOST}:{port},localhost:{port}",
             "PCC_SERVER_ORIGIN": "",
+            "PCC_SERVER_AUDIT": str(self.audit_folder),
             "PCC_SERVER_HOST": HOST,
             "PCC_SERVER_PORT": port,
             "PCC_SERVER_WORKERS": str(self.workers),

@@ -7,6 +7,7 @@ It checks the environment, makes the account of the admin, and then becomes `mlf
   PCC_SERVER_ALLOWED_HOSTS    host names by which clients may call it, separated by commas
   PCC_SERVER_ORIGIN           the address that stands in browsers, such as https://mlflow.example.org; may be absent
   PCC_SERVER_APPROVALS        registered models whose champion only approvers move, such as "pcc-*"; may be absent
+  PCC_SERVER_AUDIT            the folder of the log of who read or wrote what; without it there is none
   PCC_SERVER_HOST, PCC_SERVER_PORT, PCC_SERVER_WORKERS    default 127.0.0.1, 5000, 2
   PGHOST, PGPORT              PostgreSQL with the databases and the role of databases.sql
 """
@@ -60,7 +61,9 @@ def environment_of(given: Mapping[str, str]) -> dict[str, str]:
         **given,
         "PGUSER": "mlflow",
         "PGPASSWORD": given["PCC_SERVER_DB_PASSWORD"],
-        "PYTHONPATH": os.pathsep.join([str(HERE / "mlflow_app"), *filter(None, [given.get("PYTHONPATH")])]),
+        "PYTHONPATH": os.pathsep.join(
+            [str(HERE / "mlflow_app"), str(HERE.parent), *filter(None, [given.get("PYTHONPATH")])]
+        ),
         "MLFLOW_AUTH_CONFIG_PATH": str(HERE / "basic_auth.ini"),
         "MLFLOW_AUTH_ADMIN_USERNAME": "admin",
         # Whatever the shell says: hosts and origins are checked, and nobody's chat runs commands on this machine.

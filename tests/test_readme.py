@@ -45,6 +45,7 @@ MADE = {
     "outputs/embedded/",
     "outputs/studies",
     "outputs/server/",
+    "outputs/server/audit",
     "outputs/screenshots/",
     "mlflow.db",
     "mlruns/",
@@ -197,11 +198,14 @@ def test_docker_compose_is_told_of_services_and_scripts_that_are_there(line: str
     assert words[:4] == ["docker", "compose", "-f", "deploy/compose.yaml"]
     services = yaml.safe_load((REPOSITORY / words[3]).read_text(encoding="utf-8"))["services"]
     action, *rest = words[4:]
-    assert action in ("up", "stop", "start", "exec")
+    assert action in ("up", "stop", "start", "exec", "cp")
     if action == "up":
         assert set(rest) <= {"--build", "--detach", "--wait"}
         return
-    assert rest[0] in services
+    service, _, folder = rest[0].partition(":")
+    assert service in services
+    if action == "cp":
+        assert f"{folder.strip('/')}:{folder}" in services[service]["volumes"]
     if action == "exec":
         script = f"./{rest[1]}:/usr/local/bin/{rest[1]}:ro"
         assert script in services[rest[0]]["volumes"]

@@ -14,11 +14,17 @@ import os
 import re
 import urllib.parse
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pcc_approvals import fault_of_approval, note
 from pcc_logins import BusyError, Logins, name_and_password
+from pcc_requests import ANCHOR_TAG, RequestLog, learn
+from pcc_requests import VARIABLE as AUDIT_VARIABLE
 from pcc_rights import APPROVER_ROLE, TRAINER_ROLE, Tier, account, current, fault_of_request, needed
+
+if TYPE_CHECKING:
+    from pcc_pipeline.auditing.chain import Head
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -47,12 +53,14 @@ class Door:
     Args:
         logins: tells the account.
         origins: addresses under which browsers know this server.
+        requests: the log of what accounts ask for; None for none.
     """
 
-    def __init__(self, app: App, logins: Logins, origins: frozenset[str]) -> None:
+    def __init__(self, app: App, logins: Logins, origins: frozenset[str], requests: RequestLog | None = None) -> None:
         self.app = app
         self.logins = logins
         self.origins = origins
+        self.requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan" or self._is_open(scope):
@@ -68,6 +76,9 @@ class Door:
             again = (b"retry-after", b"1")
             await _refuse(scope, send, 429, "Too many logins are being checked; try again in a second.", again)
             return
+        name, _ = name_and_password(login) or ("", "")
+        if tier is not None and self.requests is not None and scope["type"] == "http":
+            send = self.requests.noting(scope, name, send)
         if tier is None:
             await _refuse(scope, send, 401, "Log in with your account.", (b"www-authenticate", b'Basic realm="mlflow"'))
         elif scope["type"] == "websocket":
@@ -79,7 +90,6 @@ class Door:
         elif (largest := _largest(scope)) < _announced(scope):
             await _refuse(scope, send, 413, f"A request of this kind has at most {largest:,} bytes.", CLOSE)
         else:
-            name, _ = name_and_password(login) or ("", "")
             tokens = current.set(tier), account.set(name)
             try:
                 await self._bounded(scope, receive, send, largest)
@@ -204,7 +214,25 @@ def create_app() -> Door:
         roles = {role.name for role in auth.store.list_user_roles(user.id)}
         return Tier.APPROVER if APPROVER_ROLE in roles else Tier.TRAINER if TRAINER_ROLE in roles else Tier.READER
 
+    def after(response: flask.Response) -> flask.Response:
+        learn(flask.request)
+        return note(flask.request, response)
+
     pages.before_request(check_content)
-    pages.after_request(lambda response: note(flask.request, response))
+    pages.after_request(after)
     origins = own_origins(os.environ.get("PCC_SERVER_ALLOWED_HOSTS", ""), os.environ.get("PCC_SERVER_ORIGIN", ""))
-    return Door(auth.create_app(), Logins(tier_of), origins)
+    return Door(auth.create_app(), Logins(tier_of), origins, _requests())
+
+
+def _requests() -> RequestLog | None:
+    """The log of the folder that the environment names; its end is anchored in MLflow's first experiment."""
+    from mlflow.entities import ExperimentTag
+    from mlflow.server.handlers import _get_tracking_store
+
+    def anchor(head: Head, place: str) -> None:
+        _get_tracking_store().set_experiment_tag(
+            "0", ExperimentTag(f"{ANCHOR_TAG}{head.log}", f"{head.seq} {head.hash} {place}")
+        )
+
+    folder = os.environ.get(AUDIT_VARIABLE)
+    return RequestLog(Path(folder), anchor) if folder else None

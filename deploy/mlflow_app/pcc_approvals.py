@@ -14,7 +14,8 @@ import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from pcc_rights import Tier, account, asked_of_registry, current
+from pcc_requests import ANCHOR_TAG
+from pcc_rights import Tier, account, asked_of_registry, asked_of_tracking, current
 
 if TYPE_CHECKING:
     from flask import Request, Response
@@ -103,7 +104,17 @@ def _deletes_no_record_of_ours() -> str:
     return _SERVERS if asked_of_registry("DeleteModelVersionTag").key in _RECORDS else ""
 
 
+def _leaves_anchors_alone() -> str:
+    return _SERVERS if str(asked_of_tracking("SetExperimentTag").key).startswith(ANCHOR_TAG) else ""
+
+
+def _keeps_anchors() -> str:
+    return _SERVERS if str(asked_of_tracking("DeleteExperimentTag").key).startswith(ANCHOR_TAG) else ""
+
+
 _CHECKS = {
+    ("POST", "experiments/set-experiment-tag"): _leaves_anchors_alone,
+    ("POST", "experiments/delete-experiment-tag"): _keeps_anchors,
     ("POST", "registered-models/alias"): _may_move,
     ("DELETE", "registered-models/alias"): _may_take_alias_away,
     ("DELETE", "registered-models/delete"): _may_delete_model,

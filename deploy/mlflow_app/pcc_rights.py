@@ -224,11 +224,10 @@ def fault_of_request(request: Request) -> str:
     """
     if (current.get() or Tier.ADMIN) >= Tier.ADMIN:  # /health has no account
         return ""
-    from mlflow.protos.service_pb2 import CreateExperiment
-    from mlflow.server.handlers import _get_request_json, _get_request_message
+    from mlflow.server.handlers import _get_request_json
 
     if request.path.endswith("/mlflow/experiments/create"):
-        if _get_request_message(CreateExperiment()).artifact_location:
+        if asked_of_tracking("CreateExperiment").artifact_location:
             return "Where an experiment's artifacts lie is the admin's to choose: leave out artifact_location."
     elif request.path.endswith("/mlflow/model-versions/create"):
         source = str(asked_of_registry("CreateModelVersion").source)
@@ -242,9 +241,21 @@ def fault_of_request(request: Request) -> str:
 def asked_of_registry(kind: str) -> Any:
     """The message of the registry, such as CreateModelVersion, that MLflow reads out of the current request."""
     from mlflow.protos import model_registry_pb2
+
+    return _asked(getattr(model_registry_pb2, kind)())
+
+
+def asked_of_tracking(kind: str) -> Any:
+    """The same of tracking, such as CreateExperiment."""
+    from mlflow.protos import service_pb2
+
+    return _asked(getattr(service_pb2, kind)())
+
+
+def _asked(empty: Any) -> Any:
     from mlflow.server.handlers import _get_request_message
 
-    return _get_request_message(getattr(model_registry_pb2, kind)())
+    return _get_request_message(empty)
 
 
 def _writes(query: object) -> bool:

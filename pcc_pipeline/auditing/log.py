@@ -93,6 +93,19 @@ class AuditLog:
             raise self._fault("written", error) from error
         return head
 
+    def sync(self) -> None:
+        """Put on the disk what was written and is not there yet.
+
+        Raises:
+            StorageError: that is not possible.
+        """
+        try:
+            for path in self._paths()[-1:]:  # an earlier one was, before the next one was begun
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise self._fault("written", error) from error
+
     def head(self) -> Head | None:
         """The end of the log; None where there is no line.
 

@@ -19,6 +19,7 @@ examples:
   pcc audit --since 30d --what promote  of 30 days; also 2026-11-01, 2026-11-01T08:30 or 12h
   pcc audit --who anna --json           of an account, for machines
   pcc audit verify                      was anything changed, taken out or cut off? exit code 1 if so
+  pcc audit --folder ~/server --on RUN  who read or wrote a run, by a server's log, copied here
   pcc audit verify --folder ~/server    the log of a server, copied here
 
 Each line holds the SHA-256 of the one before; the runs of decisions and the registered model hold the log's end.
@@ -32,7 +33,7 @@ def _audit(question: Question, options: Namespace) -> str | Answer:
     from pcc_pipeline.manage import audit
 
     question = audit.of_folder(question, options.folder)
-    chosen = (options.since, options.who, options.what, options.limit)
+    chosen = (options.since, options.who, options.what, options.on, options.limit)
     if options.action == "verify":
         if chosen != (None,) * len(chosen):
             raise ConfigError(
@@ -47,6 +48,7 @@ def _audit(question: Question, options: Namespace) -> str | Answer:
         since=options.since,
         who=options.who,
         what=options.what,
+        on=options.on,
         limit=options.limit,
         now=datetime.now(UTC),
     )
@@ -56,7 +58,7 @@ COMMAND = ManageCommand(
     "audit",
     "who decided or touched what, and whether that log is whole",
     _audit,
-    ("action", "--since", "--who", "--what", "--limit", "--folder", "--offline"),
+    ("action", "--since", "--who", "--what", "--on", "--limit", "--folder", "--offline"),
     "audit",
     of_runs=False,
     own={
@@ -64,6 +66,7 @@ COMMAND = ManageCommand(
         "--since": {"metavar": "TIME", "help": "2026-11-01, 2026-11-01T08:30 (UTC), or 30d or 12h ago"},
         "--who": {"metavar": "NAME", "help": "an account, or a name in the system"},
         "--what": {"metavar": "VERB", "help": "such as promote, force, publish, export, retention or alert"},
+        "--on": {"metavar": "ID", "help": "of a run, model or version, or a name"},
         "--limit": {"type": int, "metavar": "N", "help": "how many of the newest; 0 for all; default: 50"},
         "--folder": {"is_file": True, "metavar": "FOLDER", "help": "of another log than that of audit.folder"},
         "--offline": {"action": "store_true", "help": "verify: without what MLflow holds of the log's end"},

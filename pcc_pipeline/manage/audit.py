@@ -33,7 +33,14 @@ def of_folder(question: Question, folder: str | None) -> Question:
 
 
 def read(
-    question: Question, *, since: str | None, who: str | None, what: str | None, limit: int | None, now: datetime
+    question: Question,
+    *,
+    since: str | None,
+    who: str | None,
+    what: str | None,
+    on: str | None,
+    limit: int | None,
+    now: datetime,
 ) -> str:
     """The newest lines, oldest first.
 
@@ -41,6 +48,7 @@ def read(
         since: `2026-11-01`, with a time or without, in UTC; or `30d` or `12h` ago.
         who: an account, or a name in the system.
         what: a verb.
+        on: the id of a run or model, or a name, that a line is about.
         limit: how many; 0 for all, None for 50.
 
     Raises:
@@ -56,7 +64,7 @@ def read(
     for line in log_of(question.params).lines():
         if line is None or not line.intact:
             broken += 1
-        elif _is_meant(line.fields, start, who, what):
+        elif _is_meant(line.fields, start, who, what) and (on is None or _is_about(line.on, on)):
             chosen.append(line.fields)
     if question.as_json:
         return json_text(list(chosen))
@@ -135,6 +143,11 @@ def _is_meant(fields: Mapping[str, Any], start: datetime | None, who: str | None
     if what is not None and fields.get("what") != what:
         return False
     return start is None or datetime.fromisoformat(str(fields["time"])) >= start
+
+
+def _is_about(fields: Mapping[str, Any], on: str) -> bool:
+    values = [each for value in fields.values() for each in (value if isinstance(value, list) else [value])]
+    return any(on == str(value) or f"/{on}/" in f"/{value}/" for value in values)
 
 
 def _moment(since: str, now: datetime) -> datetime:

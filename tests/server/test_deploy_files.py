@@ -99,6 +99,24 @@ def test_the_command_is_that_of_the_local_server_with_productions_values() -> No
     assert (environment["PGHOST"], environment["PGUSER"]) == ("postgres", "mlflow")
 
 
+def test_the_image_has_all_that_the_servers_audit_log_needs(tmp_path: Path) -> None:
+    for name, given in instructions(DEPLOY / "server.Dockerfile"):
+        *sources, target = given.split()
+        for source in (REPOSITORY / each for each in sources if name == "COPY"):
+            (tmp_path / target).mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, tmp_path / target, dirs_exist_ok=True)
+            else:
+                shutil.copy(source, tmp_path / target)
+    code = (
+        f"import sys\nsys.path[:0] = [{str(tmp_path)!r}, {str(tmp_path / 'deploy/mlflow_app')!r}]\n"
+        "import pcc_requests\nprint(sys.modules['pcc_pipeline.auditing.log'].__file__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{tmp_path / 'pcc_pipeline/auditing/log.py'}\n", done.stderr
+    assert f"audit:{SERVICES['mlflow']['environment']['PCC_SERVER_AUDIT']}" in SERVICES["mlflow"]["volumes"]
+
+
 def test_only_tls_is_reachable_from_outside_and_the_database_by_mlflow_alone() -> None:
     assert {name for name, service in SERVICES.items() if "ports" in service} == {"tls"}
     on_database = {name for name, service in SERVICES.items() if "database" in service["networks"]}
