@@ -1,4 +1,4 @@
-"""Accounts of the tracking server: add, list, role, password, remove. Run it as an admin, on any machine with Python.
+"""Accounts of the tracking server: add, list, role, password, remove. Run it as an admin, where there is Python 3.11.
 
     python deploy/accounts.py add NAME [--role reader|trainer|approver|admin]
     python deploy/accounts.py list
@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pcc_pipeline.auditing.chain import Entry  # found by the line above
 from pcc_pipeline.auditing.log import AuditLog  # the same
 from pcc_pipeline.errors import StorageError  # the same
+from pcc_pipeline.tracking.environment import user as login_name  # the same
 
 WORKSPACE = "default"
 # Role -> what who has it may do.
@@ -130,7 +131,7 @@ def give_role(name: str, role: str) -> None:
 def record(folder: str, what: str, name: str, outcome: str, role: str | None = None) -> None:
     """Put a change into the audit log; where that is not possible, say so."""
     about = {"server": os.environ["MLFLOW_TRACKING_URI"].rpartition("@")[2], "account": name}
-    login = f"{getpass.getuser()}@{socket.gethostname()}"
+    login = f"{login_name()}@{socket.gethostname()}"
     who = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
     entry = Entry(who, what, about if role is None else {**about, "role": role}, outcome, login)
     try:
