@@ -14,6 +14,7 @@ from pcc_pipeline.files import replacing
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import counted
 from pcc_pipeline.sealing.parquet import is_sealed, parquet_file
+from pcc_pipeline.steps.records.audit import Audit
 
 _ROWS = 20_000
 
@@ -43,9 +44,11 @@ def decrypted(question: Question, file: str, *, output: str) -> str:
             raise StorageError(
                 f"the copy cannot be written: {error.strerror or error}", where=output, fix="make room, or name another"
             ) from error
-        return (
-            f"decrypted  {counted(table.metadata.num_rows, 'row')} to {target}, for you alone; it needs no key any more"
-        )
+        rows = table.metadata.num_rows
+    audit = Audit(question.params, anchored=False)  # MLflow has no part in this, and need not be there
+    audit.record("decrypt", {"file": file, "rows": rows})
+    said = f"decrypted  {counted(rows, 'row')} to {target}, for you alone; it needs no key any more"
+    return "\n".join([said, *audit.warnings])
 
 
 def _write(table: pq.ParquetFile, partial: Path, *, csv: bool) -> None:

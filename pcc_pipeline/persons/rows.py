@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,14 +45,20 @@ def count_in(path: Path, persons: Sought, subject_column: str | None) -> int:
 def take_out(path: Path, persons: Sought, subject_column: str | None) -> int:
     """Write the file anew without their rows; how many these were. A file without any stays as it is.
 
+    It keeps the time of its last change, by which retention knows whose it is and how old.
+
     Raises:
         DataError: the file cannot be read.
         OSError: it cannot be written; it is as it was.
     """
     if not count_in(path, persons, subject_column):
         return 0
+    status = path.stat()
     with replacing(path, shared=True) as partial:
-        return (_csv_without if path.suffix == ".csv" else _parquet_without)(path, partial, persons, subject_column)
+        write = _csv_without if path.suffix == ".csv" else _parquet_without
+        removed = write(path, partial, persons, subject_column)
+        os.utime(partial, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return removed
 
 
 def _csv_without(path: Path, partial: Path, persons: Sought, subject_column: str | None) -> int:

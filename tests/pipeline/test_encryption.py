@@ -206,6 +206,9 @@ def test_a_plain_copy_is_made_for_what_reads_no_sealed_file(sealed: Sealed, capf
             assert why in capfd.readouterr().err
         for name in ("plain.parquet", "plain.csv"):
             Path(name).unlink()
+        capfd.readouterr()
+        assert pcc.main(["audit", "--what", "decrypt"]) == 0
+        assert "outputs/scores.parquet" in capfd.readouterr().out
 
 
 def test_what_a_killed_process_leaves_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,9 @@ import pytest
 
 from pcc_pipeline.command_line import pcc
 from pcc_pipeline.config import load_params
+from pcc_pipeline.persons.keys import Key, Keys
+from pcc_pipeline.persons.rows import take_out
+from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps import retention
 from pcc_pipeline.steps.records.audit import Audit, log_of
 from pcc_pipeline.steps.records.copies import Copy
@@ -113,6 +116,12 @@ def test_the_plan_is_what_goes_and_nothing_of_others_is_touched(project: Project
     assert project.scores.read_bytes() == b"somebody's own"
     again = project.plan()
     assert (again["files"], again["logged"]) == ([], [])
+
+
+def test_a_file_out_of_which_a_person_was_taken_is_as_old_as_it_was(project: Project) -> None:
+    project.allow(scores=99)
+    assert take_out(project.scores, Sought.of(Keys((Key(b"k" * 32),)), case_ids=["case-0"]), None) == 1
+    assert project.paths() == {project.scores}
 
 
 def test_what_is_young_stays(project: Project) -> None:

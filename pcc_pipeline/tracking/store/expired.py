@@ -119,6 +119,8 @@ def remove(tree: Tree) -> None:
             if _has_files(run):
                 remove_files(run.info.artifact_uri, run.info.run_id)
             with _gone_already():
+                if run.data.tags.get("pcc.step") == "evaluate":  # nobody has to look for its predictions again
+                    _say_removed(client, run.info.run_id, "all")
                 client.delete_run(run.info.run_id)
 
 
@@ -147,9 +149,13 @@ def remove_table(run: RecordedRun, name: str) -> bool:
         there = table_size(run, name) is not None
         if there:
             remove_files(str(info.artifact_uri), run.run_id, name)
-        if info.lifecycle_stage == LifecycleStage.ACTIVE:  # a deleted run takes no tag
-            client.set_tag(run.run_id, REMOVED_TAG, name)
+        _say_removed(client, run.run_id, name)
     return there
+
+
+def _say_removed(client: MlflowClient, run_id: str, name: str) -> None:
+    if client.get_run(run_id).info.lifecycle_stage == LifecycleStage.ACTIVE:  # a deleted run takes no tag
+        client.set_tag(run_id, REMOVED_TAG, name)
 
 
 @contextmanager
