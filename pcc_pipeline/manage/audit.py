@@ -19,7 +19,8 @@ from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.anchors import anchors_of, logs_of
 
 _AGO = re.compile(r"(\d+)([dh])")
-_LONGEST = 100
+# Of a table's cells; --json has them whole.
+_LONGEST, _LONGEST_OUTCOME = 100, 40
 
 
 def of_folder(question: Question, folder: str | None) -> Question:
@@ -169,8 +170,8 @@ def _table(lines: list[Mapping[str, Any]]) -> str:
             str(line["time"])[:19].replace("T", " "),
             line["who"] or "",
             line["what"],
-            line["outcome"],
-            _shortened(line["on"]),
+            _cut(line["outcome"], _LONGEST_OUTCOME),
+            _cut(_listed(line["on"]), _LONGEST),
             line["reason"],
         )
         for line in lines
@@ -178,10 +179,13 @@ def _table(lines: list[Mapping[str, Any]]) -> str:
     return table(("line", "time (UTC)", "who", "what", "outcome", "on", "reason"), rows)
 
 
-def _shortened(on: Mapping[str, Any]) -> str:
-    text = ", ".join(
+def _listed(on: Mapping[str, Any]) -> str:
+    return ", ".join(
         f"{name} {value if isinstance(value, str | int) else json.dumps(value)}"
         for name, value in on.items()
         if value is not None
     )
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+
+from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.registry.champion import promote
 
 pytestmark = pytest.mark.server
 
@@ -94,6 +98,17 @@ def test_nobody_but_another_approver_moves_the_aliases(
     ):
         assert ask("trainer", method, action, name=guarded, **body)[0] == 403
     assert aliases(server, guarded) == {"challenger": "1", "champion": "2", "previous": "2"}
+
+
+def test_who_may_not_move_an_alias_is_told_what_to_do(
+    server: Any, guarded: str, accounts: Accounts, as_user: Any, mlflow_of_its_own: None
+) -> None:
+    as_user(*accounts["trainer"])
+    mlflow.set_tracking_uri(server.address)
+    with pytest.raises(TrackingError, match="this account may not move champion, and nothing was moved") as refused:
+        promote(guarded, "1", {})
+    assert "asks an approver" in refused.value.fix
+    assert "champion" not in aliases(server, guarded)
 
 
 def test_of_other_models_a_trainer_moves_the_aliases_as_ever(server: Any, accounts: Accounts, as_user: Any) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import http.client
 import json
 import shutil
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from pcc_pipeline.auditing.chain import Entry
 from pcc_pipeline.auditing.log import AuditLog
 from pcc_pipeline.command_line import pcc
 from tests import process_state
+from tests.server.conftest import Raw
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "deploy" / "mlflow_app"))
 
@@ -110,6 +114,37 @@ def test_strangers_and_pages_write_no_lines(server: Any, accounts: Accounts, raw
     assert before is not None
     after = [line for line in AuditLog(server.local.audit_folder).lines() if line is not None and line.seq > before.seq]
     assert not [line for line in after if "stranger" in str(line.on) or "version" in str(line.on.get("route"))]
+
+
+@pytest.mark.long
+def test_a_killed_server_has_a_line_for_each_request_that_it_answered(server: Any, accounts: Accounts) -> None:
+    ended, mark = threading.Event(), f"killed-{time.time_ns()}"
+    answered: list[str] = []
+
+    def ask(client: int) -> None:
+        asking, number = Raw(server.local.ports["mlflow"]), 0
+        while not ended.is_set():
+            name = f"{mark}-{client}-{number}"
+            with contextlib.suppress(ConnectionError, http.client.HTTPException):
+                asking(
+                    "GET", f"/api/2.0/mlflow/experiments/get-by-name?experiment_name=x&name={name}", accounts["reader"]
+                )
+                answered.append(name)
+            number += 1
+
+    threads = [threading.Thread(target=ask, args=(client,)) for client in range(4)]
+    with server.whole():
+        for thread in threads:
+            thread.start()
+        time.sleep(3)
+        server.kill("mlflow")
+        ended.set()
+        for thread in threads:
+            thread.join()
+    lines = {line.on.get("name") for line in AuditLog(server.local.audit_folder).lines() if line is not None}
+    assert len(answered) > 10
+    assert {*answered} <= lines
+    assert AuditLog(server.local.audit_folder).verify().faults == []
 
 
 def test_a_log_that_cannot_be_written_holds_nobody_up_and_its_gap_is_told(

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.tracking.delivery.outages import reason_of, status_of
 from pcc_pipeline.tracking.registry.turns import Turn, turn
 from pcc_pipeline.tracking.registry.versions import Resolved, asking, find_alias, resolve
 
@@ -156,7 +158,16 @@ def _nothing_before(name: str) -> TrackingError:
 def _point(own: Turn, name: str, alias: str, version: str) -> None:
     own.check()
     with asking(f"alias {alias} of {name}"):
-        MlflowClient().set_registered_model_alias(name, alias, version)
+        try:
+            MlflowClient().set_registered_model_alias(name, alias, version)
+        except MlflowException as error:
+            if status_of(error) != 403:
+                raise
+            raise TrackingError(
+                f"this account may not move {alias}, and nothing was moved: {reason_of(error)}",
+                where=f"{name} version {version}",
+                fix="with registry.approvals: 1 `pcc promote` asks an approver, who says `pcc approve`",
+            ) from error
 
 
 def _make_champion(own: Turn, name: str, version: str, champion: Resolved | None, tags: Mapping[str, str]) -> Move:
