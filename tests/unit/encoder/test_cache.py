@@ -471,3 +471,20 @@ def test_vectors_that_are_forgotten_leave_no_byte_of_theirs(tmp_path: Path) -> N
     assert keys[3] in content
     assert forget_texts(tmp_path, None) == 47
     assert count_texts(tmp_path, keys) == 0
+
+
+def test_vectors_of_texts_leave_a_sealed_cache_too_whichever_key_sealed_them(
+    tmp_path: Path, hold: Callable[..., None]
+) -> None:
+    for key, first in ((ONE, 0), (OTHER, 5)):
+        hold(key)
+        with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
+            cache.put(keys(5, first), vectors(5))
+    hold(OTHER, ONE)
+    assert count_texts(tmp_path, keys(10)) == 10
+    assert forget_texts(tmp_path, keys(4, 3)) == 4
+    with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
+        assert set(cache.get(keys(10))) == {*keys(3), *keys(3, 7)}
+    hold()
+    with pytest.raises(ConfigError, match="no key to encrypt with"):
+        forget_texts(tmp_path, keys(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from pcc_pipeline.persons.keys import Key, Keys
 from pcc_pipeline.persons.rows import count_in, rows_of, take_out
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.persons.suppression import Suppression, read_suppressed, suppress
+from pcc_pipeline.sealing import keys as seal_keys
+from pcc_pipeline.sealing.parquet import is_sealed, parquet_file, write_frame
 
 KEY, OTHER = Key(b"k" * 32), Key(b"o" * 32)
 KEYS = Keys((KEY, OTHER))
@@ -144,3 +147,19 @@ def test_entries_leave_documents_and_the_rest_stays_as_it_is() -> None:
     assert removed == 2
     assert json.loads(content) == {"classes": ["7", "x"], "conflicting_case_ids": ["8"], "issues": [{"case_id": "9"}]}
     assert without_cases(json.dumps(document), ".json", {"nobody"}) == (json.dumps(document), 0)
+
+
+def test_rows_leave_an_encrypted_file_and_it_stays_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seal_keys, "_keys", lambda: [seal_keys.SealKey("0e0e0e0e", b"1" * 32)])
+    path = tmp_path / "embedded.parquet"
+    write_frame(TABLE, path, sealed=True)
+    os.utime(path, (1e9, 1e9))
+    persons = Sought.of(KEYS, ["anna"])
+    theirs = count_in(path, persons, "who")
+    assert theirs
+    assert take_out(path, persons, "who") == theirs
+    assert is_sealed(path)
+    assert path.stat().st_mtime == 1e9
+    with parquet_file(path) as file:
+        assert file.metadata.num_rows == len(TABLE) - theirs
+    assert take_out(path, persons, "who") == 0
