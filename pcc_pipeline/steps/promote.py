@@ -213,6 +213,8 @@ def approve(
             fix="with registry.approvals: 1, `pcc promote` asks for one",
         )
     if by == asked.trained_by and not decline:
+        tried = {"model": name, "version": version, "trained_by": by, "asked_in": asked.run_id}
+        Audit(params).record("approve", tried, "refused: who trained it", reason=reason)
         raise ConfigError(
             f"who trained a version does not approve it, and {by} trained this one",
             where=f"{name} version {version}",

@@ -73,6 +73,7 @@ def test_a_promotion_waits_for_who_did_not_train_it_and_force_does_too(
     told = [(line["what"], line["outcome"], line["who"] == "bea") for line in lines if line["what"] != "publish"]
     assert told[1:] == [
         ("promote", "waiting for approval", False),
+        ("approve", "refused: who trained it", False),
         ("approve", "begun", True),
         ("approve", "done", True),
         ("promote", "refused", False),
