@@ -42,6 +42,7 @@ class Contract:
     normalise_labels: labels that differ only by blanks, case or Unicode form are one.
     slices: other columns that must be there, by whose values scores are told apart.
     subject_column: whose message a row is; see `persons.manifest`.
+    named_by: the same where the file need not have it.
     keeps_out: which rows of a raw batch are kept out of all that follows, as if the file did not hold them, by the
     batch and its case ids (None where it has none); see `persons.suppression`.
     """
@@ -52,6 +53,7 @@ class Contract:
     normalise_labels: bool = False
     slices: tuple[str, ...] = ()
     subject_column: str | None = None
+    named_by: str | None = None
     keeps_out: Callable[[pd.DataFrame, list[str | None]], np.ndarray] | None = field(
         default=None, compare=False, repr=False
     )
@@ -108,12 +110,14 @@ class CheckedBatch:
     rejected: columns row (position in the file from 0), case_id (null unless the file gives one), column, reason; and
     file, where several are read as one data set.
     places: of the good rows.
+    whose: of the rejected rows, with their places: case ids and subjects, as far as the file has them.
     """
 
     good: pd.DataFrame
     vectors: Vectors | None
     rejected: pd.DataFrame
     places: RowPlaces
+    whose: tuple[pd.DataFrame, RowPlaces]
 
 
 def check(batch: pd.DataFrame, contract: Contract, expected_width: int | None = None) -> CheckedBatch:
@@ -169,7 +173,13 @@ class ContractChecker:
         rejected = _rejected(frame.index[bad] - self._file_start, ids, faults, bad)
         if self._file is not None:
             rejected["file"] = pd.array([self._file] * len(rejected), dtype="str")
-        return CheckedBatch(good, None if vectors is None else vectors[accepted], rejected, self._places(good))
+        whose = pd.DataFrame(index=frame.index[bad])
+        if ids is not None:
+            whose[CASE_ID] = ids[bad]
+        if (column := self.contract.subject_column or self.contract.named_by) in frame:
+            whose[column] = plain(frame[column])[bad]
+        kept = None if vectors is None else vectors[accepted]
+        return CheckedBatch(good, kept, rejected, self._places(good), (whose, self._places(whose)))
 
     def _places(self, good: pd.DataFrame) -> RowPlaces:
         files = None if self._file is None else np.full(len(good), self._file, dtype=object)

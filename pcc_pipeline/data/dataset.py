@@ -70,6 +70,7 @@ class Dataset:
     notes: what to know about the file that its good rows do not show. blank_lines: that are no rows.
     files: of several files that are one data set, each one's record; see `CheckedFile.files`.
     kept_out: rows that the contract keeps out; they count nowhere else.
+    whose: of the rejected rows, their case ids and subjects, with their places; None where there are none.
     """
 
     frame: pd.DataFrame
@@ -84,6 +85,7 @@ class Dataset:
     blank_lines: int = 0
     files: tuple[dict[str, Any], ...] = ()
     kept_out: int = 0
+    whose: tuple[pd.DataFrame, RowPlaces] | None = None
 
     @cached_property
     def vectors_digest(self) -> str | None:
@@ -165,6 +167,7 @@ class CheckedFile:
         self._places: list[RowPlaces] = []
         self._vectors: list[Vectors] = []
         self._rejected: list[pd.DataFrame] = []
+        self._whose: list[tuple[pd.DataFrame, RowPlaces]] = []
         self._encoder_digest: str | None = None
         self._parts: list[_Part] = []
 
@@ -174,6 +177,8 @@ class CheckedFile:
         self._note_encoder(batch)
         self._note_file(file_of(batch), checked)
         self._rejected.append(checked.rejected)
+        if self._kept and len(checked.rejected):
+            self._whose.append(checked.whose)
         self._fingerprint.update(checked.good)
         if self._kept and len(checked.good):
             self._good.append(checked.good[[name for name in checked.good if name in self._columns]])
@@ -261,7 +266,14 @@ class CheckedFile:
             blank_lines=notes.blank_lines,
             files=self.files,
             kept_out=self.kept_out,
+            whose=self._of_rejected(),
         )
+
+    def _of_rejected(self) -> tuple[pd.DataFrame, RowPlaces] | None:
+        if not self._whose:
+            return None
+        frames = [frame for frame, _ in self._whose]
+        return pd.concat(frames, ignore_index=True), RowPlaces.joined([places for _, places in self._whose])
 
 
 def kept_out_note(rows: int) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pcc_pipeline.data.columns import as_list
 from pcc_pipeline.data.contract import CASE_ID, RowPlaces
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.persons.keys import Key, Keys, Kind
@@ -49,18 +48,18 @@ class Manifest:
         """More rows.
 
         Args:
-            frame: with `case_id`, and the column of subjects where the file has it.
+            frame: with `case_id` and the column of subjects, as far as the file has them.
             side: what the rows were for, of all or of each; such as train, val, test, scored.
             source: their file, where `places` does not name one of several.
         """
         rows = len(frame)
         # A row that names nobody is its own.
-        subjects = names_in(frame, self._subject_column)
+        cases, subjects = names_in(frame, CASE_ID), names_in(frame, self._subject_column)
         files = [source] * rows if places.files is None else list(places.files)
         self._tables.append(
             pa.table(
                 {
-                    "case": hash_array(self._key.hashes("case", map(str, as_list(frame[CASE_ID])))),
+                    "case": hash_array(self._key.hashes("case", cases), empty=True),
                     "subject": hash_array(self._key.hashes("subject", subjects), empty=True),
                     "side": pa.array([side] * rows if isinstance(side, str) else list(side), _WORDS),
                     "file": pa.array(files, _WORDS),

@@ -37,7 +37,7 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter, embedded_path
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.records.copies import EMBEDDED_TAG
-from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
+from pcc_pipeline.steps.records.persons import add_batch, manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
@@ -201,8 +201,7 @@ def _embed_file(
             checked = file.add(batch)
             vectors, done = _vectors(checked, encoder, cache, bar.update)
             counts += done
-            if manifest is not None:
-                manifest.add(checked.good, checked.places, "embedded", address)
+            add_batch(manifest, checked, "embedded", address)
             if for_training and checked.vectors is None:
                 made.append(vectors)
             writer.write(checked.good, vectors, encoder.digest if checked.vectors is None else origin_of(batch))

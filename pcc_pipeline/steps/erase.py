@@ -35,12 +35,13 @@ from pcc_pipeline.steps.erasing.certificate import (
 from pcc_pipeline.steps.erasing.holdings import copies_here, holdings, holdings_of, keys_of_lineage
 from pcc_pipeline.steps.erasing.plan import Plan, Scan, is_table, make_plan, texts_of
 from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state
+from pcc_pipeline.steps.inputs.suppressed import list_digest
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.catching_up import catch_up
 from pcc_pipeline.tracking.environment import account
-from pcc_pipeline.tracking.registry.erased import ERASURE_TAG
+from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, note_list
 from pcc_pipeline.tracking.registry.turns import ERASING, turn
 from pcc_pipeline.tracking.registry.versions import demand_model
 from pcc_pipeline.tracking.runs import StepRun, step_run
@@ -249,6 +250,8 @@ def _carry_out(
 
     def suppressed() -> int:
         suppress(local_path(params.lineage.suppression_file), keys, persons)
+        for name in {params.registry.model_name, *(each.name for each in plan.learned if each.name)}:
+            note_list(name, list_digest(params), opened.run_id)
         return 0
 
     def marked() -> int:

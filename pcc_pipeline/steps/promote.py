@@ -25,7 +25,7 @@ from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
 from pcc_pipeline.tracking.registry import champion as promotion
 from pcc_pipeline.tracking.registry.approvals import approval_of, ask_approval, settle
-from pcc_pipeline.tracking.registry.erased import erasure_of
+from pcc_pipeline.tracking.registry.erased import erasure_of, read_without_list
 from pcc_pipeline.tracking.registry.versions import find_alias, resolve
 from pcc_pipeline.tracking.runs import StepRun, step_run
 
@@ -320,6 +320,13 @@ def _demand_not_erased(params: Params, version: str) -> None:
             f"erasure {mark}; it cannot become the champion",
             where=f"{name} version {version}",
             fix="promote a version that was trained after it; pcc erase --confirm goes on where an erasure was cut off",
+        )
+    if read_without_list(name, version):
+        raise PromotionRefusedError(
+            "it was trained where the list of erased persons is not the one of the last erasure, so it may have learned"
+            " from their rows; it cannot become the champion",
+            where=f"{name} version {version}",
+            fix=f"bring {params.lineage.suppression_file} of the machine that erased to the one that trains, and train",
         )
 
 

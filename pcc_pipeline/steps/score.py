@@ -34,7 +34,7 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.records.monitoring_log import Monitor, monitored
-from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
+from pcc_pipeline.steps.records.persons import add_batch, manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.prediction_file import SUFFIXES, extra_columns, writing, writing_shadow
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, replacing
@@ -261,9 +261,8 @@ def _score_file(
                 bar.update(len(checked.rejected))
                 monitor.total_cases = file.total_rows
                 monitor.dropped_cases += len(checked.rejected)
+                add_batch(manifest, checked, "scored", address)
                 if len(checked.good):
-                    if manifest is not None:
-                        manifest.add(checked.good, checked.places, "scored", address)
                     if checked.vectors is not None:
                         demand_encoder(origin_of(batch), model, OF_THE_DATA)
                     vectors = scorer.vectors(checked, bar.update)

@@ -55,6 +55,7 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.exclusion import Exclusion, read_exclusion
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.split import Split, assign
+from pcc_pipeline.steps.inputs.suppressed import list_digest
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
 from pcc_pipeline.steps.pages.mlflow_pages import model_page, training_page, version_page, version_tags
 from pcc_pipeline.steps.records.persons import manifest_payloads, training_manifest
@@ -78,6 +79,7 @@ from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.provenance import code_version
 from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.registry.approvals import TRAINED_BY_TAG
+from pcc_pipeline.tracking.registry.erased import LIST_TAG
 from pcc_pipeline.tracking.runs import SPLIT_FILE, SPLIT_TAG, Place, StepRun, step_run
 
 logger = logging.getLogger(__name__)
@@ -162,6 +164,8 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         if params.data.test_path is not None:
             test_file = _read(params.data.test_path, params, at_hand, sorted(set(dataset.labels)))
         tags = {"pcc.data_digest": dataset.digest}
+        if listed := list_digest(params):
+            tags[LIST_TAG] = listed
         if dataset.vectors_digest is not None:
             tags["pcc.vectors_digest"] = dataset.vectors_digest
         if (newest := newest_timestamp(dataset)) is not None:

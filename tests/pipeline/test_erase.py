@@ -236,6 +236,14 @@ def test_what_comes_later_is_found_the_certificate_changed_and_rows_that_are_bac
     assert (done.code, "2 rows stand in outputs/scores.parquet" in done.out) == (1, True)
 
 
+def test_a_training_without_the_list_is_not_promoted(erased_store: Path, tmp_path: Path) -> None:
+    folder = copied(erased_store, tmp_path / "copy")
+    (folder / "suppressed.json").rename(folder / "elsewhere.json")
+    done(folder, "train", "--data", "cases.parquet", "--search-method", "none")
+    refused = said(folder, "promote", "--force", "true", "--reason", "a machine that lacks the list")
+    assert (refused.code, "the list of erased persons is not the one" in refused.err) == (1, True)
+
+
 def test_who_is_held_is_not_erased(store: Path) -> None:
     assert said(store, "hold", "add", "--subject", ERASED[0], "--reason", "a lawsuit").code == 0
     done = said(store, "erase", "--subjects", "persons.txt")
@@ -305,4 +313,179 @@ def test_killed_at_any_place_it_goes_on_to_the_same_end(
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     done = said(store, "erase", *line)
     assert done.code == 0, done.err
+    demand_erased(store)
+
+
+# Each a small store of its own: what is asked of them is where a person may stand.
+
+
+@pytest.fixture
+def store_of(new_store: Callable[[str], Store], with_vectors: Callable[..., pd.DataFrame]) -> Callable[..., Path]:
+    """A folder with `cases.parquet`, as `change` makes it of the rows, settings, a key and persons.txt."""
+
+    def make(change: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows) -> Path:
+        folder = new_store("edge").folder
+        change(rows_of_customers(with_vectors)).to_parquet(folder / "cases.parquet", index=False)
+        (folder / "params.yaml").write_text(SETTINGS)
+        (folder / "persons.txt").write_text("".join(f"{name}\n" for name in ERASED))
+        done(folder, "lineage", "key")
+        return folder
+
+    return make
+
+
+def done(folder: Path, *words: str) -> str:
+    """What a command says that ends well."""
+    ended = said(folder, *words)
+    assert ended.code == 0, ended.err
+    return ended.out
+
+
+def erased(folder: Path, option: str = "--subjects", file: str = "persons.txt") -> str:
+    """What the erasure says, its plan before it."""
+    plan = done(folder, "erase", option, file)
+    match = re.search(r"--confirm ([0-9a-f]{12})", plan)
+    assert match is not None, plan
+    return plan + done(folder, "erase", option, file, "--confirm", match[1])
+
+
+def aliases_of(folder: Path) -> dict[str, int]:
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        return dict(database.execute("SELECT name || '@' || alias, version FROM registered_model_aliases"))
+
+
+def trained(folder: Path, *words: str, data: str = "cases.parquet") -> str:
+    return done(folder, "train", "--data", data, "--search-method", "none", *words)
+
+
+@pytest.mark.long
+def test_a_text_that_others_wrote_too_stays_theirs(store_of: Callable[..., Path]) -> None:
+    def shared(rows: pd.DataFrame) -> pd.DataFrame:
+        its = np.flatnonzero(rows["customer"] == ERASED[0])
+        for name in ("text", "intent", "embeddings"):
+            rows.at[4, name] = rows.at[its[0], name]
+        rows["text"] = rows["text"].str.replace(" customer-..@", "", regex=True)
+        return rows
+
+    folder = store_of(shared)
+    done(folder, "run", "--data", "cases.parquet", "--search-method", "none", "--promote", "auto")
+    erased(folder)
+    (embedded,) = (folder / "outputs" / "embedded").glob("*.parquet")
+    left = pd.read_parquet(embedded)
+    assert len(left) == ROWS - 2 * ROWS // CUSTOMERS
+    assert "case-of-customer-04@-4" in set(left["case_id"])
+    assert aliases_of(folder)[f"{MODEL}@champion"] == 2
+
+
+@pytest.mark.long
+def test_a_person_of_the_test_file_alone_leaves_it_and_the_model_stays(store_of: Callable[..., Path]) -> None:
+    folder = store_of()
+    rows = pd.read_parquet(folder / "cases.parquet")
+    theirs = rows["customer"].isin([*ERASED, "customer-04@", "customer-05@", "customer-06@"])
+    rows[theirs].to_parquet(folder / "tested.parquet", index=False)
+    rows[~theirs].to_parquet(folder / "cases.parquet", index=False)
+    done(
+        folder,
+        "run",
+        "--data",
+        "cases.parquet",
+        "--test-data",
+        "tested.parquet",
+        "--search-method",
+        "none",
+        "--promote",
+        "auto",
+    )
+    said_of_it = erased(folder)
+    assert "replace" not in said_of_it
+    assert "versions that had learned" not in said_of_it
+    assert aliases_of(folder)[f"{MODEL}@champion"] == 1
+    assert all(holders(folder, name) <= {"tested.parquet"} for name in ERASED)
+    again = done(folder, "evaluate", "--model", f"models:/{MODEL}/1")
+    assert "12 rows of erased persons kept out" in again
+    assert f"on {3 * ROWS // CUSTOMERS} test rows" in again
+
+
+@pytest.mark.long
+def test_a_champion_of_two_promotions_ago_goes_and_those_after_it_stay(store_of: Callable[..., Path]) -> None:
+    folder = store_of()
+    rows = pd.read_parquet(folder / "cases.parquet")
+    for number in (1, 2):
+        rows[~rows["customer"].isin([*ERASED, f"customer-3{number}@"])].to_parquet(
+            folder / f"later{number}.parquet", index=False
+        )
+    for data in ("cases", "later1", "later2"):
+        trained(folder, data=f"{data}.parquet")
+        done(folder, "promote", "--force", "true", "--reason", "a test")
+    published = sorted(path.name for path in (folder / "published").glob("v*"))
+    said_of_it = erased(folder)
+    assert f"remove     {MODEL} version 1 (" in said_of_it
+    assert "replace" not in said_of_it
+    assert aliases_of(folder) == {f"{MODEL}@champion": 3, f"{MODEL}@previous": 2, f"{MODEL}@challenger": 3}
+    assert sorted(path.name for path in (folder / "published").glob("v*")) == published[1:]
+    # Their test rows are still found in their files, which hold these persons no more.
+    done(folder, "evaluate", "--model", f"models:/{MODEL}/2")
+
+
+@pytest.mark.long
+def test_a_model_of_another_name_is_found_and_replaced(store_of: Callable[..., Path]) -> None:
+    folder = store_of()
+    trained(folder, "--set", "registry.model_name=another")
+    said_of_it = erased(folder)
+    assert "replace    another version 1 (" in said_of_it
+    assert aliases_of(folder) == {"another@challenger": 2}
+
+
+@pytest.mark.long
+def test_a_version_that_never_was_champion_nor_challenger_is_not_trained_again(store_of: Callable[..., Path]) -> None:
+    folder = store_of()
+    trained(folder)
+    rows = pd.read_parquet(folder / "cases.parquet")
+    rows[~rows["customer"].isin(ERASED)].to_parquet(folder / "later.parquet", index=False)
+    trained(folder, data="later.parquet")
+    assert f"remove     {MODEL} version 1 (" in erased(folder)
+    assert aliases_of(folder) == {f"{MODEL}@challenger": 2}
+
+
+@pytest.mark.long
+def test_a_case_that_has_a_made_id_is_erased_by_it(store_of: Callable[..., Path]) -> None:
+    folder = store_of(lambda rows: rows.drop(columns=["case_id", "customer"]))
+    (folder / "params.yaml").write_text(SETTINGS.replace("data: {subject_column: customer}\n", ""))
+    done(folder, "run", "--data", "cases.parquet", "--search-method", "none", "--promote", "auto")
+    (embedded,) = (folder / "outputs" / "embedded").glob("*.parquet")
+    before = pd.read_parquet(embedded)
+    made = str(before["case_id"][7])
+    (folder / "made.txt").write_text(f"{made}\n")
+    assert "1 case" in erased(folder, "--cases", "made.txt")
+    left = pd.read_parquet(embedded)
+    assert list(left["case_id"]) == [one for one in before["case_id"] if one != made]
+    assert {path for path in holders(folder, made) if path != "made.txt"} == set()
+    assert "1 row of erased persons kept out" in trained(folder)
+
+
+@pytest.mark.long
+def test_what_was_encrypted_is_encrypted_still(store_of: Callable[..., Path]) -> None:
+    folder = store_of()
+    secret = ("--set", "output.encryption=key output.encrypt_scores=true")
+    done(folder, "run", "--data", "cases.parquet", "--search-method", "none", "--promote", "auto", *secret)
+    done(folder, "score", "--data", "cases.parquet", *secret)
+    erased(folder)
+    (embedded,) = (folder / "outputs" / "embedded").glob("*.parquet")
+    assert embedded.read_bytes()[:4] == (folder / "outputs" / "scores.parquet").read_bytes()[:4] == b"PARE"
+    done(folder, "decrypt", "outputs/scores.parquet", "--output", "plain.parquet")
+    assert len(pd.read_parquet(folder / "plain.parquet")) == ROWS - 2 * ROWS // CUSTOMERS
+
+
+@pytest.mark.long
+def test_two_at_once_take_turns(store: Path) -> None:
+    plan = plan_of(store)
+    program = "import sys; from pcc_pipeline.command_line import step_commands; sys.exit(step_commands.main('erase'))"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}"}
+    line = [sys.executable, "-c", program, "--subjects", "persons.txt", "--confirm", plan]
+    both = [
+        subprocess.Popen(line, cwd=store, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE) for _ in "ab"
+    ]
+    outputs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert sum(b"erased     " in out for out, _ in outputs) == 1
     demand_erased(store)

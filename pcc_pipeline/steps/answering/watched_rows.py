@@ -27,6 +27,7 @@ from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
 from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read, unlabelled
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
 from pcc_pipeline.steps.inputs.suppressed import without_erased
+from pcc_pipeline.steps.records.persons import add_batch
 from pcc_pipeline.steps.records.reference_profile import missing_values, signals_of
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.payloads import InputFile
@@ -104,10 +105,9 @@ def watched_rows(
             checked = file.add(batch)
             bar.update(len(checked.rejected))
             rejected.append(_rejected(checked))
+            add_batch(manifest, checked, "watched", address)
             if not len(checked.good):
                 continue
-            if manifest is not None:
-                manifest.add(checked.good, checked.places, "watched", address)
             if checked.vectors is not None:
                 demand_encoder(origin_of(batch), model, OF_THE_DATA)
             vectors = made.vectors(checked, bar.update)

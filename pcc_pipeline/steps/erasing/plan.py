@@ -154,8 +154,10 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int) -> Pla
     learned = [_unless_held(version, holds) for trace in known.traces for version in _learned(trace, policy)]
     inputs: Counter[str] = Counter()
     for trace in known.traces:
+        read_by_it: Counter[str] = Counter()
         for (_, file), rows in trace.places.items():
-            inputs[file] = max(inputs[file], len(rows))
+            read_by_it[file] += len(rows)
+        inputs |= read_by_it
     here = {str(path) for path in copies_here(known.traces)}
     texts = texts_of(params, known.persons, inputs, copies)
     cache = params.preprocessing.cache_dir

@@ -89,13 +89,14 @@ def contract_of(params: Params, *, labelled: bool = True, slices: Sequence[str] 
         data.normalise_labels,
         tuple(slices),
         data.subject_column,
-        keeps_out(params),
+        keeps_out=keeps_out(params),
     )
 
 
 def unlabelled(params: Params) -> Contract:
     """What is asked of a file that is answered or watched: groups and subjects serve the training alone."""
-    return Contract(None, params.data.required_columns, keeps_out=keeps_out(params))
+    data = params.data
+    return Contract(None, data.required_columns, named_by=data.subject_column, keeps_out=keeps_out(params))
 
 
 def slices_of(params: Params, address: str | None) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 
 import pandas as pd
 
@@ -13,6 +14,14 @@ from pcc_pipeline.data.dataset import kept_out_note
 from pcc_pipeline.persons.keys import read_keys
 from pcc_pipeline.persons.sought import names_in
 from pcc_pipeline.persons.suppression import Suppression, read_suppressed
+
+
+def list_digest(params: Params) -> str:
+    """Of the list as it is now; empty where there is none."""
+    try:
+        return sha256(local_path(params.lineage.suppression_file).read_bytes()).hexdigest()[:16]
+    except FileNotFoundError:
+        return ""
 
 
 def without_erased(table: pd.DataFrame, params: Params) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -10,12 +10,16 @@ from functools import cache
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.columns import label_text
+from pcc_pipeline.data.contract import CheckedBatch
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.persons.keys import Keys, Kind, read_keys
 from pcc_pipeline.persons.manifest import NAME, Manifest
 from pcc_pipeline.steps.inputs.split import Split
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.store.manifests import DIGEST_TAG, KEY_TAG
+
+# The side of rows that break the contract.
+REJECTED = "rejected"
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +66,26 @@ def training_manifest(params: Params, dataset: Dataset, split: Split, test_file:
     if manifest is not None:
         sides = split.record.frame()["split"].astype(str)
         manifest.add(dataset.frame, dataset.places, list(sides), params.data.path)
+        add_rejected(manifest, dataset, params.data.path)
         if test_file is not None:
             manifest.add(test_file.frame, test_file.places, "test", str(params.data.test_path))
+            add_rejected(manifest, test_file, str(params.data.test_path))
     return manifest
+
+
+def add_batch(manifest: Manifest | None, checked: CheckedBatch, side: str, address: str) -> None:
+    """The rows of a batch, and whose the rejected ones are: those are listed by their case ids."""
+    if manifest is not None:
+        manifest.add(checked.good, checked.places, side, address)
+        whose, places = checked.whose
+        if len(whose):
+            manifest.add(whose, places, REJECTED, address)
+
+
+def add_rejected(manifest: Manifest, dataset: Dataset, address: str) -> None:
+    """Whose the rejected rows of a file are."""
+    if dataset.whose is not None:
+        manifest.add(*dataset.whose, REJECTED, address)
 
 
 @cache

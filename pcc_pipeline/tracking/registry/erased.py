@@ -11,6 +11,9 @@ from pcc_pipeline.tracking.store.expired import remove_files
 
 # Of a version, the erasure that it stands against, in words; of a run, the erasure that took rows out of its files.
 ERASURE_TAG = "pcc.erasure"
+# Of a registered model, the digest of the list of erased persons and since when (milliseconds since 1970, by the
+# server's clock as far as runs tell it); of a training, the digest of the list that it read by.
+LIST_TAG = "pcc.suppression"
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 
 
@@ -22,6 +25,40 @@ def erasure_of(name: str, number: str) -> str:
     """
     with asking(f"models:/{name}/{number}"):
         return str(MlflowClient().get_model_version(name, number).tags.get(ERASURE_TAG, ""))
+
+
+def note_list(name: str, digest: str, run_id: str) -> None:
+    """Say on a registered model by which list of erased persons it is trained from now on, if there is such a model.
+
+    Args:
+        run_id: of the erasure, whose start is that of the list.
+
+    Raises:
+        TrackingError: MLflow refuses or does not answer.
+    """
+    client = MlflowClient()
+    with asking(f"registered model {name}"):
+        since = client.get_run(run_id).info.start_time
+        try:
+            client.set_registered_model_tag(name, LIST_TAG, f"{digest} {since}")
+        except MlflowException as error:
+            if error.error_code not in _GONE:
+                raise
+
+
+def read_without_list(name: str, number: str) -> bool:
+    """Whether a version was trained after an erasure, and not by the list that this left: on a machine that lacks it.
+
+    Raises:
+        TrackingError: there is no such version, or MLflow does not answer.
+    """
+    client = MlflowClient()
+    with asking(f"models:/{name}/{number}"):
+        digest, _, since = client.get_registered_model(name).tags.get(LIST_TAG, "").partition(" ")
+        if not digest:
+            return False
+        run = client.get_run(str(client.get_model_version(name, number).run_id))
+        return int(run.info.start_time) >= int(since) and run.data.tags.get(LIST_TAG) != digest
 
 
 def mark_version(name: str, number: str, text: str) -> None:

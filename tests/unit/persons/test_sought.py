@@ -18,11 +18,13 @@ from pcc_pipeline.data.dataset import load
 from pcc_pipeline.errors import ConfigError, DataError
 from pcc_pipeline.persons.documents import without_cases
 from pcc_pipeline.persons.keys import Key, Keys
+from pcc_pipeline.persons.manifest import Manifest, look_up
 from pcc_pipeline.persons.rows import count_in, rows_of, take_out
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.persons.suppression import Suppression, read_suppressed, suppress
 from pcc_pipeline.sealing import keys as seal_keys
 from pcc_pipeline.sealing.parquet import is_sealed, parquet_file, write_frame
+from pcc_pipeline.steps.records.persons import add_rejected
 
 KEY, OTHER = Key(b"k" * 32), Key(b"o" * 32)
 KEYS = Keys((KEY, OTHER))
@@ -163,3 +165,15 @@ def test_rows_leave_an_encrypted_file_and_it_stays_encrypted(tmp_path: Path, mon
     with parquet_file(path) as file:
         assert file.metadata.num_rows == len(TABLE) - theirs
     assert take_out(path, persons, "who") == 0
+
+
+def test_a_manifest_tells_whose_the_rejected_rows_are() -> None:
+    faulty = TABLE.assign(text=["", *TABLE["text"][1:]], case_id=["c1", "c2", None, "c4", "c5"])
+    dataset = load([faulty], Contract("intent", subject_column="who"), "cases.csv", 0.9)
+    manifest = Manifest(KEY, "who")
+    manifest.add(dataset.frame, dataset.places, "train", "cases.csv")
+    add_rejected(manifest, dataset, "cases.csv")
+    found = look_up(manifest.to_bytes(), KEYS, Sought.of(KEYS, ["anna"]), "m")
+    assert found.places == {("train", "cases.csv"): [3], ("rejected", "cases.csv"): [0]}
+    # A row without an id is nobody's, and the case that it would be is not found in it.
+    assert look_up(manifest.to_bytes(), KEYS, Sought.of(KEYS, case_ids=["None", "nan"]), "m").places == {}
