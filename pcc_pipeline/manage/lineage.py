@@ -7,12 +7,13 @@ import os
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.manage.queries import Question
-from pcc_pipeline.manage.tables import counted, shown
+from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.persons.keys import VARIABLE, add_key, read_keys
 from pcc_pipeline.persons.manifest import sides
 from pcc_pipeline.steps.erasing.holdings import Trace, asked, holdings
 from pcc_pipeline.steps.records.audit import Audit, record
 from pcc_pipeline.steps.records.persons import hashed
+from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.store import past_runs
 from pcc_pipeline.tracking.store.manifests import manifest_of, runs_with_manifest

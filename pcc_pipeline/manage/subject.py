@@ -16,10 +16,10 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.files import private_folder, replacing
 from pcc_pipeline.manage.queries import Question
-from pcc_pipeline.manage.tables import counted
 from pcc_pipeline.steps.erasing.holdings import Holdings, asked, holdings, tables
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.persons import hashed
+from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.payloads import json_text
 
 _README = """\

@@ -37,11 +37,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(text)
 
 
-def counted(number: int, what: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """CSV of all columns that any row has, in the order in which they turn up; None becomes an empty cell."""
     columns = list(dict.fromkeys(name for row in rows for name in row))

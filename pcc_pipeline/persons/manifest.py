@@ -84,7 +84,7 @@ class Found:
     Attributes:
         places: (side, file) -> rows, counted from 0 in that file.
         lines: which lines of the manifest they are, counted from 0; ascending.
-        cases: the hashes of their case ids, by the key `key`.
+        cases, subjects: the hashes of their case ids and of those who are named, by the key `key`.
         by_case_only: the manifest has no subjects, so that a search by subject cannot find anybody in it.
     """
 
@@ -92,6 +92,7 @@ class Found:
     places: dict[tuple[str, str], list[int]] = field(default_factory=dict)
     lines: tuple[int, ...] = ()
     cases: frozenset[bytes] = frozenset()
+    subjects: frozenset[bytes] = frozenset()
     by_case_only: bool = False
 
     @property
@@ -115,6 +116,7 @@ def look_up(content: bytes, keys: Keys, sought: Sought, where: str) -> Found:
     places: dict[tuple[str, str], list[int]] = {}
     lines: list[int] = []
     cases: set[bytes] = set()
+    named: set[bytes] = set()
     subjects, before = False, 0
     for group in range(file.num_row_groups):
         hashes = file.read_row_group(group, columns=["case", "subject"]).combine_chunks()
@@ -122,12 +124,13 @@ def look_up(content: bytes, keys: Keys, sought: Sought, where: str) -> Found:
         hit = sought.among(key, *(_whole(hashes[name]) for name in ("case", "subject")))
         if hit.any():
             lines += (np.flatnonzero(hit) + before).tolist()
-            columns = ["case", "side", "file", "row"]
+            columns = ["case", "subject", "side", "file", "row"]
             for row in file.read_row_group(group, columns=columns).filter(pa.array(hit)).to_pylist():
                 places.setdefault((row["side"], row["file"]), []).append(row["row"])
-                cases.add(row["case"])
+                cases |= {row["case"]} - {None}
+                named |= {row["subject"]} - {None}
         before += len(hashes)
-    return Found(key, places, tuple(lines), frozenset(cases), by_case_only=not subjects)
+    return Found(key, places, tuple(lines), frozenset(cases), frozenset(named), by_case_only=not subjects)
 
 
 def without(content: bytes, lines: Sequence[int], where: str) -> bytes:

@@ -81,6 +81,14 @@ class Sought:
                     raise ValueError("no hash of a key")
         return cls(**kinds)
 
+    def is_within(self, other: Sought) -> bool:
+        """Whether other persons include all of these, by the hashes of one key at least."""
+        return all(
+            any(those <= whole.get(key, frozenset()) for key, those in part.items())
+            for part, whole in ((self.subjects, other.subjects), (self.cases, other.cases))
+            if part
+        )
+
     def joined(self, other: Sought) -> Sought:
         """The persons of both."""
         return Sought(

@@ -8,10 +8,10 @@ and last the manifests, by which the rows are found. `steps.erasing.state` holds
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
@@ -21,129 +21,40 @@ from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.persons.keys import Keys
 from pcc_pipeline.persons.rows import count_in, rows_of, take_out
 from pcc_pipeline.persons.sought import Sought, names_in
-from pcc_pipeline.persons.suppression import suppress
+from pcc_pipeline.persons.suppression import read_suppressed, suppress
 from pcc_pipeline.steps.erasing import files, models
 from pcc_pipeline.steps.erasing.certificate import (
     certificate,
     json_of,
-    outside,
+    moment,
     page,
     persons_of,
     read_certificate,
     write_certificate,
 )
-from pcc_pipeline.steps.erasing.holdings import copies_here, holdings, holdings_of, keys_of_lineage
+from pcc_pipeline.steps.erasing.holdings import Holdings, copies_here, holdings, holdings_of, keys_of_lineage
+from pcc_pipeline.steps.erasing.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
 from pcc_pipeline.steps.erasing.plan import Plan, Scan, is_table, make_plan, texts_of
-from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state
+from pcc_pipeline.steps.erasing.published import published_as
+from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state, unfinished
 from pcc_pipeline.steps.inputs.suppressed import list_digest
 from pcc_pipeline.steps.records.audit import Audit
+from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.catching_up import catch_up
 from pcc_pipeline.tracking.environment import account
-from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, note_list
+from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, note_list, version_is_there
 from pcc_pipeline.tracking.registry.turns import ERASING, turn
-from pcc_pipeline.tracking.registry.versions import demand_model
+from pcc_pipeline.tracking.registry.versions import demand_model, shown_address
 from pcc_pipeline.tracking.runs import StepRun, step_run
+from pcc_pipeline.tracking.store.past_runs import newest_of_step
 from pcc_pipeline.tracking.store.run_files import RunFiles
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_LIST = 12
-
-
-@dataclass(frozen=True)
-class PlannedOutcome:
-    """A plan, of which nothing is done yet."""
-
-    run_id: str
-    id: str
-    plan: Plan
-    given: str
-
-    @property
-    def summary(self) -> list[str]:
-        return [*_plan_lines(self.plan), *self._next]
-
-    @property
-    def _next(self) -> list[str]:
-        if self.plan.is_empty:
-            return [
-                "nothing    is held of them; they will be kept out of what is read once you confirm",
-                *self._confirm,
-            ]
-        return self._confirm
-
-    @property
-    def _confirm(self) -> list[str]:
-        return [
-            "",
-            "nothing was changed yet. To carry it out:",
-            f"           pcc erase {self.given} --confirm {self.id}",
-            "what was removed does not come back.",
-        ]
-
-
-@dataclass(frozen=True)
-class ErasedOutcome:
-    """An erasure that was carried out.
-
-    Attributes:
-        still: place -> rows that stand there yet.
-        lines: of the trainings and promotions that it took.
-    """
-
-    run_id: str
-    state: State
-    still: dict[str, int]
-    certificates: tuple[Path, ...]
-    lines: tuple[str, ...]
-
-    @property
-    def exit_code(self) -> int:
-        """1 where rows still stand somewhere."""
-        return 1 if self.still else 0
-
-    @property
-    def summary(self) -> list[str]:
-        removed, plan = self.state.removed, self.state.plan
-        replaced = [f"replaced   {name}: version {number} now" for name, number in self.state.successors.items()]
-        gone = sum(1 for each in plan.learned if each.name and each.action != "note")
-        lines = [
-            *self.lines,
-            f"erased     {removed.get('tables', 0) + removed.get('documents', 0):,} rows from files of runs, "
-            f"{removed.get('copies', 0):,} from files here, {removed.get('cache', 0):,} vectors from the cache",
-            *replaced,
-            *([f"removed    {gone} versions that had learned from the rows"] if gone else []),
-            *(f"left       {line}" for line in outside(plan)),
-        ]
-        if self.still:
-            lines += [f"warning    {rows:,} rows still stand in {place}" for place, rows in self.still.items()]
-            lines.append("           confirm a new plan for them: pcc erase")
-        else:
-            lines.append("checked    everything was looked through again: nothing of theirs was found")
-        return [*lines, *(f"certificate {path}" for path in self.certificates)]
-
-
-@dataclass(frozen=True)
-class VerifiedOutcome:
-    """What a certificate is worth today."""
-
-    document: dict[str, Any]
-    still: dict[str, int]
-
-    @property
-    def exit_code(self) -> int:
-        return 1 if self.still else 0
-
-    @property
-    def summary(self) -> list[str]:
-        lines = [
-            f"certificate of erasure {self.document['erasure']}, ended {self.document['ended']}: as it was signed",
-        ]
-        if not self.still:
-            return [*lines, "checked    runs, files here and versions: nothing of theirs was found"]
-        return [*lines, *(f"warning    {rows:,} rows stand in {place}" for place, rows in self.still.items())]
+# Of a run that made a plan, the plan's number.
+_PLAN_TAG = "pcc.plan"
 
 
 def run(
@@ -154,7 +65,7 @@ def run(
     confirm: str | None = None,
     force: bool = False,
     reason: str = "",
-) -> PlannedOutcome | ErasedOutcome | VerifiedOutcome:
+) -> PlannedOutcome | ThereAlready | ErasedOutcome | VerifiedOutcome:
     """Make a plan, or carry out one that is confirmed; of one that was carried out, look whether it still holds.
 
     Args:
@@ -185,18 +96,19 @@ def run(
         opened.log(payloads.LoggedParams(used(params, "erase")))
         demand_model(params.registry.model_name)
         if confirm is None:
-            known = holdings(params, **names)
-            plan = make_plan(params, known, *map(len, names.values()))
-            opened.log(payloads.Tags({"pcc.action": "planned"}), payloads.Json("plan.json", plan.document()))
-            return PlannedOutcome(opened.run_id, plan.id_for(known.persons), plan, given)
+            return _planned(params, opened, folder, names, keys, given)
         with turn(params.registry.model_name, account(), ERASING):
             done = folder / f"{confirm}.certificate.json"
             if done.is_file() and not file_of(folder, confirm).exists():
-                return verify(params, str(done))
+                opened.log(payloads.Tags({"pcc.action": "verified"}))
+                document = read_certificate(done, keys)
+                _demand_same(persons_of(document, keys, str(done)), Plan.of(document["plan"]), names, keys, confirm)
+                return replace(verify(params, str(done)), done_before=True)
             state = _state(params, folder, confirm, names, keys)
             audit, about = Audit(params, opened), {"erasure": state.id, "run": opened.run_id}
             with audit.act("erase", about, reason=reason) as act:
-                lines = _carry_out(params, state, folder, keys, opened, force=force, reason=reason)
+                with _half_done(state, given):
+                    lines = _carry_out(params, state, folder, keys, opened, force=force, reason=reason)
                 outcome = _certified(params, state, folder, keys, opened, lines)
                 act.on |= {"removed": state.removed, "successors": state.successors, "still": len(outcome.still)}
             return replace(outcome, lines=(*outcome.lines, *audit.warnings))
@@ -216,15 +128,115 @@ def verify(params: Params, file: str) -> VerifiedOutcome:
     return VerifiedOutcome(document, _still(params, persons, keys, Plan.of(document["plan"])))
 
 
+def _planned(
+    params: Params, opened: StepRun, folder: Path, names: dict[str, list[str]], keys: Keys, given: str
+) -> PlannedOutcome | ThereAlready:
+    asked = Sought.of(keys, names["subjects"], names["case_ids"])
+    for ident in unfinished(folder):
+        state = read_state(folder, ident, keys)
+        if state is not None and asked.is_within(state.persons):
+            lines = (
+                f"half done  an erasure of these persons was begun {moment(state.began)} and cut off; finish it with",
+                f"           pcc erase {given} --confirm {ident}",
+            )
+            return ThereAlready(opened.run_id, lines)
+    known = holdings(params, **names)
+    unknown = _unknown(params, known, names, keys)
+    if not known.traces:
+        listed = read_suppressed(local_path(params.lineage.suppression_file), keys)
+        if listed is not None and asked.is_within(listed):
+            runs = counted(known.looked_into, "run")
+            done = (
+                f"done       they were erased before, and nothing of theirs is held in {runs}; there is nothing to do"
+            )
+            return ThereAlready(opened.run_id, (done,))
+        if not known.looked_into:
+            raise ConfigError(
+                f"no run at {shown_address()} has a manifest that can be read, so nothing can be said of these persons",
+                where="MLFLOW_TRACKING_URI, and this folder",
+                fix="call it where the runs were made, with the key that they were made with",
+            )
+        raise ConfigError(
+            f"none of them is known in {counted(known.looked_into, 'run')}: {'; '.join(unknown)}",
+            where="subjects, cases",
+            fix="write the names as the data has them, one a line; capitals count",
+        )
+    plan = make_plan(params, known, *map(len, names.values()))
+    ident = plan.id_for(known.persons)
+    opened.log(payloads.Tags({"pcc.action": "planned", _PLAN_TAG: ident}), payloads.Json("plan.json", plan.document()))
+    return PlannedOutcome(opened.run_id, ident, plan, given, unknown)
+
+
+def _unknown(params: Params, known: Holdings, names: dict[str, list[str]], keys: Keys) -> tuple[str, ...]:
+    """A line for each name that no manifest has: by its place in the list, since a name stands in no output."""
+    lines = []
+    absent = {
+        option: [name for name in names[option] if not _is_seen(known, kind, name, keys)]
+        for option, kind in (("subjects", "subject"), ("case_ids", "case"))
+    }
+    # Near ones are looked for only where a name is not there.
+    near = {option: [form for name in those for form in _near(name)] for option, those in absent.items()}
+    others = holdings(params, **near) if any(near.values()) else known
+    for option, kind, list_of in (("subjects", "subject", "persons"), ("case_ids", "case", "cases")):
+        for place, name in enumerate(names[option], start=1):
+            if name not in absent[option]:
+                continue
+            line = f"name {place} of the list of {list_of} is not known here"
+            if {",", ";"} & set(name):
+                line += ", and holds a comma or semicolon: one name a line"
+            elif any(_is_seen(others, kind, form, keys) for form in _near(name)):
+                line += " as it is written; in small letters, or without signs around it, it is"
+            lines.append(line)
+    return tuple(lines)
+
+
+def _near(name: str) -> list[str]:
+    return [form for form in (name.lower(), name.strip("\"'<> ")) if form != name]
+
+
+def _is_seen(known: Holdings, kind: str, name: str, keys: Keys) -> bool:
+    hashed = [(key, key.hashes("subject" if kind == "subject" else "case", [name])) for key in keys.all]
+    return any(one in known.seen for one in hashed)
+
+
+def _demand_same(persons: Sought, plan: Plan, names: dict[str, list[str]], keys: Keys, ident: str) -> None:
+    asked = Sought.of(keys, names["subjects"], names["case_ids"])
+    same_number = (plan.subjects, plan.cases) == (len(names["subjects"]), len(names["case_ids"]))
+    if not same_number or not asked.is_within(persons):
+        raise ConfigError(
+            f"{ident} was planned for other persons than those of this list; nothing was done",
+            where="subjects, cases",
+            fix="give the list that it was planned with, or make a plan for this one",
+        )
+
+
+@contextmanager
+def _half_done(state: State, given: str) -> Iterator[None]:
+    """Whoever ends it learns that it is not done."""
+    try:
+        yield
+    except BaseException as error:  # raised again
+        error.add_note(
+            f"erasure {state.id} is half done (done: {', '.join(state.done) or 'nothing yet'}); the same line goes on "
+            f"where it was: pcc erase {given} --confirm {state.id}"
+        )
+        raise
+
+
 def _state(params: Params, folder: Path, confirm: str, names: dict[str, list[str]], keys: Keys) -> State:
     state = read_state(folder, confirm, keys)
     if state is not None:
+        _demand_same(state.persons, state.plan, names, keys, confirm)
         return state
+    if newest_of_step("erase", {_PLAN_TAG: confirm}) is None:
+        raise ConfigError(
+            "no plan has this number; nothing was done", where="confirm", fix="copy it from the last lines of the plan"
+        )
     known = holdings(params, **names)
     plan = make_plan(params, known, *map(len, names.values()))
     if (ident := plan.id_for(known.persons)) != confirm:
         raise ConfigError(
-            f"what is held of them has changed since {confirm} was planned: the plan is {ident} now",
+            f"{confirm} was planned for others, or what is held of these has changed since; nothing was done",
             where="confirm",
             fix="call it without confirm, and look at the plan again",
         )
@@ -280,11 +292,10 @@ def _carry_out(
     )
     for old in plan.learned:
         if old.action == "replace" and f"successor {old.name}" not in state.done:
-            number, said = models.successor_of(params, old, state.id, force=force, reason=reason)
-            lines += said
+            number = models.successor_of(params, old, state.id, force=force, reason=reason)
             state.successors[old.name] = number
             part(f"successor {old.name}", lambda: 1)
-    part("versions", lambda: sum(models.remove(each) for each in plan.learned if each.action != "note"))
+    part("versions", lambda: sum(models.remove(params, each) for each in plan.learned if each.action != "note"))
     part("manifests", lambda: sum(files.manifest_of_run(each, keys, persons, state.id) for each in plan.runs))
     return lines
 
@@ -328,6 +339,12 @@ def _still(params: Params, persons: Sought, keys: Keys, plan: Plan) -> dict[str,
     for path in dict.fromkeys([*map(str, copies_here(known.traces)), *plan.copies]):
         if Path(path).is_file() and (rows := count_in(Path(path), persons, column)):
             still[path] = rows
+    for learned in plan.learned:
+        if learned.action != "note":
+            for address in published_as(params, learned.run_id, learned.published):
+                still[address] = learned.rows
+            if learned.name and version_is_there(learned.name, learned.number):
+                still[f"{learned.name} version {learned.number}, which learned from them"] = learned.rows
     for part in plan.runs:
         files_of_run = RunFiles(part.run_id)
         for name in files_of_run.names():
@@ -385,36 +402,3 @@ def _names(path: str | None) -> list[str]:
     if not names:
         raise ConfigError("the list is empty", where=str(file), fix="give a text file with a name a line")
     return names
-
-
-def _plan_lines(plan: Plan) -> list[str]:
-    asked = [
-        *([f"{plan.subjects} person{'s'[: plan.subjects != 1]}"] if plan.subjects else []),
-        *([f"{plan.cases} case{'s'[: plan.cases != 1]}"] if plan.cases else []),
-    ]
-    rows = sum(sum(part.tables.values()) + sum(part.documents.values()) for part in plan.runs)
-    touched = sum(1 for part in plan.runs if part.tables or part.documents or part.split)
-    some_of = f"{plan.vectors or 0:,} vectors from the cache"
-    cache = "all vectors from the cache, since their texts are not known" if plan.vectors is None else some_of
-    lines = [
-        f"plan       for {' and '.join(asked)}: {len(plan.runs)} runs read rows of theirs or hold some",
-        f"remove     {rows:,} rows from the files of {touched} runs in MLflow",
-    ]
-    some = list(plan.copies.items())
-    lines += [f"           {count:,} rows from {path}" for path, count in some[:_LONGEST_LIST]]
-    if len(some) > _LONGEST_LIST:
-        lines.append(f"           and rows from {len(some) - _LONGEST_LIST} more files here")
-    lines.append(f"           {cache}")
-    for version in plan.learned:
-        title, learned = version.title, f"learned from {version.rows:,} rows of theirs"
-        match version.action:
-            case "replace":
-                what = "is trained again without them, judged and put in its place; then removed"
-                lines.append(f"replace    {title} {learned}: it {what}")
-            case "remove":
-                lines.append(f"remove     {title} {learned}")
-            case _:
-                why = version.held or "registry.erasure_policy: note"
-                lines.append(f"note       {title} {learned}: it stays ({why})")
-        lines += [f"           published as {address}: removed with it" for address in version.published]
-    return [*lines, *(f"left       {line}" for line in outside(plan))]

@@ -146,8 +146,9 @@ def demand_erased(folder: Path) -> None:
         aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
     assert versions == [3]
     assert aliases == {"champion": 3, "challenger": 3}
-    (published,) = (folder / "published").glob("v*")
-    assert json.loads((published / "metadata.json").read_text())["registered_version"] == "3"
+    for target in ("published", "outputs/models"):
+        (published,) = (folder / target).glob("v*")
+        assert json.loads((published / "metadata.json").read_text())["registered_version"] == "3"
     (certificate,) = (folder / "outputs" / "erasures").glob("*.certificate.json")
     assert said(folder, "erase", "--verify", str(certificate)).code == 0
     assert not [path for path in (folder / "outputs" / "erasures").iterdir() if ".certificate." not in path.name]
@@ -233,7 +234,43 @@ def test_what_comes_later_is_found_the_certificate_changed_and_rows_that_are_bac
     assert (repeated.code, "as it was signed" in repeated.out) == (0, True)
     shutil.copyfile(used_store.folder / "outputs" / "scores.parquet", folder / "outputs" / "scores.parquet")
     done = said(folder, "erase", "--verify", str(certificate))
-    assert (done.code, "2 rows stand in outputs/scores.parquet" in done.out) == (1, True)
+    assert (done.code, "2 rows of theirs stand in outputs/scores.parquet" in done.out) == (1, True)
+
+
+def test_a_name_that_is_not_known_is_told_of_by_its_place(store: Path) -> None:
+    (store / "some.txt").write_bytes("\ufeffcustomer-03@\r\n\r\nCUSTOMER-17@\r\n".encode())
+    told = said(store, "erase", "--subjects", "some.txt")
+    assert "name 2 of the list of persons is not known here as it is written; in small letters" in told.out
+    assert "CUSTOMER" not in told.out + told.err
+
+
+def test_a_plan_is_carried_out_for_whom_it_was_made_and_one_that_is_half_done_is_told_of(
+    erased_store: Path, tmp_path: Path
+) -> None:
+    folder = copied(erased_store, tmp_path / "copy")
+    (certificate,) = (folder / "outputs" / "erasures").glob("*.certificate.json")
+    ident = certificate.name.partition(".")[0]
+    (folder / "others.txt").write_text("customer-05@\n")
+    other = said(folder, "erase", "--subjects", "others.txt", "--confirm", ident)
+    assert (other.code, "was planned for other persons" in other.err) == (1, True)
+    assert "they were erased before" in said(folder, "erase", "--subjects", "persons.txt").out
+    # As one leaves it that was cut off.
+    plan = json.loads(certificate.read_text())
+    state = {
+        "id": ident,
+        "began": plan["began"],
+        "who": "",
+        "done": [],
+        "removed": {},
+        "successors": {},
+        "complete": False,
+    }
+    (certificate.parent / f"{ident}.json").write_text(
+        json.dumps({**state, "plan": plan["plan"], "hashes": plan["hashes"]})
+    )
+    half = said(folder, "erase", "--subjects", "persons.txt")
+    assert f"--confirm {ident}" in half.out
+    assert "half done" in half.out
 
 
 def test_a_training_without_the_list_is_not_promoted(erased_store: Path, tmp_path: Path) -> None:
@@ -279,13 +316,19 @@ def test_the_policy_says_what_becomes_of_models(policy: str, store: Path) -> Non
         (("--subjects", "absent.txt"), "the list cannot be read"),
         (("--subjects", "empty.txt"), "the list is empty"),
         ((), "nobody is named"),
-        (("--subjects", "persons.txt", "--confirm", "0123456789ab"), "what is held of them has changed"),
+        (("--subjects", "persons.txt", "--confirm", "0123456789ab"), "no plan has this number"),
+        (
+            ("--subjects", "capitals.txt"),
+            "none of them is known in 6 runs: name 1 of the list of persons is not known here",
+        ),
+        (("--cases", "persons.txt"), "none of them is known"),
         (("--subjects", "persons.txt", "--dry-run", "false"), "nothing is erased before its plan was looked at"),
         (("--subjects", "persons.txt", "--force", "true"), "force needs a reason"),
     ],
 )
 def test_a_mistake_erases_nothing(words: tuple[str, ...], message: str, store: Path) -> None:
     (store / "empty.txt").write_text("\n \n")
+    (store / "capitals.txt").write_text("Customer-03@\ncustomer-03@, customer-17@\n")
     done = said(store, "erase", *words)
     assert (done.code, message in done.err) == (1, True), done.err
     assert "Traceback" not in done.err

@@ -17,8 +17,14 @@ from pcc_pipeline.persons.keys import Key, Keys
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.plan import Plan
 from pcc_pipeline.steps.erasing.state import State
+from pcc_pipeline.steps.records.summary import counted
 
 _FORMAT = 1
+_POLICIES = {
+    "retrain": "trained again without them; every version that learned is removed",
+    "block": "out of use at once, and trained again without them; every version that learned is removed",
+    "note": "marked, and still in use",
+}
 _ACTIONS = {
     "replace": "trained again without the rows; removed with its files",
     "remove": "removed with its files",
@@ -110,20 +116,20 @@ def json_of(document: Mapping[str, Any]) -> str:
 def page(document: Mapping[str, Any]) -> str:
     """The certificate for people."""
     plan, removed, still = Plan.of(document["plan"]), document["removed"], document["still"]
-    asked = [
-        *([f"{plan.subjects} person{'s'[: plan.subjects != 1]}"] if plan.subjects else []),
-        *([f"{plan.cases} case{'s'[: plan.cases != 1]}"] if plan.cases else []),
-    ]
     answer = (
-        Paragraph(f"Rows of theirs still stand in {len(still)} places; they are listed below.", "bad")
+        Paragraph(f"Rows of theirs still stand in {counted(len(still), 'place')}; they are listed below.", "bad")
         if still
-        else Paragraph("Everything was looked through again after it was done: nothing of theirs was found.", "good")
+        else Paragraph(
+            "Runs, files and models were looked through again after it was done: nothing of theirs was found. "
+            "What is left for you to do stands below.",
+            "good",
+        )
     )
     counts = [
         Tile("rows taken out of runs", f"{removed.get('tables', 0) + removed.get('documents', 0):,}"),
         Tile("rows taken out of files here", f"{removed.get('copies', 0):,}"),
-        Tile("vectors taken out of the cache", f"{removed.get('cache', 0):,}"),
-        Tile("versions that had learned", f"{sum(1 for each in plan.learned if each.name):,}"),
+        Tile("number forms of messages forgotten", f"{removed.get('cache', 0):,}"),
+        Tile("models that had learned", f"{sum(1 for each in plan.learned if each.name):,}", "see below"),
     ]
     sections = [
         Section("answer", "What was done", [answer, Tiles(counts)]),
@@ -134,11 +140,12 @@ def page(document: Mapping[str, Any]) -> str:
                 Table(
                     [],
                     [
-                        ["asked for", " and ".join(asked)],
-                        ["begun", f"{document['began']} by {document['who']}"],
-                        ["ended", str(document["ended"])],
+                        ["asked for", asked_for(plan)],
+                        ["who they are", "is left out on purpose: keep this page with the list that was given"],
+                        ["begun", f"{moment(document['began'])}, by {document['who']}"],
+                        ["ended", moment(document["ended"])],
                         ["number", str(document["erasure"])],
-                        ["policy for models that learned", plan.policy],
+                        ["models that learned from the rows", _POLICIES[plan.policy]],
                     ],
                     words=2,
                 )
@@ -147,7 +154,12 @@ def page(document: Mapping[str, Any]) -> str:
     ]
     if plan.learned:
         rows = [
-            [each.title, f"{each.rows:,}", _ACTIONS[each.action], document["successors"].get(each.name, "")]
+            [
+                each.title,
+                f"{each.rows:,}",
+                _ACTIONS[each.action],
+                f"version {document['successors'].get(each.name, '?')}",
+            ]
             if each.action == "replace"
             else [each.title, f"{each.rows:,}", _ACTIONS[each.action], ""]
             for each in plan.learned
@@ -157,25 +169,41 @@ def page(document: Mapping[str, Any]) -> str:
     if still:
         left = [[place, f"{rows:,}"] for place, rows in still.items()]
         sections.append(Section("still", "What still stands", [Table(["where", "rows"], left)]))
-    sections.append(Section("outside", "What lies outside its reach", [Bullets(outside(plan))]))
-    signed = f"Signed with the key {document['signed_by']}. pcc erase verify checks it and looks everywhere again."
+    if plan.copies:
+        files = [[path, f"{rows:,}"] for path, rows in plan.copies.items()]
+        sections.append(Section("files", "Files that rows were taken out of", [Table(["file", "rows"], files)]))
+    sections.append(Section("outside", "What is left for you to do", [Bullets(outside(plan))]))
+    signed = f"Signed with the key {document['signed_by']}. To check it, and to look everywhere again: "
+    signed += f"pcc erase --verify {document['erasure']}.certificate.json"
     sections.append(Section("signature", "Signature", [Paragraph(signed)]))
-    return to_html(f"Erasure {document['erasure']}", f"ended {document['ended']}", sections, {})
+    return to_html("Certificate of erasure", f"{document['erasure']}, ended {moment(document['ended'])}", sections, {})
+
+
+def asked_for(plan: Plan) -> str:
+    """Such as `2 persons and 1 case`."""
+    parts = [(plan.subjects, "person"), (plan.cases, "case")]
+    return " and ".join(counted(number, word) for number, word in parts if number)
+
+
+def moment(text: str) -> str:
+    """A time of ISO 8601 in UTC, as a person reads it."""
+    return f"{datetime.fromisoformat(text):%-d %B %Y, %H:%M} UTC"
 
 
 def outside(plan: Plan) -> list[str]:
     """What an erasure does not reach, and what the owner must do about each, a line for each."""
     return [
         *(
-            f"your file {file} holds {rows:,} rows of theirs. It is yours and stays as it is; the rows are kept out of "
-            "whatever is read from now on. Remove them there, and in its copies."
+            f"your file {file} holds {counted(rows, 'row')} of theirs. It is yours and stays as it is; they are kept "
+            "out of whatever is read from now on. Remove them there, and in its copies."
             for file, rows in plan.inputs.items()
         ),
         *(f"not on this machine: {place}. Erase there too, or remove it." for place in plan.elsewhere),
         *(f"not looked into: {text}." for text in plan.unseen),
         "backups of the tracking server, the bucket, this machine and the files: let them expire, or remove the persons"
         " there.",
-        "the downstream system's tables, and the models and scored files that it took: ask its owner.",
+        "whatever took models or predictions from here, such as a downstream system: ask its owner.",
+        "names are compared as they are written: a person who stands in the data under two spellings is two names.",
     ]
 
 

@@ -22,7 +22,7 @@ from pcc_pipeline.persons.manifest import NAME as MANIFEST
 from pcc_pipeline.persons.manifest import look_up, without
 from pcc_pipeline.persons.rows import take_out
 from pcc_pipeline.persons.sought import Sought
-from pcc_pipeline.steps.erasing.plan import LearnedVersion, RunPart, is_table
+from pcc_pipeline.steps.erasing.plan import RunPart, is_table
 from pcc_pipeline.steps.inputs.datasets import load_dataset
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG
 from pcc_pipeline.tracking.registry.versions import tag_version
@@ -161,20 +161,6 @@ def forget_texts(params: Params, texts: Collection[str] | None) -> int:
         return 0
     keys = None if texts is None else [text_key(text) for text in texts]
     return forget_vectors(local_path(folder), keys)
-
-
-def unpublish(version: LearnedVersion) -> int:
-    """Remove the folders that a version was published as; how many these were."""
-    from pcc_pipeline.storage.objects import open_store
-
-    removed = 0
-    for address in version.published:
-        parent, _, name = address.rstrip("/").rpartition("/")
-        store = open_store(parent)
-        if store.names(f"{name}/"):
-            store.remove_folder(name)
-            removed += 1
-    return removed
 
 
 def _put(files: RunFiles, name: str, path: Path) -> None:

@@ -17,11 +17,12 @@ from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.data.contract import CASE_ID
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.files import scratch_folder
-from pcc_pipeline.persons.keys import VARIABLE, Keys, read_keys
+from pcc_pipeline.persons.keys import VARIABLE, Key, Keys, read_keys
 from pcc_pipeline.persons.manifest import KeyAbsentError, look_up
 from pcc_pipeline.persons.rows import SUFFIXES, rows_of
 from pcc_pipeline.persons.sought import Sought, names_in
 from pcc_pipeline.steps.answering.challenge import shadow_path
+from pcc_pipeline.steps.records.copies import paths_of
 from pcc_pipeline.tracking.store.manifests import (
     KEY_TAG,
     Descendant,
@@ -32,9 +33,10 @@ from pcc_pipeline.tracking.store.manifests import (
 )
 from pcc_pipeline.tracking.store.past_runs import RecordedRun
 
+_FOLDER = "output.embedded_dir"
 # Step -> the options that name what it wrote on the machine that it ran on.
 _COPIES = {
-    "embed": ("output.embedded_dir", "output.rejected"),
+    "embed": (_FOLDER, "output.rejected"),
     "train": ("output.label_issues",),
     "evaluate": ("output.predictions",),
     "score": ("output.scores", "output.rejected", "ab_test.shadow"),
@@ -87,6 +89,7 @@ class Holdings:
 
     Attributes:
         persons: those who were asked for, with the cases that they turned out to have.
+        seen: the hashes of cases and subjects that were found, by their key.
         looked_into: manifests that could be read; `absent`: key -> those of a key that is not here; `nameless`: those
             without subjects; `gone`: runs whose files were removed.
     """
@@ -94,6 +97,7 @@ class Holdings:
     persons: Sought
     by_subject: bool
     traces: list[Trace] = field(default_factory=list)
+    seen: set[tuple[Key, bytes]] = field(default_factory=set)
     looked_into: int = 0
     absent: Counter[str] = field(default_factory=Counter)
     nameless: int = 0
@@ -195,6 +199,7 @@ def _looked(
             continue
         known.looked_into += 1
         known.nameless += found.by_case_only
+        known.seen |= {(found.key, one) for one in found.cases | found.subjects}
         if found.places:
             if by_subject and not found.by_case_only:
                 known.persons = known.persons.with_their_cases({found.key: found.cases})
@@ -229,11 +234,10 @@ def tables(params: Params, known: Holdings) -> Iterator[tuple[str, pd.DataFrame]
 
 def copies_here(traces: Iterable[Trace]) -> list[Path]:
     """The tables on this machine that these runs wrote."""
-    places = [path for trace in traces for path in trace.copies.values()]
-    return list(dict.fromkeys(file for place in dict.fromkeys(places) for file in _files(Path(place))))
-
-
-def _files(place: Path) -> list[Path]:
-    if place.is_dir():
-        return sorted(path for path in place.iterdir() if path.is_file() and path.suffix in SUFFIXES)
-    return [place] if place.is_file() and place.suffix in SUFFIXES else []
+    places: dict[Path, None] = {}
+    for trace in traces:
+        for option, path in trace.copies.items():
+            # Of a folder, the files that the run wrote: a user's own beside them are the user's.
+            its = paths_of("embedded", trace.run) if option == _FOLDER else [Path(path)]
+            places |= dict.fromkeys(its)
+    return [path for path in places if path.is_file() and path.suffix in SUFFIXES]

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import PccError
 from pcc_pipeline.steps import evaluate, promote, train
-from pcc_pipeline.steps.erasing.files import unpublish
 from pcc_pipeline.steps.erasing.plan import LearnedVersion
+from pcc_pipeline.steps.erasing.published import published_as, unpublish
 from pcc_pipeline.steps.inputs.datasets import load_dataset
 from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.registry.champion import CHAMPION
@@ -31,16 +31,14 @@ def mark(learned: Sequence[LearnedVersion], erasure: str, policy: str) -> None:
             mark_version(version.name, version.number, text)
             if policy == "block":
                 take_alias(version.name, version.number, CHAMPION)
-                unpublish(version)
+                unpublish(version.published)
 
 
-def successor_of(
-    params: Params, old: LearnedVersion, erasure: str, *, force: bool, reason: str
-) -> tuple[str, list[str]]:
+def successor_of(params: Params, old: LearnedVersion, erasure: str, *, force: bool, reason: str) -> str:
     """Train again by the settings of its own run, and let the outcome take its place.
 
     Returns:
-        The number of the version that stands there now, and the steps' lines.
+        The number of the version that stands there now.
 
     Raises:
         WaitingError: the gates refuse it, and `force` was not given.
@@ -49,15 +47,12 @@ def successor_of(
     own = settings_of(params, old)
     digest = load_dataset(own.data.path, own).digest
     number = _trained_before(own, old, digest)
-    lines: list[str] = []
     if number is None:
         trained = train.run(own)
         number = trained.registered_version
-        lines += trained.summary
-        address = f"models:/{old.name}/{number}"
-        lines += evaluate.run(own, address, at_hand=trained.held_out).summary
+        evaluate.run(own, f"models:/{old.name}/{number}", at_hand=trained.held_out)
     if CHAMPION not in old.aliases:
-        return number, lines
+        return number
     why = reason or f"erasure {erasure}: in place of version {old.number}"
     try:
         outcome = promote.run(own, f"models:/{old.name}/{number}", reason=why, force=force)
@@ -74,7 +69,7 @@ def successor_of(
             where=f"{old.name} version {number}, in place of version {old.number}",
             fix=f'let who did not train it say: pcc approve {number} --reason "…"; then confirm the plan again',
         )
-    return number, [*lines, *outcome.summary]
+    return number
 
 
 def settings_of(params: Params, old: LearnedVersion) -> Params:
@@ -110,8 +105,9 @@ def _trained_before(own: Params, old: LearnedVersion, digest: str) -> str | None
     return None
 
 
-def remove(version: LearnedVersion) -> int:
+def remove(params: Params, version: LearnedVersion) -> int:
     """Remove it with its files, and the folders that it was published as; how many folders these were."""
-    folders = unpublish(version)
+    # Looked for again: it may have been published since the plan.
+    folders = unpublish(published_as(params, version.run_id, version.published))
     remove_version(version.name, version.number, version.run_id)
     return folders

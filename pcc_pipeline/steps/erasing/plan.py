@@ -21,6 +21,7 @@ from pcc_pipeline.persons.manifest import NAME as MANIFEST
 from pcc_pipeline.persons.rows import SUFFIXES, count_in, rows_of
 from pcc_pipeline.persons.sought import Sought, names_in
 from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, copies_here
+from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.inputs.datasets import progress_bar, read
 from pcc_pipeline.tracking.registry.holds import read_holds
 from pcc_pipeline.tracking.runs import SPLIT_FILE
@@ -83,7 +84,8 @@ class LearnedVersion:
     @property
     def title(self) -> str:
         """As a person reads it."""
-        registered = f"{self.name} version {self.number} ({self.pcc_version})" if self.name else "not registered"
+        never = f"the model of run {self.run_id[:8]}, which was never registered,"
+        registered = f"{self.name} version {self.number} ({self.pcc_version})" if self.name else never
         return f"{registered}{', ' + ', '.join(self.aliases) if self.aliases else ''}"
 
 
@@ -151,7 +153,11 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int) -> Pla
     scan = Scan(params, known)
     runs = scan.runs(_case_names(params, known, copies))
     policy = params.registry.erasure_policy
-    learned = [_unless_held(version, holds) for trace in known.traces for version in _learned(trace, policy)]
+    learned = [
+        _unless_held(_with_folders(version, params), holds)
+        for trace in known.traces
+        for version in _learned(trace, policy)
+    ]
     inputs: Counter[str] = Counter()
     for trace in known.traces:
         read_by_it: Counter[str] = Counter()
@@ -305,6 +311,10 @@ def _demand_not_held(persons: Sought, holds: Holds) -> None:
                 where=f"hold {hold.id}, of {hold.by}, since {hold.since}",
                 fix="leave that name out of the list, or have the hold lifted: pcc hold list, pcc hold remove",
             )
+
+
+def _with_folders(version: LearnedVersion, params: Params) -> LearnedVersion:
+    return replace(version, published=published_as(params, version.run_id, version.published))
 
 
 def _unless_held(version: LearnedVersion, holds: Holds) -> LearnedVersion:

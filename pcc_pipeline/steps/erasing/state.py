@@ -99,3 +99,8 @@ def read_state(folder: Path, ident: str, keys: Keys) -> State | None:
 def file_of(folder: Path, ident: str) -> Path:
     """Where the state of an erasure lies."""
     return folder / f"{ident}.json"
+
+
+def unfinished(folder: Path) -> list[str]:
+    """The ids of the erasures that were begun and have not ended."""
+    return sorted(path.stem for path in folder.glob("*.json") if "." not in path.stem)

@@ -111,6 +111,16 @@ def remove_version(name: str, number: str, run_id: str) -> None:
             client.delete_model_version(name, number)
 
 
+def version_is_there(name: str, number: str) -> bool:
+    """Whether a version is registered.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    with asking(f"models:/{name}/{number}"):
+        return _version(name, number) is not None
+
+
 def _version(name: str, number: str) -> ModelVersion | None:
     try:
         return MlflowClient().get_model_version(name, number)

@@ -1,0 +1,164 @@
+"""What `erase` says: a plan, what was carried out, what a certificate is worth today."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pcc_pipeline.steps.erasing.certificate import asked_for, moment, outside
+from pcc_pipeline.steps.erasing.plan import Plan
+from pcc_pipeline.steps.erasing.state import State
+from pcc_pipeline.steps.records.summary import counted
+
+_LONGEST_LIST = 12
+
+
+@dataclass(frozen=True)
+class PlannedOutcome:
+    """A plan, of which nothing is done yet.
+
+    Attributes:
+        given: the options that name the lists.
+        unknown: a line for each name that nothing is known of.
+    """
+
+    run_id: str
+    id: str
+    plan: Plan
+    given: str
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> list[str]:
+        return [
+            *_plan_lines(self.plan),
+            *(f"warning    {line}" for line in self.unknown),
+            "",
+            "nothing was changed yet. To carry it out, which may take some minutes (leave the window open):",
+            f"           pcc erase {self.given} --confirm {self.id}",
+            "what was removed does not come back.",
+        ]
+
+
+@dataclass(frozen=True)
+class ThereAlready:
+    """Nothing was planned: of these persons an erasure is under way, or was carried out."""
+
+    run_id: str
+    lines: tuple[str, ...]
+
+    @property
+    def summary(self) -> list[str]:
+        return [*self.lines]
+
+
+@dataclass(frozen=True)
+class ErasedOutcome:
+    """An erasure that was carried out.
+
+    Attributes:
+        still: place -> rows that stand there yet.
+        certificates: as JSON and as a page.
+        lines: what else to know.
+    """
+
+    run_id: str
+    state: State
+    still: dict[str, int]
+    certificates: tuple[Path, ...]
+    lines: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """1 where rows still stand somewhere."""
+        return 1 if self.still else 0
+
+    @property
+    def summary(self) -> list[str]:
+        removed, plan = self.state.removed, self.state.plan
+        vectors = counted(removed.get("cache", 0), "vector")
+        gone = sum(1 for each in plan.learned if each.name and each.action != "note")
+        lines = [
+            f"erased     {counted(removed.get('tables', 0) + removed.get('documents', 0), 'row')} from files of runs, "
+            f"{removed.get('copies', 0):,} from files here, {vectors} from the cache",
+            *(f"replaced   {name}: version {number} now" for name, number in self.state.successors.items()),
+            *([f"removed    {counted(gone, 'version')} that had learned from the rows"] if gone else []),
+            *(f"to do      {line}" for line in outside(plan)),
+            *self.lines,
+        ]
+        if self.still:
+            lines += _standing(self.still)
+            lines.append("           make a new plan for them: the same line without --confirm")
+        else:
+            lines.append("checked    everything was looked through again: nothing of theirs was found")
+        to_verify, to_read = self.certificates
+        return [
+            *lines,
+            f"kept       {to_read}, to be read and filed with the request",
+            f"           {to_verify}, to verify",
+        ]
+
+
+@dataclass(frozen=True)
+class VerifiedOutcome:
+    """What a certificate is worth today.
+
+    Attributes:
+        done_before: somebody wanted the erasure to be carried out, and it had been.
+    """
+
+    document: dict[str, Any]
+    still: dict[str, int]
+    done_before: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """1 where rows stand somewhere."""
+        return 1 if self.still else 0
+
+    @property
+    def summary(self) -> list[str]:
+        ident, ended = self.document["erasure"], moment(self.document["ended"])
+        lines = [
+            *([f"done       {ident} was carried out before; nothing was done now"] if self.done_before else []),
+            f"verified   the certificate of erasure {ident}, ended {ended}, is as it was signed",
+        ]
+        if not self.still:
+            return [*lines, "checked    runs, files here and versions: nothing of theirs was found"]
+        last = "           they are not erased any more: make a new plan with pcc erase --subjects …, or --cases …"
+        return [*lines, *_standing(self.still), last]
+
+
+def _standing(still: dict[str, int]) -> list[str]:
+    return [f"warning    {counted(rows, 'row')} of theirs stand in {place}" for place, rows in still.items()]
+
+
+def _plan_lines(plan: Plan) -> list[str]:
+    rows = sum(sum(part.tables.values()) + sum(part.documents.values()) for part in plan.runs)
+    touched = sum(1 for part in plan.runs if part.tables or part.documents or part.split)
+    some = list(plan.copies.items())
+    lines = [f"plan       for {asked_for(plan)}: {counted(len(plan.runs), 'run')} read rows of theirs or hold some"]
+    if touched:
+        lines.append(f"remove     {counted(rows, 'row')} from the files of {counted(touched, 'run')} in MLflow")
+    lines += [f"remove     {counted(number, 'row')} from {path}" for path, number in some[:_LONGEST_LIST]]
+    if len(some) > _LONGEST_LIST:
+        lines.append(f"           and rows from {len(some) - _LONGEST_LIST} more files here")
+    if plan.vectors is None:
+        lines.append("remove     all vectors from the cache, since the texts of these rows are not known")
+    elif plan.vectors:
+        lines.append(f"remove     {counted(plan.vectors, 'vector')} from the cache")
+    for version in plan.learned:
+        learned = f"{version.title} learned from {counted(version.rows, 'row')} of theirs"
+        match version.action:
+            case "replace":
+                what = (
+                    "a new one is trained without them, judged by the gates, and takes its place; this one is removed"
+                )
+                lines.append(f"replace    {learned}: {what}")
+            case "remove":
+                lines.append(f"remove     {learned}")
+            case _:
+                lines.append(f"note       {learned}: it stays ({version.held or 'registry.erasure_policy: note'})")
+        lines += [f"           published as {address}: removed with it" for address in version.published]
+    return [*lines, *(f"to do      {line}" for line in outside(plan))]
