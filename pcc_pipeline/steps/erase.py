@@ -55,6 +55,19 @@ logger = logging.getLogger(__name__)
 
 # Of a run that made a plan, the plan's number.
 _PLAN_TAG = "pcc.plan"
+# Its parts, in their order, as they are told of.
+_PARTS = {
+    "suppressed": "from now on their rows are kept out of what is read (1 of 10)",
+    "marked": "versions that learned from them are marked (2)",
+    "outbox": "MLflow is told what it missed (3)",
+    "documents": "their cases leave pages and JSON files (4)",
+    "cache": "their vectors leave the cache (5)",
+    "tables": "their rows leave tables of runs (6)",
+    "copies": "their rows leave files of this machine (7)",
+    "splits": "their lines leave records of splits (8)",
+    "versions": "versions that learned from them are removed (9)",
+    "manifests": "their lines leave the manifests (10)",
+}
 
 
 def run(
@@ -255,7 +268,7 @@ def _carry_out(
         """Once: what was done already is not done again, unless it was cut off, and then it is to be harmless."""
         if name in state.done:
             return
-        logger.info("erasure %s: %s", state.id, name)
+        logger.info("erasure %s: %s", state.id, _PARTS.get(name, f"a {name}"))
         state.removed[name] = state.removed.get(name, 0) + act()
         state.done.append(name)
         state.write(folder)

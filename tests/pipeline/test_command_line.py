@@ -116,6 +116,7 @@ OTHERS_MAY_ENTER = others_may_enter(REPOSITORY) and others_may_enter(Path(sys.pr
     os.geteuid() != 0 or shutil.which("setpriv") is None,
     reason="only root may become a user that the system does not know, by setpriv",
 )
+@pytest.mark.long
 def test_a_user_id_without_an_entry_makes_runs_and_promotes() -> None:
     # It still reads the files of root, where Python may lie.
     stranger = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
