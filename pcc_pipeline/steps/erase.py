@@ -57,16 +57,15 @@ logger = logging.getLogger(__name__)
 _PLAN_TAG = "pcc.plan"
 # Its parts, in their order, as they are told of.
 _PARTS = {
-    "suppressed": "from now on their rows are kept out of what is read (1 of 10)",
+    "suppressed": "from now on their rows are kept out of what is read (1 of 9)",
     "marked": "versions that learned from them are marked (2)",
-    "outbox": "MLflow is told what it missed (3)",
-    "documents": "their cases leave pages and JSON files (4)",
-    "cache": "their vectors leave the cache (5)",
-    "tables": "their rows leave tables of runs (6)",
-    "copies": "their rows leave files of this machine (7)",
-    "splits": "their lines leave records of splits (8)",
-    "versions": "versions that learned from them are removed (9)",
-    "manifests": "their lines leave the manifests (10)",
+    "documents": "their cases leave pages and JSON files (3)",
+    "cache": "their vectors leave the cache (4)",
+    "tables": "their rows leave tables of runs (5)",
+    "copies": "their rows leave files of this machine (6)",
+    "splits": "their lines leave records of splits (7)",
+    "versions": "versions that learned from them are removed (8)",
+    "manifests": "their lines leave the manifests (9)",
 }
 
 
@@ -108,6 +107,9 @@ def run(
     with step_run("erase", params) as opened:
         opened.log(payloads.LoggedParams(used(params, "erase")))
         demand_model(params.registry.model_name)
+        # What runs kept while MLflow was away holds rows too, which are looked for there.
+        for fault in catch_up(local_path(params.output.unlogged_dir)).faults:
+            logger.warning("MLflow was not told everything that an earlier run kept: %s", fault)
         if confirm is None:
             return _planned(params, opened, folder, names, keys, given)
         with turn(params.registry.model_name, account(), ERASING):
@@ -121,10 +123,10 @@ def run(
             audit, about = Audit(params, opened), {"erasure": state.id, "run": opened.run_id}
             with audit.act("erase", about, reason=reason) as act:
                 with _half_done(state, given):
-                    lines = _carry_out(params, state, folder, keys, opened, force=force, reason=reason)
-                outcome = _certified(params, state, folder, keys, opened, lines)
+                    _carry_out(params, state, folder, keys, opened, force=force, reason=reason)
+                outcome = _certified(params, state, folder, keys, opened)
                 act.on |= {"removed": state.removed, "successors": state.successors, "still": len(outcome.still)}
-            return replace(outcome, lines=(*outcome.lines, *audit.warnings))
+            return replace(outcome, lines=tuple(audit.warnings))
 
 
 def verify(params: Params, file: str) -> VerifiedOutcome:
@@ -260,9 +262,8 @@ def _state(params: Params, folder: Path, confirm: str, names: dict[str, list[str
 
 def _carry_out(
     params: Params, state: State, folder: Path, keys: Keys, opened: StepRun, *, force: bool, reason: str
-) -> list[str]:
+) -> None:
     plan, persons, column = state.plan, state.persons, params.data.subject_column
-    lines: list[str] = []
 
     def part(name: str, act: Callable[[], int]) -> None:
         """Once: what was done already is not done again, unless it was cut off, and then it is to be harmless."""
@@ -283,14 +284,8 @@ def _carry_out(
         models.mark(plan.learned, state.id, plan.policy)
         return 0
 
-    def delivered() -> int:
-        kept = catch_up(local_path(params.output.unlogged_dir))
-        lines.extend(kept.lines)
-        return len(kept.lines)
-
     part("suppressed", suppressed)
     part("marked", marked)
-    part("outbox", delivered)
     if "documents" not in state.done:
         names = _case_names(params, state, keys)
         part("documents", lambda: _documents(params, plan, persons, keys, names))
@@ -310,12 +305,9 @@ def _carry_out(
             part(f"successor {old.name}", lambda: 1)
     part("versions", lambda: sum(models.remove(params, each) for each in plan.learned if each.action != "note"))
     part("manifests", lambda: sum(files.manifest_of_run(each, keys, persons, state.id) for each in plan.runs))
-    return lines
 
 
-def _certified(
-    params: Params, state: State, folder: Path, keys: Keys, opened: StepRun, lines: list[str]
-) -> ErasedOutcome:
+def _certified(params: Params, state: State, folder: Path, keys: Keys, opened: StepRun) -> ErasedOutcome:
     assert keys.writing is not None, "asked for before"
     still = _still(params, state.persons, keys, state.plan)
     document = certificate(state, still, keys.writing)
@@ -337,7 +329,7 @@ def _certified(
     state.write(folder)
     if state.complete:
         file_of(folder, state.id).unlink(missing_ok=True)
-    return ErasedOutcome(opened.run_id, state, still, tuple(paths), tuple(lines))
+    return ErasedOutcome(opened.run_id, state, still, tuple(paths))
 
 
 def _still(params: Params, persons: Sought, keys: Keys, plan: Plan) -> dict[str, int]:

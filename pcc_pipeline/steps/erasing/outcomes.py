@@ -67,7 +67,7 @@ class ErasedOutcome:
     state: State
     still: dict[str, int]
     certificates: tuple[Path, ...]
-    lines: tuple[str, ...]
+    lines: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
