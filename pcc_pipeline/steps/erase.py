@@ -137,8 +137,10 @@ def verify(params: Params, file: str) -> VerifiedOutcome:
         DataError: it was changed.
         TrackingError: MLflow does not answer.
     """
-    keys = keys_of_lineage(params)
-    document = read_certificate(local_path(file), keys)
+    keys, path = keys_of_lineage(params), local_path(file)
+    if path.suffix == ".html":  # the page of the same certificate
+        path = path.with_suffix(".json")
+    document = read_certificate(path, keys)
     persons = persons_of(document, keys, file)
     return VerifiedOutcome(document, _still(params, persons, keys, Plan.of(document["plan"])))
 
@@ -399,9 +401,11 @@ def _names(path: str | None) -> list[str]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        what = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8, as an Excel file is none"
         raise ConfigError(
-            f"the list cannot be read: {what}", where=str(file), fix="give a text file with a name a line"
+            f"the list cannot be read: {what}",
+            where=str(file),
+            fix="write the names into a text file, a name a line, and give that; saved as UTF-8",
         ) from error
     names = list(dict.fromkeys(label_text(line.strip()) for line in lines if line.strip()))
     if not names:

@@ -149,7 +149,7 @@ def demand_erased(folder: Path) -> None:
     for target in ("published", "outputs/models"):
         (published,) = (folder / target).glob("v*")
         assert json.loads((published / "metadata.json").read_text())["registered_version"] == "3"
-    (certificate,) = (folder / "outputs" / "erasures").glob("*.certificate.json")
+    (certificate,) = (folder / "outputs" / "erasures").glob("*.certificate.html")
     assert said(folder, "erase", "--verify", str(certificate)).code == 0
     assert not [path for path in (folder / "outputs" / "erasures").iterdir() if ".certificate." not in path.name]
 
