@@ -27,6 +27,8 @@ def rows_of(path: Path, persons: Sought, subject_column: str | None) -> pd.DataF
     """
     try:
         parts = [part[persons.in_table(part, subject_column)] for part in _parts(path)]
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise _unreadable(path) from error
     parts = [part for part in parts if len(part)] or parts[:1]
@@ -55,7 +57,7 @@ def take_out(path: Path, persons: Sought, subject_column: str | None) -> int:
         return 0
     status = path.stat()
     with replacing(path, shared=True) as partial:
-        write = _csv_without if path.suffix == ".csv" else _parquet_without
+        write = _csv_without if path.suffix.lower() == ".csv" else _parquet_without
         removed = write(path, partial, persons, subject_column)
         os.utime(partial, ns=(status.st_atime_ns, status.st_mtime_ns))
     return removed
@@ -89,7 +91,7 @@ def _parquet_without(path: Path, partial: Path, persons: Sought, subject_column:
 
 
 def _parts(path: Path) -> Iterator[pd.DataFrame]:
-    if path.suffix == ".csv":
+    if path.suffix.lower() == ".csv":
         yield from pd.read_csv(path, dtype=str, keep_default_na=False, chunksize=_ROWS)
         return
     with parquet_file(path) as file:

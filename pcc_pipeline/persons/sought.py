@@ -108,6 +108,15 @@ class Sought:
             hit |= _is_in(cases, self.their_cases[key]) & subjects.is_null().to_numpy(zero_copy_only=False)
         return hit
 
+    def named(self, names: Iterable[str]) -> set[str]:
+        """Which of these case ids are of cases that are meant."""
+        every = sorted(names)
+        hit = np.zeros(len(every), dtype=bool)
+        for key in self.keys:
+            cases = hash_array(key.hashes("case", every))
+            hit |= _is_in(cases, self.cases.get(key)) | _is_in(cases, self.their_cases.get(key))
+        return {name for name, its in zip(every, hit, strict=True) if its}
+
     def in_table(
         self, frame: pd.DataFrame, subject_column: str | None, ids: Sequence[str | None] | None = None
     ) -> np.ndarray:

@@ -6,6 +6,7 @@ the one needs the other.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.errors import ConfigError, StorageError
-from pcc_pipeline.files import private_file, replacing
+from pcc_pipeline.files import private_file, private_folder, replacing
 from pcc_pipeline.persons.keys import Keys
 from pcc_pipeline.persons.sought import Sought
 
@@ -63,15 +64,17 @@ def suppress(file: Path, keys: Keys, persons: Sought) -> None:
         ConfigError: the list is damaged.
         StorageError: it cannot be written.
     """
-    earlier = read_suppressed(file, keys)
-    whole = persons if earlier is None else earlier.joined(persons)
     try:
-        with replacing(file) as partial:
-            private_file(partial).write_text(
-                json.dumps({"format": _FORMAT, "hashes": whole.document()}), encoding="ascii"
-            )
-            with partial.open("rb") as written:
-                os.fsync(written.fileno())
+        private_folder(file.parent)
+        with private_file(file.with_name(f"{file.name}.lock")).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # of two at once, one would lose the other's
+            earlier = read_suppressed(file, keys)
+            whole = persons if earlier is None else earlier.joined(persons)
+            with replacing(file) as partial:
+                content = json.dumps({"format": _FORMAT, "hashes": whole.document()})
+                private_file(partial).write_text(content, encoding="ascii")
+                with partial.open("rb") as written:
+                    os.fsync(written.fileno())
     except OSError as error:
         raise StorageError(
             f"the list of erased persons cannot be written: {error.strerror}",

@@ -16,11 +16,11 @@ from pathlib import Path
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.columns import label_text
-from pcc_pipeline.data.contract import CASE_ID
 from pcc_pipeline.errors import ConfigError, StorageError
+from pcc_pipeline.interruption import allowed
 from pcc_pipeline.persons.keys import Keys
-from pcc_pipeline.persons.rows import count_in, rows_of, take_out
-from pcc_pipeline.persons.sought import Sought, names_in
+from pcc_pipeline.persons.rows import count_in, take_out
+from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.persons.suppression import read_suppressed, suppress
 from pcc_pipeline.steps.erasing import files, models
 from pcc_pipeline.steps.erasing.certificate import (
@@ -34,7 +34,7 @@ from pcc_pipeline.steps.erasing.certificate import (
 )
 from pcc_pipeline.steps.erasing.holdings import Holdings, copies_here, holdings, holdings_of, keys_of_lineage
 from pcc_pipeline.steps.erasing.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
-from pcc_pipeline.steps.erasing.plan import Plan, Scan, is_table, make_plan, texts_of
+from pcc_pipeline.steps.erasing.plan import Plan, Scan, held_in, make_plan, texts_of
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state, unfinished
 from pcc_pipeline.steps.inputs.suppressed import list_digest
@@ -45,7 +45,7 @@ from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.catching_up import catch_up
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, note_list, version_is_there
-from pcc_pipeline.tracking.registry.turns import ERASING, turn
+from pcc_pipeline.tracking.registry.turns import ERASING, Turn, turn
 from pcc_pipeline.tracking.registry.versions import demand_model, shown_address
 from pcc_pipeline.tracking.runs import StepRun, step_run
 from pcc_pipeline.tracking.store.past_runs import newest_of_step
@@ -57,15 +57,16 @@ logger = logging.getLogger(__name__)
 _PLAN_TAG = "pcc.plan"
 # Its parts, in their order, as they are told of.
 _PARTS = {
-    "suppressed": "from now on their rows are kept out of what is read (1 of 9)",
+    "suppressed": "from now on their rows are kept out of what is read (1 of 10)",
     "marked": "versions that learned from them are marked (2)",
     "documents": "their cases leave pages and JSON files (3)",
     "cache": "their vectors leave the cache (4)",
     "tables": "their rows leave tables of runs (5)",
-    "copies": "their rows leave files of this machine (6)",
-    "splits": "their lines leave records of splits (7)",
-    "versions": "versions that learned from them are removed (8)",
-    "manifests": "their lines leave the manifests (9)",
+    "splits": "their lines leave records of splits (6)",
+    "copies": "their rows leave files of this machine (7)",
+    "others": "versions that learned from them and are not replaced go (8)",
+    "versions": "and those that were replaced go (9)",
+    "manifests": "their lines leave the manifests (10)",
 }
 
 
@@ -87,7 +88,8 @@ def run(
 
     Raises:
         ConfigError: nobody is named, there is no key, or the plan is another one by now.
-        WaitingError: a gate refuses a successor; all else is done, and confirming again goes on there.
+        WaitingError: a gate refuses a successor, or it waits for its approval; but for the version that it is to
+            replace all is done, and confirming again goes on there.
         DataError, StorageError, TrackingError: what was done stays done, and confirming again goes on.
     """
     if force and not reason.strip():
@@ -108,22 +110,24 @@ def run(
         opened.log(payloads.LoggedParams(used(params, "erase")))
         demand_model(params.registry.model_name)
         # What runs kept while MLflow was away holds rows too, which are looked for there.
-        for fault in catch_up(local_path(params.output.unlogged_dir)).faults:
-            logger.warning("MLflow was not told everything that an earlier run kept: %s", fault)
+        unsent = [
+            f"{params.output.unlogged_dir}, whose rows MLflow was not told of: {fault}"
+            for fault in catch_up(local_path(params.output.unlogged_dir)).faults
+        ]
         if confirm is None:
-            return _planned(params, opened, folder, names, keys, given)
-        with turn(params.registry.model_name, account(), ERASING):
+            return _planned(params, opened, folder, names, keys, given, unsent)
+        with turn(params.registry.model_name, account(), ERASING) as own, allowed():
             done = folder / f"{confirm}.certificate.json"
             if done.is_file() and not file_of(folder, confirm).exists():
                 opened.log(payloads.Tags({"pcc.action": "verified"}))
                 document = read_certificate(done, keys)
                 _demand_same(persons_of(document, keys, str(done)), Plan.of(document["plan"]), names, keys, confirm)
                 return replace(verify(params, str(done)), done_before=True)
-            state = _state(params, folder, confirm, names, keys)
+            state = _state(params, folder, confirm, names, keys, unsent)
             audit, about = Audit(params, opened), {"erasure": state.id, "run": opened.run_id}
             with audit.act("erase", about, reason=reason) as act:
                 with _half_done(state, given):
-                    _carry_out(params, state, folder, keys, opened, force=force, reason=reason)
+                    _carry_out(params, state, folder, keys, opened, own, force=force, reason=reason)
                 outcome = _certified(params, state, folder, keys, opened)
                 act.on |= {"removed": state.removed, "successors": state.successors, "still": len(outcome.still)}
             return replace(outcome, lines=tuple(audit.warnings))
@@ -146,7 +150,13 @@ def verify(params: Params, file: str) -> VerifiedOutcome:
 
 
 def _planned(
-    params: Params, opened: StepRun, folder: Path, names: dict[str, list[str]], keys: Keys, given: str
+    params: Params,
+    opened: StepRun,
+    folder: Path,
+    names: dict[str, list[str]],
+    keys: Keys,
+    given: str,
+    unsent: list[str],
 ) -> PlannedOutcome | ThereAlready:
     asked = Sought.of(keys, names["subjects"], names["case_ids"])
     for ident in unfinished(folder):
@@ -157,9 +167,10 @@ def _planned(
                 f"           pcc erase {given} --confirm {ident}",
             )
             return ThereAlready(opened.run_id, lines)
+    _demand_none_half_done(folder)
     known = holdings(params, **names)
     unknown = _unknown(params, known, names, keys)
-    if not known.traces:
+    if not known.traces and not Scan(params, known).runs():
         listed = read_suppressed(local_path(params.lineage.suppression_file), keys)
         if listed is not None and asked.is_within(listed):
             runs = counted(known.looked_into, "run")
@@ -178,10 +189,21 @@ def _planned(
             where="subjects, cases",
             fix="write the names as the data has them, one a line; capitals count",
         )
-    plan = make_plan(params, known, *map(len, names.values()))
+    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent)
     ident = plan.id_for(known.persons)
     opened.log(payloads.Tags({"pcc.action": "planned", _PLAN_TAG: ident}), payloads.Json("plan.json", plan.document()))
     return PlannedOutcome(opened.run_id, ident, plan, given, unknown)
+
+
+def _demand_none_half_done(folder: Path) -> None:
+    """Two that are half done would take lines out of records that the other has shortened."""
+    if others := unfinished(folder):
+        raise ConfigError(
+            f"an erasure of other persons is half done: {', '.join(others)}",
+            where=str(folder),
+            fix="finish it first, with the list that it was planned with: pcc erase --subjects … --confirm "
+            f"{others[0]}",
+        )
 
 
 def _unknown(params: Params, known: Holdings, names: dict[str, list[str]], keys: Keys) -> tuple[str, ...]:
@@ -240,7 +262,9 @@ def _half_done(state: State, given: str) -> Iterator[None]:
         raise
 
 
-def _state(params: Params, folder: Path, confirm: str, names: dict[str, list[str]], keys: Keys) -> State:
+def _state(
+    params: Params, folder: Path, confirm: str, names: dict[str, list[str]], keys: Keys, unsent: list[str]
+) -> State:
     state = read_state(folder, confirm, keys)
     if state is not None:
         _demand_same(state.persons, state.plan, names, keys, confirm)
@@ -249,8 +273,9 @@ def _state(params: Params, folder: Path, confirm: str, names: dict[str, list[str
         raise ConfigError(
             "no plan has this number; nothing was done", where="confirm", fix="copy it from the last lines of the plan"
         )
+    _demand_none_half_done(folder)
     known = holdings(params, **names)
-    plan = make_plan(params, known, *map(len, names.values()))
+    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent)
     if (ident := plan.id_for(known.persons)) != confirm:
         raise ConfigError(
             f"{confirm} was planned for others, or what is held of these has changed since; nothing was done",
@@ -263,16 +288,25 @@ def _state(params: Params, folder: Path, confirm: str, names: dict[str, list[str
 
 
 def _carry_out(
-    params: Params, state: State, folder: Path, keys: Keys, opened: StepRun, *, force: bool, reason: str
+    params: Params, state: State, folder: Path, keys: Keys, opened: StepRun, own: Turn, *, force: bool, reason: str
 ) -> None:
     plan, persons, column = state.plan, state.persons, params.data.subject_column
+
+    planned = {
+        "documents": sum(sum(each.documents.values()) for each in plan.runs),
+        "tables": sum(sum(each.tables.values()) for each in plan.runs),
+        "copies": sum(plan.copies.values()),
+        "cache": plan.vectors or 0,
+    }
 
     def part(name: str, act: Callable[[], int]) -> None:
         """Once: what was done already is not done again, unless it was cut off, and then it is to be harmless."""
         if name in state.done:
             return
         logger.info("erasure %s: %s", state.id, _PARTS.get(name, f"a {name}"))
-        state.removed[name] = state.removed.get(name, 0) + act()
+        own.check()
+        # What a process that was killed took out is not there to be counted, and stands in the plan.
+        state.removed[name] = max(act(), planned.get(name, 0))
         state.done.append(name)
         state.write(folder)
 
@@ -288,24 +322,26 @@ def _carry_out(
 
     part("suppressed", suppressed)
     part("marked", marked)
-    if "documents" not in state.done:
-        names = _case_names(params, state, keys)
-        part("documents", lambda: _documents(params, plan, persons, keys, names))
+    part("documents", lambda: _documents(params, plan, persons))
     if "cache" not in state.done:
         texts = None if plan.vectors is None else texts_of(params, persons, plan.inputs, plan.copies)
         part("cache", lambda: files.forget_texts(params, texts))
     part("tables", lambda: sum(files.tables_of_run(each, persons, column) for each in plan.runs))
-    part("copies", lambda: sum(_taken_out(Path(path), persons, column) for path in plan.copies))
     part(
         "splits",
-        lambda: sum(files.split_of_run(each, keys, persons, state.id) for each in plan.runs if each.split),
+        lambda: sum(files.split_of_run(params, each, keys, persons, state.id) for each in plan.runs if each.split),
     )
+    part("copies", lambda: sum(_taken_out(Path(path), persons, column) for path in plan.copies))
+    others = [each for each in plan.learned if each.action == "remove"]
+    part("others", lambda: sum(models.remove(params, each) for each in others))
     for old in plan.learned:
         if old.action == "replace" and f"successor {old.name}" not in state.done:
-            number = models.successor_of(params, old, state.id, force=force, reason=reason)
+            learned = [each.number for each in plan.learned if each.name == old.name]
+            number = models.successor_of(params, old, learned, state.id, force=force, reason=reason)
             state.successors[old.name] = number
             part(f"successor {old.name}", lambda: 1)
-    part("versions", lambda: sum(models.remove(params, each) for each in plan.learned if each.action != "note"))
+    replaced = [each for each in plan.learned if each.action == "replace"]
+    part("versions", lambda: sum(models.remove(params, each) for each in replaced))
     part("manifests", lambda: sum(files.manifest_of_run(each, keys, persons, state.id) for each in plan.runs))
 
 
@@ -327,10 +363,8 @@ def _certified(params: Params, state: State, folder: Path, keys: Keys, opened: S
         payloads.Text("certificate.html", page(document)),
         payloads.Metrics({f"erase/{name.replace(' ', '_')}": count for name, count in state.removed.items()}),
     )
-    state.complete = not still
-    state.write(folder)
-    if state.complete:
-        file_of(folder, state.id).unlink(missing_ok=True)
+    # All its parts are done: where rows stand yet, that is for a new plan.
+    file_of(folder, state.id).unlink(missing_ok=True)
     return ErasedOutcome(opened.run_id, state, still, tuple(paths))
 
 
@@ -339,8 +373,8 @@ def _still(params: Params, persons: Sought, keys: Keys, plan: Plan) -> dict[str,
     known = holdings_of(params, persons, keys)
     scan = Scan(params, known)
     column, still = params.data.subject_column, dict[str, int]()
-    for part in scan.runs([]):
-        rows = sum(part.rows.values()) or sum(part.tables.values())
+    for part in scan.runs():
+        rows = sum(part.rows.values()) or sum(part.tables.values()) or sum(part.documents.values())
         if rows:
             still[f"run {part.run_id} ({part.step})"] = rows
     for path in dict.fromkeys([*map(str, copies_here(known.traces)), *plan.copies]):
@@ -353,31 +387,15 @@ def _still(params: Params, persons: Sought, keys: Keys, plan: Plan) -> dict[str,
             if learned.name and version_is_there(learned.name, learned.number):
                 still[f"{learned.name} version {learned.number}, which learned from them"] = learned.rows
     for part in plan.runs:
-        files_of_run = RunFiles(part.run_id)
-        for name in files_of_run.names():
-            if is_table(name):
-                with files_of_run.fetched(name) as fetched:
-                    if rows := count_in(fetched, persons, column):
-                        still[f"{name} of run {part.run_id}"] = rows
+        its = RunFiles(part.run_id)
+        for name, rows in [one for held in held_in(its, its.names(), persons, column) for one in held.items()]:
+            still[f"{name} of run {part.run_id}"] = rows
     return still
 
 
-def _documents(params: Params, plan: Plan, persons: Sought, keys: Keys, names: set[str]) -> int:
-    removed = sum(files.documents_of_run(part, names) for part in plan.runs)
-    return removed + files.documents_here([params.output.report, params.output.metrics], names)
-
-
-def _case_names(params: Params, state: State, keys: Keys) -> set[str]:
-    """The names of their cases, as tables that still hold them tell."""
-    known = holdings_of(params, state.persons, keys)
-    scan = Scan(params, known)
-    scan.runs([])
-    names = set(scan.names)
-    for path in state.plan.copies:
-        if Path(path).is_file():
-            rows = rows_of(Path(path), state.persons, params.data.subject_column)
-            names |= {name for name in names_in(rows, CASE_ID) if name is not None}
-    return names
+def _documents(params: Params, plan: Plan, persons: Sought) -> int:
+    removed = sum(files.documents_of_run(part, persons) for part in plan.runs)
+    return removed + files.documents_here([params.output.report, params.output.metrics], persons)
 
 
 def _taken_out(path: Path, persons: Sought, column: str | None) -> int:

@@ -532,3 +532,74 @@ def test_two_at_once_take_turns(store: Path) -> None:
     assert [process.returncode for process in both] == [0, 0], outputs
     assert sum(b"erased     " in out for out, _ in outputs) == 1
     demand_erased(store)
+
+
+@pytest.mark.long
+def test_one_after_another_are_erased_and_each_certificate_holds(store: Path) -> None:
+    (store / "second.txt").write_text("customer-05@\n")
+    done(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
+    assert "replace" in erased(store, file="second.txt")
+    certificates = list((store / "outputs" / "erasures").glob("*.certificate.json"))
+    assert len(certificates) == 2
+    for certificate in certificates:
+        done(store, "erase", "--verify", str(certificate))
+    assert aliases_of(store)[f"{MODEL}@champion"] == 4
+
+
+@pytest.mark.long
+def test_a_version_that_stays_can_be_measured_without_their_rows(store: Path) -> None:
+    setting = ("--set", "registry.erasure_policy=note")
+    done(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store, *setting), *setting)
+    assert f"on {len(rows_tested(store))} test rows" in done(store, "evaluate", "--model", f"models:/{MODEL}/1")
+
+
+def rows_tested(folder: Path) -> pd.DataFrame:
+    """The test rows of version 1, by the record of its split."""
+    with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        (uri,) = database.execute(
+            "SELECT artifact_uri FROM runs JOIN tags USING (run_uuid) WHERE key = 'pcc.step' AND value = 'train' "
+            "ORDER BY start_time LIMIT 1"
+        ).fetchone()
+    record = pd.read_parquet(Path(uri.removeprefix("file://")) / "split.parquet")
+    assert len(record) == ROWS - 2 * ROWS // CUSTOMERS
+    return record[record["split"] == "test"]
+
+
+@pytest.mark.long
+def test_cases_that_only_a_document_names_leave_it(store_of: Callable[..., Path]) -> None:
+    def conflicting(rows: pd.DataFrame) -> pd.DataFrame:
+        its = np.flatnonzero(rows["customer"] == ERASED[0])[0]
+        rows.at[its, "text"] = rows.at[4, "text"] = "what is this"
+        rows.at[its, "intent"], rows.at[4, "intent"] = "opt_out", "other"
+        return rows
+
+    folder = store_of(conflicting)
+    trained(folder)
+    assert holders(folder, "case-of-customer-03@")
+    erased(folder)
+    assert holders(folder, "case-of-customer-03@") == set()
+
+
+@pytest.mark.long
+def test_of_two_that_are_half_done_the_first_is_finished_first(store: Path) -> None:
+    plan = plan_of(store)
+    (store / "second.txt").write_text("customer-05@\n")
+    (store / "outputs" / "erasures").mkdir(exist_ok=True)
+    other = said(
+        store,
+        "erase",
+        "--subjects",
+        "persons.txt",
+        "--confirm",
+        plan,
+        "--set",
+        "registry.gates=[{kind: minimum, metric: test/f1_macro, threshold: 1.1}]",
+    )
+    assert other.code == 1
+    refused = said(store, "erase", "--subjects", "second.txt")
+    assert (refused.code, "an erasure of other persons is half done" in refused.err) == (1, True)
+    forced = done(
+        store, "erase", "--subjects", "persons.txt", "--confirm", plan, "--force", "true", "--reason", "the law"
+    )
+    assert "nothing of theirs was found" in forced
+    demand_erased(store)

@@ -14,7 +14,7 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.split_record import SplitRecord
 from pcc_pipeline.encoder.cache import forget_texts as forget_vectors
 from pcc_pipeline.encoder.cache import text_key
-from pcc_pipeline.errors import DataError, PccError
+from pcc_pipeline.errors import DataError, PccError, StorageError
 from pcc_pipeline.files import replacing, scratch_folder
 from pcc_pipeline.persons import documents
 from pcc_pipeline.persons.keys import Keys
@@ -22,7 +22,7 @@ from pcc_pipeline.persons.manifest import NAME as MANIFEST
 from pcc_pipeline.persons.manifest import look_up, without
 from pcc_pipeline.persons.rows import take_out
 from pcc_pipeline.persons.sought import Sought
-from pcc_pipeline.steps.erasing.plan import RunPart, is_table
+from pcc_pipeline.steps.erasing.plan import RunPart, is_table, without_theirs
 from pcc_pipeline.steps.inputs.datasets import load_dataset
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG
 from pcc_pipeline.tracking.registry.versions import tag_version
@@ -34,12 +34,12 @@ from pcc_pipeline.tracking.store.run_files import RunFiles
 _NEXT_TAG = "pcc.split_next"
 
 
-def documents_of_run(part: RunPart, names: Collection[str]) -> int:
-    """Take the entries of cases out of a run's pages and JSON files; how many there were."""
+def documents_of_run(part: RunPart, persons: Sought) -> int:
+    """Take their entries out of a run's pages and JSON files; how many there were."""
     files, removed = RunFiles(part.run_id), 0
     for name in part.documents:
         with files.fetched(name) as path:
-            content, entries = documents.without_cases(path.read_text(encoding="utf-8"), path.suffix, names)
+            content, entries = without_theirs(path, persons)
             if entries:
                 path.write_text(content, encoding="utf-8")
                 _put(files, name, path)
@@ -47,18 +47,29 @@ def documents_of_run(part: RunPart, names: Collection[str]) -> int:
     return removed
 
 
-def documents_here(places: Collection[str], names: Collection[str]) -> int:
-    """The same of the copies on this machine."""
+def documents_here(places: Collection[str], persons: Sought) -> int:
+    """The same of the copies on this machine.
+
+    Raises:
+        StorageError: one cannot be written.
+    """
     removed = 0
     for path in map(Path, places):
         if path.is_file() and path.suffix in documents.SUFFIXES:
             try:
-                content, entries = documents.without_cases(path.read_text(encoding="utf-8"), path.suffix, names)
+                content, entries = without_theirs(path, persons)
             except ValueError:  # another program's, under a name like ours
                 continue
             if entries:
-                with replacing(path, shared=True) as partial:
-                    partial.write_text(content, encoding="utf-8")
+                try:
+                    with replacing(path, shared=True) as partial:
+                        partial.write_text(content, encoding="utf-8")
+                except OSError as error:
+                    raise StorageError(
+                        f"their cases cannot be taken out of this file: {error.strerror}",
+                        where=str(path),
+                        fix="make room or mend its permissions, and confirm again",
+                    ) from error
                 removed += entries
     return removed
 
@@ -77,16 +88,13 @@ def tables_of_run(part: RunPart, persons: Sought, subject_column: str | None) ->
     return removed
 
 
-def split_of_run(part: RunPart, keys: Keys, persons: Sought, erasure: str) -> int:
+def split_of_run(params: Params, part: RunPart, keys: Keys, persons: Sought, erasure: str) -> int:
     """Take their lines out of the record of a split; how many there were. Its manifest, which tells which, comes later.
 
     What the training file's digest is without these rows is recorded as well, where the file is still what it was: its
     test rows are found by that.
     """
     files, where = RunFiles(part.run_id), f"{SPLIT_FILE} of run {part.run_id}"
-    if files.is_deleted:
-        files.remove(SPLIT_FILE)
-        return len(part.lines)
     with files.fetched(MANIFEST) as path:
         lines = look_up(path.read_bytes(), keys, persons, f"run {part.run_id}").lines
     training = read_training_run(part.run_id)
@@ -100,11 +108,13 @@ def split_of_run(part: RunPart, keys: Keys, persons: Sought, erasure: str) -> in
             # Before the file: who was killed after it must not take lines out twice.
             files.tag({_NEXT_TAG: f"{erasure} {record.digest}"})
             files.replace(SPLIT_FILE, path)
-    tags = _digests(training.params, training.tags)
-    files.tag({SPLIT_TAG: record.digest, **tags})
+    # By the list of now, wherever the training had its own.
+    tags = _digests(training.params.model_copy(update={"lineage": params.lineage}), training.tags)
     if data := tags.get("pcc.data_digest"):
         for version in versions_from(part.run_id):
             tag_version(version.name, version.number, {"pcc.data_digest": data})
+    # Last: by the run's tags it is told whether there is anything to do.
+    files.tag({SPLIT_TAG: record.digest, **tags})
     return len(lines)
 
 
@@ -128,7 +138,10 @@ def _digests(params: Params, tags: Mapping[str, str]) -> dict[str, str]:
         try:
             before = load_dataset(address, params, whole=True)
             if before.digest == tags[tag]:
-                made[tag] = load_dataset(address, params).digest
+                now = load_dataset(address, params)
+                made[tag] = now.digest
+                if tag == "pcc.data_digest" and now.vectors_digest is not None and "pcc.vectors_digest" in tags:
+                    made["pcc.vectors_digest"] = now.vectors_digest
         except (PccError, OSError):
             continue
     return made
@@ -139,9 +152,6 @@ def manifest_of_run(part: RunPart, keys: Keys, persons: Sought, erasure: str) ->
     files = RunFiles(part.run_id)
     if MANIFEST not in files.names():
         return 0
-    if files.is_deleted:
-        files.remove(MANIFEST)
-        return len(part.lines)
     with files.fetched(MANIFEST) as path:
         content, where = path.read_bytes(), f"run {part.run_id}"
         lines = look_up(content, keys, persons, where).lines
@@ -164,9 +174,6 @@ def forget_texts(params: Params, texts: Collection[str] | None) -> int:
 
 
 def _put(files: RunFiles, name: str, path: Path) -> None:
-    if files.is_deleted:
-        files.remove(name)
-        return
     target = PurePosixPath(name).name
     if path.name == target:
         files.replace(name, path)

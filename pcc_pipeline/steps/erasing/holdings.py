@@ -240,4 +240,4 @@ def copies_here(traces: Iterable[Trace]) -> list[Path]:
             # Of a folder, the files that the run wrote: a user's own beside them are the user's.
             its = paths_of("embedded", trace.run) if option == _FOLDER else [Path(path)]
             places |= dict.fromkeys(its)
-    return [path for path in places if path.is_file() and path.suffix in SUFFIXES]
+    return [path for path in places if path.is_file() and path.suffix.lower() in SUFFIXES]

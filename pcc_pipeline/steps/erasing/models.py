@@ -16,6 +16,8 @@ from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, mark_version, remove_version, take_alias
 from pcc_pipeline.tracking.runs import read_training_run
 
+_CHALLENGER = "challenger"
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,8 +36,13 @@ def mark(learned: Sequence[LearnedVersion], erasure: str, policy: str) -> None:
                 unpublish(version.published)
 
 
-def successor_of(params: Params, old: LearnedVersion, erasure: str, *, force: bool, reason: str) -> str:
+def successor_of(
+    params: Params, old: LearnedVersion, learned: Sequence[str], erasure: str, *, force: bool, reason: str
+) -> str:
     """Train again by the settings of its own run, and let the outcome take its place.
+
+    Args:
+        learned: the versions of this model that learned from the rows, by number.
 
     Returns:
         The number of the version that stands there now.
@@ -44,6 +51,11 @@ def successor_of(params: Params, old: LearnedVersion, erasure: str, *, force: bo
         WaitingError: the gates refuse it, and `force` was not given.
         DataError, …: as the steps.
     """
+    for alias in (CHAMPION, _CHALLENGER):
+        standing = versions.find_alias(old.name, alias)
+        if alias in old.aliases and standing is not None and standing.version not in learned:
+            return str(standing.version)  # somebody put another one there meanwhile, that did not learn from them
+    challenger = versions.find_alias(old.name, _CHALLENGER)
     own = settings_of(params, old)
     digest = load_dataset(own.data.path, own).digest
     number = _trained_before(own, old, digest)
@@ -53,6 +65,9 @@ def successor_of(params: Params, old: LearnedVersion, erasure: str, *, force: bo
         evaluate.run(own, f"models:/{old.name}/{number}", at_hand=trained.held_out)
     if CHAMPION not in old.aliases:
         return number
+    if challenger is not None and challenger.version not in (*learned, number):
+        # One that has nothing to do with it goes on challenging.
+        versions.set_alias(old.name, _CHALLENGER, str(challenger.version))
     why = reason or f"erasure {erasure}: in place of version {old.number}"
     try:
         outcome = promote.run(own, f"models:/{old.name}/{number}", reason=why, force=force)

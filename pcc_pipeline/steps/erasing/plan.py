@@ -12,14 +12,14 @@ from typing import Any
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
-from pcc_pipeline.data.contract import CASE_ID, TEXT
+from pcc_pipeline.data.contract import TEXT
 from pcc_pipeline.encoder.cache import count_texts, text_key
 from pcc_pipeline.errors import PccError
 from pcc_pipeline.persons import documents
 from pcc_pipeline.persons.holds import Holds
 from pcc_pipeline.persons.manifest import NAME as MANIFEST
 from pcc_pipeline.persons.rows import SUFFIXES, count_in, rows_of
-from pcc_pipeline.persons.sought import Sought, names_in
+from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, copies_here
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.inputs.datasets import progress_bar, read
@@ -84,7 +84,7 @@ class LearnedVersion:
     @property
     def title(self) -> str:
         """As a person reads it."""
-        never = f"the model of run {self.run_id[:8]}, which was never registered,"
+        never = f"what run {self.run_id[:8]} made, which is not registered,"
         registered = f"{self.name} version {self.number} ({self.pcc_version})" if self.name else never
         return f"{registered}{', ' + ', '.join(self.aliases) if self.aliases else ''}"
 
@@ -139,8 +139,11 @@ class Plan:
         return digest.hexdigest()[:_ID_DIGITS]
 
 
-def make_plan(params: Params, known: Holdings, subjects: int, cases: int) -> Plan:
+def make_plan(params: Params, known: Holdings, subjects: int, cases: int, *, unsent: Sequence[str] = ()) -> Plan:
     """Look everywhere for what is held of the persons.
+
+    Args:
+        unsent: why MLflow was not told all that runs kept for it.
 
     Raises:
         HeldError: one of them must be kept.
@@ -151,7 +154,7 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int) -> Pla
     _demand_not_held(known.persons, holds)
     copies = _counted_copies(params, known)
     scan = Scan(params, known)
-    runs = scan.runs(_case_names(params, known, copies))
+    runs = scan.runs()
     policy = params.registry.erasure_policy
     learned = [
         _unless_held(_with_folders(version, params), holds)
@@ -176,9 +179,9 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int) -> Pla
         learned=_with_replacements(learned),
         copies={path: rows for path, rows in copies.items() if rows},
         vectors=vectors,
-        inputs=dict(sorted(inputs.items())),
+        inputs={file: rows for file, rows in sorted(inputs.items()) if file not in copies},
         elsewhere=sorted(_elsewhere(known.traces, here)),
-        unseen=[*_unseen(known), *scan.unseen],
+        unseen=[*_unseen(known), *scan.unseen, *unsent],
     )
 
 
@@ -194,54 +197,25 @@ class Scan:
         about = [run for run in every if run.tags.get("pcc.training_run") in trained]
         runs = [*(trace.run for trace in known.traces), *without, *about]
         self._runs = list({run.run_id: run for run in runs}.values())
-        blind = [run for run in without if run.step == "train"]
-        self.unseen = (
-            [f"{len(blind)} trainings without a manifest: whether they learned from these rows is not known"]
-            if blind
-            else []
-        )
+        blind = Counter(run.step for run in without)
+        counts = ", ".join(f"{number} of {step}" for step, number in sorted(blind.items()))
+        said = "their files in MLflow were searched by case id, their copies on this machine were not"
+        learned = "; whether the trainings learned from these rows is not known" if blind["train"] else ""
+        self.unseen = [f"runs without a manifest ({counts}): {said}{learned}"] if blind else []
 
-    def runs(self, names: Iterable[str]) -> list[RunPart]:
-        """What each run's files hold of them; runs whose files hold nothing are left out.
-
-        Args:
-            names: of their cases, as documents have them.
-        """
-        known = set(names)
-        tables: dict[str, dict[str, int]] = {}
-        with progress_bar(2 * len(self._runs), "look through the files of runs") as bar:
+    def runs(self) -> list[RunPart]:
+        """What each run's files hold of them; runs whose files hold nothing are left out."""
+        parts = []
+        with progress_bar(len(self._runs), "look through the files of runs") as bar:
             for run in self._runs:
-                tables[run.run_id], its = self._tables(run)
-                known |= its
+                parts.append(self._part(run))
                 bar.update()
-            parts = []
-            for run in self._runs:
-                parts.append(self._part(run, tables[run.run_id], known))
-                bar.update()
-        self.names = known
         return [part for part in parts if part.rows or part.tables or part.documents]
 
-    def _tables(self, run: RecordedRun) -> tuple[dict[str, int], set[str]]:
-        files, counts, names = RunFiles(run.run_id), dict[str, int](), set[str]()
-        for name in files.names():
-            if not is_table(name):
-                continue
-            with files.fetched(name) as path:
-                rows = rows_of(path, self._known.persons, self._column)
-            if len(rows):
-                counts[name] = len(rows)
-                names |= {one for one in names_in(rows, CASE_ID) if one is not None}
-        return counts, names
-
-    def _part(self, run: RecordedRun, tables: Mapping[str, int], names: set[str]) -> RunPart:
+    def _part(self, run: RecordedRun) -> RunPart:
         trace, files = self._traces.get(run.run_id), RunFiles(run.run_id)
-        entries, there = {}, files.names()
-        for name in there:
-            if PurePosixPath(name).suffix in documents.SUFFIXES and names:
-                with files.fetched(name) as path:
-                    removed = entries_of(path, names)
-                if removed:
-                    entries[name] = removed
+        there = files.names()
+        tables, entries = held_in(files, there, self._known.persons, self._column)
         rows: Counter[str] = Counter()
         for (side, _), some in trace.places.items() if trace else ():
             rows[side] += len(some)
@@ -250,17 +224,50 @@ class Scan:
         return RunPart(run.run_id, run.step, run.pcc_version, dict(rows), lines, tables, entries, split)
 
 
+def held_in(
+    files: RunFiles, names: Iterable[str], persons: Sought, subject_column: str | None
+) -> tuple[dict[str, int], dict[str, int]]:
+    """File of a run -> the persons' rows in tables; and -> their entries in pages and JSON files.
+
+    Raises:
+        DataError: a table is damaged.
+        TrackingError: MLflow does not answer.
+    """
+    tables, entries = dict[str, int](), dict[str, int]()
+    for name in names:
+        if is_table(name):
+            with files.fetched(name) as path:
+                if rows := count_in(path, persons, subject_column):
+                    tables[name] = rows
+        elif PurePosixPath(name).suffix in documents.SUFFIXES:
+            with files.fetched(name) as path:
+                if removed := entries_of(path, persons):
+                    entries[name] = removed
+    return tables, entries
+
+
 def is_table(name: str) -> bool:
     """Whether a run's file is a table that may have a row for a case."""
     return PurePosixPath(name).suffix in SUFFIXES and PurePosixPath(name).name not in (MANIFEST, SPLIT_FILE)
 
 
-def entries_of(path: Path, names: set[str]) -> int:
-    """How many entries of these cases a page or JSON file has; 0 of a file that is none."""
+def entries_of(path: Path, persons: Sought) -> int:
+    """How many entries of theirs a page or JSON file has; 0 of a file that is none."""
     try:
-        return documents.without_cases(path.read_text(encoding="utf-8"), path.suffix, names)[1]
+        return without_theirs(path, persons)[1]
     except ValueError:  # another program's, under a name like ours
         return 0
+
+
+def without_theirs(path: Path, persons: Sought) -> tuple[str, int]:
+    """A page or JSON file without their entries, and how many these are.
+
+    Raises:
+        ValueError: it is none.
+    """
+    content = path.read_text(encoding="utf-8")
+    names = persons.named(documents.cases_in(content, path.suffix))
+    return documents.without_cases(content, path.suffix, names) if names else (content, 0)
 
 
 def texts_of(params: Params, persons: Sought, inputs: Mapping[str, int], copies: Mapping[str, int]) -> set[str] | None:
@@ -284,13 +291,6 @@ def texts_of(params: Params, persons: Sought, inputs: Mapping[str, int], copies:
         if found < rows:
             return None
     return texts
-
-
-def _case_names(params: Params, known: Holdings, copies: Mapping[str, int]) -> Iterator[str]:
-    for file, rows in copies.items():
-        if rows:
-            part = rows_of(Path(file), known.persons, params.data.subject_column)
-            yield from (name for name in names_in(part, CASE_ID) if name is not None)
 
 
 def _counted_copies(params: Params, known: Holdings) -> dict[str, int]:

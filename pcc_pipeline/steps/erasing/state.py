@@ -24,7 +24,6 @@ class State:
         id: of its plan.
         done: the parts that are; `removed`: part -> how much was.
         successors: model -> the version that stands in place of one that learned.
-        certificate: it is complete.
     """
 
     id: str
@@ -35,7 +34,6 @@ class State:
     done: list[str] = field(default_factory=list)
     removed: dict[str, int] = field(default_factory=dict)
     successors: dict[str, str] = field(default_factory=dict)
-    complete: bool = False
 
     def write(self, folder: Path) -> None:
         """Keep it.
@@ -52,7 +50,6 @@ class State:
             "done": self.done,
             "removed": self.removed,
             "successors": self.successors,
-            "complete": self.complete,
         }
         path = file_of(folder, self.id)
         try:
@@ -86,7 +83,7 @@ def read_state(folder: Path, ident: str, keys: Keys) -> State | None:
             ident,
             Plan.of(document["plan"]),
             Sought.read(document["hashes"], keys, str(path)),
-            *(document[name] for name in ("began", "who", "done", "removed", "successors", "complete")),
+            *(document[name] for name in ("began", "who", "done", "removed", "successors")),
         )
     except FileNotFoundError:
         return None

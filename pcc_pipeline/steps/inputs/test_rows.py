@@ -75,6 +75,8 @@ def held_out(
         DataError: the training's file has changed or its run kept no record of the split, so that its test rows cannot
             be told from its training rows; or the model learned every row that was given.
     """
+    # Who is kept out is said by the list of now, wherever the training had its own.
+    training = replace(training, params=training.params.model_copy(update={"lineage": params.lineage}))
     learned = training.params
     if params.data.test_path is not None:
         return _unlearned(_test_file(params, learned, loaded, slices), training, loaded, params.data.test_path)
@@ -117,6 +119,13 @@ def whole_file(test: Dataset, address: str) -> HeldOut:
 
 def set_aside(dataset: Dataset, record: SplitRecord, address: str) -> HeldOut:
     """The test rows of a training file."""
+    if len(record.split) != len(dataset.frame):
+        raise DataError(
+            f"the record of the split has {len(record.split):,} lines and the file {len(dataset.frame):,} rows, so its "
+            "test rows cannot be told",
+            where=address,
+            fix="see that lineage.suppression_file is the one of the last erasure; or give test rows with test_data",
+        )
     positions = record.positions(TEST)
     return HeldOut(dataset.take(positions), address, f"held-out rows of {address}", len(positions), 0)
 

@@ -11,8 +11,8 @@ from pcc_pipeline.tracking.store.expired import remove_files
 
 # Of a version, the erasure that it stands against, in words; of a run, the erasure that took rows out of its files.
 ERASURE_TAG = "pcc.erasure"
-# Of a registered model, the digest of the list of erased persons and since when (milliseconds since 1970, by the
-# server's clock as far as runs tell it); of a training, the digest of the list that it read by.
+# Of a registered model, the digests of the lists of erased persons, each with the time since when, as runs tell it
+# (milliseconds since 1970); of a training, the digest of the list that it read by.
 LIST_TAG = "pcc.suppression"
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 
@@ -40,7 +40,8 @@ def note_list(name: str, digest: str, run_id: str) -> None:
     with asking(f"registered model {name}"):
         since = client.get_run(run_id).info.start_time
         try:
-            client.set_registered_model_tag(name, LIST_TAG, f"{digest} {since}")
+            earlier = client.get_registered_model(name).tags.get(LIST_TAG, "")
+            client.set_registered_model_tag(name, LIST_TAG, ";".join(filter(None, [earlier, f"{digest} {since}"])))
         except MlflowException as error:
             if error.error_code not in _GONE:
                 raise
@@ -54,11 +55,12 @@ def read_without_list(name: str, number: str) -> bool:
     """
     client = MlflowClient()
     with asking(f"models:/{name}/{number}"):
-        digest, _, since = client.get_registered_model(name).tags.get(LIST_TAG, "").partition(" ")
-        if not digest:
+        lists = client.get_registered_model(name).tags.get(LIST_TAG, "")
+        if not lists:
             return False
         run = client.get_run(str(client.get_model_version(name, number).run_id))
-        return int(run.info.start_time) >= int(since) and run.data.tags.get(LIST_TAG) != digest
+        before = [each.split(" ") for each in lists.split(";") if int(each.split(" ")[1]) <= run.info.start_time]
+        return bool(before) and run.data.tags.get(LIST_TAG) != before[-1][0]
 
 
 def mark_version(name: str, number: str, text: str) -> None:
@@ -88,14 +90,15 @@ def take_alias(name: str, number: str, *aliases: str) -> None:
 def remove_version(name: str, number: str, run_id: str) -> None:
     """Remove a version, its aliases, and the models that its run logged with their files; its run stays, as a record.
 
-    What is gone already is no error.
+    What is gone already is no error; a training that made no version has no name and number.
 
     Raises:
         TrackingError: MLflow refuses or does not answer.
     """
     client = MlflowClient()
-    take_alias(name, number)
-    with asking(f"models:/{name}/{number}"):
+    if name:
+        take_alias(name, number)
+    with asking(f"models of run {run_id}"):
         run = client.get_run(run_id)
         for output in run.outputs.model_outputs if run.outputs else []:
             try:
@@ -107,7 +110,7 @@ def remove_version(name: str, number: str, run_id: str) -> None:
             # The files go first, so that a removal that broke off finds them again.
             remove_files(model.artifact_location, model.model_id)
             client.delete_logged_model(model.model_id)
-        if _version(name, number) is not None:
+        if name and _version(name, number) is not None:
             client.delete_model_version(name, number)
 
 

@@ -21,7 +21,7 @@ class RunFiles:
     """Those of one run.
 
     Attributes:
-        is_deleted: the run is in MLflow's bin, where its files stay and its tags cannot be changed.
+        is_deleted: the run is in MLflow's bin, where its files stay.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -85,6 +85,13 @@ class RunFiles:
         Raises:
             TrackingError: MLflow refuses or does not answer.
         """
+        client = MlflowClient()
         with asking(f"run {self.run_id}"):
-            for name, value in tags.items():
-                MlflowClient().set_tag(self.run_id, name, value)
+            if self.is_deleted:  # which takes no tags
+                client.restore_run(self.run_id)
+            try:
+                for name, value in tags.items():
+                    client.set_tag(self.run_id, name, value)
+            finally:
+                if self.is_deleted:
+                    client.delete_run(self.run_id)
