@@ -100,7 +100,7 @@ def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1) -> 
         interruption.over()
         if debug:
             raise
-        print(f"\nerror: {error}", file=sys.stderr)
+        print("\n  ".join([f"\nerror: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         interruption.over()

@@ -199,6 +199,7 @@ def test_two_persons_leave_everything_and_the_others_stay(used_store: Store, era
     assert all(name not in audit.out for name in ERASED)
 
 
+@pytest.mark.long
 def test_the_new_champion_is_that_of_a_file_without_them_to_the_last_digit(erased_store: Path, tmp_path: Path) -> None:
     mine = predictions(erased_store)
     other = copied(erased_store, tmp_path / "other")
@@ -288,7 +289,8 @@ def test_who_is_held_is_not_erased(store: Path) -> None:
     assert ERASED[0] not in done.err
 
 
-@pytest.mark.parametrize("policy", [pytest.param("block", marks=pytest.mark.long), "note"])
+@pytest.mark.long
+@pytest.mark.parametrize("policy", ["block", "note"])
 def test_the_policy_says_what_becomes_of_models(policy: str, store: Path) -> None:
     setting = ("--set", f"registry.erasure_policy={policy}")
     plan = plan_of(store, *setting)
@@ -584,18 +586,10 @@ def test_cases_that_only_a_document_names_leave_it(store_of: Callable[..., Path]
 def test_of_two_that_are_half_done_the_first_is_finished_first(store: Path) -> None:
     plan = plan_of(store)
     (store / "second.txt").write_text("customer-05@\n")
-    (store / "outputs" / "erasures").mkdir(exist_ok=True)
-    other = said(
-        store,
-        "erase",
-        "--subjects",
-        "persons.txt",
-        "--confirm",
-        plan,
-        "--set",
-        "registry.gates=[{kind: minimum, metric: test/f1_macro, threshold: 1.1}]",
-    )
-    assert other.code == 1
+    strict = SETTINGS.replace("gates: []", "gates: [{kind: minimum, metric: test/f1_macro, threshold: 1.1}]")
+    (store / "params.yaml").write_text(strict)
+    other = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan)
+    assert (other.code, "the gates refuse it" in other.err, "is half done" in other.err) == (1, True, True), other.err
     refused = said(store, "erase", "--subjects", "second.txt")
     assert (refused.code, "an erasure of other persons is half done" in refused.err) == (1, True)
     forced = done(

@@ -410,6 +410,7 @@ def test_parquet_gives_what_csv_gave_and_nothing_is_encoded_twice(command, store
     assert newest.tags["pcc.version"] == trained.data.tags["pcc.version"]
 
 
+@pytest.mark.long
 def test_a_group_never_stands_on_two_sides(command, store) -> None:
     done = command("main", "--data", "cases.csv", *FIXED, "--set", "data.group_column=customer")
     assert done.code == 0, done.err
@@ -442,6 +443,7 @@ def test_embed_takes_a_file_without_labels(command, store) -> None:
     assert store.step("embed").info.run_name == "embed"
 
 
+@pytest.mark.long
 def test_two_labels_are_scored_for_the_positive_one(command, store) -> None:
     rows = pd.read_csv(store.folder / "cases.csv").drop(index=0)
     rows["deletes"] = (rows["intent"] == "data_deletion").map({True: "yes", False: "no"})
@@ -462,6 +464,7 @@ def test_outputs_hold_nothing_half_written(store) -> None:
     assert not list(Path(store.folder).rglob("*.tmp"))
 
 
+@pytest.mark.long
 def test_by_time_a_label_that_came_later_is_an_error_of_the_scores_and_not_of_the_training(
     in_process, new_store, small_frame
 ) -> None:

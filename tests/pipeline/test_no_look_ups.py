@@ -112,6 +112,7 @@ def after_make_run(tmp_path_factory: pytest.TempPathFactory, embedding_cache: Pa
     return watch
 
 
+@pytest.mark.long
 def test_the_watch_sees_what_it_should(watch: Watch) -> None:
     """Without the variables, MLflow 3.17 looks a host up with the first thing that it does: else nothing below would
     prove anything, and the variables were no longer needed.

@@ -209,6 +209,7 @@ def test_a_later_file_keeps_most_of_what_was_set_aside(command, store, file) -> 
     assert len(after & before) > 0.8 * len(before)
 
 
+@pytest.mark.long
 def test_a_run_without_a_record_says_what_to_do(command, store, file) -> None:
     path = file(rows_of(200))
     trained(command, path)

@@ -77,6 +77,7 @@ def test_wrong_logins_on_16_connections_do_not_slow_a_good_account(server: Any, 
     assert slow < 1.0 + 5 * quiet, f"{slow:.2f} s, without the attack {quiet:.2f} s"
 
 
+@pytest.mark.long
 def test_how_long_a_refusal_takes_does_not_tell_whether_a_name_is_known(server: Any) -> None:
     port = server.local.ports["mlflow"]
     taken: dict[str, list[float]] = {"admin": [], "nobody-here": []}

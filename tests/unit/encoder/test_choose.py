@@ -145,6 +145,7 @@ def test_openvino_runs_in_turkish(turkish: dict[str, str]) -> None:
     assert done.stdout.startswith("openvino-")
 
 
+@pytest.mark.long
 @with_openvino
 @pytest.mark.skipif(not Path("/sys/devices/system/cpu").is_dir(), reason="without /sys OpenVINO asks for no such name")
 def test_openvino_itself_still_fails_in_turkish(turkish: dict[str, str]) -> None:

@@ -198,6 +198,7 @@ def test_a_clock_that_is_an_hour_ahead_takes_no_turn_from_another(
     assert locks() == []
 
 
+@pytest.mark.long
 def test_a_turn_is_kept_for_as_long_as_it_is_needed(versions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     hasten(monkeypatch, 6.0)
     with holder(versions, stale=6.0):
