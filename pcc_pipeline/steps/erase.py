@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pcc_pipeline.config import Params
@@ -34,7 +35,7 @@ from pcc_pipeline.steps.erasing.certificate import (
 )
 from pcc_pipeline.steps.erasing.holdings import Holdings, copies_here, holdings, holdings_of, keys_of_lineage
 from pcc_pipeline.steps.erasing.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
-from pcc_pipeline.steps.erasing.plan import Plan, Scan, held_in, make_plan, texts_of
+from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan, Scan, held_in, make_plan, texts_of
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state, unfinished
 from pcc_pipeline.steps.inputs.suppressed import list_digest
@@ -303,7 +304,7 @@ def _carry_out(
         """Once: what was done already is not done again, unless it was cut off, and then it is to be harmless."""
         if name in state.done:
             return
-        logger.info("erasure %s: %s", state.id, _PARTS.get(name, f"a {name}"))
+        logger.info("erasure %s: %s", state.id, _PARTS.get(name, f"a {name} without their rows"))
         own.check()
         # What a process that was killed took out is not there to be counted, and stands in the plan.
         state.removed[name] = max(act(), planned.get(name, 0))
@@ -320,6 +321,11 @@ def _carry_out(
         models.mark(plan.learned, state.id, plan.policy)
         return 0
 
+    def succeeded(old: LearnedVersion) -> int:
+        learned = [each.number for each in plan.learned if each.name == old.name]
+        state.successors[old.name] = models.successor_of(params, old, learned, state.id, force=force, reason=reason)
+        return 1
+
     part("suppressed", suppressed)
     part("marked", marked)
     part("documents", lambda: _documents(params, plan, persons))
@@ -335,11 +341,8 @@ def _carry_out(
     others = [each for each in plan.learned if each.action == "remove"]
     part("others", lambda: sum(models.remove(params, each) for each in others))
     for old in plan.learned:
-        if old.action == "replace" and f"successor {old.name}" not in state.done:
-            learned = [each.number for each in plan.learned if each.name == old.name]
-            number = models.successor_of(params, old, learned, state.id, force=force, reason=reason)
-            state.successors[old.name] = number
-            part(f"successor {old.name}", lambda: 1)
+        if old.action == "replace":
+            part(f"successor {old.name}", partial(succeeded, old))
     replaced = [each for each in plan.learned if each.action == "replace"]
     part("versions", lambda: sum(models.remove(params, each) for each in replaced))
     part("manifests", lambda: sum(files.manifest_of_run(each, keys, persons, state.id) for each in plan.runs))
@@ -387,6 +390,8 @@ def _still(params: Params, persons: Sought, keys: Keys, plan: Plan) -> dict[str,
             if learned.name and version_is_there(learned.name, learned.number):
                 still[f"{learned.name} version {learned.number}, which learned from them"] = learned.rows
     for part in plan.runs:
+        if any(place.startswith(f"run {part.run_id} ") for place in still):
+            continue
         its = RunFiles(part.run_id)
         for name, rows in [one for held in held_in(its, its.names(), persons, column) for one in held.items()]:
             still[f"{name} of run {part.run_id}"] = rows

@@ -597,3 +597,21 @@ def test_of_two_that_are_half_done_the_first_is_finished_first(store: Path) -> N
     )
     assert "nothing of theirs was found" in forced
     demand_erased(store)
+
+
+@pytest.mark.long
+def test_a_champion_that_is_challenger_too_stays_until_its_successor_is_promoted(store_of: Callable[..., Path]) -> None:
+    folder = store_of()
+    done(folder, "run", "--data", "cases.parquet", "--search-method", "none", "--promote", "auto")
+    assert aliases_of(folder) == {f"{MODEL}@champion": 1, f"{MODEL}@challenger": 1}
+    plan = plan_of(folder)
+    strict = SETTINGS.replace("gates: []", "gates: [{kind: minimum, metric: test/f1_macro, threshold: 1.1}]")
+    (folder / "params.yaml").write_text(strict)
+    # Refused twice: what the first try trained is challenger by then, and still no successor.
+    for _ in range(2):
+        refused = said(folder, "erase", "--subjects", "persons.txt", "--confirm", plan)
+        assert (refused.code, "the gates refuse it" in refused.err) == (1, True), refused.err
+        assert aliases_of(folder)[f"{MODEL}@champion"] == 1
+    forced = ("--force", "true", "--reason", "the law")
+    done(folder, "erase", "--subjects", "persons.txt", "--confirm", plan, *forced)
+    assert aliases_of(folder) == {f"{MODEL}@champion": 2, f"{MODEL}@challenger": 2}

@@ -22,7 +22,7 @@ from pcc_pipeline.persons.manifest import NAME as MANIFEST
 from pcc_pipeline.persons.manifest import look_up, without
 from pcc_pipeline.persons.rows import take_out
 from pcc_pipeline.persons.sought import Sought
-from pcc_pipeline.steps.erasing.plan import RunPart, is_table, without_theirs
+from pcc_pipeline.steps.erasing.plan import RunPart, without_theirs
 from pcc_pipeline.steps.inputs.datasets import load_dataset
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG
 from pcc_pipeline.tracking.registry.versions import tag_version
@@ -78,8 +78,6 @@ def tables_of_run(part: RunPart, persons: Sought, subject_column: str | None) ->
     """Take the persons' rows out of a run's tables; how many there were."""
     files, removed = RunFiles(part.run_id), 0
     for name in part.tables:
-        if not is_table(name):
-            continue
         with files.fetched(name) as path:
             rows = take_out(path, persons, subject_column)
             if rows:
@@ -139,9 +137,10 @@ def _digests(params: Params, tags: Mapping[str, str]) -> dict[str, str]:
             before = load_dataset(address, params, whole=True)
             if before.digest == tags[tag]:
                 now = load_dataset(address, params)
-                made[tag] = now.digest
                 if tag == "pcc.data_digest" and now.vectors_digest is not None and "pcc.vectors_digest" in tags:
                     made["pcc.vectors_digest"] = now.vectors_digest
+                # After it, as tags are set in this order: what is cut off between them is done again.
+                made[tag] = now.digest
         except (PccError, OSError):
             continue
     return made

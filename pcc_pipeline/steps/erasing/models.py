@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from pcc_pipeline.config import Params
@@ -17,8 +16,6 @@ from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, mark_version, rem
 from pcc_pipeline.tracking.runs import read_training_run
 
 _CHALLENGER = "challenger"
-
-logger = logging.getLogger(__name__)
 
 
 class WaitingError(PccError):
@@ -51,10 +48,10 @@ def successor_of(
         WaitingError: the gates refuse it, and `force` was not given.
         DataError, …: as the steps.
     """
-    for alias in (CHAMPION, _CHALLENGER):
-        standing = versions.find_alias(old.name, alias)
-        if alias in old.aliases and standing is not None and standing.version not in learned:
-            return str(standing.version)  # somebody put another one there meanwhile, that did not learn from them
+    # Of a champion that was challenger too, what a try before this one trained is challenger, and no successor yet.
+    standing = versions.find_alias(old.name, CHAMPION if CHAMPION in old.aliases else _CHALLENGER)
+    if standing is not None and standing.version not in learned:
+        return str(standing.version)  # promoted before this try was cut off, or put there by somebody meanwhile
     challenger = versions.find_alias(old.name, _CHALLENGER)
     own = settings_of(params, old)
     digest = load_dataset(own.data.path, own).digest
