@@ -94,6 +94,18 @@ def replacing(path: Path, *, shared: bool = False, suffix: str | None = None) ->
             partial.unlink(missing_ok=True)
 
 
+def write_durably(path: Path, text: str) -> None:
+    """Put a text into a file for its owner alone, as `replacing` does, and onto the disk.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+
+
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A temporary folder for its owner alone; what killed processes left beside it is removed.

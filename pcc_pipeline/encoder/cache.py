@@ -235,24 +235,41 @@ def forget(file: Path, before: date) -> Aged:
         FeatureError: the file cannot be written.
     """
     vectors = size = 0
+    with _forgetting(file) as connection:
+        if connection is not None:
+            query = f"SELECT count(*), coalesce(sum(length(vector)), 0) {_AGED}"
+            vectors, size = connection.execute(query, (before.toordinal(),)).fetchone()
+            keys = f"SELECT vectors.key {_AGED}"
+            connection.execute(f"DELETE FROM vectors WHERE key IN ({keys})", (before.toordinal(),))
+    return Aged(file, vectors, size)
+
+
+@contextmanager
+def _forgetting(file: Path, *, whole: bool = False) -> Iterator[sqlite3.Connection | None]:
+    """A file of a cache in one transaction, after which no byte stays of what was removed in it; None as of `_shared`.
+
+    Args:
+        whole: write the file anew, so that nothing stays either of vectors that were put again long before.
+
+    Raises:
+        FeatureError: the file cannot be written.
+    """
     try:
         with _shared(file) as connection:
-            if connection is not None:
-                connection.execute("PRAGMA secure_delete=ON")
-                with connection:
-                    connection.execute("BEGIN IMMEDIATE")
-                    query = f"SELECT count(*), coalesce(sum(length(vector)), 0) {_AGED}"
-                    vectors, size = connection.execute(query, (before.toordinal(),)).fetchone()
-                    keys = f"SELECT vectors.key {_AGED}"
-                    connection.execute(f"DELETE FROM vectors WHERE key IN ({keys})", (before.toordinal(),))
-                free, pages = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _ROOM_LEFT)
-                if free > pages / 4:
-                    connection.execute("VACUUM")
-                # The write-ahead log holds what the pages were before.
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if connection is None:
+                yield None
+                return
+            connection.execute("PRAGMA secure_delete=ON")
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+            free, pages = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _ROOM_LEFT)
+            if whole or free > pages / 4:
+                connection.execute("VACUUM")
+            # The write-ahead log holds what the pages were before.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
         raise FeatureError(f"the embedding cache cannot be used: {error}", where=str(file), fix=_ROOM) from error
-    return Aged(file, vectors, size)
 
 
 @contextmanager
@@ -322,20 +339,12 @@ def forget_texts(folder: Path, keys: Collection[bytes] | None) -> int:
     """
     removed = 0
     for file in sorted(folder.glob("*.sqlite")):
-        try:
-            with _shared(file) as connection:
-                if connection is None:
-                    continue
-                connection.execute("PRAGMA secure_delete=ON")
-                with connection:
-                    if keys is None:
-                        removed += connection.execute("DELETE FROM vectors").rowcount
-                    for key in _names(file, keys or ()):
-                        removed += connection.execute("DELETE FROM vectors WHERE key = ?", (key,)).rowcount
-                connection.execute("VACUUM")
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
-            raise FeatureError(f"the embedding cache cannot be used: {error}", where=str(file), fix=_ROOM) from error
+        with _forgetting(file, whole=True) as connection:
+            if connection is not None:
+                if keys is None:
+                    removed += connection.execute("DELETE FROM vectors").rowcount
+                for key in _names(file, keys or ()):
+                    removed += connection.execute("DELETE FROM vectors WHERE key = ?", (key,)).rowcount
     return removed
 
 

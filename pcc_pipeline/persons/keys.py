@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from pcc_pipeline.errors import ConfigError
-from pcc_pipeline.files import replacing
+from pcc_pipeline.files import write_durably
 from pcc_pipeline.sealing import keys as sealing
 
 VARIABLE = "PCC_LINEAGE_KEY"
@@ -107,10 +107,7 @@ def add_key(file: Path, *, now: datetime | None = None) -> Key:
     key, made = Key(secrets.token_bytes(_KEY_BYTES)), (now or datetime.now(UTC)).isoformat(timespec="seconds")
     lines = file.read_text(encoding="ascii").removeprefix(_HEAD) if earlier.all else ""
     try:
-        with replacing(file) as partial:
-            partial.write_text(f"{_HEAD}{key.secret.hex()} {made}\n{lines}", encoding="ascii")
-            with partial.open("rb") as written:
-                os.fsync(written.fileno())
+        write_durably(file, f"{_HEAD}{key.secret.hex()} {made}\n{lines}")
     except OSError as error:
         raise ConfigError(
             f"the key of lineage cannot be written: {error.strerror}", where=str(file), fix="set lineage.key_file"

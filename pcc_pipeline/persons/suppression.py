@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.errors import ConfigError, StorageError
-from pcc_pipeline.files import private_file, private_folder, replacing
+from pcc_pipeline.files import private_file, private_folder, write_durably
 from pcc_pipeline.persons.keys import Keys
 from pcc_pipeline.persons.sought import Sought
 
@@ -70,11 +69,7 @@ def suppress(file: Path, keys: Keys, persons: Sought) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX)  # of two at once, one would lose the other's
             earlier = read_suppressed(file, keys)
             whole = persons if earlier is None else earlier.joined(persons)
-            with replacing(file) as partial:
-                content = json.dumps({"format": _FORMAT, "hashes": whole.document()})
-                private_file(partial).write_text(content, encoding="ascii")
-                with partial.open("rb") as written:
-                    os.fsync(written.fileno())
+            write_durably(file, json.dumps({"format": _FORMAT, "hashes": whole.document()}))
     except OSError as error:
         raise StorageError(
             f"the list of erased persons cannot be written: {error.strerror}",

@@ -22,6 +22,7 @@ from pcc_pipeline.errors import ConfigError, DataError, StorageError, TrackingEr
 from pcc_pipeline.persons.holds import Holds
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.copies import STEPS, Copy, CopyKind, copies
+from pcc_pipeline.steps.records.persons import READING_STEPS
 from pcc_pipeline.storage.objects import BUCKET_SCHEME
 from pcc_pipeline.tracking.registry.holds import read_holds
 from pcc_pipeline.tracking.store import expired, past_runs
@@ -31,8 +32,6 @@ from pcc_pipeline.tracking.store.past_runs import RecordedRun
 
 _DAY = 86_400.0
 _PREDICTIONS = "predictions.parquet"
-# Steps that read rows of persons, and leave a manifest of them where there is a key.
-_READING = ("embed", "train", "evaluate", "score", "monitor", "ab_test")
 _NOT_OURS = "not what a run left there: it was changed since, is a link, or another account's"
 
 
@@ -253,7 +252,7 @@ class _Kept:
         return next((reason for run in runs if (reason := self.why_run(run))), "")
 
     def _why_rows(self, run: RecordedRun) -> str:
-        if not self._holds.persons or run.step not in _READING:
+        if not self._holds.persons or run.step not in READING_STEPS:
             return ""
         try:
             content = manifest_of(run) if KEY_TAG in run.tags else None

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -18,31 +18,30 @@ from pcc_pipeline.data.contract import CASE_ID
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.files import scratch_folder
 from pcc_pipeline.persons.keys import VARIABLE, Key, Keys, read_keys
+from pcc_pipeline.persons.manifest import NAME as MANIFEST
 from pcc_pipeline.persons.manifest import KeyAbsentError, look_up
 from pcc_pipeline.persons.rows import SUFFIXES, rows_of
 from pcc_pipeline.persons.sought import Sought, names_in
-from pcc_pipeline.steps.answering.challenge import shadow_path
 from pcc_pipeline.steps.records.copies import paths_of
+from pcc_pipeline.tracking.runs import SPLIT_FILE
 from pcc_pipeline.tracking.store.manifests import (
     KEY_TAG,
     Descendant,
     manifest_of,
-    run_tables,
     runs_with_manifest,
     versions_from,
 )
 from pcc_pipeline.tracking.store.past_runs import RecordedRun
+from pcc_pipeline.tracking.store.run_files import RunFiles
 
-_FOLDER = "output.embedded_dir"
 # Step -> the options that name what it wrote on the machine that it ran on.
 _COPIES = {
-    "embed": (_FOLDER, "output.rejected"),
+    "embed": ("output.embedded_dir", "output.rejected"),
     "train": ("output.label_issues",),
     "evaluate": ("output.predictions",),
-    "score": ("output.scores", "output.rejected", "ab_test.shadow"),
+    "score": ("output.scores", "output.rejected"),
     "monitor": ("output.novel_rows",),
 }
-_TABLES = ("predictions.parquet", "rejected.parquet", "label_issues.parquet")
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,12 @@ class Trace:
     @property
     def copies(self) -> dict[str, str]:
         """Option -> what the run wrote there, on its machine."""
-        params = self.run.params
-        copies = {name: params[name] for name in _COPIES.get(self.run.step, ()) if name in params}
-        if copies.pop("ab_test.shadow", "") == "True":
-            copies["ab_test.shadow"] = str(shadow_path(Path(copies["output.scores"])))
-        return copies
+        return {name: self.run.params[name] for name in _COPIES.get(self.run.step, ()) if name in self.run.params}
+
+    @property
+    def files(self) -> list[Path]:
+        """What the run wrote on its machine, file by file: what others put beside them is theirs."""
+        return [path for option in self.copies for path in paths_of(_kind(option), self.run)]
 
     def document(self) -> dict[str, Any]:
         """For machines."""
@@ -223,10 +223,12 @@ def tables(params: Params, known: Holdings) -> Iterator[tuple[str, pd.DataFrame]
     """
     column = params.data.subject_column
     for trace in known.traces:
-        with run_tables(trace.run, _TABLES) as files:
-            for path in files:
-                if len(rows := rows_of(path, known.persons, column)):
-                    yield f"{path.name} of run {trace.run.run_id}", rows
+        files = RunFiles(trace.run.run_id)
+        for name in filter(is_table, files.names()):
+            with files.fetched(name) as path:
+                rows = rows_of(path, known.persons, column)
+            if len(rows):
+                yield f"{name} of run {trace.run.run_id}", rows
     for file in copies_here(known.traces):
         if len(rows := rows_of(file, known.persons, column)):
             yield str(file), rows
@@ -234,10 +236,14 @@ def tables(params: Params, known: Holdings) -> Iterator[tuple[str, pd.DataFrame]
 
 def copies_here(traces: Iterable[Trace]) -> list[Path]:
     """The tables on this machine that these runs wrote."""
-    places: dict[Path, None] = {}
-    for trace in traces:
-        for option, path in trace.copies.items():
-            # Of a folder, the files that the run wrote: a user's own beside them are the user's.
-            its = paths_of("embedded", trace.run) if option == _FOLDER else [Path(path)]
-            places |= dict.fromkeys(its)
+    places = dict.fromkeys(path for trace in traces for path in trace.files)
     return [path for path in places if path.is_file() and path.suffix.lower() in SUFFIXES]
+
+
+def is_table(name: str) -> bool:
+    """Whether a run's file is a table that may have a row for a case."""
+    return PurePosixPath(name).suffix in SUFFIXES and PurePosixPath(name).name not in (MANIFEST, SPLIT_FILE)
+
+
+def _kind(option: str) -> str:
+    return option.removeprefix("output.").removesuffix("_dir")

@@ -17,12 +17,12 @@ from pcc_pipeline.encoder.cache import count_texts, text_key
 from pcc_pipeline.errors import PccError
 from pcc_pipeline.persons import documents
 from pcc_pipeline.persons.holds import Holds
-from pcc_pipeline.persons.manifest import NAME as MANIFEST
-from pcc_pipeline.persons.rows import SUFFIXES, count_in, rows_of
+from pcc_pipeline.persons.rows import count_in, rows_of
 from pcc_pipeline.persons.sought import Sought
-from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, copies_here
+from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, copies_here, is_table
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.inputs.datasets import progress_bar, read
+from pcc_pipeline.steps.records.persons import READING_STEPS
 from pcc_pipeline.tracking.registry.holds import read_holds
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 from pcc_pipeline.tracking.store.manifests import KEY_TAG
@@ -30,8 +30,6 @@ from pcc_pipeline.tracking.store.past_runs import RecordedRun, runs_tagged
 from pcc_pipeline.tracking.store.run_files import RunFiles
 
 _LEARNED = ("train", "validation")
-# Steps whose runs read rows, and leave a manifest where there is a key.
-_READERS = ("embed", "train", "evaluate", "score", "monitor", "ab_test")
 _ID_DIGITS = 12
 
 
@@ -128,11 +126,6 @@ class Plan:
             }
         )
 
-    @property
-    def is_empty(self) -> bool:
-        """Nothing of the persons is held."""
-        return not (self.runs or self.learned or self.copies or self.vectors)
-
     def id_for(self, persons: Sought) -> str:
         """Of this plan for these persons: it changes with whatever is held of them."""
         digest = sha256(json.dumps([self.document(), persons.document()], sort_keys=True).encode())
@@ -167,7 +160,6 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int, *, uns
         for (_, file), rows in trace.places.items():
             read_by_it[file] += len(rows)
         inputs |= read_by_it
-    here = {str(path) for path in copies_here(known.traces)}
     texts = texts_of(params, known.persons, inputs, copies)
     cache = params.preprocessing.cache_dir
     vectors = 0 if cache is None else None if texts is None else count_texts(local_path(cache), [*map(text_key, texts)])
@@ -180,7 +172,7 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int, *, uns
         copies={path: rows for path, rows in copies.items() if rows},
         vectors=vectors,
         inputs={file: rows for file, rows in sorted(inputs.items()) if file not in copies},
-        elsewhere=sorted(_elsewhere(known.traces, here)),
+        elsewhere=sorted(_elsewhere(known.traces)),
         unseen=[*_unseen(known), *scan.unseen, *unsent],
     )
 
@@ -191,8 +183,8 @@ class Scan:
     def __init__(self, params: Params, known: Holdings) -> None:
         self._known, self._column = known, params.data.subject_column
         self._traces = {trace.run.run_id: trace for trace in known.traces}
-        every = [run for run in runs_tagged("pcc.step") if run.step in (*_READERS, "promote")]
-        without = [run for run in every if KEY_TAG not in run.tags and run.step in _READERS]
+        every = [run for run in runs_tagged("pcc.step") if run.step in (*READING_STEPS, "promote")]
+        without = [run for run in every if KEY_TAG not in run.tags and run.step in READING_STEPS]
         trained = {run_id for run_id, trace in self._traces.items() if trace.run.step == "train"}
         about = [run for run in every if run.tags.get("pcc.training_run") in trained]
         runs = [*(trace.run for trace in known.traces), *without, *about]
@@ -244,11 +236,6 @@ def held_in(
                 if removed := entries_of(path, persons):
                     entries[name] = removed
     return tables, entries
-
-
-def is_table(name: str) -> bool:
-    """Whether a run's file is a table that may have a row for a case."""
-    return PurePosixPath(name).suffix in SUFFIXES and PurePosixPath(name).name not in (MANIFEST, SPLIT_FILE)
 
 
 def entries_of(path: Path, persons: Sought) -> int:
@@ -348,14 +335,15 @@ def _with_replacements(learned: Sequence[LearnedVersion]) -> list[LearnedVersion
     ]
 
 
-def _elsewhere(traces: Iterable[Trace], here: set[str]) -> Iterator[str]:
+def _elsewhere(traces: Iterable[Trace]) -> Iterator[str]:
     for trace in traces:
-        for option, path in trace.copies.items():
-            # Written only where there were some.
-            if option == "output.label_issues" and "label_issues.parquet" not in RunFiles(trace.run.run_id).names():
+        for path in trace.files:
+            if path.exists():
                 continue
-            if path not in here and not Path(path).exists():
-                yield f"{path}, of {trace.run.step} {trace.run.run_id[:8]}"
+            # Label issues are written only where there were some.
+            if trace.run.step == "train" and path.name not in RunFiles(trace.run.run_id).names():
+                continue
+            yield f"{path}, of {trace.run.step} {trace.run.run_id[:8]}"
 
 
 def _unseen(known: Holdings) -> list[str]:

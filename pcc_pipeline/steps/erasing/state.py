@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pcc_pipeline.errors import ConfigError, StorageError
-from pcc_pipeline.files import replacing
+from pcc_pipeline.files import write_durably
 from pcc_pipeline.persons.keys import Keys
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.plan import Plan
@@ -53,10 +52,7 @@ class State:
         }
         path = file_of(folder, self.id)
         try:
-            with replacing(path) as partial:
-                partial.write_text(json.dumps(document, indent=2), encoding="utf-8")
-                with partial.open("rb") as written:
-                    os.fsync(written.fileno())
+            write_durably(path, json.dumps(document, indent=2))
         except OSError as error:
             raise StorageError(
                 f"the state of the erasure cannot be written: {error.strerror}",

@@ -54,8 +54,12 @@ class Copy:
         return True
 
 
-def paths_of(kind: CopyKind, run: RecordedRun) -> list[Path]:
-    """Where a run wrote its files of a kind, by its own record; relative to the folder that it was started in."""
+def paths_of(kind: str, run: RecordedRun) -> list[Path]:
+    """Where a run wrote its files of a kind, by its own record; relative to the folder that it was started in.
+
+    Args:
+        kind: `embedded`, or what an option of `output` is called.
+    """
     if kind == "embedded":
         if (folder := run.params.get("output.embedded_dir")) is None:
             return []

@@ -18,6 +18,8 @@ from pcc_pipeline.steps.inputs.split import Split
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.store.manifests import DIGEST_TAG, KEY_TAG
 
+# Steps whose runs read rows of persons, and leave a manifest of them where there is a key.
+READING_STEPS = ("embed", "train", "evaluate", "score", "monitor", "ab_test")
 # The side of rows that break the contract.
 REJECTED = "rejected"
 

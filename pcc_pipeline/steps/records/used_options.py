@@ -38,7 +38,14 @@ USED: dict[str, tuple[str, ...]] = {
     ),
     "ab_test": ("data.path", "data.label_column", "ab_test", "registry.model_name", *_PERSONS),
     "retrain": ("retrain", "registry.model_name"),
-    "promote": (*_ENCODING, *_PUBLISHING, "registry.gates", "registry.approvals"),
+    "promote": (
+        *_ENCODING,
+        *_PUBLISHING,
+        "registry.gates",
+        "registry.approvals",
+        "registry.erasure_policy",
+        "lineage.suppression_file",
+    ),
     "erase": (
         *(*_PUBLISHING, "registry.gates", "registry.erasure_policy", "data.subject_column", "lineage.suppression_file"),
         *("preprocessing.cache_dir", "output.erasures_dir"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,21 +66,6 @@ def manifest_of(run: RecordedRun) -> bytes | None:
             fix="find out who changed it; search this run's predictions.parquet by case id",
         )
     return content
-
-
-@contextmanager
-def run_tables(run: RecordedRun, names: Sequence[str]) -> Iterator[list[Path]]:
-    """Those of a run's files that have one of these names, on this machine for as long as the block lasts.
-
-    Raises:
-        TrackingError: MLflow does not answer.
-    """
-    client = MlflowClient()
-    with scratch_folder() as folder:
-        with asking(f"files of run {run.run_id}"):
-            there = {file.path for file in client.list_artifacts(run.run_id)}
-            files = [Path(client.download_artifacts(run.run_id, name, str(folder))) for name in names if name in there]
-        yield files
 
 
 def versions_from(run_id: str) -> list[Descendant]:

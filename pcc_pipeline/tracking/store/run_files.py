@@ -1,4 +1,4 @@
-"""The files of a run that has ended, one by one: listed, fetched, replaced, removed."""
+"""The files of a run that has ended, one by one: listed, fetched, replaced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from pcc_pipeline.files import scratch_folder
 from pcc_pipeline.tracking.registry.versions import asking
-from pcc_pipeline.tracking.store.locations import delete_artifacts
 
 
 class RunFiles:
@@ -69,15 +68,6 @@ class RunFiles:
         folder = str(PurePosixPath(name).parent)
         with asking(f"{name} of run {self.run_id}"):
             self._repository.log_artifact(str(content), None if folder == "." else folder)
-
-    def remove(self, name: str) -> None:
-        """Remove a file; one that is gone is no error.
-
-        Raises:
-            TrackingError: MLflow refuses or does not answer.
-        """
-        with asking(f"{name} of run {self.run_id}"):
-            delete_artifacts(self._repository, name)
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run.
