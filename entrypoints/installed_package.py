@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 try:
-    from pcc_pipeline.command_line import auto_command, manage_commands, step_commands
+    from pcc_pipeline.command_line.commands import auto_command, manage_commands, step_commands
 except ModuleNotFoundError as error:
     if error.name != "pcc_pipeline":
         raise

@@ -16,10 +16,11 @@ import click
 import pytest
 import yaml
 
-from pcc_pipeline.command_line import auto_command, manage_commands, pcc
+from pcc_pipeline.command_line import pcc
+from pcc_pipeline.command_line.commands import auto_command, manage_commands
+from pcc_pipeline.command_line.commands.step_commands import STEPS
 from pcc_pipeline.command_line.options import LEFT_OUT
 from pcc_pipeline.command_line.parser import Parser
-from pcc_pipeline.command_line.step_commands import STEPS
 from pcc_pipeline.config import Params, reference
 from pcc_pipeline.config.schema import ContractColumn, SearchMethod
 from pcc_pipeline.evaluation.predictions import COLUMNS

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pcc_pipeline.command_line.auto_command import AutoCommand
+from pcc_pipeline.command_line.commands.auto_command import AutoCommand
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.data.sample.messages import sample
 

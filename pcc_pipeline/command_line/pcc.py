@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from pcc_pipeline import __version__
-from pcc_pipeline.command_line import (
+from pcc_pipeline.command_line.commands import (
     alert_commands,
     audit_command,
     auto_command,
@@ -19,9 +19,9 @@ from pcc_pipeline.command_line import (
     manage_commands,
     profile_command,
 )
+from pcc_pipeline.command_line.commands.step_commands import STEPS
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import any_text_prints, quiet_if_ended
-from pcc_pipeline.command_line.step_commands import STEPS
 
 _DESCRIPTION = "Train, evaluate, promote and use text classifiers, with every run and model on record in MLflow."
 _EPILOG = """\

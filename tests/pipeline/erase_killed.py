@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import Any
 
-from pcc_pipeline.command_line import step_commands
+from pcc_pipeline.command_line.commands import step_commands
 from pcc_pipeline.steps import erase, promote, train
 from pcc_pipeline.steps.erasing import files, models
 from pcc_pipeline.steps.erasing.state import State

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from pcc_pipeline.command_line import step_commands
+from pcc_pipeline.command_line.commands import step_commands
 from pcc_pipeline.steps import evaluate, promote, retrain
 from pcc_pipeline.tracking.registry import champion, versions
 from pcc_pipeline.tracking.runs import StepRun

@@ -16,8 +16,8 @@ import mlflow
 import pytest
 from mlflow.projects.utils import load_project
 
-from pcc_pipeline.command_line import step_commands
-from pcc_pipeline.command_line.step_commands import STEPS
+from pcc_pipeline.command_line.commands import step_commands
+from pcc_pipeline.command_line.commands.step_commands import STEPS
 
 REPOSITORY = Path(__file__).parents[2]
 ENTRIES = ("main", "embed", "train", "evaluate", "score", "promote")

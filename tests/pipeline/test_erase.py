@@ -524,7 +524,10 @@ def test_what_was_encrypted_is_encrypted_still(store_of: Callable[..., Path]) ->
 @pytest.mark.long
 def test_two_at_once_take_turns(store: Path) -> None:
     plan = plan_of(store)
-    program = "import sys; from pcc_pipeline.command_line import step_commands; sys.exit(step_commands.main('erase'))"
+    program = (
+        "import sys; from pcc_pipeline.command_line.commands import step_commands; "
+        "sys.exit(step_commands.main('erase'))"
+    )
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}"}
     line = [sys.executable, "-c", program, "--subjects", "persons.txt", "--confirm", plan]
     both = [

@@ -81,7 +81,7 @@ def test_a_row_of_a_file_is_explained_by_its_case_id(command, trained, tmp_path,
     frame.loc[7, "text"] = " "
     frame.to_csv(tmp_path / "cases.csv", index=False)
     at = ("--data", str(tmp_path / "cases.csv"), *CHALLENGER)
-    monkeypatch.setattr("pcc_pipeline.command_line.explain_command._colour", lambda: True)
+    monkeypatch.setattr("pcc_pipeline.command_line.commands.explain_command._colour", lambda: True)
     done = command(PCC, "explain", *at, "--case-id", "c3", store=trained)
     assert done.code == 0, done.err
     plain = re.sub(r"\x1b\[[\d;]+m", "", done.out)
@@ -203,7 +203,7 @@ def test_the_named_words_carry_the_answer_more_than_as_many_at_random(trained, m
 
 
 def test_colours_need_a_terminal_that_wants_them(monkeypatch) -> None:
-    from pcc_pipeline.command_line import explain_command
+    from pcc_pipeline.command_line.commands import explain_command
 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)

@@ -18,8 +18,9 @@ import pytest
 from mlflow.projects.utils import load_project
 
 from pcc_pipeline import __version__
-from pcc_pipeline.command_line import explain_command, manage_commands, options, pcc
-from pcc_pipeline.command_line.step_commands import STEPS
+from pcc_pipeline.command_line import options, pcc
+from pcc_pipeline.command_line.commands import explain_command, manage_commands
+from pcc_pipeline.command_line.commands.step_commands import STEPS
 from pcc_pipeline.config.schema import SearchMethod
 from pcc_pipeline.evaluation.explanations.word_weights import Method
 from pcc_pipeline.model.families import FAMILIES

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pcc_pipeline.command_line import auto_command, options
+from pcc_pipeline.command_line import options
+from pcc_pipeline.command_line.commands import auto_command
 from pcc_pipeline.command_line.running import exit_code
 from pcc_pipeline.errors import ConfigError, Interrupted
 from pcc_pipeline.steps.retraining.circle import CircleOutcome

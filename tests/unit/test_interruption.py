@@ -320,7 +320,8 @@ def test_ctrl_c_before_a_command_has_begun_is_no_traceback(command: str) -> None
     early = f"""
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from pcc_pipeline.command_line import manage_commands, parser, pcc, step_commands
+from pcc_pipeline.command_line import parser, pcc
+from pcc_pipeline.command_line.commands import manage_commands, step_commands
 made = parser.Parser.__init__
 def ended(self, **settings):
     os.kill(os.getpid(), signal.SIGINT)

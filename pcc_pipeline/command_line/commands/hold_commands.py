@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from pcc_pipeline.command_line.lineage_command import CASE_ID, SUBJECT
-from pcc_pipeline.command_line.manage_commands import ManageCommand
+from pcc_pipeline.command_line.commands.lineage_command import CASE_ID, SUBJECT
+from pcc_pipeline.command_line.commands.manage_commands import ManageCommand
 
 if TYPE_CHECKING:
     from pcc_pipeline.manage.queries import Question
@@ -25,7 +25,7 @@ which the key of lineage must be here; see pcc lineage --help.
 
 
 def _add(question: Question, options: Namespace) -> str:
-    from pcc_pipeline.manage import holds
+    from pcc_pipeline.manage.persons import holds
 
     return holds.add(
         question, version=options.version, subject=options.subject, case_id=options.case_id, reason=options.reason
@@ -33,7 +33,7 @@ def _add(question: Question, options: Namespace) -> str:
 
 
 def _remove(question: Question, options: Namespace) -> str:
-    from pcc_pipeline.manage import holds
+    from pcc_pipeline.manage.persons import holds
 
     return holds.remove(
         question, version=options.version, subject=options.subject, case_id=options.case_id, hold=options.hold
@@ -41,7 +41,7 @@ def _remove(question: Question, options: Namespace) -> str:
 
 
 def _list(question: Question, options: Namespace) -> str:
-    from pcc_pipeline.manage import holds
+    from pcc_pipeline.manage.persons import holds
 
     return holds.listed(question)
 

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from pcc_pipeline.command_line import options as of
-from pcc_pipeline.command_line.look_command import LookCommand
+from pcc_pipeline.command_line.commands.look_command import LookCommand
 from pcc_pipeline.command_line.options import Option, unless_left_out
 from pcc_pipeline.command_line.parser import Parser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from pcc_pipeline.command_line.manage_commands import ManageCommand
+from pcc_pipeline.command_line.commands.manage_commands import ManageCommand
 
 if TYPE_CHECKING:
     from pcc_pipeline.manage.queries import Question
@@ -26,7 +26,7 @@ of PCC_LINEAGE_KEY, or of lineage.key_file.
 
 def _lineage(question: Question, options: Namespace) -> str:
     from pcc_pipeline.errors import ConfigError
-    from pcc_pipeline.manage import lineage
+    from pcc_pipeline.manage.persons import lineage
 
     if options.what == "key":
         return lineage.new_key(question, rotate=options.rotate)
@@ -49,7 +49,7 @@ runs and versions used them. It needs the key of lineage; see pcc lineage --help
 
 
 def _export(question: Question, options: Namespace) -> str:
-    from pcc_pipeline.manage import subject
+    from pcc_pipeline.manage.persons import subject
 
     return subject.export(question, subject=options.subject, case_id=options.case_id, output=options.output)
 

@@ -9,7 +9,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, cast
 
 from pcc_pipeline.command_line import options as of
-from pcc_pipeline.command_line.look_command import LookCommand
+from pcc_pipeline.command_line.commands.look_command import LookCommand
 from pcc_pipeline.command_line.options import Option, unless_left_out
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from pcc_pipeline.command_line.manage_commands import ManageCommand
+from pcc_pipeline.command_line.commands.manage_commands import ManageCommand
 
 if TYPE_CHECKING:
     from pcc_pipeline.manage.queries import Question

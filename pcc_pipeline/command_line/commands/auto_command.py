@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from pcc_pipeline.command_line import options as of
+from pcc_pipeline.command_line.commands.step_commands import add_settings, configuration
 from pcc_pipeline.command_line.options import unless_left_out
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import any_text_prints, exit_code, imports, log, quiet_if_ended, volume
-from pcc_pipeline.command_line.step_commands import add_settings, configuration
 
 if TYPE_CHECKING:
     from pcc_pipeline.steps.retraining.circle import CircleOutcome

@@ -8,10 +8,10 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, ClassVar
 
 from pcc_pipeline.command_line import options as of
+from pcc_pipeline.command_line.commands.step_commands import add_settings, configuration
 from pcc_pipeline.command_line.options import Option
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import exit_code, imports, log, volume
-from pcc_pipeline.command_line.step_commands import add_settings, configuration
 
 if TYPE_CHECKING:
     from pcc_pipeline.config import Params

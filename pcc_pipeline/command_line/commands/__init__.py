@@ -1,0 +1,1 @@
+"""The commands of `pcc`, a module for each subject; what they do stands in steps and manage."""
