@@ -57,7 +57,7 @@ COMMANDS = (
         "hold a version, a person or a case",
         _add,
         (*_WHOM, "--reason"),
-        "holds",
+        "persons.holds",
         own={**_WHOM, "--reason": {"default": "", "metavar": "…", "help": "why, as plans show it; no names"}},
     ),
     ManageCommand(
@@ -65,8 +65,8 @@ COMMANDS = (
         "let it go",
         _remove,
         (*_WHOM, "--hold"),
-        "holds",
+        "persons.holds",
         own={**_WHOM, "--hold": {"metavar": "ID", "help": "the id of a hold, as list shows it"}},
     ),
-    ManageCommand("list", "what is held, since when, by whom and why", _list, (), "holds", of_runs=False),
+    ManageCommand("list", "what is held, since when, by whom and why", _list, (), "persons.holds", of_runs=False),
 )

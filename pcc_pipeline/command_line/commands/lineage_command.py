@@ -61,7 +61,7 @@ COMMAND = ManageCommand(
     "where a person's rows are, and what learned from them",
     _lineage,
     ("what", "--subject", "--case-id", "--version", "--rotate"),
-    "lineage",
+    "persons.lineage",
     own={
         "what": {"nargs": "?", "choices": ("key",), "help": "key: make the key that manifests are written with"},
         "--subject": SUBJECT,
@@ -76,7 +76,7 @@ SUBJECT_COMMANDS = (
         "write a folder with what is held of a person",
         _export,
         ("--subject", "--case-id", "--output"),
-        "subject",
+        "persons.subject",
         of_runs=False,
         own={
             "--subject": SUBJECT,

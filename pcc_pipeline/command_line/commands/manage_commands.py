@@ -113,7 +113,7 @@ class ManageCommand(NamedTuple):
     """A command: `call(question, options)` gives the text to print, and may give an exit code with it.
 
     Attributes:
-        module: of pcc_pipeline.manage.
+        module: of pcc_pipeline.manage, such as `persons.holds`.
         of_runs: it looks into an experiment.
         needs_params: it goes by the gates and targets of the parameter file, so there must be one.
         epilog: what the help says after the options.
