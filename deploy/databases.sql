@@ -4,8 +4,9 @@
 \getenv password PCC_SERVER_DB_PASSWORD
 SET password_encryption = 'scram-sha-256';
 CREATE ROLE mlflow LOGIN PASSWORD :'password';
-CREATE DATABASE mlflow OWNER mlflow;
-CREATE DATABASE mlflow_auth OWNER mlflow;
+-- Whatever the cluster's encoding is; MLflow does not run on SQL_ASCII.
+CREATE DATABASE mlflow OWNER mlflow ENCODING 'UTF8' TEMPLATE template0;
+CREATE DATABASE mlflow_auth OWNER mlflow ENCODING 'UTF8' TEMPLATE template0;
 REVOKE CONNECT ON DATABASE mlflow, mlflow_auth FROM PUBLIC;
 -- The superuser then logs in over the local socket only, never over the network.
 ALTER ROLE CURRENT_USER PASSWORD NULL;
