@@ -298,6 +298,7 @@ class LocalServer:
             "PCC_SERVER_ARTIFACTS": f"gs://{BUCKET}/mlflow",
             "PCC_SERVER_ALLOWED_HOSTS": f"{HOST}:{port},localhost:{port}",
             "PCC_SERVER_ORIGIN": "",
+            "PCC_SERVER_PROXIES": "",
             "PCC_SERVER_AUDIT": str(self.audit_folder),
             "PCC_SERVER_HOST": HOST,
             "PCC_SERVER_PORT": port,

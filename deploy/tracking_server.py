@@ -8,13 +8,16 @@ It checks the environment, makes the account of the admin, and then becomes `mlf
   PCC_SERVER_ORIGIN           the address that stands in browsers, such as https://mlflow.example.org; may be absent
   PCC_SERVER_APPROVALS        registered models whose champion only approvers move, such as "pcc-*"; may be absent
   PCC_SERVER_AUDIT            the folder of the log of who read or wrote what; without it there is none
+  PCC_SERVER_PROXIES          addresses or networks, by commas, of proxies that tell the client's address; may be absent
   PCC_SERVER_HOST, PCC_SERVER_PORT, PCC_SERVER_WORKERS    default 127.0.0.1, 5000, 2
   PGHOST, PGPORT              PostgreSQL with the databases and the role of databases.sql
 """
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,13 +94,32 @@ def command_of(environment: Mapping[str, str]) -> list[str]:
     if environment.get("PCC_SERVER_ORIGIN"):
         command += ["--cors-allowed-origins", environment["PCC_SERVER_ORIGIN"]]
     # A request that hangs does not hold up the end of the server for ever.
-    return [*command, "--uvicorn-opts", "--timeout-graceful-shutdown 10 --http pcc_connections:Bounded"]
+    options = ["--timeout-graceful-shutdown", "10", "--http", "pcc_connections:Bounded"]
+    # Left alone, uvicorn would believe whoever calls from this machine.
+    proxies = environment.get("PCC_SERVER_PROXIES", "").replace(" ", "")
+    options += ["--proxy-headers", "--forwarded-allow-ips", proxies] if proxies else ["--no-proxy-headers"]
+    return [*command, "--uvicorn-opts", shlex.join(options)]
+
+
+def faults_of_proxies(proxies: str) -> list[str]:
+    """What is wrong with PCC_SERVER_PROXIES; uvicorn would take a wrong one for a name that nobody has."""
+    faults = []
+    for proxy in filter(None, proxies.replace(" ", "").split(",")):
+        try:
+            network = ipaddress.ip_network(proxy)
+        except ValueError as error:
+            faults.append(f"PCC_SERVER_PROXIES: {error}")
+            continue
+        if not network.prefixlen:
+            faults.append(f"PCC_SERVER_PROXIES: {proxy} is everybody, who could all write any address into the logs")
+    return faults
 
 
 def main() -> None:
     """Run it; what is wrong ends the process with a message."""
     faults = faults_of_secrets(os.environ)
     faults += [f"{name} is not set ({meaning})" for name, meaning in NEEDED.items() if not os.environ.get(name)]
+    faults += faults_of_proxies(os.environ.get("PCC_SERVER_PROXIES", ""))
     if faults:
         sys.exit(f"error: {refusal(faults)}")
     environment = environment_of(os.environ)

@@ -6,7 +6,8 @@ meanwhile are written together. Where the log cannot be written the server goes 
 minute, and puts the number of lost lines into the log when it can be written again. Its end is put among the tags of
 MLflow's first experiment every ten minutes, where `pcc audit verify` looks.
 
-What a line holds are names and ids, never what a request carries: no tags' values, no metrics, no filters.
+What a line holds are names and ids, and the client's address; never what a request carries: no tags' values, no
+metrics, no filters.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class RequestLog:
 
         async def noted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                on = {"route": f"{method} {route_of(path)}", **ids_in_address(scope), **known}
+                on = {"route": f"{method} {route_of(path)}", **client_of(scope), **ids_in_address(scope), **known}
                 entry = Entry(account, "write" if writes else "read", on, str(message["status"]))
                 await self.write(entry, durable=writes)
             await send(message)
@@ -187,6 +188,12 @@ def route_of(path: str) -> str:
         if found := pattern.match(route):
             route = route[: found.start(1)].rstrip("/") + route[found.end(1) :]
     return route.partition("mlflow/")[2] if route[3:].startswith("/mlflow/") else route
+
+
+def client_of(scope: Scope) -> dict[str, Any]:
+    """The client's address; behind one of PCC_SERVER_PROXIES what the proxy tells, which uvicorn has put here."""
+    client = scope.get("client")
+    return {"client": str(client[0])[:_LONGEST]} if client else {}
 
 
 def ids_in_address(scope: Scope) -> dict[str, Any]:

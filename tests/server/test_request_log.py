@@ -116,6 +116,18 @@ def test_strangers_and_pages_write_no_lines(server: Any, accounts: Accounts, raw
     assert not [line for line in after if "stranger" in str(line.on) or "version" in str(line.on.get("route"))]
 
 
+def test_a_line_tells_the_clients_address_and_nobody_who_is_no_proxy_can_write_another(
+    server: Any, accounts: Accounts, raw: Any
+) -> None:
+    claimed = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+    address = f"/api/2.0/mlflow/runs/get?run_id=claimed-{time.time_ns()}"
+    assert raw("GET", address, accounts["admin"], headers=claimed)[0] == 404
+    lines = [line for line in AuditLog(server.local.audit_folder).lines() if line is not None]
+    (line,) = [line for line in lines if line.on.get("run") == address.rpartition("=")[2]]
+    assert line.on["client"] == "127.0.0.1"
+    assert "203.0.113.9" not in server.local.log("mlflow").read_text()
+
+
 @pytest.mark.long
 def test_a_killed_server_has_a_line_for_each_request_that_it_answered(server: Any, accounts: Accounts) -> None:
     ended, mark = threading.Event(), f"killed-{time.time_ns()}"
