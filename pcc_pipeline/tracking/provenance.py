@@ -1,9 +1,13 @@
-"""Which code made a run: the commit of the checkout that holds the package, and whether it had uncommitted changes."""
+"""Which code made a run: the commit of the checkout that holds the package, and whether it had uncommitted changes.
+
+An image holds no checkout; there PCC_CODE_REVISION tells, as `git describe --always --abbrev=40 --dirty` said it.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import subprocess
 from dataclasses import dataclass
@@ -15,11 +19,12 @@ from pcc_pipeline import __version__
 logger = logging.getLogger(__name__)
 _FOLDER = Path(__file__).parents[1]
 _SECONDS = 20
+_REVISION = "PCC_CODE_REVISION"
 
 
 @dataclass(frozen=True)
 class CodeVersion:
-    """`commit` is 40 hex digits; the package's version where the code is in no git checkout; `unknown` where git fails.
+    """`commit` is 40 hex digits; the package's version where nothing tells it; `unknown` where git fails.
 
     `dirty` is None where that is not known.
     """
@@ -41,7 +46,7 @@ def code_version(folder: Path = _FOLDER) -> CodeVersion:
     """
     checkout = _checkout(folder)
     if checkout is None:
-        return CodeVersion(f"package {__version__}", None)
+        return _told() or CodeVersion(f"package {__version__}", None)
     commit, failure = _git(folder, "rev-parse", "--verify", "HEAD^{commit}")
     if commit is None and "dubious ownership" in failure:
         # git runs what a repository's settings name, and so does nothing in one of another user. This only reads.
@@ -61,6 +66,17 @@ def code_version(folder: Path = _FOLDER) -> CodeVersion:
     if changes is None:
         _warn(f"whether the code in {checkout} has changes is not known: {failure}")
     return CodeVersion(commit, None if changes is None else bool(changes))
+
+
+def _told() -> CodeVersion | None:
+    """What the environment says; None where it says nothing."""
+    revision = os.environ.get(_REVISION, "")
+    told = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", revision)
+    if told:
+        return CodeVersion(told[1], told[2] is not None)
+    if revision:
+        _warn(f"{_REVISION} is no commit of 40 hex digits, with or without -dirty behind it: {revision!r}")
+    return None
 
 
 @cache

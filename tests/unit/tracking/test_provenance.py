@@ -52,6 +52,28 @@ def test_without_a_checkout_the_package_version_stands_in(tmp_path: Path, caplog
     assert not caplog.records
 
 
+@pytest.mark.parametrize(("behind", "dirty"), [("", False), ("-dirty", True)])
+def test_an_image_without_a_checkout_tells_the_commit_that_it_was_built_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, behind: str, dirty: bool
+) -> None:
+    monkeypatch.setenv("PCC_CODE_REVISION", "0123456789" * 4 + behind)
+    assert code_version(tmp_path) == CodeVersion("0123456789" * 4, dirty)
+
+
+def test_a_revision_that_is_no_commit_is_told_and_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    provenance._warn.cache_clear()
+    monkeypatch.setenv("PCC_CODE_REVISION", "main")
+    assert code_version(tmp_path).commit.startswith("package ")
+    assert "PCC_CODE_REVISION" in caplog.text
+
+
+def test_a_checkout_goes_before_what_the_environment_says(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PCC_CODE_REVISION", "0123456789" * 4)
+    assert code_version(checkout / "package").commit == in_git(checkout, "rev-parse", "HEAD")
+
+
 def test_the_commit_of_another_users_checkout_is_found_and_the_rest_is_said(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
