@@ -10,7 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 import pytest
@@ -192,25 +192,68 @@ def test_pcc_takes_the_commands_and_options(line: str) -> None:
     pcc.parser().parse_args(words_of(line)[1][1:])
 
 
-@pytest.mark.parametrize("line", commands("docker"))
+class _Compose(yaml.SafeLoader):
+    """YAML with compose's own tag, which replaces a list instead of adding to it."""
+
+
+_Compose.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("line", commands("docker", "compose"))
 def test_docker_compose_is_told_of_services_and_scripts_that_are_there(line: str) -> None:
-    """No engine is at hand to run them."""
-    _, words = words_of(line)
-    assert words[:4] == ["docker", "compose", "-f", "deploy/compose.yaml"]
-    services = yaml.safe_load((REPOSITORY / words[3]).read_text(encoding="utf-8"))["services"]
-    action, *rest = words[4:]
-    assert action in ("up", "stop", "start", "exec", "cp")
-    if action == "up":
-        assert set(rest) <= {"--build", "--detach", "--wait"}
-        return
-    service, _, folder = rest[0].partition(":")
-    assert service in services
-    if action == "cp":
-        assert f"{folder.strip('/')}:{folder}" in services[service]["volumes"]
-    if action == "exec":
-        script = f"./{rest[1]}:/usr/local/bin/{rest[1]}:ro"
-        assert script in services[rest[0]]["volumes"]
-        assert f"{Path(rest[2]).parent.name}:/{Path(rest[2]).parent.name}" in services[rest[0]]["volumes"]
+    """deploy/try_containers.sh runs them; no engine is at hand here."""
+    words = words_of(line)[1][2:]
+    services: dict[str, Any] = {}
+    while words[0] == "-f":
+        for name, service in yaml.load((REPOSITORY / words[1]).read_text(encoding="utf-8"), _Compose)[
+            "services"
+        ].items():
+            services[name] = {**services.get(name, {}), **service}
+        words = words[2:]
+    action, *rest = words
+    assert action in ("up", "stop", "start", "exec", "cp", "run", "build", "down")
+    options = [word for word in rest if word.startswith("-")]
+    if action in ("up", "build", "down"):
+        assert set(rest) <= {"--build", "--detach", "--wait", "--volumes", *services}
+    elif action == "run":
+        assert set(options[:1]) == {"--rm"}
+        service, command, *given = [word for word in rest if word not in options[:1]]
+        assert service == "pipeline"
+        pcc.parser().parse_args([command, *given])
+    elif action == "cp":
+        for place in rest:
+            service, colon, folder = place.partition(":")
+            assert not colon or any(
+                mount.partition(":")[2] == f"/{folder.split('/')[1]}" for mount in services[service]["volumes"]
+            )
+    elif action == "exec" and "tls" in rest:
+        assert rest[1:] == ["tls", "cat", "/data/caddy/pki/authorities/local/root.crt", ">", "root.crt"]
+        assert "${PCC_TRY_ROOT:-../root.crt}:/run/root.crt:ro" in services["pipeline"]["volumes"]
+    else:
+        assert rest[0] in services
+        if action == "exec":
+            dockerfile = (REPOSITORY / services[rest[0]]["build"]["dockerfile"]).read_text(encoding="utf-8")
+            assert f"deploy/{rest[1]}" in dockerfile
+            assert f"backups:{Path(rest[2]).parent}" in services[rest[0]]["volumes"]
+
+
+@pytest.mark.parametrize("line", commands("docker", "build"))
+def test_docker_builds_from_files_that_are_there(line: str) -> None:
+    words = words_of(line)[1]
+    assert (REPOSITORY / settings_of(words, "-f")[0]).is_file()
+    assert words[-1] == "."
+    assert line.lstrip("$ ") in (REPOSITORY / settings_of(words, "-f")[0]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("line", commands("docker", "run"))
+def test_docker_runs_the_projects_image_as_the_compose_file_of_the_try_does(line: str) -> None:
+    words = words_of(line)[1]
+    place = words.index("pcc-pipeline")
+    if "--entrypoint" not in words:
+        pcc.parser().parse_args(words[place + 1 :])
+        assert {"--rm", "--read-only", "--init"} <= set(words)
+        assert settings_of(words, "-v") == ["pcc-outputs:/srv/project/outputs"]
+        assert settings_of(words, "--tmpfs") == ["/tmp"]
 
 
 @pytest.mark.parametrize("line", commands("gcloud"))

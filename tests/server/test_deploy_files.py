@@ -1,13 +1,19 @@
-"""compose.yaml, Caddyfile and the Dockerfiles, as far as they can be checked without a container engine."""
+"""The compose files, Caddyfile and Dockerfiles, as far as they can be checked without a container engine.
+
+deploy/try_containers.sh runs them; docs/operations.md says with which images that was done.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +29,26 @@ from tracking_server import (  # noqa: E402  (in the folder named above)
     SECRETS,
     command_of,
     environment_of,
+    faults_of_proxies,
     faults_of_secrets,
 )
 
-COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
+
+class Loader(yaml.SafeLoader):
+    """YAML with compose's own tag, which replaces a list instead of adding to it."""
+
+
+Loader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))  # type: ignore[arg-type]
+
+
+def compose(name: str) -> dict[str, Any]:
+    return dict(yaml.load((DEPLOY / name).read_text(encoding="utf-8"), Loader))
+
+
+COMPOSE, TRY = compose("compose.yaml"), compose("compose.try.yaml")
 SERVICES: dict[str, Any] = COMPOSE["services"]
+# Services of the try that production has not.
+ONLY_TRIED = {name: service for name, service in TRY["services"].items() if name not in SERVICES}
 GIVEN = {
     **{name: "0123456789abcdef" + name for name in SECRETS},
     "PCC_SERVER_BUCKET": "team-bucket",
@@ -55,22 +76,46 @@ def instructions(path: Path) -> list[tuple[str, str]]:
 def test_every_secret_and_name_is_demanded_and_none_is_written_down() -> None:
     text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
     assert set(re.findall(r"\$\{(\w+):\?", text)) == set(GIVEN)
-    assert set(re.findall(r"\$\{(\w+)(?!\w|:\?)", text)) == {"PCC_SERVER_WORKERS", "PCC_SERVER_APPROVALS"}
+    assert set(re.findall(r"\$\{(\w+)(?!\w|:\?)", text)) == {
+        "PCC_SERVER_WORKERS",
+        "PCC_SERVER_APPROVALS",
+        "PCC_SERVER_PROXY_NETWORK",
+        "PCC_SERVER_MEMORY",
+        "PCC_SERVER_CPUS",
+    }
     secret = re.compile(r"PASSWORD|SECRET|TOKEN|KEY")
-    for service in SERVICES.values():
+    for service in [*SERVICES.values(), *TRY["services"].values()]:
         for name, value in service.get("environment", {}).items():
             assert not secret.search(name) or re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), name
 
 
 def test_images_are_pinned() -> None:
-    images = [service["image"] for service in SERVICES.values() if "build" not in service]
-    images += [argument for path in DOCKERFILES for name, argument in instructions(path) if name == "FROM"]
-    assert len(images) == 4
+    """What they are made from, and under which version they are kept."""
+    images = {
+        argument.partition(" AS ")[0] for path in DOCKERFILES for name, argument in instructions(path) if name == "FROM"
+    }
+    assert len(images) == 3
     for image in images:
         assert re.fullmatch(r"[a-z/]+:\d+\.\d+(\.\d+)?-[a-z-]+", image), image
-    mlflow = re.search(r"^mlflow==(.+)$", (REPOSITORY / "constraints.txt").read_text(), flags=re.MULTILINE)
-    assert mlflow
-    assert SERVICES["mlflow"]["image"] == f"pcc-tracking-server:{mlflow[1]}"
+    pins = dict(re.findall(r"^(\S+)==(.+)$", (REPOSITORY / "constraints.txt").read_text(), flags=re.MULTILINE))
+    versions = dict(re.split("[:-]", image)[:2] for image in images)
+    assert SERVICES["mlflow"]["image"] == f"pcc-tracking-server:{pins['mlflow']}"
+    assert SERVICES["postgres"]["image"] == f"pcc-database:{versions['postgres']}"
+    assert SERVICES["tls"]["image"] == f"pcc-tls:{versions['caddy']}"
+    assert ONLY_TRIED["bucket"]["image"] == f"pcc-bucket-emulator:{pins['gcp-storage-emulator']}"
+    lines = [line for line in (DEPLOY / "build_tools.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
+
+
+def test_the_projects_image_has_the_extras_that_it_needs_and_tells_its_commit() -> None:
+    found = instructions(DEPLOY / "project.Dockerfile")
+    (extras,) = [match[1] for _, given in found if (match := re.search(r"\.whl\)\[([\w,]+)\]", given))]
+    known = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    assert set(extras.split(",")) == {"openvino", "postgresql", "notify"} <= set(known)
+    assert ("ARG", "REVISION") in found
+    assert any("PCC_CODE_REVISION=$REVISION" in given for name, given in found if name == "ENV")
 
 
 def test_the_command_is_that_of_the_local_server_with_productions_values() -> None:
@@ -99,10 +144,29 @@ def test_the_command_is_that_of_the_local_server_with_productions_values() -> No
     assert (environment["PGHOST"], environment["PGUSER"]) == ("postgres", "mlflow")
 
 
+def uvicorns(environment: dict[str, str]) -> list[str]:
+    command = command_of({"PCC_SERVER_ARTIFACTS": "gs://b", "PCC_SERVER_ALLOWED_HOSTS": "h", **environment})
+    return shlex.split(command[command.index("--uvicorn-opts") + 1])
+
+
+def test_the_clients_address_is_believed_of_the_proxys_network_alone() -> None:
+    given = filled(SERVICES["mlflow"]["environment"]["PCC_SERVER_PROXIES"])
+    (subnet,) = [filled(each["subnet"]) for each in COMPOSE["networks"]["proxy"]["ipam"]["config"]]
+    assert given == subnet
+    assert ipaddress.ip_network(subnet).is_private
+    options = uvicorns({"PCC_SERVER_PROXIES": given})
+    assert options[options.index("--forwarded-allow-ips") + 1] == subnet
+    assert "--no-proxy-headers" in uvicorns({})  # where nothing stands before it, nobody's word counts
+    assert faults_of_proxies("172.31.250.0/28, 10.0.0.1,::1") == []
+    assert len(faults_of_proxies("proxy,10.0.0.1/8,0.0.0.0/0,*")) == 4
+
+
 def test_the_image_has_all_that_the_servers_audit_log_needs(tmp_path: Path) -> None:
-    for name, given in instructions(DEPLOY / "server.Dockerfile"):
+    found = instructions(DEPLOY / "server.Dockerfile")
+    kept = found[max(place for place, (name, _) in enumerate(found) if name == "FROM") :]
+    for given in [given for name, given in kept if name == "COPY" and "--from=" not in given]:
         *sources, target = given.split()
-        for source in (REPOSITORY / each for each in sources if name == "COPY"):
+        for source in (REPOSITORY / each for each in sources):
             (tmp_path / target).mkdir(parents=True, exist_ok=True)
             if source.is_dir():
                 shutil.copytree(source, tmp_path / target, dirs_exist_ok=True)
@@ -119,55 +183,109 @@ def test_the_image_has_all_that_the_servers_audit_log_needs(tmp_path: Path) -> N
 
 def test_only_tls_is_reachable_from_outside_and_the_database_by_mlflow_alone() -> None:
     assert {name for name, service in SERVICES.items() if "ports" in service} == {"tls"}
-    on_database = {name for name, service in SERVICES.items() if "database" in service["networks"]}
-    assert on_database == {"postgres", "mlflow"}
+    on = {
+        network: {name for name, service in SERVICES.items() if network in service["networks"]}
+        for network in COMPOSE["networks"]
+    }
+    assert on == {"database": {"postgres", "mlflow"}, "proxy": {"mlflow", "tls"}, "bucket": {"mlflow"}, "web": {"tls"}}
     assert COMPOSE["networks"]["database"] == {"internal": True}
-    assert set(SERVICES["tls"]["networks"]) == {"web"}
-    caddy = (DEPLOY / "Caddyfile").read_text(encoding="utf-8")
+    assert COMPOSE["networks"]["proxy"]["internal"] is True
+    assert all(port.startswith("127.0.0.1:") for port in TRY["services"]["tls"]["ports"])
+    assert not any("ports" in service for service in ONLY_TRIED.values())
+
+
+def test_caddy_announces_what_is_published_waits_for_mlflow_and_has_no_second_door() -> None:
+    caddy = re.sub(r"^\s*#.*", "", (DEPLOY / "Caddyfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert "{$PCC_SERVER_NAME} {" in caddy
-    assert "reverse_proxy mlflow:5000" in caddy
+    assert re.search(r"^\s*protocols h1 h2$", caddy, flags=re.MULTILINE)  # HTTP/3 is UDP
+    assert not [port for port in SERVICES["tls"]["ports"] if "udp" in port]
+    assert "reverse_proxy mlflow:5000 {\n" in caddy
+    assert "lb_try_duration 100s" in caddy
+    assert "admin off" in caddy
     assert caddy.count("{") == caddy.count("}")
+    assert SERVICES["tls"]["environment"]["PCC_SERVER_CERTIFICATES"] == ""
 
 
 def test_services_wait_for_each_other_and_are_watched() -> None:
     assert SERVICES["mlflow"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert SERVICES["tls"]["depends_on"] == {"mlflow": {"condition": "service_healthy"}}
-    for name in ("postgres", "mlflow"):
-        assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
-    compile(SERVICES["mlflow"]["healthcheck"]["test"][3], "healthcheck", "exec")
-    assert "/health" in SERVICES["mlflow"]["healthcheck"]["test"][3]
-    for name, service in SERVICES.items():
-        assert service["restart"] == "unless-stopped", name
-        assert "no-new-privileges:true" in service["security_opt"], name
+    checks = {
+        name: service["healthcheck"]["test"]
+        for name, service in {**SERVICES, **ONLY_TRIED}.items()
+        if name != "pipeline"
+    }
+    assert all(check[0] == "CMD" for check in checks.values())
+    for name in ("mlflow", "bucket"):
+        compile(checks[name][3], "healthcheck", "exec")
+    assert "/health" in checks["mlflow"][3]
+    path = checks["tls"][-1].rpartition("/")[2]
+    assert f"path /{path}\n" in (DEPLOY / "Caddyfile").read_text(encoding="utf-8")
+    (itself,) = SERVICES["tls"]["extra_hosts"]
+    assert checks["tls"][-1] == f"https://{itself.removesuffix(':127.0.0.1')}/{path}"
 
 
-def test_mounted_files_and_volumes_exist() -> None:
-    for service in SERVICES.values():
+@pytest.mark.parametrize("name", [*SERVICES, *ONLY_TRIED])
+def test_a_service_has_no_rights_and_no_more_of_the_machine_than_it_is_given(name: str) -> None:
+    service = SERVICES.get(name) or ONLY_TRIED[name]
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["read_only"] is True
+    assert service["init"] is True
+    assert {"mem_limit", "pids_limit", "cpus"} <= set(service)
+    assert service["logging"]["options"] == {"max-size": "20m", "max-file": "5"}
+    assert "user" not in service  # its image says who it is
+    assert (DEPLOY.parent / service["build"]["dockerfile"]).is_file()
+    assert service.get("restart") == (None if name == "pipeline" else "unless-stopped")
+
+
+def test_volumes_are_named() -> None:
+    """No file of this machine, so that an image is all that a machine needs."""
+    root = "${PCC_TRY_ROOT:-../root.crt}:/run/root.crt:ro"  # of the try: what its clients trust
+    for service in [*SERVICES.values(), *ONLY_TRIED.values()]:
         for mount in service.get("volumes", []):
-            source = mount.split(":")[0]
-            assert (DEPLOY / source).is_file() if source.startswith("./") else source in COMPOSE["volumes"], mount
+            assert mount == root or mount.split(":")[0] in {**COMPOSE["volumes"], **TRY["volumes"]}, mount
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
 def test_a_dockerfile_copies_what_is_there_hides_nothing_it_needs_and_ends_as_no_root(path: Path) -> None:
+    """With nothing that only BuildKit knows; the ignore file at the root is the one that every builder reads."""
     found = instructions(path)
-    known = {"FROM", "RUN", "WORKDIR", "COPY", "ENV", "ARG", "USER", "EXPOSE", "ENTRYPOINT"}
+    known = {"FROM", "RUN", "WORKDIR", "COPY", "ENV", "ARG", "USER", "EXPOSE", "LABEL", "ENTRYPOINT", "CMD"}
     assert {name for name, _ in found} <= known
-    ignored = Path(f"{path}.dockerignore").read_text(encoding="utf-8").split()
+    assert not any("--mount" in argument for name, argument in found if name == "RUN")
+    assert not list(DEPLOY.glob("*.dockerignore"))
+    ignored = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").split("\n")
+    assert "*" in ignored
     for name, argument in found:
-        if name == "COPY":
-            for source in [word for word in argument.split() if not word.startswith("--")][:-1]:
+        if name == "COPY" and "--from=" not in argument:
+            for source in argument.split()[:-1]:
                 assert (REPOSITORY / source).exists(), source
-                assert "*" not in ignored or f"!{source.split('/')[0]}" in ignored, source
+                assert f"!{source.split('/')[0]}" in ignored, source
         if name in ("ENV", "ARG"):
             assert not re.search(r"PASSWORD|SECRET|TOKEN", argument)
     users = [argument for name, argument in found if name == "USER"]
     assert users
-    assert users[-1] not in ("root", "0")
-    assert any("-c constraints.txt" in argument for name, argument in found if name == "RUN")
+    assert users[-1].split(":")[0] not in ("root", "0")
 
 
-@pytest.mark.parametrize("name", ["backup.sh", "restore.sh"])
+@pytest.mark.parametrize(
+    "path", [each for each in DOCKERFILES if "pip " in each.read_text(encoding="utf-8")], ids=lambda path: path.name
+)
+def test_an_image_of_python_is_built_apart_from_pins_and_tells_what_is_in_it(path: Path) -> None:
+    found = instructions(path)
+    stages = [place for place, (name, _) in enumerate(found) if name == "FROM"]
+    assert len(stages) == 2
+    assert found[stages[0]][1] == f"{found[stages[1]][1]} AS build"
+    built, kept = found[: stages[1]], found[stages[1] :]
+    assert not [argument for name, argument in kept if name == "RUN" and re.search(r"pip|apt", argument)]
+    installed = [argument for _, argument in built if "--python /opt/venv/bin/python install" in argument]
+    assert all("-c constraints.txt" in argument or "--no-deps" in argument for argument in installed)
+    assert built[-1] == ("RUN", "sh finish_environment.sh /opt/venv /opt/tools")  # it writes the bill of materials
+    assert ("COPY", "--from=build /opt/venv /opt/venv") in kept
+
+
+@pytest.mark.parametrize("name", ["backup.sh", "restore.sh", "finish_environment.sh"])
 def test_shell_scripts_parse_and_may_be_run(name: str) -> None:
     assert os.access(DEPLOY / name, os.X_OK)
     assert subprocess.run(["sh", "-n", str(DEPLOY / name)], capture_output=True).returncode == 0
@@ -178,9 +296,16 @@ def test_compose_itself_accepts_the_file_where_it_is_installed() -> None:
     known = docker and subprocess.run([docker, "compose", "version"], capture_output=True).returncode == 0
     if not known:
         pytest.skip("docker compose is not here")
-    command = [str(docker), "compose", "-f", str(DEPLOY / "compose.yaml"), "config", "--quiet"]
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("PCC_", "MLFLOW_"))}
-    assert subprocess.run(command, env={**plain, **GIVEN}, capture_output=True, text=True).stderr == ""
-    done = subprocess.run(command, env=plain, capture_output=True, text=True)
-    assert done.returncode != 0
-    assert "set " in done.stderr
+    for names in (["compose.yaml"], ["compose.yaml", "compose.try.yaml"]):
+        files = [word for name in names for word in ("-f", str(DEPLOY / name))]
+        command = [str(docker), "compose", *files, "--profile", "*", "config", "--format", "json"]
+        done = subprocess.run(command, env={**plain, **GIVEN}, capture_output=True, text=True)
+        assert done.stderr == ""
+        services = json.loads(done.stdout)["services"]
+        assert set(services) == set(SERVICES) | (set() if len(names) == 1 else set(ONLY_TRIED))
+        published = services["tls"]["ports"]
+        assert len(published) == (2 if len(names) == 1 else 1)
+        done = subprocess.run(command, env=plain, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert "set " in done.stderr
