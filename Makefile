@@ -17,19 +17,22 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help to-run to-serve to-develop run test test-long check bench ui server server-stop clean docs pins
+.PHONY: help to-run to-answer to-serve to-develop run serve test test-long check bench ui server server-stop clean docs pins
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
 
 # Each makes .venv, or mends it, and installs what is needed for that; what stands and is up to date is used as it is.
-to-run to-serve to-develop:
+to-run to-answer to-serve to-develop:
 	@sh deploy/venv.sh $@ "$(VENV)" "$(PYTHON)"
 
 run: to-run  ## train on the sample (or ARGS="-P data=cases.csv"): embed, train, evaluate, register
 	@test -n "$$MLFLOW_TRACKING_URI" -o -e mlflow.db || $(ACTIVE) python entrypoints/manage_models.py init
 	@$(ACTIVE) mlflow run . --env-manager local --experiment-name $(EXPERIMENT) $(ARGS)
 	@echo "browse:    make ui"
+
+serve: to-answer  ## answer messages over HTTP by the champion (ARGS="--port 8001"); it prints a line to try it with
+	@$(ACTIVE) pcc serve $(ARGS)
 
 # A file's tests share what takes long to make, so they stay in one process, and the long files begin.
 PYTEST = $(ACTIVE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The Python environment of `make`, installed as far as its target needs: venv.sh to-run|to-serve|to-develop FOLDER [PYTHON]
+# The Python environment of `make`, installed as far as its target needs: venv.sh to-run|to-answer|to-serve|to-develop FOLDER [PYTHON]
 #
 # An environment that is broken, half made, moved here from another folder or of another Python is made anew. Nothing but
 # its folder is ever emptied for that. What stands and is as new as the list of dependencies is left alone, in 50 ms.
@@ -10,6 +10,7 @@ OLDEST=11 NEWEST=14 # of Python 3
 purpose=$1 folder=$2 named=${3:-}
 case $purpose in
 to-run) extras=openvino size="0.6 GB to download, 2.3 GB on disk" ;;
+to-answer) extras=openvino,serve size="0.6 GB to download, 2.3 GB on disk" ;;
 to-serve) extras=openvino,local-server size="0.6 GB to download, 2.3 GB on disk" ;;
 to-develop) extras=openvino,dev size="0.7 GB to download, 2.7 GB on disk" ;;
 *) exit 2 ;;

@@ -25,6 +25,7 @@ from pcc_pipeline.config import Params, reference
 from pcc_pipeline.config.schema import ContractColumn, SearchMethod
 from pcc_pipeline.evaluation.predictions import COLUMNS
 from pcc_pipeline.model.families import FAMILIES
+from pcc_pipeline.serving.forms import asked
 from pcc_pipeline.steps.parameters import NAMED_OPTIONS, resolve
 
 REPOSITORY = Path(__file__).parents[1]
@@ -276,12 +277,13 @@ def test_pip_installs_extras_that_exist_at_the_pinned_versions(line: str) -> Non
         assert {name.strip() for name in (named[1] or "").split(",") if name} <= extras.keys()
 
 
-def test_the_request_that_curl_sends_is_json_with_the_column_that_the_model_takes() -> None:
-    (line,) = commands("curl")
-    words = words_of(line)[1]
-    assert [list(row) for row in json.loads(settings_of(words, "-d")[0])["inputs"]] == [["text"]]
+def test_the_requests_that_curl_sends_are_those_that_the_servers_take() -> None:
+    of_mlflow, of_ours = (words_of(line)[1] for line in sorted(commands("curl"), key=lambda line: "/v1/" in line))
+    assert [list(row) for row in json.loads(settings_of(of_mlflow, "-d")[0])["inputs"]] == [["text"]]
     (serve,) = commands("mlflow", "models", "serve")
-    assert f":{settings_of(words_of(serve)[1], '-p')[0]}/invocations" in words[1]
+    assert f":{settings_of(words_of(serve)[1], '-p')[0]}/invocations" in of_mlflow[1]
+    assert [case.text for case in asked(settings_of(of_ours, "-d")[0].encode(), 1).cases] != [None]
+    assert f":{Params().serving.port}/v1/classify" in of_ours[2]
 
 
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "yaml"])

@@ -18,6 +18,7 @@ from pcc_pipeline.command_line.commands import (
     lineage_command,
     manage_commands,
     profile_command,
+    serve_command,
 )
 from pcc_pipeline.command_line.commands.step_commands import STEPS
 from pcc_pipeline.command_line.parser import Parser
@@ -81,6 +82,13 @@ def _entries() -> list[_Entry]:
             explain_command.DESCRIPTION,
             explain_command.EPILOG,
             private=True,
+        ),
+        _Entry(
+            "serve",
+            serve_command.ServeCommand(),
+            "answer messages over HTTP by the champion",
+            serve_command.DESCRIPTION,
+            serve_command.EPILOG,
         ),
         _Entry(status.name, status, status.help, f"{status.help[0].upper()}{status.help[1:]}.", None),
         _Entry(

@@ -11,6 +11,7 @@ from pcc_pipeline.config.alert_settings import AlertParams
 from pcc_pipeline.config.gate_settings import DEFAULT, Gates, default_gates
 from pcc_pipeline.config.paths import DataAddress, HomePath
 from pcc_pipeline.config.section import Fraction, NonEmpty, Section
+from pcc_pipeline.config.serving_settings import ServingParams
 
 ContractColumn = Literal[
     "case_id",
@@ -339,6 +340,7 @@ class Params(Section):
     retrain: RetrainParams = RetrainParams()
     tracking: TrackingParams = TrackingParams()
     monitoring: MonitoringParams = MonitoringParams()
+    serving: ServingParams = ServingParams()
     output: OutputParams = OutputParams()
     retention: RetentionParams = RetentionParams()
     lineage: LineageParams = LineageParams()

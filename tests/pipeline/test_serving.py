@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,34 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlflow
-import numpy as np
 import pytest
 
-from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.evaluation.predictions import COLUMNS
-from pcc_pipeline.features.full_vectors import full_vectors
-from pcc_pipeline.features.lexical import fit_lexical
-from pcc_pipeline.model.builders import Task
-from pcc_pipeline.model.families import build_classifier
 from pcc_pipeline.tracking.logged_models import served_model
-from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, log_trained_model
-from pcc_pipeline.tracking.registry import versions
-from tests import process_state
+from tests.http_servers import EXAMPLES, NAME, Store, mlflow_server, new_store, pcc_server
 
 pytestmark = pytest.mark.pipeline
 MARK = "Zanzibarkowski"
-PHRASES = {
-    "data_deletion": ("delete {}", "erase {}", "please remove {} for good", "wipe {} from your systems", "destroy {}"),
-    "opt_out": ("stop sending me {}", "unsubscribe me from {}", "no more {} please", "opt me out of {}", "end the {}"),
-    "privacy_request": ("send me a copy of {}", "show me {}", "what do you hold on {}?", "let me see {}", "export {}"),
-}
-THINGS = {
-    "data_deletion": ("my account", "all my data", "my address", "my order history"),
-    "opt_out": ("newsletters", "calls", "advertising letters", "text messages"),
-    "privacy_request": ("my personal data", "the file about me", "my stored records", "what you know of me"),
-}
-EXAMPLES = [(phrase.format(thing), label) for label in PHRASES for phrase in PHRASES[label] for thing in THINGS[label]]
 JSON, CSV = "application/json", "text/csv"
 
 
@@ -55,7 +32,7 @@ class Served:
     address: str
     log: Path
     tracking_uri: str
-    seconds_to_ping: float
+    is_own: bool
 
     def ask(self, body: Any, kind: str = JSON) -> tuple[int, str]:
         """Status and body of the reply to POST /invocations."""
@@ -78,70 +55,19 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("serving")
-    (folder / "empty").mkdir()
-    uri = f"sqlite:///{folder}/mlflow.db"
-    with process_state.mlflow_undone():
-        mlflow.set_tracking_uri(uri)
-        experiment = mlflow.create_experiment("serving", str(folder / "artifacts"))
-        texts, labels = [text for text, _ in EXAMPLES], np.array([label for _, label in EXAMPLES], dtype=object)
-        encoder, lexical = SentenceEncoder(), fit_lexical(texts)
-        classifier = build_classifier("LogisticRegression", {}, Task(3, 0))
-        classifier.fit(full_vectors(encoder.encode(texts), lexical, texts), labels)
-        model = TrainedModel(
-            classifier, lexical, tuple(PHRASES), "v20260101_000000", encoder.name, encoder.digest, 384, None
-        )
-        with mlflow.start_run(experiment_id=experiment) as run:
-            logged = log_trained_model(model, None, {})
-        number = versions.register(logged.model_uri, "served", run.info.run_id, {"pcc.version": model.model_version})
-        versions.set_alias("served", "challenger", number)
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "MLFLOW_TRACKING_URI": uri,
-    }
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/served@challenger"]
-    command += ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port)]
-    log = folder / "server.log"
-    started = time.monotonic()
-    with log.open("wb") as sink:
-        # A session of its own, so that the server's workers end with it.
-        server = subprocess.Popen(
-            command, cwd=folder / "empty", env=environment, stdout=sink, stderr=sink, start_new_session=True
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        while not _pings(address):
-            assert server.poll() is None, log.read_text()
-            assert time.monotonic() - started < 180, log.read_text()
-            time.sleep(0.2)
-        yield Served(address, log, uri, time.monotonic() - started)
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(20)
-        finally:
-            _end(server.pid)
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = new_store(tmp_path_factory.mktemp("serving"))
+    store.add("v20260101_000000", "challenger")
+    return store
 
 
-def _pings(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/ping", timeout=5) as reply:
-            return bool(reply.status == 200)
-    except OSError:
-        return False
-
-
-def _end(group: int) -> None:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # all had ended at SIGTERM
+# Our own server takes and gives the very same.
+@pytest.fixture(scope="module", params=["mlflow models serve", "pcc serve"])
+def served(store: Store, request: pytest.FixtureRequest) -> Iterator[Served]:
+    own = request.param == "pcc serve"
+    starting = pcc_server(store, "--model", f"models:/{NAME}@challenger") if own else mlflow_server(store)
+    with starting as server:
+        yield Served(server.address, server.log, store.uri, own)
 
 
 def test_the_forms_give_the_same_answer(served: Served) -> None:
@@ -301,5 +227,5 @@ def test_the_model_works_where_this_package_does_not_exist(served: Served, tmp_p
 def test_the_log_of_the_whole_session_holds_no_text(served: Served) -> None:
     served.predict({"inputs": [{"text": f"{MARK} wants this deleted"}]})
     log = served.log.read_text()
-    assert "/invocations" in log
+    assert served.is_own or "/invocations" in log
     assert MARK not in log

@@ -16,11 +16,21 @@ def chosen_model(params: Params, uri: str | None) -> LoadedModel:
     """
     name = params.registry.model_name
     champion = f"models:/{name}@champion"
-    challenger = f"models:/{name}@challenger"
-    if uri in (None, champion) and find_alias(name, "champion") is None and find_alias(name, "challenger") is not None:
-        raise TrackingError(
-            f"{name} has no champion yet: no version has been promoted",
-            where=champion,
-            fix=f"promote one with: pcc promote; or name the model to use: --model {challenger}",
-        )
+    if uri in (None, champion) and find_alias(name, "champion") is None and (lacking := no_champion(name)):
+        raise lacking
     return load_trained_model(uri or champion)
+
+
+def no_champion(name: str) -> TrackingError | None:
+    """What to tell whoever asks for the champion where there is none; None if there is no challenger either.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    if find_alias(name, "challenger") is None:
+        return None
+    return TrackingError(
+        f"{name} has no champion yet: no version has been promoted",
+        where=f"models:/{name}@champion",
+        fix=f"promote one with: pcc promote; or name the model to use: --model models:/{name}@challenger",
+    )

@@ -222,8 +222,39 @@ def load_trained_model(uri: str) -> LoadedModel:
         TrackingError: there is no such model, it is none of pcc_pipeline's, or MLflow does not answer.
         ModelError: a file of the model is missing or was altered.
     """
-    source = resolve(uri)
-    where = f"{uri} (run {source.run_id})"
+    stored = stored_bundle(resolve(uri), uri)
+    with scratch_folder() as folder:
+        return LoadedModel(open_bundle(stored.download(folder), stored.digest, stored.where), stored.source)
+
+
+@dataclass(frozen=True)
+class StoredBundle:
+    """A model's files in the artifact store, and the SHA-256 of their manifest, which the tracking database holds."""
+
+    source: Resolved
+    digest: str
+    where: str
+    location: str
+
+    def download(self, folder: Path) -> Path:
+        """Where its files lie now, in `folder`; unchecked.
+
+        Raises:
+            ModelError: they are not there, or the store does not answer.
+        """
+        return _download(self.location, _BUNDLE, folder, self.where)
+
+
+def stored_bundle(source: Resolved, named: str) -> StoredBundle:
+    """What there is of a model in the artifact store.
+
+    Args:
+        named: its address, as whoever asks for it wrote it.
+
+    Raises:
+        TrackingError: it is none of pcc_pipeline's, or MLflow does not answer.
+    """
+    where = f"{named} (run {source.run_id})"
     with asking(where):
         logged = MlflowClient().get_logged_model(source.model_id)
     if DIGEST_TAG not in logged.tags:
@@ -232,9 +263,7 @@ def load_trained_model(uri: str) -> LoadedModel:
             where=where,
             fix="name a model that the train entry point logged",
         )
-    with scratch_folder() as folder:
-        bundle = _download(logged, _BUNDLE, folder, where)
-        return LoadedModel(open_bundle(bundle, logged.tags[DIGEST_TAG], where), source)
+    return StoredBundle(source, logged.tags[DIGEST_TAG], where, str(logged.artifact_location))
 
 
 @contextmanager
@@ -248,12 +277,12 @@ def bundled_encoder_files(loaded: LoadedModel) -> Iterator[Path]:
     with asking(where):
         logged = MlflowClient().get_logged_model(loaded.source.model_id)
     with scratch_folder() as folder:
-        yield _download(logged, f"{_BUNDLE}/{served_model.ENCODER}", folder, where)
+        yield _download(str(logged.artifact_location), f"{_BUNDLE}/{served_model.ENCODER}", folder, where)
 
 
-def _download(logged: Any, path: str, folder: Path, where: str) -> Path:
-    """Files that were logged with a model, in `folder`."""
-    address = f"{logged.artifact_location}/artifacts/{path}"
+def _download(location: str, path: str, folder: Path, where: str) -> Path:
+    """Files that were logged with the model at a location, in `folder`."""
+    address = f"{location}/artifacts/{path}"
     with asking(where):
         try:
             # An address of files: no transaction of a database, and it may take long.

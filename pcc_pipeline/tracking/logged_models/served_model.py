@@ -222,8 +222,8 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
             self._encoder = _load_encoder(bundle)
         # MLflow's errors quote the table that its schema does not fit; whoever wants them can say so.
         os.environ.setdefault("MLFLOW_DISABLE_SCHEMA_DETAILS", "true")
-        column, kind = ("text", "string") if self._takes_texts else ("embeddings", f"{FULL_WIDTH} numbers")
-        _serve_requests_as_sent(column, f"{column} ({kind})")
+        column = "text" if self._takes_texts else "embeddings"
+        _serve_requests_as_sent(column, needed_columns(column))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """One row per row of `model_input`, in its order.
@@ -241,9 +241,8 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         good = [value for value, fault in zip(values, faults, strict=True) if not fault]
         vectors = self._vectors(good) if self._takes_texts else np.reshape(good, (-1, FULL_WIDTH)).astype(np.float64)
         probabilities = class_probabilities(self._bundle.classifier, self._bundle.manifest["classes"], vectors)
-        frame = self._frame(
-            [case or _made_id(value) for case, value in zip(ids, values, strict=True)], faults, probabilities
-        )
+        cases = [case or made_id(value) for case, value in zip(ids, values, strict=True)]
+        frame = answer_table(self._bundle.manifest, cases, faults, probabilities)
         if os.environ.get("_MLFLOW_IS_IN_SERVING_ENVIRONMENT") == "true":
             # The server would write a missing value as NaN, which is not JSON; None becomes null.
             return frame.astype(object).where(frame.notna(), None)
@@ -261,32 +260,41 @@ class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-de
         table = np.hstack([encoded, lexical.transform(list(place))]).astype(np.float32)
         return table[[place[text] for text in texts]]
 
-    def _frame(self, case_ids: list[str], faults: list[str], probabilities: np.ndarray) -> pd.DataFrame:
-        manifest, rows, good = self._bundle.manifest, len(faults), np.array([not fault for fault in faults], dtype=bool)
-        labels, confidence = np.full(rows, None, dtype=object), np.full(rows, np.nan)
-        labels[good] = np.array(manifest["classes"], dtype=object)[probabilities.argmax(axis=1)]
-        confidence[good] = probabilities.max(axis=1)
-        notes: list[str | None] = [f"not predicted: {fault}" if fault else None for fault in faults]
-        rule = manifest.get("decision", {})
-        if rule.get("threshold") is not None:
-            sure = certainty(probabilities, rule["score"])
-            for place, certain in zip(np.flatnonzero(good), sure, strict=True):
-                if certain < rule["threshold"]:
-                    notes[place] = undecided_note(certain, rule, labels[place])
-                    labels[place] = rule["label"]
-        columns = {
-            "case_id": case_ids,
-            "predicted_label": labels,
-            "subtype_label": [None] * rows,
-            "confidence": confidence,
-            "model_version": [manifest["model_version"]] * rows,
-            "embedding_model": [manifest["embedding_model"]] * rows,
-            "inference_timestamp": [datetime.now(UTC)] * rows,
-            "prediction_notes": notes,
-        }
-        columns["ingestion_time"] = columns["inference_timestamp"]
-        kinds = {"confidence": "float64"} | dict.fromkeys(("inference_timestamp", "ingestion_time"), _TIME)
-        return pd.DataFrame({name: pd.Series(cells, dtype=kinds.get(name, "str")) for name, cells in columns.items()})
+
+def answer_table(
+    manifest: Mapping[str, Any], case_ids: Sequence[str], faults: Sequence[str], probabilities: np.ndarray
+) -> pd.DataFrame:
+    """The downstream system's table: one row for each case.
+
+    Args:
+        faults: why a case has no answer; empty for those that have one.
+        probabilities: float64 (m, K) of the m cases that have one, in their order.
+    """
+    rows, good = len(faults), np.array([not fault for fault in faults], dtype=bool)
+    labels, confidence = np.full(rows, None, dtype=object), np.full(rows, np.nan)
+    labels[good] = np.array(manifest["classes"], dtype=object)[probabilities.argmax(axis=1)]
+    confidence[good] = probabilities.max(axis=1)
+    notes: list[str | None] = [f"not predicted: {fault}" if fault else None for fault in faults]
+    rule = manifest.get("decision", {})
+    if rule.get("threshold") is not None:
+        sure = certainty(probabilities, rule["score"])
+        for place, certain in zip(np.flatnonzero(good), sure, strict=True):
+            if certain < rule["threshold"]:
+                notes[place] = undecided_note(certain, rule, labels[place])
+                labels[place] = rule["label"]
+    columns = {
+        "case_id": case_ids,
+        "predicted_label": labels,
+        "subtype_label": [None] * rows,
+        "confidence": confidence,
+        "model_version": [manifest["model_version"]] * rows,
+        "embedding_model": [manifest["embedding_model"]] * rows,
+        "inference_timestamp": [datetime.now(UTC)] * rows,
+        "prediction_notes": notes,
+    }
+    columns["ingestion_time"] = columns["inference_timestamp"]
+    kinds = {"confidence": "float64"} | dict.fromkeys(("inference_timestamp", "ingestion_time"), _TIME)
+    return pd.DataFrame({name: pd.Series(cells, dtype=kinds.get(name, "str")) for name, cells in columns.items()})
 
 
 def id_text(case: Any) -> str | None:
@@ -303,8 +311,8 @@ def id_text(case: Any) -> str | None:
     )
 
 
-def _made_id(value: Any) -> str:
-    """Of the text, or the numbers of a whole vector; all that is neither has one id."""
+def made_id(value: Any) -> str:
+    """A case's id made of the text, or the numbers of a whole vector; all that is neither has one id."""
     return made_case_id(
         value if isinstance(value, str) else "" if vector_fault(value) else str(np.asarray(value).tolist())
     )
@@ -421,14 +429,20 @@ def _serve_requests_as_sent(column: str, needed: str) -> None:
         try:
             return answer(*args, **kwargs)
         except Exception as error:  # any may quote the request
-            refusal = _refusal(error, needed)
+            told = refusal(error, needed)
         # Outside the handler, so that the first error, which quotes the request, is not chained to this one.
-        raise refusal
+        raise told
 
     server.invocations = quiet  # type: ignore[attr-defined] # `server` is mlflow's module
 
 
-def _refusal(error: Exception, needed: str) -> MlflowException:
+def needed_columns(column: str) -> str:
+    """What a model of this column needs, as a refusal says it."""
+    return f"{column} ({'string' if column == 'text' else f'{FULL_WIDTH} numbers'})"
+
+
+def refusal(error: Exception, needed: str) -> MlflowException:
+    """What a request that failed is told: nothing of what it holds."""
     usage = f"{_FORMS} Columns: {needed} required, case_id (text or number) optional."
     if isinstance(error, RequestError):
         return MlflowException(f"{error.message} {usage}", BAD_REQUEST)

@@ -1,0 +1,208 @@
+"""Who is answered, and how often: tokens or the tracking server's accounts, and a limit for each caller."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import logging
+import math
+import re
+import secrets
+import time
+from collections import OrderedDict
+from pathlib import Path
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.config.serving_settings import ServingParams
+from pcc_pipeline.errors import ConfigError, TrackingError
+from pcc_pipeline.files import private_folder, replacing
+from pcc_pipeline.serving.forms import RefusedError
+from pcc_pipeline.tracking.registry.readers import may_read
+
+# For so many seconds what the tracking server said of an account holds; while it is away, a yes holds for longer.
+_YES_SECONDS, _NO_SECONDS, _AWAY_SECONDS = 60.0, 5.0, 3600.0
+# Callers that are remembered, in each list.
+_CALLERS = 10_000
+_LINE = re.compile(r"(\S+) ([0-9a-f]{64})")
+
+logger = logging.getLogger(__name__)
+
+
+class Tokens:
+    """A file of names and SHA-256 of tokens, one a line, read again when it changes.
+
+    Raises:
+        ConfigError: it cannot be read, or holds none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+        self._names: dict[str, str] = {}
+        self._read()
+
+    def name_of(self, token: str) -> str | None:
+        """Whose token it is; None of one that is not in the file."""
+        try:
+            self._read()
+        except ConfigError as error:
+            # What was read last holds: an editor may be at it.
+            logger.error("%s", error.what)
+        # Tokens are random, so that a hash's look-up tells nothing by the time that it takes.
+        return self._names.get(hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest())
+
+    def _read(self) -> None:
+        try:
+            status = self._path.stat()
+            seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+            if seen == self._seen:
+                return
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"the file of tokens cannot be read: {error}", where=str(self._path), fix=_MAKE
+            ) from error
+        names = {}
+        for number, line in enumerate(lines, 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            match = _LINE.fullmatch(line.strip())
+            if match is None:
+                raise ConfigError(
+                    "this line is not a name and a SHA-256", where=f"{self._path}, line {number}", fix=_MAKE
+                )
+            names[match[2]] = match[1]
+        if not names:
+            raise ConfigError("the file of tokens holds none", where=str(self._path), fix=_MAKE)
+        self._names, self._seen = names, seen
+
+
+_MAKE = "add one with: pcc serve --new-token NAME"
+
+
+def new_token(path: Path, name: str) -> str:
+    """A new token for a name, which the file gets the SHA-256 of; others of that name stay.
+
+    Raises:
+        ConfigError: the name has blanks, or the file cannot be written.
+    """
+    if re.fullmatch(r"[^\s#]\S*", name) is None:
+        raise ConfigError(
+            "a name has no blanks and does not begin with #", where=f"--new-token {name}", fix="give another"
+        )
+    token = secrets.token_urlsafe(32)
+    try:
+        private_folder(path.parent)
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        with replacing(path) as partial:
+            ended = before if not before or before.endswith("\n") else f"{before}\n"
+            partial.write_text(f"{ended}{name} {hashlib.sha256(token.encode()).hexdigest()}\n", encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"the file of tokens cannot be written: {error}",
+            where=f"serving.tokens_file: {path}",
+            fix="name another file, or mend the folder's permissions",
+        ) from error
+    return token
+
+
+class Access:
+    """Whom this server answers.
+
+    Raises:
+        ConfigError: there are no tokens.
+    """
+
+    def __init__(self, params: Params) -> None:
+        settings = params.serving
+        self._model = params.registry.model_name
+        self._kind = settings.accounts or "none"
+        self._tokens = Tokens(local_path(settings.tokens_file)) if self._kind == "tokens" else None
+        self._known: OrderedDict[bytes, tuple[bool, float]] = OrderedDict()
+        self.limit = Limit(settings)
+
+    async def caller(self, authorization: str, address: str) -> str:
+        """Who asks: the name of a token or account, or the address where nobody needs one.
+
+        Args:
+            authorization: the request's header; empty without one.
+
+        Raises:
+            RefusedError: 401 for a caller that is not known, 503 where nobody can tell.
+        """
+        if self._kind == "none":
+            return address
+        scheme, _, rest = authorization.partition(" ")
+        if self._tokens is not None:
+            name = self._tokens.name_of(rest.strip()) if scheme.lower() == "bearer" else None
+            if name is None:
+                raise RefusedError(401, "no_token", "Send a token that this server knows: Authorization: Bearer TOKEN.")
+            return name
+        try:
+            name, _, password = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
+        except (ValueError, binascii.Error):
+            name = password = ""
+        if scheme.lower() != "basic" or not name or not await self._may_read(name, password):
+            raise RefusedError(
+                401,
+                "no_account",
+                "Send an account of the tracking server that may read the model: basic authentication.",
+            )
+        return name
+
+    @property
+    def challenge(self) -> str:
+        """What a caller that is not known is asked for (WWW-Authenticate)."""
+        return 'Bearer realm="pcc"' if self._kind == "tokens" else 'Basic realm="pcc"'
+
+    async def _may_read(self, name: str, password: str) -> bool:
+        key = hashlib.sha256(f"{name}\0{password}".encode()).digest()
+        answer, at = self._known.get(key, (False, -math.inf))
+        age = time.monotonic() - at
+        if age < (_YES_SECONDS if answer else _NO_SECONDS):
+            return answer
+        try:
+            may = await asyncio.to_thread(may_read, self._model, name, password)
+        except TrackingError as error:
+            if answer and age < _AWAY_SECONDS:
+                return True
+            raise RefusedError(
+                503, "accounts_away", "The tracking server, which knows the accounts, does not answer.", 5
+            ) from error
+        self._known[key] = may, time.monotonic()
+        _bound(self._known)
+        return may
+
+
+class Limit:
+    """`serving.requests_per_minute` of each caller: as many at once, and then as time goes on (a token bucket)."""
+
+    def __init__(self, settings: ServingParams) -> None:
+        self._per_minute = settings.requests_per_minute
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def demand(self, caller: str) -> None:
+        """Count a request.
+
+        Raises:
+            RefusedError: 429, with the seconds until the next one is taken.
+        """
+        if self._per_minute is None:
+            return
+        now, most = time.monotonic(), float(self._per_minute)
+        left, at = self._left.get(caller, (most, now))
+        left = min(most, left + (now - at) * most / 60)
+        if left < 1:
+            wait = math.ceil((1 - left) * 60 / most)
+            raise RefusedError(429, "too_many_requests", f"At most {self._per_minute:,} requests a minute.", wait)
+        self._left[caller] = left - 1, now
+        self._left.move_to_end(caller)
+        _bound(self._left)
+
+
+def _bound(kept: OrderedDict[bytes, tuple[bool, float]] | OrderedDict[str, tuple[float, float]]) -> None:
+    while len(kept) > _CALLERS:
+        kept.popitem(last=False)
