@@ -88,6 +88,7 @@ class Batcher:
         self._queued = 0
         self._pending = 0
         self._rate = 0.0
+        self._alone = True
         self._arrived = asyncio.Event()
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pcc-batch")
@@ -162,7 +163,8 @@ class Batcher:
         while True:
             await self._slots.acquire()
             await self._arrived.wait()
-            if self._wait and self._queued < self._size:
+            # Who asks alone, one time after another, would only wait.
+            if self._wait and self._queued < self._size and (len(self._queue) > 1 or not self._alone):
                 await asyncio.sleep(self._wait)
             batch = self._take(loop.time())
             if not self._queue:
@@ -170,6 +172,7 @@ class Batcher:
             if not batch:
                 self._slots.release()
                 continue
+            self._alone = len(batch) == 1
             computed = loop.run_in_executor(self._threads, self._compute, loop, batch)
             computed.add_done_callback(lambda _: self._slots.release())
 

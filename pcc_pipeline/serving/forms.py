@@ -66,10 +66,31 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answered:
-    """What a version says of a case: probabilities (K,), in the order of its classes."""
+    """What a version says of a case.
+
+    Attributes:
+        probabilities: (K,), in the order of the version's classes.
+        label: None of a row that is left to a person without one.
+        note: why the row is left to a person; None where it is decided.
+    """
 
     version: ServedVersion
     probabilities: np.ndarray
+    label: str | None
+    confidence: float
+    note: str | None
+
+    @staticmethod
+    def of(version: ServedVersion, probabilities: np.ndarray) -> Answered:
+        """By the version's rule."""
+        model, place = version.model, int(probabilities.argmax())
+        label, confidence, rule = model.classes[place], float(probabilities[place]), model.decision
+        if rule.abstains:
+            table = probabilities[np.newaxis]
+            if rule.left_to_a_person(table)[0]:
+                note = rule.note(float(certainty(table, rule.score)[0]), label)
+                return Answered(version, probabilities, rule.label, confidence, note)
+        return Answered(version, probabilities, label, confidence, None)
 
 
 def asked(body: bytes, most: int) -> Asked:
@@ -136,28 +157,14 @@ def answer_document(
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def decided(answer: Answered) -> tuple[str | None, float, str | None]:
-    """Label, confidence and note of an answer; the note says why the row is left to a person."""
-    model, probabilities = answer.version.model, answer.probabilities
-    place = int(probabilities.argmax())
-    likeliest, rule = model.classes[place], model.decision
-    if rule.abstains:
-        table = probabilities[np.newaxis]
-        if rule.left_to_a_person(table)[0]:
-            note = rule.note(float(certainty(table, rule.score)[0]), likeliest)
-            return rule.label, float(probabilities[place]), note
-    return likeliest, float(probabilities[place]), None
-
-
 def _row(case: Case, answer: Answered, wants: bool) -> dict[str, Any]:
-    label, confidence, note = decided(answer)
     model = answer.version.model
     row: dict[str, Any] = {
         "case_id": case.case_id,
-        "predicted_label": label,
-        "confidence": confidence,
-        "decided": note is None,
-        "note": note,
+        "predicted_label": answer.label,
+        "confidence": answer.confidence,
+        "decided": answer.note is None,
+        "note": answer.note,
         "model_version": answer.version.name,
     }
     if model.decision.conformal is not None:

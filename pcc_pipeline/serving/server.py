@@ -21,7 +21,7 @@ from pcc_pipeline.serving.follow import Followed
 from pcc_pipeline.serving.metrics import SEVERAL_PROCESSES
 
 if TYPE_CHECKING:
-    from pcc_pipeline.serving.app import Guard
+    from pcc_pipeline.serving.guard import Guard
 
 # What is at work when the end comes is finished within so many seconds.
 _GRACE_SECONDS = 30

@@ -1,0 +1,123 @@
+"""What the routes of one process share: the versions on duty, the queue, the counts; cases in, answers out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.features.full_vectors import FULL_WIDTH
+from pcc_pipeline.serving.batches import Batcher, FullError, LateError, Work
+from pcc_pipeline.serving.follow import Duty, Followed
+from pcc_pipeline.serving.forms import Answered, Case, RefusedError
+from pcc_pipeline.serving.metrics import Metrics
+from pcc_pipeline.serving.version import ServedVersion
+from pcc_pipeline.steps.answering.challenge import is_challengers
+
+
+class Service:
+    """One process's. To be made within its event loop."""
+
+    def __init__(self, params: Params, followed: Followed, metrics: Metrics) -> None:
+        self.params, self.followed, self.metrics = params, followed, metrics
+        self.batcher = Batcher(params.serving, metrics)
+        self.draining = False
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why no request should be sent here; None where it may."""
+        if self.draining:
+            return "this server is about to end"
+        return None if self.followed.duty.champion else "no version is on duty"
+
+    def duty(self) -> tuple[ServedVersion, Duty]:
+        """The champion, and all that are on duty now.
+
+        Raises:
+            RefusedError: there is none.
+        """
+        duty = self.followed.duty
+        if duty.champion is None:
+            raise RefusedError(503, "no_model", "No version is on duty.", 5)
+        return duty.champion, duty
+
+    async def answers(
+        self, cases: Sequence[Case], encoder_digest: str | None, deadline: float
+    ) -> tuple[ServedVersion, list[Case], list[Answered | None]]:
+        """The champion, the cases with what it cannot answer as faults, and the answers to the others.
+
+        Raises:
+            RefusedError: there is no room or no version, or the vectors are of another encoder.
+        """
+        champion, duty = self.duty()
+        if encoder_digest is not None:
+            for version in (champion, duty.challenger):
+                if version is not None and version.model.encoder_digest != encoder_digest:
+                    raise RefusedError(
+                        409, "another_encoder", f"The vectors are not of the encoder of {version.name}'s training."
+                    )
+        cases = [_for_version(case, champion) for case in cases]
+        good = [place for place, case in enumerate(cases) if not case.fault]
+        settings = self.params.ab_test
+        shadow = duty.challenger if settings.shadow else None
+        works: list[tuple[Work, list[int]]] = []
+        for version, places in self._dealt(cases, good, champion, duty):
+            texts = [place for place in places if cases[place].text is not None]
+            whole = [place for place in places if cases[place].vector is not None]
+            work = Work(
+                version,
+                [str(cases[place].text) for place in texts],
+                [vector for place in whole if (vector := cases[place].vector) is not None],
+                shadow,
+                deadline,
+            )
+            works.append((work, texts + whole))
+        tables = await self._within(deadline, self.batcher.answer([work for work, _ in works])) if works else []
+        answers: list[Answered | None] = [None] * len(cases)
+        for (work, places), table in zip(works, tables, strict=True):
+            for place, row in zip(places, table, strict=True):
+                answers[place] = Answered.of(work.version, row)
+        self._count(answers, len(cases) - len(good))
+        return champion, cases, answers
+
+    def _dealt(
+        self, cases: Sequence[Case], good: list[int], champion: ServedVersion, duty: Duty
+    ) -> list[tuple[ServedVersion, list[int]]]:
+        """Which version answers which rows."""
+        share = self.params.ab_test.challenger_share
+        if not good or not share or duty.challenger is None:
+            return [(champion, good)] if good else []
+        theirs = is_challengers(np.array([cases[place].case_id for place in good], dtype=object), share)
+        split = (champion, np.array(good)[~theirs].tolist()), (duty.challenger, np.array(good)[theirs].tolist())
+        return [(version, places) for version, places in split if places]
+
+    async def _within(self, deadline: float, waiting: Awaitable[list[np.ndarray]]) -> list[np.ndarray]:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await waiting
+        except FullError as error:
+            raise RefusedError(429, "full", "Too many texts wait already.", error.retry_after) from None
+        except (TimeoutError, LateError):
+            raise RefusedError(
+                504, "too_late", f"No answer within {self.params.serving.request_seconds:g} seconds.", 1
+            ) from None
+
+    def _count(self, answers: Sequence[Answered | None], refused: int) -> None:
+        if refused:
+            self.metrics.rows_refused(refused)
+        by_version: dict[int, list[Answered]] = {}
+        for answer in answers:
+            if answer is not None:
+                by_version.setdefault(id(answer.version), []).append(answer)
+        for each in by_version.values():
+            self.metrics.answers(each[0].version, [one.label for one in each], [one.confidence for one in each])
+
+
+def _for_version(case: Case, version: ServedVersion) -> Case:
+    """The case, with a fault where this version cannot answer its kind."""
+    if case.text is not None and not version.takes_texts:
+        return replace(case, text=None, fault=f"text, and {version.name} takes vectors of {FULL_WIDTH} numbers")
+    return case
