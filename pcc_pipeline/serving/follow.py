@@ -23,6 +23,7 @@ from pcc_pipeline.steps.inputs.chosen_model import no_champion
 from pcc_pipeline.tracking.delivery.outages import is_outage
 from pcc_pipeline.tracking.delivery.preflight import demand_account, demand_server
 from pcc_pipeline.tracking.logged_models.log_and_load import StoredBundle, TrainedModel, stored_bundle
+from pcc_pipeline.tracking.registry.erased import erasure_of
 from pcc_pipeline.tracking.registry.versions import Resolved, find_alias, find_version, resolve
 from pcc_pipeline.waiting import jittered
 
@@ -207,7 +208,7 @@ class Followed:
 
     def _take(self, role: str, address: str, stored: StoredBundle) -> None:
         model, folder = self._kept.bring(stored)
-        standing = Standing(stored.digest, stored.source.model_uri, stored.source.version)
+        standing = Standing(stored.digest, stored.source.model_uri, stored.source.run_id, stored.source.version)
         self._put(role, self._ready(model, folder, standing))
         self._kept.remember(address, standing)
 
@@ -222,7 +223,7 @@ class Followed:
         """The registry knows no version under an address that is followed."""
         if current is None:
             return
-        if role == "challenger" or find_version(self._params.registry.model_name, current.name) is None:
+        if role == "challenger" or self._is_withdrawn(current):
             # What was erased, or taken back, is not served on.
             self.duty = replace(self.duty, **{role: None})
             self._kept.forget(address)
@@ -230,6 +231,12 @@ class Followed:
         elif self._refused.get(role) is None:
             self._refused[role] = Refused(address, "the alias stands for no version", time.monotonic())
             logger.error("%s stands for no version any more: %s goes on", address, current.name)
+
+    def _is_withdrawn(self, version: ServedVersion) -> bool:
+        """Whether it was deleted from the registry, or marked there as one that learned from erased rows."""
+        name = self._params.registry.model_name
+        known = find_version(name, version.name)
+        return known is None or known.version is None or bool(erasure_of(name, known.version))
 
     def _ready(self, model: TrainedModel, folder: Path, standing: Standing) -> ServedVersion:
         options = self._params.preprocessing

@@ -28,10 +28,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Standing:
-    """What an alias, or an address, stood for: a bundle's digest, the model's address and its version's number."""
+    """What an alias, or an address, stood for: a bundle's digest, the model's address, its run and its version.
+
+    `erase` goes by the run, to find the copies of models that learned from what is erased.
+    """
 
     digest: str
     model_uri: str
+    run_id: str
     number: str | None
 
 

@@ -22,8 +22,12 @@ import mlflow
 import psutil
 import pytest
 
+from pcc_pipeline.config import load_params
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.steps.erasing.published import published_as, unpublish
 from pcc_pipeline.tracking.logged_models import served_model
+from pcc_pipeline.tracking.registry.erased import mark_version, take_alias
+from tests import process_state
 from tests.http_servers import EXAMPLES, PHRASES, Server, Store, new_store, pcc_server, small_model
 
 pytestmark = pytest.mark.pipeline
@@ -346,8 +350,20 @@ def test_a_version_that_was_erased_is_taken_off_duty(tmp_path: Path) -> None:
         wait_until(lambda: get(server, "/readyz")[0] == 503)
         status, document, headers = ask(server, {"text": "erase my profile"})
         assert (status, document["error"]["code"], headers["Retry-After"]) == (503, "no_model", "5")
-        store.add(SECOND, "champion", OTHER)
+        second = store.add(SECOND, "champion", OTHER)
         wait_until(lambda: get(server, "/readyz")[0] == 200)
+        # As `erase` does where it may not train again.
+        with process_state.mlflow_undone():
+            mlflow.set_tracking_uri(store.uri)
+            run_id = client.get_model_version("served", second).run_id
+            params = load_params(None, settings=[f"serving.models_dir={store.folder}/empty/outputs/serving"])
+            (copy,) = published_as(params, run_id, [])
+            assert (Path(copy) / "classifier.skops").is_file()
+            mark_version("served", second, "e-1: learned from 2 rows of erased persons")
+            take_alias("served", second, "champion")
+            unpublish([copy])
+        wait_until(lambda: get(server, "/readyz")[0] == 503)
+        assert not Path(copy).exists()
 
 
 def test_it_ends_once_it_has_answered_what_it_took(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
-"""The folders that a version was published as: by its record, and by what lies at the targets."""
+"""The folders that a version was published as: by its record, by what lies at the targets, and by what is served."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.files import scratch_folder
 from pcc_pipeline.steps.publish import targets
 from pcc_pipeline.storage.objects import open_store
@@ -37,7 +39,21 @@ def published_as(params: Params, run_id: str, recorded: Sequence[str]) -> tuple[
                     continue
                 if its == run_id:
                     there.append(f"{target.rstrip('/')}/{name}")
+    there += _served(local_path(params.serving.models_dir), run_id)
     return tuple(dict.fromkeys(there))
+
+
+def _served(folder: Path, run_id: str) -> list[str]:
+    """The copies of a training's model that a server keeps on this machine."""
+    copies = []
+    for note in sorted(folder.glob("*.json")):
+        try:
+            standing = json.loads(note.read_text(encoding="utf-8"))
+            if standing.get("run_id") == run_id and (copy := folder / str(standing["digest"])).is_dir():
+                copies.append(str(copy))
+        except (OSError, ValueError, AttributeError, KeyError):  # another program's file
+            continue
+    return copies
 
 
 def unpublish(addresses: Sequence[str]) -> int:

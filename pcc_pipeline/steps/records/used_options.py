@@ -48,7 +48,7 @@ USED: dict[str, tuple[str, ...]] = {
     ),
     "erase": (
         *(*_PUBLISHING, "registry.gates", "registry.erasure_policy", "data.subject_column", "lineage.suppression_file"),
-        *("preprocessing.cache_dir", "output.erasures_dir"),
+        *("preprocessing.cache_dir", "output.erasures_dir", "serving.models_dir"),
     ),
     "roll_back": _PUBLISHING,
     "publish": _PUBLISHING,
