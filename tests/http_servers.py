@@ -42,22 +42,22 @@ EXAMPLES = [(phrase.format(thing), label) for label in PHRASES for phrase in PHR
 
 @dataclass(frozen=True)
 class Store:
-    """An MLflow store in a folder; `folder/empty` is a folder to start commands in."""
+    """An MLflow store in a folder, or a server's; `folder/empty` is a folder to start commands in."""
 
     folder: Path
+    server: str | None = None
 
     @property
     def uri(self) -> str:
-        return f"sqlite:///{self.folder}/mlflow.db"
+        return self.server or f"sqlite:///{self.folder}/mlflow.db"
 
     def add(self, version: str, alias: str | None = None, examples: Sequence[tuple[str, str]] = EXAMPLES) -> str:
         """Train a model, log it and register it as the next version of NAME; its number."""
         with process_state.mlflow_undone():
             mlflow.set_tracking_uri(self.uri)
             found = mlflow.get_experiment_by_name("serving")
-            experiment = (
-                found.experiment_id if found else mlflow.create_experiment("serving", str(self.folder / "artifacts"))
-            )
+            place = None if self.server else str(self.folder / "artifacts")
+            experiment = found.experiment_id if found else mlflow.create_experiment("serving", place)
             with mlflow.start_run(experiment_id=experiment) as run:
                 logged = log_trained_model(small_model(version, examples), None, {})
             number = versions.register(logged.model_uri, NAME, run.info.run_id, {"pcc.version": version})
@@ -72,9 +72,9 @@ class Store:
             versions.set_alias(NAME, alias, number)
 
 
-def new_store(folder: Path) -> Store:
+def new_store(folder: Path, server: str | None = None) -> Store:
     (folder / "empty").mkdir(parents=True)
-    return Store(folder)
+    return Store(folder, server)
 
 
 def small_model(version: str, examples: Sequence[tuple[str, str]] = EXAMPLES) -> TrainedModel:

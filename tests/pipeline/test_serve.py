@@ -315,6 +315,7 @@ def test_promotions_rollbacks_and_bad_versions_are_taken_up_or_refused_while_it_
     assert "altered after the model was logged" in log
 
 
+@pytest.mark.long
 def test_it_serves_on_without_the_registry_and_begins_without_it(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     store.add(FIRST, "champion")
@@ -338,6 +339,7 @@ def test_it_serves_on_without_the_registry_and_begins_without_it(tmp_path: Path)
         assert "altered after the model was logged" in server.log.read_text()
 
 
+@pytest.mark.long
 def test_a_version_that_was_erased_is_taken_off_duty(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     number = store.add(FIRST, "champion")
@@ -398,6 +400,7 @@ def test_a_worker_that_is_killed_is_started_anew(tmp_path: Path) -> None:
         assert ask(server, {"text": "erase my profile"})[0] == 200
 
 
+@pytest.mark.long
 def test_overload_is_told_at_once_and_what_is_taken_is_answered(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     store.add(FIRST, "champion")
@@ -452,6 +455,7 @@ def test_tokens_let_in_who_has_one_and_nobody_else(tmp_path: Path) -> None:
     assert "set accounts to tokens or tracking" in refused.log.read_text()
 
 
+@pytest.mark.long
 def test_the_challenger_answers_its_share_or_beside(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     store.add(FIRST, "champion")
