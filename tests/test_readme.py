@@ -230,6 +230,9 @@ def test_docker_compose_is_told_of_services_and_scripts_that_are_there(line: str
     elif action == "exec" and "tls" in rest:
         assert rest[1:] == ["tls", "cat", "/data/caddy/pki/authorities/local/root.crt", ">", "root.crt"]
         assert "${PCC_TRY_ROOT:-../root.crt}:/run/root.crt:ro" in services["pipeline"]["volumes"]
+    elif action == "exec" and "tar" in rest:
+        assert rest[:5] == ["-T", "postgres", "tar", "-C", "/backups"]
+        assert "backups:/backups" in services["postgres"]["volumes"]
     else:
         assert rest[0] in services
         if action == "exec":

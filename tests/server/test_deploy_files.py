@@ -157,7 +157,7 @@ def test_the_clients_address_is_believed_of_the_proxys_network_alone() -> None:
     options = uvicorns({"PCC_SERVER_PROXIES": given})
     assert options[options.index("--forwarded-allow-ips") + 1] == subnet
     assert "--no-proxy-headers" in uvicorns({})  # where nothing stands before it, nobody's word counts
-    assert faults_of_proxies("172.31.250.0/28, 10.0.0.1,::1") == []
+    assert faults_of_proxies("172.16.250.0/28, 10.0.0.1,::1") == []
     assert len(faults_of_proxies("proxy,10.0.0.1/8,0.0.0.0/0,*")) == 4
 
 
@@ -289,6 +289,20 @@ def test_an_image_of_python_is_built_apart_from_pins_and_tells_what_is_in_it(pat
 def test_shell_scripts_parse_and_may_be_run(name: str) -> None:
     assert os.access(DEPLOY / name, os.X_OK)
     assert subprocess.run(["sh", "-n", str(DEPLOY / name)], capture_output=True).returncode == 0
+
+
+def test_the_drill_of_the_containers_parses_works_on_a_project_of_its_own_and_breaks_every_service() -> None:
+    """It is run by hand; docs/operations.md says what came of it."""
+    path = DEPLOY / "try_containers.sh"
+    assert os.access(path, os.X_OK)
+    assert subprocess.run(["bash", "-n", str(path)], capture_output=True).returncode == 0
+    text = path.read_text(encoding="utf-8")
+    (project,) = set(re.findall(r"docker compose -p (\S+)", text))
+    assert project not in (COMPOSE["name"], TRY["name"])  # it removes the project's volumes
+    (services,) = re.findall(r"^services=\(([\w ]+)\)", text, flags=re.MULTILINE)
+    assert set(services.split()) == {*SERVICES, *ONLY_TRIED} - {"pipeline"}
+    images = [service["image"] for service in [*SERVICES.values(), *ONLY_TRIED.values()]]
+    assert set(re.findall(r"pcc-[\w-]+:[\d.]+", text)) <= set(images)
 
 
 def test_compose_itself_accepts_the_file_where_it_is_installed() -> None:

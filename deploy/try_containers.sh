@@ -1,0 +1,258 @@
+#!/usr/bin/env bash
+# Starts the containers of compose.yaml and compose.try.yaml, works with them, breaks them, and says what happened.
+#
+#   deploy/try_containers.sh             by hand, not in CI: it takes some minutes, and the builds before it
+#
+# It needs Docker with compose, curl and openssl. Its containers and volumes are its own (project pcc-drill, port 8444) and
+# go at the end; with PCC_DRILL_KEEP=yes they stay. PCC_DRILL_BUILD=no takes the images that are there.
+# The exit code is 1 if a line of the table failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+work=$(mktemp -d)
+export PCC_SERVER_NAME=tracking.localhost PCC_SERVER_BUCKET=pcc-drill PCC_TRY_PORT=${PCC_TRY_PORT:-8444}
+export PCC_SERVER_PROXY_NETWORK=${PCC_SERVER_PROXY_NETWORK:-172.16.250.16/28} PCC_TRY_ROOT=$work/root.crt
+for secret in PCC_SERVER_DB_PASSWORD MLFLOW_AUTH_ADMIN_PASSWORD MLFLOW_FLASK_SERVER_SECRET_KEY; do
+    export "$secret=$(openssl rand -hex 24)"
+done
+REVISION=$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null || true)
+export REVISION
+address=https://$PCC_SERVER_NAME:$PCC_TRY_PORT
+services=(postgres bucket mlflow tls) # and serve, when it is there
+study_password=$(openssl rand -hex 24)
+
+dc() { docker compose -p pcc-drill -f deploy/compose.yaml -f deploy/compose.try.yaml --profile pipeline "$@"; }
+quiet() { "$@" >"$work/quiet" 2>&1 || { cat "$work/quiet" >&2 && return 1; }; }
+pcc() { dc run --rm -T "${with[@]}" pipeline "$@"; }
+with=() # options of the next `pcc`
+
+table=() failed=0
+row() { # what was tried, what happened, and 0 if that is right
+    local mark=ok
+    [ "$3" = 0 ] || { mark=FAILED failed=1; }
+    table+=("$mark|$1|$2")
+    printf '%-6s  %s: %s\n' "$mark" "$1" "$2"
+}
+# Whether a text has a part; for `row`, which wants 0 for yes.
+has() { [[ $1 == *"$2"* ]] && echo 0 || echo 1; }
+
+exec 3>&1 # where a command that fails has its output elsewhere, the table is still seen
+finish() {
+    local code=$?
+    exec >&3
+    [ ${#table[@]} = 0 ] || {
+        printf '\n| tried | what happened | |\n|---|---|---|\n'
+        for line in "${table[@]}"; do
+            IFS='|' read -r mark what happened <<<"$line"
+            printf '| %s | %s | %s |\n' "$what" "$happened" "$mark"
+        done
+    }
+    [ "$code" = 0 ] || { echo "ended early (exit code $code); the last lines of the containers:" && dc logs --tail 15; } || true
+    if [ "${PCC_DRILL_KEEP:-no}" != yes ]; then dc down --volumes --remove-orphans >/dev/null 2>&1 || true; fi
+    rm -rf "$work"
+    if [ "$code" = 0 ]; then exit $failed; fi
+}
+trap finish EXIT
+
+# What clients do from this machine. The password goes through a file, as others see command lines.
+login() { (umask 077 && printf 'user = "%s:%s"\n' "$1" "$2" >"$work/login"); }
+ask() { # an address, and curl's options; curl's own checks of the certificate hold
+    local path=$1
+    shift
+    curl --silent --show-error --max-time 150 --resolve "$PCC_SERVER_NAME:$PCC_TRY_PORT:127.0.0.1" --cacert "$work/root.crt" "$@" "$address$path"
+}
+status() { ask "$1" --config "$work/login" --output /dev/null --write-out '%{http_code}' 2>/dev/null || true; }
+api() { ask "/api/2.0/mlflow/$1" --config "$work/login" --header 'Content-Type: application/json' --data "$2" | tr -d ' \n'; }
+got() { ask "/api/2.0/mlflow/$1" --config "$work/login" | tr -d ' \n'; }
+looking='/api/2.0/mlflow/experiments/search?max_results=1'
+root_certificate() { dc exec -T tls cat /data/caddy/pki/authorities/local/root.crt >"$work/root.crt"; }
+all_runs() { api runs/search "{\"experiment_ids\": [\"1\"], \"max_results\": 1000${1:-}}"; }
+of_step() { all_runs ", \"filter\": \"tags.\`pcc.step\` = '$1'\""; }
+statuses() { grep -o '"status":"[A-Z]*"' <<<"$1" | cut -d'"' -f4 | sort | uniq -c | tr -s ' \n' ' '; }
+
+# The host kills a container's first process, as a crash would: `docker kill` is a wish that it stay away.
+crash() {
+    local pid
+    pid=$(docker inspect --format '{{.State.Pid}}' "$1")
+    docker run --rm --pid host --network none --user 0 --entrypoint sh pcc-tracking-server:3.17.2 -c "kill -9 $pid"
+}
+until_answers() { # of a path: the first answer, the seconds until it is a good one, and the last one
+    local begun=$SECONDS first='' code
+    while code=$(status "$1") && [ "$code" != 200 ] && [ $((SECONDS - begun)) -lt 180 ]; do
+        first=${first:-$code}
+        sleep 0.5
+    done
+    echo "${first:-$code} $((SECONDS - begun)) $code"
+}
+
+echo "== images"
+if [ "${PCC_DRILL_BUILD:-yes}" = yes ]; then dc build; fi
+for image in pcc-database:15.18 pcc-tracking-server:3.17.2 pcc-tls:2.10.0 pcc-pipeline; do
+    size=$(($(docker image inspect --format '{{.Size}}' "$image") / 1000000))
+    user=$(docker image inspect --format '{{.Config.User}}' "$image")
+    row "image $image" "$size MB, runs as ${user:-root}" "$([ -n "$user" ] && echo 0 || echo 1)"
+done
+packages=$(docker run --rm --entrypoint python pcc-pipeline -c 'import json; print(len(json.load(open("/opt/venv/sbom.cdx.json"))["components"]))')
+row "bill of materials of pcc-pipeline" "$packages packages" "$([ "$packages" -gt 50 ] && echo 0 || echo 1)"
+
+echo "== start"
+touch "$work/root.crt"
+begun=$SECONDS
+quiet dc up --no-build --detach --wait "${services[@]}"
+took=$((SECONDS - begun))
+root_certificate
+login admin "$MLFLOW_AUTH_ADMIN_PASSWORD"
+row "up --wait" "$took s; the first request without an account: $(ask /version --output /dev/null --write-out '%{http_code}'), with: $(status /version)" \
+    "$([ "$(status /version)" = 200 ] && echo 0 || echo 1)"
+heads=$(ask /version --head | tr '[:upper:]' '[:lower:]')
+row "HTTP/3" "$(grep -q alt-svc <<<"$heads" && echo announced || echo "not announced")" "$(grep -q '^http/2' <<<"$heads" && ! grep -q alt-svc <<<"$heads" && echo 0 || echo 1)"
+row "Caddy's own /up from outside" "$(ask /up --output /dev/null --write-out '%{http_code}')" "$([ "$(ask /up --output /dev/null --write-out '%{http_code}')" = 401 ] && echo 0 || echo 1)"
+
+held='' wrong=0
+for service in "${services[@]}"; do
+    is=$(docker inspect --format '{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}' "$(dc ps -q "$service")")
+    [[ $is =~ ^"true [ALL] [no-new-privileges:true] "[1-9][0-9]*" "[1-9][0-9]*" "[1-9] ]] || wrong=1
+    # What the kernel says of the first process: its account, its rights, and whether it may get new ones.
+    of_kernel=$(dc exec -T "$service" sh -c "grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs):' /proc/1/status | tr -s '\t\n' ' '")
+    [[ $of_kernel =~ Uid:\ [1-9] && $of_kernel == *"CapEff: 0000000000000000"* && $of_kernel == *"CapBnd: 0000000000000000"* && $of_kernel == *"NoNewPrivs: 1"* ]] || wrong=1
+    dc exec -T "$service" sh -c 'touch /etc/x 2>/dev/null || touch /srv/x 2>/dev/null' && wrong=1
+    held+="${held:+, }$service $(sed -E 's/.*Uid: ([0-9]+).*/\1/' <<<"$of_kernel")"
+done
+row "rights" "accounts by number: $held; no rights, none to be had, nothing of the root can be written, limits stand" $wrong
+
+echo "== who asks"
+told=$(dc run --rm -T --entrypoint python pipeline - <<'PYTHON'
+import os, socket, ssl, urllib.request
+name, password = os.environ["MLFLOW_TRACKING_URI"].removeprefix("https://"), os.environ["MLFLOW_TRACKING_PASSWORD"]
+import base64
+head = {"Authorization": "Basic " + base64.b64encode(f"admin:{password}".encode()).decode(), "Host": name}
+path = "/api/2.0/mlflow/experiments/get-by-name?experiment_name="
+trust = ssl.create_default_context(cafile="/run/root.crt")
+with socket.create_connection((name, 443)) as connection:
+    own = connection.getsockname()[0]
+for url, claimed in ((f"https://{name}{path}by-caddy", "203.0.113.8"), (f"http://mlflow:5000{path}past-caddy", "203.0.113.9")):
+    try:
+        urllib.request.urlopen(urllib.request.Request(url, headers={**head, "X-Forwarded-For": claimed}), context=trust if url[4] == "s" else None)
+    except urllib.error.HTTPError as error:
+        assert error.code == 404, error  # there is no such experiment
+print(own)
+PYTHON
+)
+sleep 1
+seen=$(dc logs mlflow --no-log-prefix | grep -oE '[0-9.]+:[0-9]+ - "GET [^ ]*(by|past)-caddy' | sed -E 's/:[0-9]+ .*name=/ /' | tr '\n' ',')
+row "MLflow's log names" "${seen%,}, where the client was $told at Caddy, and claimed 203.0.113.8 and .9" "$([[ $seen == *"$told by-caddy"* && $seen != *203.0.113* ]] && echo 0 || echo 1)"
+quiet dc cp mlflow:/audit "$work/audit"
+lines=$(cat "$work"/audit/*.jsonl | grep by-caddy || cat "$work"/audit/*.jsonl | grep "\"client\":\"$told\"" || true)
+row "the audit log names" "$(grep -o '"client":"[^"]*"' <<<"$lines" | sort -u | tr '\n' ' ')" "$([[ $lines == *"\"client\":\"$told\""* && $(cat "$work"/audit/*.jsonl) != *203.0.113* ]] && echo 0 || echo 1)"
+
+echo "== work"
+begun=$SECONDS
+quiet pcc run
+mv "$work/quiet" "$work/trained"
+trained=$(of_step train)
+backend=$(grep -oE '"key":"pcc.encoder_backend","value":"[^"]*"' <<<"$trained" | cut -d'"' -f8 | head -1)
+commit=$(grep -oE '"key":"pcc.git_commit","value":"[^"]*"' <<<"$trained" | cut -d'"' -f8 | head -1)
+row "train on the sample in a container" "$((SECONDS - begun)) s, encoded by $backend, $(grep -oE '[0-9,]+ texts/s' "$work/trained" | head -1), commit ${commit:0:7}" "$(has "$backend" openvino)"
+
+dc exec -T postgres psql -q -v ON_ERROR_STOP=1 -v "password=$study_password" <<'SQL'
+CREATE ROLE studies LOGIN PASSWORD :'password';
+CREATE DATABASE studies OWNER studies ENCODING 'UTF8' TEMPLATE template0;
+SQL
+with=(-e "PCC_SEARCH__STORAGE=postgresql+psycopg://studies@postgres/studies" -e "PGPASSWORD=$study_password" -e PCC_SEARCH__STUDY_NAME=drill)
+pcc train --search-method optuna --n-iter 4 >"$work/studied" 2>&1 || cat "$work/studied"
+trials=$(dc exec -T postgres psql -Atc "SELECT count(*) FROM trials WHERE state = 'COMPLETE'" studies || true)
+row "a search's study in PostgreSQL" "$trials trials are there" "$([ "${trials:-0}" -ge 1 ] && echo 0 || echo 1)"
+
+with=(-e "PCC_REGISTRY__PUBLISH__TARGET=gs://$PCC_SERVER_BUCKET/pcc-models")
+refused=0
+pcc promote --reason drill >"$work/refused" 2>&1 || refused=$?
+pcc promote --force true --reason "the sample is old" >"$work/promoted" 2>&1 || cat "$work/promoted"
+with=()
+champion=$(got "registered-models/alias?name=pcc-intent-classifier&alias=champion" | grep -oE '"version":"[0-9]+"' | cut -d'"' -f4 || true)
+published=$(dc exec -T bucket sh -c 'find /bucket -name "metadata.json*" -path "*pcc-models*" | wc -l')
+row "promote in a container" "refused by the gates (exit code $refused), then forced: version ${champion:-none} is champion, $published published" "$([ $refused != 0 ] && [ -n "$champion" ] && [ "$published" -ge 1 ] && echo 0 || echo 1)"
+scored() { # predictions of the champion without what is of the hour
+    pcc score --output outputs/scored.csv >"$work/scored" 2>&1 || cat "$work/scored" >&2
+    dc run --rm -T --entrypoint cut pipeline -d, -f1,2,4,5 outputs/scored.csv | sha256sum | cut -c1-16
+}
+scores=$(scored)
+ask /api/2.0/mlflow/users/create --config "$work/login" --header 'Content-Type: application/json' --data "{\"username\": \"anna\", \"password\": \"$study_password\"}" >/dev/null
+
+echo "== break"
+for how in stop crash; do
+    trainer=$(dc run --detach pipeline train --search-method random --n-iter 400)
+    until docker logs "$trainer" 2>&1 | grep -q 'INFO trial'; do sleep 0.5; done
+    if [ $how = stop ]; then docker stop --time 60 "$trainer" >/dev/null; else crash "$trainer"; fi
+    code=$(docker wait "$trainer")
+    docker rm "$trainer" >/dev/null
+    if [ $how = stop ]; then
+        row "docker stop while it trains" "exit code $code, runs:$(statuses "$(of_step train)")" "$([ "$code" = 143 ] && ! grep -q RUNNING <<<"$(all_runs)" && echo 0 || echo 1)"
+    fi
+done
+before=$(statuses "$(all_runs)")
+
+# All in turn, while a training goes on. Clients of MLflow wait and try again; so does curl here, which asks at once.
+trainer=$(dc run --detach pipeline run --search-method random --n-iter 600)
+until docker logs "$trainer" 2>&1 | grep -q 'INFO trial'; do sleep 0.5; done
+for service in "${services[@]}"; do
+    container=$(dc ps -q "$service")
+    crash "$container"
+    path=$looking
+    if [ "$service" = bucket ]; then path='/api/2.0/mlflow-artifacts/artifacts?path=1'; fi
+    read -r first took last <<<"$(until_answers "$path")"
+    row "$service is killed" "the first answer after it was ${first/000/none}, and $last after $took s; Docker started it again" "$([ "$last" = 200 ] && echo 0 || echo 1)"
+done
+going=$(docker inspect --format '{{.State.Status}}' "$trainer")
+code=$(docker wait "$trainer")
+docker logs "$trainer" >"$work/through" 2>&1
+docker rm "$trainer" >/dev/null
+row "the training meanwhile (${going} after the last kill)" "exit code $code, $(grep -oE '[0-9]+ complete' "$work/through" | head -1), $(grep -cE 'away|does not answer|back' "$work/through" || true) lines about an MLflow that was away" "$code"
+row "the trainer is killed" "runs before the next training:$before, after it:$(statuses "$(all_runs)")" "$(grep -q RUNNING <<<"$(all_runs)" && echo 1 || echo 0)"
+
+echo "== lose and restore"
+snapshot() { # runs and versions, as the server tells them, in one order: it tells tags in any
+    { all_runs && echo && got registered-models/search && echo && got model-versions/search; } |
+        docker run --rm --interactive --network none --entrypoint python pcc-pipeline -c '
+import json, sys
+def ordered(part):
+    if isinstance(part, dict):
+        return {name: ordered(part[name]) for name in sorted(part)}
+    return sorted(map(ordered, part), key=json.dumps) if isinstance(part, list) else part
+for line in sys.stdin:
+    print(json.dumps(ordered(json.loads(line)), indent=1))'
+}
+dc exec -T postgres backup.sh /backups/drill
+dc exec -T postgres tar -C /backups -c drill >"$work/databases.tar"
+dc exec -T bucket tar -C /bucket -c . >"$work/bucket.tar"
+snapshot >"$work/before"
+quiet dc cp mlflow:/audit "$work/audit-before"
+row "backup" "databases $(($(stat -c %s "$work/databases.tar") / 1000)) kB, bucket $(($(stat -c %s "$work/bucket.tar") / 1000)) kB" 0
+quiet dc down --volumes --remove-orphans
+left=$(docker volume ls -q --filter label=com.docker.compose.project=pcc-drill | wc -l)
+row "everything is lost" "$left volumes are left" "$left"
+begun=$SECONDS
+quiet dc up --no-build --detach --wait postgres bucket
+dc exec -T postgres tar -C /backups -x <"$work/databases.tar"
+dc exec -T postgres restore.sh /backups/drill
+dc exec -T bucket tar -C /bucket -x <"$work/bucket.tar"
+quiet dc restart bucket
+quiet dc up --no-build --detach --wait "${services[@]}"
+root_certificate
+took=$((SECONDS - begun))
+snapshot >"$work/after"
+diff "$work/before" "$work/after" | head -20 || true
+row "restore" "$took s; runs and versions are $(cmp -s "$work/before" "$work/after" && echo the same || echo different), $(grep -c '"run_id"' "$work/after") lines name a run" "$(cmp -s "$work/before" "$work/after" && echo 0 || echo 1)"
+again=$(scored)
+row "the champion's answers after it" "$scores before, $again after" "$([ "$scores" = "$again" ] && echo 0 || echo 1)"
+login anna "$study_password"
+row "anna's account after it" "$(status /version)" "$([ "$(status /version)" = 200 ] && echo 0 || echo 1)"
+
+verified=0
+chmod -R go+rX "$work/audit-before" && chmod go+x "$work"
+with=(-v "$work/audit-before:/audit-before:ro")
+pcc audit verify --offline --folder /audit-before >"$work/verified" 2>&1 || verified=$?
+with=()
+row "the audit log that was copied off" "$(head -1 "$work/verified")" $verified
+
+# == serve
+# The model server comes here: start it, ask it, kill it while the champion moves, and ask again.
