@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ from pcc_pipeline.serving.version import ServedVersion
 from pcc_pipeline.tracking.logged_models import scoring_protocol as mlflow_form
 from pcc_pipeline.tracking.logged_models.served_model import answer_table
 
+_LARGE_BYTES = 100_000
 # Of the server, in place of what uvicorn would do at once; see `_drain_first`.
 _ENDS = (signal.SIGTERM, signal.SIGINT)
 
@@ -46,9 +47,9 @@ def application(params: Params, model_uri: str | None) -> Guard:
         followed = Followed(params, model_uri)
         try:
             await asyncio.to_thread(followed.first)
-        except (PccError, OSError) as error:
+        except PccError as error:
             # Ready once the registry has one to serve.
-            logger.error("no version is on duty: %s", error.what if isinstance(error, PccError) else error)
+            logger.error("no version is on duty: %s", error.what)
         service = Service(params, followed, metrics)
         held.append(service)
         _drain_first(service, params.serving.drain_seconds)
@@ -94,10 +95,15 @@ async def _classify(held: list[Service], request: Request) -> Response:
     # Anything else would let a page in a browser send a request here without asking.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise RefusedError(415, "not_json", f"Send Content-Type: {JSON}.")
-    asked = forms.asked(await body_of(request), service.params.serving.request_texts)
+    asked = await _off_the_loop(forms.asked, await body_of(request), service.params.serving.request_texts)
     work = service.answers(asked.cases, asked.encoder_digest, request.state.deadline)
     champion, cases, answers = await while_there(request, work)
     return Response(forms.answer_document(asked, cases, answers, champion), media_type=JSON)
+
+
+async def _off_the_loop(read: Callable[[bytes, int], forms.Asked], body: bytes, most: int) -> forms.Asked:
+    """What is read of a body, in a thread where it is large, so that others need not wait for it."""
+    return read(body, most) if len(body) < _LARGE_BYTES else await asyncio.to_thread(read, body, most)
 
 
 async def _invocations(held: list[Service], request: Request) -> Response:

@@ -16,10 +16,12 @@ from pathlib import Path
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
-from pcc_pipeline.errors import PccError, TrackingError
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.errors import PccError, StorageError, TrackingError
 from pcc_pipeline.serving.kept import KeptVersions, Standing
 from pcc_pipeline.serving.version import ServedVersion, TextVectors, ready
 from pcc_pipeline.steps.inputs.chosen_model import no_champion
+from pcc_pipeline.steps.inputs.datasets import encoder_of
 from pcc_pipeline.tracking.delivery.outages import is_outage
 from pcc_pipeline.tracking.delivery.preflight import demand_account, demand_server
 from pcc_pipeline.tracking.logged_models.log_and_load import StoredBundle, TrainedModel, stored_bundle
@@ -84,8 +86,7 @@ class Followed:
         """See that there is a version to serve, and that its files are on this machine, without loading its encoder.
 
         Raises:
-            PccError: there is none, and why.
-            OSError: its files cannot be kept.
+            PccError: there is none, or its files cannot be kept.
         """
         address = self._addresses["champion"]
         away = self._asked()
@@ -93,7 +94,7 @@ class Followed:
             if away is not None:
                 raise away
             self._kept.bring(self._demanded(address))
-        except (PccError, OSError) as error:
+        except PccError as error:
             if self._last(address, error, away) is None:
                 raise
 
@@ -101,8 +102,7 @@ class Followed:
         """Put the versions on duty that the registry names; while it is away, or names a bad one, those of last time.
 
         Raises:
-            PccError: there is none to serve, and why.
-            OSError: its files cannot be kept.
+            PccError: there is none to serve, or it cannot be kept.
         """
         away = self._asked()
         for role, address in self._addresses.items():
@@ -110,7 +110,7 @@ class Followed:
                 if away is not None:
                     raise away
                 self._begin(role, address)
-            except (PccError, OSError) as error:
+            except PccError as error:
                 if isinstance(error, TrackingError):
                     self.away = error.what
                 standing = self._last(address, error, away)
@@ -200,7 +200,7 @@ class Followed:
             return
         try:
             self._take(role, address, stored)
-        except (PccError, OSError, MemoryError, RuntimeError) as error:
+        except (PccError, MemoryError, RuntimeError) as error:
             reason = _told(error)
             self._refused[role] = Refused(uri, reason, time.monotonic())
             goes_on = f"{current.name} goes on" if current else "none serves"
@@ -210,7 +210,10 @@ class Followed:
         model, folder = self._kept.bring(stored)
         standing = Standing(stored.digest, stored.source.model_uri, stored.source.run_id, stored.source.version)
         self._put(role, self._ready(model, folder, standing))
-        self._kept.remember(address, standing)
+        try:
+            self._kept.remember(address, standing)
+        except StorageError as error:  # it serves all the same
+            logger.error("%s", error)
 
     def _put(self, role: str, version: ServedVersion) -> None:
         self._refused.pop(role, None)
@@ -239,18 +242,22 @@ class Followed:
         return known is None or known.version is None or bool(erasure_of(name, known.version))
 
     def _ready(self, model: TrainedModel, folder: Path, standing: Standing) -> ServedVersion:
-        options = self._params.preprocessing
         return ready(
             model,
             folder,
             digest=standing.digest,
             model_uri=standing.model_uri,
             number=standing.number,
-            backend=options.backend,
-            batch_size=options.batch_size,
-            cache_dir=None if options.cache_dir is None else local_path(options.cache_dir),
+            encoder_in=self._encoder_in,
             vectors=self._vectors,
         )
+
+    def _encoder_in(self, digest: str, place: str) -> SentenceEncoder:
+        """That of a version on duty, where it is the same: it takes seconds to load, and 300 MB."""
+        for version in (self.duty.champion, self.duty.challenger):
+            if version is not None and version.encoder is not None and version.model.encoder_digest == digest:
+                return version.encoder
+        return encoder_of(self._params, place)
 
     def _stored(self, address: str) -> StoredBundle | None:
         """What stands under an address; None where an alias stands for nothing."""

@@ -9,7 +9,8 @@ import asyncio
 import json
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -25,6 +26,8 @@ JSON = "application/json"
 # Who is not asked who it is: what probes a machine, and has no account.
 _OPEN = frozenset({"/healthz", "/readyz", "/ping", "/health", "/version", "/openapi.json"})
 _BYTES_A_MB = 1_000_000
+# Bodies of the greatest size that may be in memory at a time.
+_BODIES_AT_ONCE = 16
 _NO_ROUTE = {404: "There is no such path.", 405: "This path takes another method."}
 
 Scope = Any
@@ -47,6 +50,7 @@ class Guard:
         self._paths = {*_OPEN, *posts, "/metrics"}
         self._settings = params.serving
         self._most_bytes = int(params.serving.request_mb * _BYTES_A_MB)
+        self._held_bytes = 0
         app.add_exception_handler(HTTPException, self._no_route)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +77,8 @@ class Guard:
             elif scope["method"] != "POST":
                 raise RefusedError(405, "no_route", _NO_ROUTE[405])
             else:
-                reply = await route(Request(scope, self._bounded(receive)))
+                with self._bounded(receive) as bounded:
+                    reply = await route(Request(scope, bounded))
         except RefusedError as error:
             reply = self._refusal(error, path)
         except ClientGoneError:
@@ -100,19 +105,27 @@ class Guard:
         told = _NO_ROUTE.get(status, "The request is refused.")
         return self._refusal(RefusedError(status, "no_route", told), request.url.path)
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """`receive` for a body of no more than `serving.request_mb`."""
-        left = self._most_bytes
+    @contextmanager
+    def _bounded(self, receive: Receive) -> Iterator[Receive]:
+        """`receive` for a body of no more than `serving.request_mb`, while there is memory for it."""
+        own = 0
 
         async def bounded() -> Any:
-            nonlocal left
+            nonlocal own
             message = await receive()
-            left -= len(message.get("body", b""))
-            if left < 0:
+            size = len(message.get("body", b""))
+            own += size
+            self._held_bytes += size
+            if own > self._most_bytes:
                 raise RefusedError(413, "too_large", f"A request may have {self._settings.request_mb:g} MB.")
+            if self._held_bytes > _BODIES_AT_ONCE * self._most_bytes:
+                raise RefusedError(429, "full", "Too many large requests are at work.", 1)
             return message
 
-        return bounded
+        try:
+            yield bounded
+        finally:
+            self._held_bytes -= own
 
     def _refusal(self, error: RefusedError, path: str) -> Response:
         body = mlflow_form.refused(error.message) if path == "/invocations" else as_json(error.document())
@@ -123,7 +136,7 @@ class Guard:
             answer.headers["Allow"] = "POST" if path in self._posts else "GET"
         if error.retry_after is not None:
             answer.headers["Retry-After"] = str(error.retry_after)
-        if error.status == 413:
+        if error.status in (413, 429):
             # What is left of the body is not read.
             answer.headers["Connection"] = "close"
         return answer

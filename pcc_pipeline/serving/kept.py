@@ -10,11 +10,13 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pcc_pipeline.errors import ModelError
+from pcc_pipeline.errors import ModelError, StorageError
 from pcc_pipeline.files import PARTIAL, marked, private_folder, sweep, write_durably
 from pcc_pipeline.tracking.logged_models.bundle import open_bundle
 from pcc_pipeline.tracking.logged_models.log_and_load import StoredBundle, TrainedModel
@@ -43,12 +45,14 @@ class KeptVersions:
     """The folder of what is served. Processes may share it.
 
     Raises:
-        OSError: it cannot be made.
+        StorageError: it cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = private_folder(folder)
-        sweep(folder, PARTIAL)
+        self._folder = folder
+        with self._written():
+            private_folder(folder)
+            sweep(folder, PARTIAL)
 
     def last(self, named: str) -> Standing | None:
         """What was served under a name when it was last known; None where nothing of it is kept."""
@@ -62,25 +66,27 @@ class KeptVersions:
         """This is what is served under that name now.
 
         Raises:
-            OSError: it cannot be written.
+            StorageError: it cannot be written.
         """
         if self.last(named) != standing:
-            write_durably(self._note(named), json.dumps(asdict(standing)) + "\n")
+            with self._written():
+                write_durably(self._note(named), json.dumps(asdict(standing)) + "\n")
 
     def forget(self, named: str) -> None:
         """Nothing is served under that name any more.
 
         Raises:
-            OSError: it cannot be removed.
+            StorageError: it cannot be removed.
         """
-        self._note(named).unlink(missing_ok=True)
+        with self._written():
+            self._note(named).unlink(missing_ok=True)
 
     def bring(self, stored: StoredBundle) -> tuple[TrainedModel, Path]:
         """The model of a bundle, and the folder that it lies in: as kept, else out of the artifact store.
 
         Raises:
             ModelError: it is not in the store, incomplete or altered; nothing of it stays.
-            OSError: the disk is full, or the folder cannot be written.
+            StorageError: the disk is full, or the folder cannot be written.
         """
         target = self._bundle(stored.digest)
         if target.is_dir():
@@ -90,18 +96,19 @@ class KeptVersions:
                 logger.warning("the copy of the model in %s is damaged (%s): it is made anew", target, error)
                 shutil.rmtree(target)
         partial = self._folder / marked(PARTIAL)
-        partial.mkdir(mode=0o700)
-        try:
-            bundle = stored.download(partial)
-            model = open_bundle(bundle, stored.digest, stored.where)
+        with self._written():
+            partial.mkdir(mode=0o700)
             try:
-                bundle.rename(target)
-            except OSError:
-                # Another process was faster, and what it put there was checked as this was.
-                if not target.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+                bundle = stored.download(partial)
+                model = open_bundle(bundle, stored.digest, stored.where)
+                try:
+                    bundle.rename(target)
+                except OSError:
+                    # Another process was faster, and what it put there was checked as this was.
+                    if not target.is_dir():
+                        raise
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
         return model, target
 
     def open(self, digest: str, where: str) -> tuple[TrainedModel, Path]:
@@ -111,6 +118,17 @@ class KeptVersions:
             ModelError: it is incomplete or altered.
         """
         return open_bundle(self._bundle(digest), digest, where), self._bundle(digest)
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"the version that is served cannot be kept here: {error.strerror or error}",
+                where=f"serving.models_dir: {self._folder}",
+                fix="make room or mend the folder's permissions, or name another folder",
+            ) from error
 
     def _bundle(self, digest: str) -> Path:
         return self._folder / digest

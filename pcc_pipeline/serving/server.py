@@ -66,6 +66,8 @@ def _serve(
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    from pcc_pipeline.serving.connections import Bounded
+
     class Workers(Multiprocess):
         """Those that uvicorn starts anew; the first of them to answer is told of."""
 
@@ -80,6 +82,7 @@ def _serve(
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
+        http=Bounded,
         access_log=False,  # the metrics count requests; who asks and for what is nobody's to read
         log_level="warning",
         server_header=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import numpy as np
 
 from pcc_pipeline.encoder import probe
 from pcc_pipeline.encoder.cache import text_key
-from pcc_pipeline.encoder.choose import BackendChoice
 from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SENTENCE_WIDTH, Encoder, SentenceEncoder
 from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.errors import ModelError
@@ -115,16 +114,14 @@ def ready(
     digest: str,
     model_uri: str,
     number: str | None,
-    backend: BackendChoice,
-    batch_size: int,
-    cache_dir: Path | None,
+    encoder_in: Callable[[str, str], SentenceEncoder],
     vectors: TextVectors,
 ) -> ServedVersion:
     """A version that answers, once it has answered the texts of the encoder's probe as a classifier must.
 
     Args:
         folder: its bundle.
-        backend, batch_size, cache_dir: as of a SentenceEncoder.
+        encoder_in: the encoder of a digest that has this name or lies in this folder; versions may share it.
 
     Raises:
         ModelError: it answers what no probabilities are, or a text otherwise alone than among others.
@@ -133,7 +130,7 @@ def ready(
     encoder = None
     if model.vector_width != FULL_WIDTH:
         own = folder / ENCODER
-        encoder = SentenceEncoder(str(own) if own.is_dir() else BUNDLED_ENCODER, batch_size, backend, cache_dir)
+        encoder = encoder_in(model.encoder_digest, str(own) if own.is_dir() else BUNDLED_ENCODER)
         if encoder.digest != model.encoder_digest:
             raise ModelError(
                 f"the encoder at hand is not the one that {model.model_version} was trained with",

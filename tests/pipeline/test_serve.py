@@ -9,18 +9,26 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import psutil
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from pcc_pipeline.config import load_params
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
@@ -453,6 +461,38 @@ def test_tokens_let_in_who_has_one_and_nobody_else(tmp_path: Path) -> None:
     with pcc_server(store, "--host", "0.0.0.0", wait=False) as refused:
         assert refused.process.wait(60) == 1
     assert "set accounts to tokens or tracking" in refused.log.read_text()
+
+
+@pytest.mark.long
+def test_it_speaks_https_and_ends_connections_that_ask_nothing(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "store")
+    store.add(FIRST, "champion")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
+    builder = builder.add_extension(x509.BasicConstraints(True, 0), True)
+    certificate, private = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    certificate.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    options = [f"serving.tls_certificate={certificate}", f"serving.tls_key={private}"]
+    with pcc_server(store, *(word for one in options for word in ("--set", one)), scheme="https", wait=False) as server:
+        wait_until(lambda: "end:" in server.log.read_text())
+        assert f"serving    {FIRST} at {server.address}" in server.log.read_text()
+        context = ssl.create_default_context(cafile=str(certificate))
+        body, kind = b'{"text": "erase my profile"}', {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{server.address}/v1/classify", body, kind)
+        with urllib.request.urlopen(request, timeout=30, context=context) as reply:
+            assert json.load(reply)["predictions"][0]["predicted_label"] == "data_deletion"
+    with pcc_server(store) as server:
+        host, _, port = server.address.rpartition("/")[2].partition(":")
+        with socket.create_connection((host, int(port))) as silent, socket.create_connection((host, int(port))) as slow:
+            slow.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nX-")
+            began = time.monotonic()
+            for connection in (silent, slow):
+                connection.settimeout(60)
+                assert connection.recv(1) == b""
+            assert 15 < time.monotonic() - began < 40
 
 
 @pytest.mark.long
