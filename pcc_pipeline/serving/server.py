@@ -86,8 +86,8 @@ def _serve(
         access_log=False,  # the metrics count requests; who asks and for what is nobody's to read
         log_level="warning",
         server_header=False,
-        # Longer than what proxies keep connections for, so that none is used as it closes: AWS' load balancers 60 s, Caddy
-        # two minutes, Google's ten.
+        # Longer than what proxies keep connections for, so that none is used as it closes: AWS' load balancers 60 s,
+        # Caddy two minutes, Google's ten.
         timeout_keep_alive=620,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         timeout_worker_healthcheck=30,  # a batch of long texts may hold the interpreter for seconds on a busy machine
