@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import random
 import shutil
 import signal
 import socket
 import ssl
+import subprocess
 import threading
 import time
 import urllib.error
@@ -530,5 +532,16 @@ def test_what_a_user_can_mend_is_told_before_anything_listens(tmp_path: Path) ->
         with pcc_server(store, "--port", port, wait=False) as busy:
             assert busy.process.wait(60) == 1
     assert "this address cannot be listened at" in busy.log.read_text()
+    if os.geteuid() == 0:  # may mount a small disk
+        small = tmp_path / "small"
+        small.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], check=True, timeout=20)
+        try:
+            with pcc_server(store, "--set", f"serving.models_dir={small}", wait=False) as full:
+                assert full.process.wait(60) == 1
+            assert not list(small.iterdir())
+        finally:
+            subprocess.run(["umount", str(small)], check=True, timeout=20)
+        assert "there is no room for the model's files" in full.log.read_text()
     for server in (nothing, unpromoted, busy):
         assert "Traceback" not in server.log.read_text()

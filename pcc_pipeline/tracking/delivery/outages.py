@@ -32,6 +32,7 @@ _UNREACHED = ("failed with exception", "failed with timeout exception")
 _BUSY = (408, 425, 429)
 _ACCOUNT = (401, 403)
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM_IN_TEXT = re.compile(rf"\[Errno (?:{errno.ENOSPC}|{errno.EDQUOT})\]")
 # A bundle is larger; a disk that takes this may be said to have room.
 _PROBE_BYTES = 1 << 20
 
@@ -116,15 +117,20 @@ def no_temporary_room(error: BaseException) -> str:
 
     MLflow writes a model there before it goes anywhere, and the error does not say which disk is full.
     """
+    return _full_temporary_folder() if is_no_room(error) else ""
+
+
+def is_no_room(error: BaseException) -> bool:
+    """Whether an error came of a disk of this machine that is full, whichever it is."""
     chain: BaseException | None = error
     while chain is not None:
-        # What copies folders has a list of reasons instead of a number.
+        # What copies folders, and MLflow where it downloads several files, has reasons in words instead of a number.
         if getattr(chain, "errno", None) in _NO_ROOM or (
-            isinstance(chain, shutil.Error) and "[Errno 28]" in str(chain)
+            isinstance(chain, (shutil.Error, MlflowException)) and _NO_ROOM_IN_TEXT.search(str(chain))
         ):
-            return _full_temporary_folder()
+            return True
         chain = chain.__cause__ or chain.__context__
-    return ""
+    return False
 
 
 def _full_temporary_folder() -> str:

@@ -18,12 +18,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
-from pcc_pipeline.errors import ModelError, TrackingError
+from pcc_pipeline.errors import ModelError, StorageError, TrackingError
 from pcc_pipeline.evaluation.predictions import COLUMNS
 from pcc_pipeline.features.full_vectors import FULL_WIDTH
 from pcc_pipeline.files import scratch_folder
 from pcc_pipeline.interruption import allowed, protected
-from pcc_pipeline.tracking.delivery.outages import no_temporary_room
+from pcc_pipeline.tracking.delivery.outages import is_no_room, no_temporary_room
 from pcc_pipeline.tracking.logged_models import served_model
 from pcc_pipeline.tracking.logged_models.bundle import TrainedModel, open_bundle, write_bundle
 from pcc_pipeline.tracking.payloads import link_made
@@ -241,6 +241,7 @@ class StoredBundle:
 
         Raises:
             ModelError: they are not there, or the store does not answer.
+            StorageError: the folder's disk is full.
         """
         return _download(self.location, _BUNDLE, folder, self.where)
 
@@ -291,6 +292,10 @@ def _download(location: str, path: str, folder: Path, where: str) -> Path:
         except (MlflowException, OSError) as error:
             if no_temporary_room(error):
                 raise
+            if is_no_room(error):
+                raise StorageError(
+                    "there is no room for the model's files", where=str(folder), fix="make room there"
+                ) from error
             raise ModelError(
                 "the model's files are not where MLflow says, or its artifact store does not answer",
                 where=where,
