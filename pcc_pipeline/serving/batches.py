@@ -121,7 +121,7 @@ class Batcher:
         self._arrived.set()
         futures = [part.answer for each in parts for part in each]
         try:
-            await asyncio.gather(*futures)
+            await (futures[0] if len(futures) == 1 else asyncio.gather(*futures))
         finally:
             # Of a caller who is gone, or of a work whose other part failed: nobody waits for the rest.
             for future in futures:

@@ -78,9 +78,12 @@ class Guard:
                 raise RefusedError(405, "no_route", _NO_ROUTE[405])
             else:
                 with self._bounded(receive) as bounded:
-                    reply = await route(Request(scope, bounded))
+                    async with asyncio.timeout_at(began + self._settings.request_seconds):
+                        reply = await route(Request(scope, bounded))
         except RefusedError as error:
             reply = self._refusal(error, path)
+        except TimeoutError:
+            reply = self._refusal(self._late(scope), path)
         except ClientGoneError:
             status = 499
         except Exception as error:
@@ -94,6 +97,11 @@ class Guard:
         finally:
             counts_as = path if path in self._paths else "other"
             self._metrics.request(counts_as, status, asyncio.get_running_loop().time() - began)
+
+    def _late(self, scope: Scope) -> RefusedError:
+        if not scope["state"].get("read"):
+            return RefusedError(408, "slow_body", "The body did not come in time.")
+        return RefusedError(504, "too_late", f"No answer within {self._settings.request_seconds:g} seconds.", 1)
 
     async def _demand_caller(self, scope: Scope) -> None:
         authorization = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
@@ -165,16 +173,10 @@ async def while_there(request: Request, work: Awaitable[Any]) -> Any:
 
 
 async def body_of(request: Request) -> bytes:
-    """The whole body, within the request's time.
-
-    Raises:
-        RefusedError: it does not come in time.
-    """
-    try:
-        async with asyncio.timeout_at(request.state.deadline):
-            return await request.body()
-    except TimeoutError:
-        raise RefusedError(408, "slow_body", "The body did not come in time.") from None
+    """The whole body."""
+    body = await request.body()
+    request.state.read = True
+    return body
 
 
 def as_json(document: Any) -> bytes:

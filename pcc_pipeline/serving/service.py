@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -51,6 +50,7 @@ class Service:
 
         Raises:
             RefusedError: there is no room or no version, or the vectors are of another encoder.
+            TimeoutError: the deadline was over before their turn came.
         """
         champion, duty = self.duty()
         if encoder_digest is not None:
@@ -75,7 +75,7 @@ class Service:
                 deadline,
             )
             works.append((work, texts + whole))
-        tables = await self._within(deadline, self.batcher.answer([work for work, _ in works])) if works else []
+        tables = await self._answered([work for work, _ in works]) if works else []
         answers: list[Answered | None] = [None] * len(cases)
         for (work, places), table in zip(works, tables, strict=True):
             for place, row in zip(places, table, strict=True):
@@ -94,16 +94,13 @@ class Service:
         split = (champion, np.array(good)[~theirs].tolist()), (duty.challenger, np.array(good)[theirs].tolist())
         return [(version, places) for version, places in split if places]
 
-    async def _within(self, deadline: float, waiting: Awaitable[list[np.ndarray]]) -> list[np.ndarray]:
+    async def _answered(self, works: list[Work]) -> list[np.ndarray]:
         try:
-            async with asyncio.timeout_at(deadline):
-                return await waiting
+            return await self.batcher.answer(works)
         except FullError as error:
             raise RefusedError(429, "full", "Too many texts wait already.", error.retry_after) from None
-        except (TimeoutError, LateError):
-            raise RefusedError(
-                504, "too_late", f"No answer within {self.params.serving.request_seconds:g} seconds.", 1
-            ) from None
+        except LateError:
+            raise TimeoutError from None
 
     def _count(self, answers: Sequence[Answered | None], refused: int) -> None:
         if refused:

@@ -430,6 +430,12 @@ def test_overload_is_told_at_once_and_what_is_taken_is_answered(tmp_path: Path) 
             if status == 429:
                 assert document["error"]["code"] == "full"
                 assert 1 <= int(headers["Retry-After"]) <= 60
+        # A body that does not come, and one that comes in time for no answer.
+        host, _, port = server.address.rpartition("/")[2].partition(":")
+        head = b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+        with socket.create_connection((host, int(port)), timeout=60) as slow:
+            slow.sendall(head + b'{"text": "')
+            assert slow.recv(12) == b"HTTP/1.1 408"
         # And one caller's share.
         with ThreadPoolExecutor(4) as pool:
             codes = list(pool.map(lambda _: ask(server, b"{}")[1]["error"]["code"], range(600)))
