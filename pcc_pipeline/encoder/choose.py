@@ -29,9 +29,15 @@ _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 class Backend(Protocol):
-    """Something that computes vectors: `name` says by what and how exactly, such as openvino-bfloat16."""
+    """Something that computes vectors.
+
+    Attributes:
+        name: by what and how exactly, such as openvino-bfloat16.
+        at_once: how many threads may call `encode` at a time.
+    """
 
     name: str
+    at_once: int
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors of `texts`, at least one: float32 (len(texts), width), rows of unit length."""

