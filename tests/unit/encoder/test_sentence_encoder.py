@@ -148,7 +148,7 @@ def test_an_encoder_of_another_width_is_refused(encoder: SentenceEncoder, monkey
     """Real vectors, cut: an encoder of another width is not at hand."""
 
     class Narrow:
-        name = "narrow"
+        name, at_once = "narrow", 1
 
         def encode(self, texts: Sequence[str]) -> np.ndarray:
             return np.asarray(encoder.encode(texts))[:, :10]
