@@ -104,8 +104,8 @@ def _rows(name: str, server: _Server, path: str, clients: Sequence[int], seconds
 
 
 def _switch(folder: Path, options: argparse.Namespace) -> None:
-    _train(folder, "--set", "data.seed=7")
-    _train(folder, "--set", "data.seed=8")
+    _train(folder, "--set", "data.random_state=7")
+    _train(folder, "--set", "data.random_state=8")
     client = MlflowClient(_store(folder))
     names = {str(one.version): one.tags["pcc.version"] for one in client.search_model_versions(f"name='{_NAME}'")}
     newest = max((folder / "mlruns").rglob("classifier.skops"), key=lambda file: file.stat().st_mtime)
@@ -226,7 +226,9 @@ def _environment(folder: Path) -> dict[str, str]:
 def _train(folder: Path, *options: str) -> None:
     (folder / "params.yaml").touch()
     command = [str(_BIN / "pcc"), "train", "--data", str(_TRAIN), "--search-method", "none", *options]
-    subprocess.run(command, cwd=folder, env=_environment(folder), check=True, capture_output=True)
+    done = subprocess.run(command, cwd=folder, env=_environment(folder), capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
     client = MlflowClient(_store(folder))
     if "champion" not in client.get_registered_model(_NAME).aliases:
         client.set_registered_model_alias(_NAME, "champion", "1")

@@ -82,6 +82,9 @@ class Guard:
                         reply = await route(Request(scope, bounded))
         except RefusedError as error:
             reply = self._refusal(error, path)
+            if error.status in (401, 413, 429) and not scope["state"].get("read"):
+                # What is left of the body is not read.
+                reply.headers["Connection"] = "close"
         except TimeoutError:
             reply = self._refusal(self._late(scope), path)
         except ClientGoneError:
@@ -144,9 +147,6 @@ class Guard:
             answer.headers["Allow"] = "POST" if path in self._posts else "GET"
         if error.retry_after is not None:
             answer.headers["Retry-After"] = str(error.retry_after)
-        if error.status in (413, 429):
-            # What is left of the body is not read.
-            answer.headers["Connection"] = "close"
         return answer
 
 
