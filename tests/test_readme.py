@@ -47,6 +47,7 @@ MADE = {
     "outputs/embedded/",
     "outputs/studies",
     "outputs/server/",
+    "outputs/serving/",
     "outputs/server/audit",
     "outputs/screenshots/",
     "mlflow.db",

@@ -196,12 +196,14 @@ def test_a_row_that_is_no_text_refuses_itself_alone(server: Server) -> None:
         None,
     ]
     assert not any(row["decided"] for row in rows[:7])
-    lone = b'{"cases": [{"text": "a \\ud800"}, {"text": "erase my profile", "case_id": [1]}, {"vector": [1, NaN]}]}'
+    lone = b'{"cases": [{"text": "a \\ud800"}, {"text": "erase my profile", "case_id": [1]}, {"vector": [1, NaN]}, '
+    lone += b'{"vector": [' + b"9" * 400 + b"]}]}"
     _, document, _ = ask(server, lone)
     assert [row["note"] for row in document["predictions"]] == [
         "not predicted: text not valid Unicode (a lone surrogate)",
         "not predicted: case_id neither text nor a number",
         "not predicted: vector not 584 numbers",
+        "not predicted: vector not a list of numbers",
     ]
     assert ask(server, {"cases": []})[1]["predictions"] == []
 

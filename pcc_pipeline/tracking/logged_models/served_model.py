@@ -203,7 +203,7 @@ def vector_fault(vector: object) -> str:
     """Why a vector cannot be classified; empty if it can."""
     try:
         numbers = np.asarray(vector, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last: a whole number of hundreds of digits
         return "not a list of numbers"
     if numbers.shape != (FULL_WIDTH,):
         return f"not {FULL_WIDTH} numbers"
