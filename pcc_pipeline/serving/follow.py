@@ -188,7 +188,7 @@ class Followed:
         current: ServedVersion | None = getattr(self.duty, role)
         if stored is None:
             self._without(role, address, current)
-        elif current is None or current.digest != stored.digest:
+        elif current is None or current.standing.digest != stored.digest:
             self._try(role, address, stored, current)
         else:
             self._refused.pop(role, None)
@@ -208,7 +208,7 @@ class Followed:
 
     def _take(self, role: str, address: str, stored: StoredBundle) -> None:
         model, folder = self._kept.bring(stored)
-        standing = Standing(stored.digest, stored.source.model_uri, stored.source.run_id, stored.source.version)
+        standing = Standing(stored.digest, stored.source.model_uri, stored.source.run_id)
         self._put(role, self._ready(model, folder, standing))
         try:
             self._kept.remember(address, standing)
@@ -220,7 +220,7 @@ class Followed:
         if getattr(self.duty, role) is not None:
             self.switches += 1
         self.duty = replace(self.duty, **{role: version})
-        logger.info("%s serves as %s (%s)", version.name, role, version.model_uri)
+        logger.info("%s serves as %s (%s)", version.name, role, version.standing.model_uri)
 
     def _without(self, role: str, address: str, current: ServedVersion | None) -> None:
         """The registry knows no version under an address that is followed."""
@@ -242,15 +242,7 @@ class Followed:
         return known is None or known.version is None or bool(erasure_of(name, known.version))
 
     def _ready(self, model: TrainedModel, folder: Path, standing: Standing) -> ServedVersion:
-        return ready(
-            model,
-            folder,
-            digest=standing.digest,
-            model_uri=standing.model_uri,
-            number=standing.number,
-            encoder_in=self._encoder_in,
-            vectors=self._vectors,
-        )
+        return ready(model, folder, standing, self._encoder_in, self._vectors)
 
     def _encoder_in(self, digest: str, place: str) -> SentenceEncoder:
         """That of a version on duty, where it is the same: it takes seconds to load, and 300 MB."""

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Standing:
-    """What an alias, or an address, stood for: a bundle's digest, the model's address, its run and its version.
+    """What an alias, or an address, stood for: a bundle's digest, the model's own address, and its run.
 
     `erase` goes by the run, to find the copies of models that learned from what is erased.
     """
@@ -38,7 +38,6 @@ class Standing:
     digest: str
     model_uri: str
     run_id: str
-    number: str | None
 
 
 class KeptVersions:

@@ -16,6 +16,7 @@ from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SENTENCE_WIDT
 from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import FULL_WIDTH
+from pcc_pipeline.serving.kept import Standing
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.logged_models.served_model import ENCODER
 
@@ -64,16 +65,12 @@ class ServedVersion:
     """What answers.
 
     Attributes:
-        digest: of the bundle.
-        model_uri: the address that no move of an alias can change.
-        number: of the registered version; None of a model that is not registered.
+        standing: where it stands in the registry.
         encoder: of the model's digest; None for a model that takes whole vectors.
     """
 
     model: TrainedModel
-    digest: str
-    model_uri: str
-    number: str | None
+    standing: Standing
     encoder: SentenceEncoder | None
     vectors: TextVectors
 
@@ -110,10 +107,7 @@ class ServedVersion:
 def ready(
     model: TrainedModel,
     folder: Path,
-    *,
-    digest: str,
-    model_uri: str,
-    number: str | None,
+    standing: Standing,
     encoder_in: Callable[[str, str], SentenceEncoder],
     vectors: TextVectors,
 ) -> ServedVersion:
@@ -137,7 +131,7 @@ def ready(
                 where=str(encoder.folder),
                 fix="install the package of that training's encoder, or train again with this one",
             )
-    version = ServedVersion(model, digest, model_uri, number, encoder, vectors)
+    version = ServedVersion(model, standing, encoder, vectors)
     _prove(version)
     return version
 
@@ -160,7 +154,7 @@ def _prove(version: ServedVersion) -> None:
         return
     raise ModelError(
         f"{version.name} does not answer as a classifier must: {reason}",
-        where=version.model_uri,
+        where=version.standing.model_uri,
         fix="train again; the version that served so far goes on",
     )
 
