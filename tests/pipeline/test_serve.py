@@ -397,6 +397,7 @@ def test_it_ends_once_it_has_answered_what_it_took(tmp_path: Path) -> None:
     assert "ended      what was taken has been answered" in server.log.read_text()
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_is_started_anew(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     store.add(FIRST, "champion")
@@ -444,6 +445,7 @@ def test_overload_is_told_at_once_and_what_is_taken_is_answered(tmp_path: Path) 
         assert "too_many_requests" in codes
 
 
+@pytest.mark.long
 def test_tokens_let_in_who_has_one_and_nobody_else(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     store.add(FIRST, "champion")
