@@ -62,27 +62,33 @@ class Signals:
     """SIGINT, SIGTERM and SIGHUP as `Ended`, but not in the middle of a change."""
 
     def __init__(self) -> None:
-        self._held = False
-        self._came: int | None = None
+        self._depth = 0
+        self.came: int | None = None
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on)
 
     def _on(self, number: int, frame: FrameType | None) -> None:
-        if not self._held:
+        first = self.came is None
+        self.came = self.came or number
+        if first and self._depth == 0:
             raise Ended(number)
-        self._came = number
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """What is begun in this block is ended; a signal that comes meanwhile is raised behind it."""
-        self._held = True
+        """What is begun in this block is ended; a signal that came meanwhile is raised behind the outermost one."""
+        self._depth += 1
         try:
             yield
         finally:
-            self._held = False
-            if self._came is not None:
-                came, self._came = self._came, None
-                raise Ended(came)
+            self._depth -= 1
+            if self.came is not None and self._depth == 0:
+                raise Ended(self.came)
+
+    def wait(self, seconds: float) -> None:
+        """For so long, or until one comes; in a block that holds them."""
+        end = time.monotonic() + seconds
+        while self.came is None and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 0.2))
 
 
 class Kubectl:
@@ -218,22 +224,28 @@ class Switch:
         if called.colour is not None and self._overlap > 0:
             self._by_both(called, colour, pods)
         else:
-            # Of a switch that was killed while both were called, the annotation says from which colour it came.
-            self._point(called.selector, {**BOTH, LABEL: colour}, called.colour or called.before)
-        self._say(f"called     {colour}")
+            with self._signals.held():
+                # Of a switch that was killed while both were called, the annotation says from which colour it came.
+                self._point(called.selector, {**BOTH, LABEL: colour}, called.colour or called.before)
+                self._say(f"called     {colour}")
 
     def _by_both(self, called: Called, colour: str, pods: int) -> None:
-        try:
-            self._point(called.selector, BOTH, called.colour)
-            self._say(f"called     both colours for {self._overlap:g} s, until load balancers know {colour}")
-            time.sleep(self._overlap)
-            if reason := self._not_ready(colour, pods):
-                raise SwitchError(f"{colour} was ready, and is not any more: {reason}")
-            self._point(BOTH, {**BOTH, LABEL: colour}, called.colour)
-        except BaseException:
-            with self._signals.held():
+        # All of it is held, so that no second signal comes between a signal and the way back.
+        with self._signals.held():
+            try:
+                self._point(called.selector, BOTH, called.colour)
+                self._say(f"called     both colours for {self._overlap:g} s, until load balancers know {colour}")
+                self._signals.wait(self._overlap)
+                if self._signals.came is None and (reason := self._not_ready(colour, pods)):
+                    raise SwitchError(f"{colour} was ready, and is not any more: {reason}")
+                if self._signals.came is None:
+                    self._point(BOTH, {**BOTH, LABEL: colour}, called.colour)
+                    self._say(f"called     {colour}")
+                else:
+                    self._restore(called)
+            except SwitchError:
                 self._restore(called)
-            raise
+                raise
 
     def _restore(self, called: Called) -> None:
         """What was called before is called again, unless the last change was made all the same."""
