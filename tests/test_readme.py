@@ -119,8 +119,10 @@ def test_every_command_is_of_a_kind_that_is_checked(line: str) -> None:
     """A new kind of command needs a test below."""
     _, words = words_of(line)
     known = ("make", "mlflow", "pcc", "python", "python3.11", "source", "pip", "curl", "export", "docker", "gcloud")
+    # What tests/server/test_kubernetes_page.py checks.
+    of_kubernetes = ("kubectl", "sed", "aws", "eksctl")
     assert words, line
-    assert words[0] in known
+    assert words[0] in (*known, *of_kubernetes)
 
 
 @pytest.mark.parametrize("line", commands("make"))
@@ -174,6 +176,10 @@ def test_scripts_take_the_options(line: str, monkeypatch: pytest.MonkeyPatch) ->
     if script == "deploy/accounts.py":
         monkeypatch.setattr(sys, "path", [str(REPOSITORY / "deploy"), *sys.path])
         importlib.import_module("accounts").parser_of_accounts().parse_args(options)
+        return
+    if script == "deploy/kubernetes/switch.py":
+        monkeypatch.setattr(sys, "path", [str(REPOSITORY / "deploy/kubernetes"), *sys.path])
+        importlib.import_module("switch").parser_of_switch().parse_args(options)
         return
     if script == "entrypoints/manage_models.py":
         manage_commands.parser(script).parse_args(options)
@@ -261,10 +267,11 @@ def test_docker_runs_the_projects_image_as_the_compose_file_of_the_try_does(line
         assert settings_of(words, "--tmpfs") == ["/tmp"]
 
 
-@pytest.mark.parametrize("line", commands("gcloud"))
+@pytest.mark.parametrize("line", commands("gcloud", "storage", "rsync"))
 def test_gcloud_copies_between_buckets(line: str) -> None:
+    """What else gcloud does, for Kubernetes, tests/server/test_kubernetes_page.py checks."""
     words = words_of(line)[1]
-    assert words[1:4] == ["storage", "rsync", "--recursive"]
+    assert words[3] == "--recursive"
     assert [word.startswith("gs://") for word in words[4:]] == [True, True]
 
 
@@ -282,12 +289,16 @@ def test_pip_installs_extras_that_exist_at_the_pinned_versions(line: str) -> Non
 
 
 def test_the_requests_that_curl_sends_are_those_that_the_servers_take() -> None:
-    of_mlflow, of_ours = (words_of(line)[1] for line in sorted(commands("curl"), key=lambda line: "/v1/" in line))
+    lines = [words_of(line)[1] for line in commands("curl")]
+    (of_mlflow,) = [words for words in lines if "/v1/classify" not in "".join(words)]
+    of_ours = [words for words in lines if words is not of_mlflow]
     assert [list(row) for row in json.loads(settings_of(of_mlflow, "-d")[0])["inputs"]] == [["text"]]
     (serve,) = commands("mlflow", "models", "serve")
     assert f":{settings_of(words_of(serve)[1], '-p')[0]}/invocations" in of_mlflow[1]
-    assert [case.text for case in asked(settings_of(of_ours, "-d")[0].encode(), 1).cases] != [None]
-    assert f":{Params().serving.port}/v1/classify" in of_ours[2]
+    for words in of_ours:
+        assert [case.text for case in asked(settings_of(words, "-d")[0].encode(), 1).cases] != [None]
+    addresses = {word for words in of_ours for word in words if "/v1/classify" in word}
+    assert addresses == {f"http://127.0.0.1:{Params().serving.port}/v1/classify", "https://pcc.example.org/v1/classify"}
 
 
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "yaml"])
@@ -344,7 +355,10 @@ def test_every_file_named_is_there_or_is_made_by_a_run() -> None:
     assert {"params.yaml", "tests/test_architecture.py", ".ci/run"} <= paths
     # The table of floors names their folders by the last name.
     folders = {f"{path.name}/" for path in (REPOSITORY / "pcc_pipeline").rglob("*") if path.is_dir()}
-    assert sorted(path for path in paths - MADE - folders if not (REPOSITORY / path).exists()) == []
+    # The page of Kubernetes names what lies in its folder from there.
+    roots = (REPOSITORY, REPOSITORY / "deploy" / "kubernetes")
+    missing = [path for path in paths - MADE - folders if not any((root / path).exists() for root in roots)]
+    assert sorted(missing) == []
 
 
 def headings(page: Path) -> set[str]:
