@@ -60,6 +60,9 @@ def successor_of(
         trained = train.run(own)
         number = trained.registered_version
         evaluate.run(own, f"models:/{old.name}/{number}", at_hand=trained.held_out)
+    elif challenger is None or challenger.version in learned:
+        # It was cut off between the registration and the alias, which would go with the version that has it yet.
+        versions.set_alias(old.name, _CHALLENGER, number)
     if CHAMPION not in old.aliases:
         return number
     if challenger is not None and challenger.version not in (*learned, number):
