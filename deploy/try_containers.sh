@@ -18,10 +18,11 @@ done
 REVISION=$(git describe --always --abbrev=40 --dirty --exclude '*' 2>/dev/null || true)
 export REVISION
 address=https://$PCC_SERVER_NAME:$PCC_TRY_PORT
-services=(postgres bucket mlflow tls) # and serve, when it is there
+services=(postgres bucket mlflow tls) # serve comes last, as it needs a champion
 study_password=$(openssl rand -hex 24)
+export PCC_SERVE_USERNAME=server PCC_SERVE_PASSWORD=$study_password
 
-dc() { docker compose -p pcc-drill -f deploy/compose.yaml -f deploy/compose.try.yaml --profile pipeline "$@"; }
+dc() { docker compose -p pcc-drill -f deploy/compose.yaml -f deploy/compose.try.yaml --profile pipeline --profile serve "$@"; }
 quiet() { "$@" >"$work/quiet" 2>&1 || { cat "$work/quiet" >&2 && return 1; }; }
 pcc() { dc run --rm -T "${with[@]}" pipeline "$@"; }
 with=() # options of the next `pcc`
@@ -87,7 +88,7 @@ until_answers() { # of a path: the first answer, the seconds until it is a good 
 
 echo "== images"
 if [ "${PCC_DRILL_BUILD:-yes}" = yes ]; then dc build; fi
-for image in pcc-database:15.18 pcc-tracking-server:3.17.2 pcc-tls:2.10.0 pcc-pipeline; do
+for image in pcc-database:15.18 pcc-tracking-server:3.17.2 pcc-tls:2.11.7 pcc-pipeline; do
     size=$(($(docker image inspect --format '{{.Size}}' "$image") / 1000000))
     user=$(docker image inspect --format '{{.Config.User}}' "$image")
     row "image $image" "$size MB, runs as ${user:-root}" "$([ -n "$user" ] && echo 0 || echo 1)"
@@ -109,15 +110,19 @@ row "HTTP/3" "$(grep -q alt-svc <<<"$heads" && echo announced || echo "not annou
 row "Caddy's own /up from outside" "$(ask /up --output /dev/null --write-out '%{http_code}')" "$([ "$(ask /up --output /dev/null --write-out '%{http_code}')" = 401 ] && echo 0 || echo 1)"
 
 held='' wrong=0
-for service in "${services[@]}"; do
-    is=$(docker inspect --format '{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}' "$(dc ps -q "$service")")
-    [[ $is =~ ^"true [ALL] [no-new-privileges:true] "[1-9][0-9]*" "[1-9][0-9]*" "[1-9] ]] || wrong=1
-    # What the kernel says of the first process: its account, its rights, and whether it may get new ones.
-    of_kernel=$(dc exec -T "$service" sh -c "grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs):' /proc/1/status | tr -s '\t\n' ' '")
-    [[ $of_kernel =~ Uid:\ [1-9] && $of_kernel == *"CapEff: 0000000000000000"* && $of_kernel == *"CapBnd: 0000000000000000"* && $of_kernel == *"NoNewPrivs: 1"* ]] || wrong=1
-    dc exec -T "$service" sh -c 'touch /etc/x 2>/dev/null || touch /srv/x 2>/dev/null' && wrong=1
-    held+="${held:+, }$service $(sed -E 's/.*Uid: ([0-9]+).*/\1/' <<<"$of_kernel")"
-done
+look_at() { # the rights of a service's containers, into `held` and `wrong`
+    local service=$1 container is of_kernel
+    for container in $(dc ps -q "$service"); do
+        is=$(docker inspect --format '{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.HostConfig.Memory}} {{.HostConfig.NanoCpus}} {{.HostConfig.PidsLimit}}' "$container")
+        [[ $is =~ ^"true [ALL] [no-new-privileges:true] "[1-9][0-9]*" "[1-9][0-9]*" "[1-9] ]] || wrong=1
+        # What the kernel says of the first process: its account, its rights, and whether it may get new ones.
+        of_kernel=$(docker exec "$container" sh -c "grep -E '^(Uid|CapEff|CapBnd|NoNewPrivs):' /proc/1/status | tr -s '\t\n' ' '")
+        [[ $of_kernel =~ Uid:\ [1-9] && $of_kernel == *"CapEff: 0000000000000000"* && $of_kernel == *"CapBnd: 0000000000000000"* && $of_kernel == *"NoNewPrivs: 1"* ]] || wrong=1
+        docker exec "$container" sh -c 'touch /etc/x 2>/dev/null || touch /srv/x 2>/dev/null' && wrong=1
+        held+="${held:+, }$service $(sed -E 's/.*Uid: ([0-9]+).*/\1/' <<<"$of_kernel")"
+    done
+}
+for service in "${services[@]}"; do look_at "$service"; done
 row "rights" "accounts by number: $held; no rights, none to be had, nothing of the root can be written, limits stand" $wrong
 
 echo "== who asks"
@@ -254,5 +259,83 @@ pcc audit verify --offline --folder /audit-before >"$work/verified" 2>&1 || veri
 with=()
 row "the audit log that was copied off" "$(head -1 "$work/verified")" $verified
 
-# == serve
-# The model server comes here: start it, ask it, kill it while the champion moves, and ask again.
+echo "== serve"
+login admin "$MLFLOW_AUTH_ADMIN_PASSWORD"
+ask /api/2.0/mlflow/users/create --config "$work/login" --header 'Content-Type: application/json' --data "{\"username\": \"$PCC_SERVE_USERNAME\", \"password\": \"$PCC_SERVE_PASSWORD\"}" >/dev/null
+begun=$SECONDS
+quiet dc up --no-build --detach --wait serve
+took=$((SECONDS - begun))
+mapfile -t replicas < <(dc ps -q serve)
+held='' wrong=0
+look_at serve
+row "two model servers start" "$took s until both are ready; accounts by number: $held; rights and limits as above" "$([ $wrong = 0 ] && [ ${#replicas[@]} = 2 ] && echo 0 || echo 1)"
+
+(umask 077 && printf 'user = "anna:%s"\n' "$study_password" >"$work/caller")
+(umask 077 && printf 'user = "anna:not%s"\n' "$study_password" >"$work/stranger")
+classify() { # with curl's options: the status, and the seconds it took
+    ask /v1/classify --header 'Content-Type: application/json' --data '{"text": "please erase everything you have on me"}' --output /dev/null --write-out '%{http_code} %{time_total}\n' "$@" 2>/dev/null || true
+}
+on_duty() { # what a container answers with, and nothing while it is not ready
+    docker exec "$1" python -c 'import json, urllib.request; print(json.load(urllib.request.urlopen("http://127.0.0.1:8000/readyz"))["champion"])' 2>/dev/null || true
+}
+both() { # wait until both answer with a version other than the one named, and say which
+    local begun=$SECONDS one two
+    while one=$(on_duty "${replicas[0]}") two=$(on_duty "${replicas[1]}"); do
+        if [ -n "$one" ] && [ "$one" = "$two" ] && [ "$one" != "${1:-}" ]; then break; fi
+        if [ $((SECONDS - begun)) -ge 120 ]; then break; fi
+    done
+    echo "${one:-none} ${two:-none} $((SECONDS - begun))"
+}
+known=$(classify --config "$work/caller") unknown=$(classify) wrong_password=$(classify --config "$work/stranger")
+answer=$(ask /v1/classify --config "$work/caller" --header 'Content-Type: application/json' --data '{"text": "please erase everything you have on me"}')
+inside=$(for path in /readyz /metrics /healthz; do ask $path --output /dev/null --write-out '%{http_code} '; done)
+row "/v1/classify by TLS" "with an account ${known% *}, $(grep -o '"predicted_label": *"[^"]*"' <<<"$answer"); without ${unknown% *}, with a wrong password ${wrong_password% *}; /readyz, /metrics and /healthz from outside: $inside" \
+    "$([ "${known% *} ${unknown% *} ${wrong_password% *} $inside" = "200 401 401 401 401 200 " ] || [ "${known% *} ${unknown% *} ${wrong_password% *} $inside" = "200 401 401 401 401 401 " ] && echo 0 || echo 1)"
+
+# Four callers, each of whom asks again as soon as it is answered, while things happen.
+: >"$work/stream"
+callers=()
+for _ in 1 2 3 4; do
+    until [ -e "$work/enough" ]; do classify --config "$work/caller" >>"$work/stream"; done &
+    callers+=($!)
+done
+mark=0
+happened() { # what, and what became of the requests since the last time
+    local lines failures slowest
+    lines=$(tail -n "+$((mark + 1))" "$work/stream")
+    mark=$((mark + $(wc -l <<<"$lines")))
+    failures=$(grep -vc '^200 ' <<<"$lines" || true)
+    slowest=$(cut -d' ' -f2 <<<"$lines" | sort -g | tail -1)
+    row "$1" "$2$(wc -l <<<"$lines") requests, $failures failed, the slowest took $slowest s" "$([ "$failures" = 0 ] && echo "${3:-0}" || echo 1)"
+}
+sleep 10
+happened "a stream of requests" ""
+crash "${replicas[0]}"
+sleep 1
+read -r one two took <<<"$(both)"
+happened "a model server is killed" "ready again after $((took + 1)) s; " "$([ "$one" = "$two" ] && [ "$one" != none ] && echo 0 || echo 1)"
+begun=$SECONDS
+docker stop --time 45 "${replicas[1]}" >/dev/null
+took=$((SECONDS - begun))
+docker start "${replicas[1]}" >/dev/null
+read -r one two again <<<"$(both)"
+happened "the other is stopped and started" "ended after $took s, ready again after $again s; " "$([ "$one" = "$two" ] && [ "$one" != none ] && echo 0 || echo 1)"
+other=1
+if [ "$champion" = 1 ]; then other=2; fi
+api registered-models/alias "{\"name\": \"pcc-intent-classifier\", \"alias\": \"champion\", \"version\": \"$other\"}" >/dev/null
+before=$one
+read -r one two took <<<"$(both "$before")"
+happened "another version becomes champion" "both answer with $one in place of $before after $took s; " "$([ "$one" = "$two" ] && [ "$one" != "$before" ] && echo 0 || echo 1)"
+quiet dc kill mlflow
+sleep 75 # longer than what MLflow said of an account holds
+away=$(docker exec "${replicas[0]}" python -c 'import urllib.request; print(urllib.request.urlopen("http://127.0.0.1:8000/readyz").read().decode())' || true)
+happened "MLflow is killed and stays away for 75 s" "" "$(has "$away" '"registry": "away"')"
+crash "${replicas[0]}"
+sleep 1
+read -r one two took <<<"$(both)"
+happened "a model server is killed while MLflow is away" "ready again after $((took + 1)) s; " "$([ "$one" = "$two" ] && [ "$one" != none ] && echo 0 || echo 1)"
+quiet dc up --no-build --detach --wait mlflow
+sleep 10
+happened "MLflow is back" ""
+touch "$work/enough"
+wait "${callers[@]}"

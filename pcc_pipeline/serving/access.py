@@ -12,6 +12,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pcc_pipeline.config import Params
@@ -24,6 +25,12 @@ from pcc_pipeline.tracking.registry.readers import may_read
 
 # For so many seconds what the tracking server said of an account holds; while it is away, a yes holds for longer.
 _YES_SECONDS, _NO_SECONDS, _AWAY_SECONDS = 60.0, 5.0, 3600.0
+# A request waits so long for it: a name that is looked up in vain takes longer than serving.request_seconds.
+_KNOWN_WAITS, _UNKNOWN_WAITS = 2.0, 8.0
+# While the tracking server is away it is asked for a known account so often, beside the request.
+_AGAIN_SECONDS = 5.0
+# Threads that wait for its answers, apart from those that read requests; it takes 8 logins at a time.
+_THREADS = 4
 # Callers that are remembered, in each list.
 _CALLERS = 10_000
 _LINE = re.compile(r"(\S+) ([0-9a-f]{64})")
@@ -122,6 +129,10 @@ class Access:
         self._kind = settings.accounts or "none"
         self._tokens = Tokens(local_path(settings.tokens_file)) if self._kind == "tokens" else None
         self._known: OrderedDict[bytes, tuple[bool, float]] = OrderedDict()
+        self._asking: dict[bytes, asyncio.Task[bool | None]] = {}
+        self._last_yes = -math.inf
+        self._away_since: float | None = None  # when the tracking server last failed to answer
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pcc-accounts")
         self.limit = Limit(settings)
 
     async def caller(self, authorization: str, address: str) -> str:
@@ -154,6 +165,11 @@ class Access:
         return name
 
     @property
+    def knows_somebody(self) -> bool:
+        """Whether there is a caller who would be answered if the tracking server were away."""
+        return self._kind != "tracking" or time.monotonic() - self._last_yes < _AWAY_SECONDS
+
+    @property
     def challenge(self) -> str:
         """What a caller that is not known is asked for (WWW-Authenticate)."""
         return 'Bearer realm="pcc"' if self._kind == "tokens" else 'Basic realm="pcc"'
@@ -164,15 +180,45 @@ class Access:
         age = time.monotonic() - at
         if age < (_YES_SECONDS if answer else _NO_SECONDS):
             return answer
-        try:
-            may = await asyncio.to_thread(may_read, self._model, name, password)
-        except TrackingError as error:
-            if answer and age < _AWAY_SECONDS:
-                return True
+        known = answer and age < _AWAY_SECONDS
+        if known and self._away_since is not None:
+            # It may hang rather than refuse, and no request of a known account waits for that more than once.
+            if time.monotonic() - self._away_since >= _AGAIN_SECONDS:
+                self._ask(key, name, password)
+            return True
+        task = self._ask(key, name, password)
+        await asyncio.wait({task}, timeout=_KNOWN_WAITS if known else _UNKNOWN_WAITS)
+        if not task.done():
+            self._away_since = time.monotonic()
+        may = task.result() if task.done() else None
+        if may is None and not known:
             raise RefusedError(
                 503, "accounts_away", "The tracking server, which knows the accounts, does not answer.", 5
-            ) from error
+            )
+        return may is not False
+
+    def _ask(self, key: bytes, name: str, password: str) -> asyncio.Task[bool | None]:
+        """Ask the tracking server; who comes while it is asked for the same account waits for the same answer.
+
+        It takes two logins of one name at a time, so that a burst of requests would be refused by itself.
+        """
+        if (task := self._asking.get(key)) is None:
+            task = self._asking[key] = asyncio.create_task(self._answer(key, name, password))
+            task.add_done_callback(lambda _: self._asking.pop(key, None))
+        return task
+
+    async def _answer(self, key: bytes, name: str, password: str) -> bool | None:
+        """What it says, kept; None where it cannot tell."""
+        try:
+            loop = asyncio.get_running_loop()
+            may = await loop.run_in_executor(self._threads, may_read, self._model, name, password)
+        except TrackingError:
+            self._away_since = time.monotonic()
+            return None
+        self._away_since = None
         self._known[key] = may, time.monotonic()
+        if may:
+            self._last_yes = time.monotonic()
         _bound(self._known)
         return may
 

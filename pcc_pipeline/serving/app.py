@@ -50,7 +50,7 @@ def application(params: Params, model_uri: str | None) -> Guard:
         except PccError as error:
             # Ready once the registry has one to serve.
             logger.error("no version is on duty: %s", error.what)
-        service = Service(params, followed, metrics)
+        service = Service(params, followed, metrics, access)
         held.append(service)
         _drain_first(service, params.serving.drain_seconds)
         ended = threading.Event()

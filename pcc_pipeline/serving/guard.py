@@ -15,6 +15,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.serving.access import Access
@@ -173,8 +174,15 @@ async def while_there(request: Request, work: Awaitable[Any]) -> Any:
 
 
 async def body_of(request: Request) -> bytes:
-    """The whole body."""
-    body = await request.body()
+    """The whole body.
+
+    Raises:
+        ClientGoneError: the caller hung up before its end.
+    """
+    try:
+        body = await request.body()
+    except ClientDisconnect as error:
+        raise ClientGoneError from error
     request.state.read = True
     return body
 

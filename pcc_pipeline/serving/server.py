@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import ssl
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
@@ -113,7 +114,11 @@ def _on_duty(address: str) -> str | None:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
-        with opener.open(f"{address}/readyz", timeout=3) as answer:
+        try:
+            answer = opener.open(f"{address}/readyz", timeout=3)
+        except urllib.error.HTTPError as not_ready:  # it says as much
+            answer = not_ready
+        with answer:
             champion: str | None = json.load(answer)["champion"]
             return champion
     except (OSError, ValueError, KeyError):

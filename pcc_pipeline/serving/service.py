@@ -9,6 +9,7 @@ import numpy as np
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.features.full_vectors import FULL_WIDTH
+from pcc_pipeline.serving.access import Access
 from pcc_pipeline.serving.batches import Batcher, FullError, LateError, Work
 from pcc_pipeline.serving.follow import Duty, Followed
 from pcc_pipeline.serving.forms import Answered, Case, RefusedError
@@ -20,8 +21,8 @@ from pcc_pipeline.steps.answering.challenge import is_challengers
 class Service:
     """One process's. To be made within its event loop."""
 
-    def __init__(self, params: Params, followed: Followed, metrics: Metrics) -> None:
-        self.params, self.followed, self.metrics = params, followed, metrics
+    def __init__(self, params: Params, followed: Followed, metrics: Metrics, access: Access) -> None:
+        self.params, self.followed, self.metrics, self.access = params, followed, metrics, access
         self.batcher = Batcher(params.serving, metrics)
         self.draining = False
 
@@ -30,7 +31,13 @@ class Service:
         """Why no request should be sent here; None where it may."""
         if self.draining:
             return "this server is about to end"
-        return None if self.followed.duty.champion else "no version is on duty"
+        if self.followed.duty.champion is None:
+            return "no version is on duty"
+        if self.followed.away is not None and not self.access.knows_somebody:
+            return (
+                "the tracking server, which knows the accounts, is away, and none was asked for since this server began"
+            )
+        return None
 
     def duty(self) -> tuple[ServedVersion, Duty]:
         """The champion, and all that are on duty now.

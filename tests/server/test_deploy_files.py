@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 import yaml
 
+from pcc_pipeline.config import load_params
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 REPOSITORY = DEPLOY.parent
 sys.path.insert(0, str(DEPLOY))
@@ -82,11 +84,18 @@ def test_every_secret_and_name_is_demanded_and_none_is_written_down() -> None:
         "PCC_SERVER_PROXY_NETWORK",
         "PCC_SERVER_MEMORY",
         "PCC_SERVER_CPUS",
+        "PCC_SERVE_USERNAME",
+        "PCC_SERVE_PASSWORD",
+        "PCC_SERVE_CPUS",
+        "COMPOSE_PROJECT_NAME",
+        "REVISION",
     }
+    # Compose demands a variable of everybody, whatever profile they start.
+    of_a_profile = "${PCC_SERVE_PASSWORD:-}"
     secret = re.compile(r"PASSWORD|SECRET|TOKEN|KEY")
     for service in [*SERVICES.values(), *TRY["services"].values()]:
         for name, value in service.get("environment", {}).items():
-            assert not secret.search(name) or re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), name
+            assert not secret.search(name) or value == of_a_profile or re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), name
 
 
 def test_images_are_pinned() -> None:
@@ -187,8 +196,17 @@ def test_only_tls_is_reachable_from_outside_and_the_database_by_mlflow_alone() -
         network: {name for name, service in SERVICES.items() if network in service["networks"]}
         for network in COMPOSE["networks"]
     }
-    assert on == {"database": {"postgres", "mlflow"}, "proxy": {"mlflow", "tls"}, "bucket": {"mlflow"}, "web": {"tls"}}
-    assert COMPOSE["networks"]["database"] == {"internal": True}
+    # Two services share one network at most: by another one, what a service is told of clients would not be believed.
+    assert on == {
+        "database": {"postgres", "mlflow"},
+        "proxy": {"mlflow", "tls"},
+        "serving": {"tls", "serve"},
+        "registry": {"serve", "mlflow"},
+        "bucket": {"mlflow"},
+        "web": {"tls"},
+    }
+    for name in ("database", "serving", "registry"):
+        assert COMPOSE["networks"][name] == {"internal": True}
     assert COMPOSE["networks"]["proxy"]["internal"] is True
     assert all(port.startswith("127.0.0.1:") for port in TRY["services"]["tls"]["ports"])
     assert not any("ports" in service for service in ONLY_TRIED.values())
@@ -206,16 +224,52 @@ def test_caddy_announces_what_is_published_waits_for_mlflow_and_has_no_second_do
     assert SERVICES["tls"]["environment"]["PCC_SERVER_CERTIFICATES"] == ""
 
 
+def test_the_model_server_answers_by_caddy_and_needs_no_champion_for_the_rest_to_come_up() -> None:
+    serve = SERVICES["serve"]
+    assert serve["profiles"] == ["serve"]
+    replicas = SERVICES["tls"]["environment"]["PCC_SERVE_REPLICAS"].split()
+    assert replicas == [f"${{COMPOSE_PROJECT_NAME}}-serve-{n + 1}:8000" for n in range(serve["deploy"]["replicas"])]
+    caddy = (DEPLOY / "Caddyfile").read_text(encoding="utf-8")
+    for line in (
+        "@model path /v1/classify /invocations",
+        "reverse_proxy {$PCC_SERVE_REPLICAS} {",
+        "health_uri /readyz",
+        "method POST",
+        "request_buffers 512KiB",
+    ):
+        assert f"\t{line}" in caddy, line
+    version = SERVICES["tls"]["image"].partition(":")[2]
+    assert tuple(map(int, version.split("."))) >= (2, 11)  # it sends a body again as often as needed
+    given = {name: filled(str(value)) for name, value in serve["environment"].items()}
+    known_as = given["MLFLOW_TRACKING_URI"].removeprefix("http://")
+    for service in (SERVICES["mlflow"], TRY["services"]["mlflow"]):
+        assert service["environment"]["PCC_SERVER_ALLOWED_HOSTS"].split(",")[-1] == known_as
+    words = serve["command"][1:]
+    settings = {
+        f"serving.{name.removeprefix('--')}": value for name, value in zip(words[::2], words[1::2], strict=True)
+    }
+    prefix = "PCC_SERVING__"
+    settings |= {
+        f"serving.{name.removeprefix(prefix).lower()}": value
+        for name, value in given.items()
+        if name.startswith(prefix)
+    }
+    serving = load_params(None, settings=[f"{name}={value}" for name, value in settings.items()]).serving
+    assert (serving.accounts, serving.port) == ("tracking", 8000)
+    assert int(serve["stop_grace_period"].removesuffix("s")) > serving.drain_seconds + 30
+
+
 def test_services_wait_for_each_other_and_are_watched() -> None:
     assert SERVICES["mlflow"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    assert SERVICES["tls"]["depends_on"] == {"mlflow": {"condition": "service_healthy"}}
+    for name in ("tls", "serve"):
+        assert SERVICES[name]["depends_on"] == {"mlflow": {"condition": "service_healthy"}}
     checks = {
         name: service["healthcheck"]["test"]
         for name, service in {**SERVICES, **ONLY_TRIED}.items()
         if name != "pipeline"
     }
     assert all(check[0] == "CMD" for check in checks.values())
-    for name in ("mlflow", "bucket"):
+    for name in ("mlflow", "bucket", "serve"):
         compile(checks[name][3], "healthcheck", "exec")
     assert "/health" in checks["mlflow"][3]
     path = checks["tls"][-1].rpartition("/")[2]
@@ -300,7 +354,8 @@ def test_the_drill_of_the_containers_parses_works_on_a_project_of_its_own_and_br
     (project,) = set(re.findall(r"docker compose -p (\S+)", text))
     assert project not in (COMPOSE["name"], TRY["name"])  # it removes the project's volumes
     (services,) = re.findall(r"^services=\(([\w ]+)\)", text, flags=re.MULTILINE)
-    assert set(services.split()) == {*SERVICES, *ONLY_TRIED} - {"pipeline"}
+    assert set(services.split()) == {*SERVICES, *ONLY_TRIED} - {"pipeline", "serve"}
+    assert "--wait serve" in text  # by itself, once there is a champion
     images = [service["image"] for service in [*SERVICES.values(), *ONLY_TRIED.values()]]
     assert set(re.findall(r"pcc-[\w-]+:[\d.]+", text)) <= set(images)
 

@@ -17,7 +17,7 @@ def may_read(name: str, username: str, password: str) -> bool:
     """Whether the server lets this account read the registered model.
 
     Raises:
-        TrackingError: it does not answer, or MLflow is a database, which has no accounts.
+        TrackingError: it does not answer, has too many logins to check, or MLflow is a database, which has no accounts.
     """
     address = mlflow.get_tracking_uri()
     if not is_server(address):
@@ -34,6 +34,9 @@ def may_read(name: str, username: str, password: str) -> bool:
         )
     except MlflowException as error:
         raise TrackingError("no MLflow server answers", where=shown_address(), fix="see that it runs") from error
-    if answer.status_code >= 500:
-        raise TrackingError(f"the MLflow server fails ({answer.status_code})", where=shown_address(), fix="see its log")
+    if answer.status_code >= 500 or answer.status_code == 429:
+        # 429 says nothing of the account: it has too many logins to check for now.
+        raise TrackingError(
+            f"the MLflow server does not tell ({answer.status_code})", where=shown_address(), fix="see its log"
+        )
     return bool(answer.status_code == 200)

@@ -75,4 +75,10 @@ def test_accounts_of_the_tracking_server_are_answered_and_it_serves_on_while_par
         with pcc_server(store, "--set", "serving.follow_seconds=0.5") as serving:
             assert registry(serving) == "away"
             assert status_of(serving, "/v1/classify") == 200
+        # One that has to ask the tracking server who calls could answer nobody.
+        with pcc_server(store, *(word for one in options for word in ("--set", one)), wait=False) as serving:
+            wait_until(lambda: "serving    v20260102" in serving.log.read_text())
+            assert status_of(serving, "/readyz") == 503
+            server.start("mlflow")
+            wait_until(lambda: status_of(serving, "/readyz") == 200)
     client.delete_registered_model(NAME)

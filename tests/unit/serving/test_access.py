@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from pcc_pipeline.config import Params, load_params
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.serving.access import Access, Limit, Tokens, new_token
 from pcc_pipeline.serving.forms import RefusedError
+from tests import process_state
 
 
 def params(**serving: object) -> Params:
@@ -70,3 +77,104 @@ def test_a_caller_past_its_share_is_told_when_to_come_again_and_others_are_not()
     for number in range(11_000):  # and what is remembered of callers is bounded
         limit.demand(str(number))
     assert len(limit._left) == 10_000
+
+
+class Accounts(ThreadingHTTPServer):
+    """A tracking server as far as accounts go, which may refuse for the moment, or hang."""
+
+    status, hangs, asked = 200, 0.0, 0
+
+    def __init__(self) -> None:
+        accounts = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                accounts.asked += 1
+                time.sleep(accounts.hangs)
+                self.send_response(accounts.status)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture
+def accounts() -> Iterator[Accounts]:
+    with process_state.mlflow_undone(), Accounts() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        mlflow.set_tracking_uri(f"http://127.0.0.1:{server.server_address[1]}")
+        yield server
+        server.shutdown()
+
+
+ANNA = f"Basic {base64.b64encode(b'anna:her password').decode()}"
+
+
+def test_a_burst_of_one_account_asks_the_tracking_server_once(accounts: Accounts) -> None:
+    """It checks two logins of one name at a time, and would refuse the others."""
+    accounts.hangs = 0.2
+
+    async def burst() -> list[str]:
+        access = Access(params(accounts="tracking"))
+        return await asyncio.gather(*(access.caller(ANNA, "10.0.0.1") for _ in range(20)))
+
+    assert asyncio.run(burst()) == ["anna"] * 20
+    assert accounts.asked == 1
+
+
+def test_it_knows_somebody_once_an_account_was_let_in(accounts: Accounts) -> None:
+    """A server that began while the tracking server is away could answer nobody, and is not ready."""
+
+    async def ask() -> list[bool]:
+        access = Access(params(accounts="tracking"))
+        seen = [access.knows_somebody]
+        await access.caller(ANNA, "10.0.0.1")
+        return [*seen, access.knows_somebody]
+
+    assert asyncio.run(ask()) == [False, True]
+    assert Access(params()).knows_somebody
+
+
+def test_a_tracking_server_that_is_too_busy_to_tell_makes_no_account_unknown(accounts: Accounts) -> None:
+    access = Access(params(accounts="tracking"))
+    for status, refused_with in ((429, 503), (401, 401)):
+        accounts.status = status
+        with pytest.raises(RefusedError) as refused:
+            asyncio.run(access.caller(ANNA, "10.0.0.1"))
+        assert refused.value.status == refused_with
+
+
+def test_a_tracking_server_that_hangs_holds_up_one_request_of_a_known_account(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pcc_pipeline.serving.access._KNOWN_WAITS", 0.5)
+    monkeypatch.setattr("pcc_pipeline.serving.access._YES_SECONDS", 0.0)
+
+    async def until_refused(access: Access) -> None:
+        for _ in range(200):
+            await access.caller(ANNA, "10.0.0.1")
+            await asyncio.sleep(0.02)
+
+    async def ask() -> tuple[list[float], int]:
+        access = Access(params(accounts="tracking"))
+        await access.caller(ANNA, "10.0.0.1")
+        accounts.hangs, took = 1.0, []
+        for _ in range(20):
+            begun = time.monotonic()
+            assert await access.caller(ANNA, "10.0.0.1") == "anna"
+            took.append(time.monotonic() - begun)
+        asked = accounts.asked
+        # It is asked again beside the requests, and believed once it answers.
+        accounts.hangs, accounts.status = 0.0, 401
+        monkeypatch.setattr("pcc_pipeline.serving.access._AGAIN_SECONDS", 0.0)
+        with pytest.raises(RefusedError) as refused:
+            await until_refused(access)
+        assert refused.value.status == 401
+        return took, asked
+
+    took, asked = asyncio.run(ask())
+    assert took[0] >= 0.4
+    assert max(took[1:]) < 0.2
+    assert asked == 2
