@@ -218,6 +218,9 @@ def test_docker_compose_is_told_of_services_and_scripts_that_are_there(line: str
         ].items():
             services[name] = {**services.get(name, {}), **service}
         words = words[2:]
+    if words[0] == "--profile":
+        assert any(words[1] in service.get("profiles", []) for service in services.values())
+        words = words[2:]
     action, *rest = words
     assert action in ("up", "stop", "start", "exec", "cp", "run", "build", "down")
     options = [word for word in rest if word.startswith("-")]
@@ -298,7 +301,11 @@ def test_the_requests_that_curl_sends_are_those_that_the_servers_take() -> None:
     for words in of_ours:
         assert [case.text for case in asked(settings_of(words, "-d")[0].encode(), 1).cases] != [None]
     addresses = {word for words in of_ours for word in words if "/v1/classify" in word}
-    assert addresses == {f"http://127.0.0.1:{Params().serving.port}/v1/classify", "https://pcc.example.org/v1/classify"}
+    assert addresses == {
+        f"http://127.0.0.1:{Params().serving.port}/v1/classify",
+        "https://pcc.example.org/v1/classify",
+        "https://mlflow.example.org/v1/classify",
+    }
 
 
 @pytest.mark.parametrize("block", [block for kind, block in BLOCKS if kind == "yaml"])
