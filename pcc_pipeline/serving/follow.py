@@ -22,7 +22,7 @@ from pcc_pipeline.serving.kept import KeptVersions, Standing
 from pcc_pipeline.serving.version import ServedVersion, TextVectors, ready
 from pcc_pipeline.steps.inputs.chosen_model import no_champion
 from pcc_pipeline.steps.inputs.datasets import encoder_of
-from pcc_pipeline.tracking.delivery.outages import is_outage
+from pcc_pipeline.tracking.delivery.outages import is_outage, within
 from pcc_pipeline.tracking.delivery.preflight import demand_account, demand_server
 from pcc_pipeline.tracking.logged_models.log_and_load import StoredBundle, TrainedModel, stored_bundle
 from pcc_pipeline.tracking.registry.erased import erasure_of
@@ -31,6 +31,8 @@ from pcc_pipeline.waiting import jittered
 
 # What was refused is tried again so many seconds later: its files may have been out of reach.
 _AGAIN_SECONDS = 60.0
+# For what stands under an address: three or four requests.
+_PATIENCE_SECONDS = 15.0
 _ALIAS = re.compile(r"models:/([^/:@]+)@([^/:@]+)")
 
 logger = logging.getLogger(__name__)
@@ -253,14 +255,24 @@ class Followed:
 
     def _stored(self, address: str) -> StoredBundle | None:
         """What stands under an address; None where an alias stands for nothing."""
-        source: Resolved | None
-        if match := _ALIAS.fullmatch(address):
-            source = find_alias(match[1], match[2])
-            if source is None:
-                return None
-        else:
-            source = resolve(address)
-        return stored_bundle(source, address)
+        try:
+            return within(_PATIENCE_SECONDS, lambda: _found(address))
+        except TimeoutError as error:
+            # The server went away since it was asked for a sign of life; MLflow's client goes on trying for minutes.
+            raise TrackingError(
+                f"the registry does not answer: {error}", where=address, fix="see that the tracking server runs"
+            ) from error
+
+
+def _found(address: str) -> StoredBundle | None:
+    source: Resolved | None
+    if match := _ALIAS.fullmatch(address):
+        source = find_alias(match[1], match[2])
+        if source is None:
+            return None
+    else:
+        source = resolve(address)
+    return stored_bundle(source, address)
 
 
 def _told(error: BaseException) -> str:
