@@ -51,7 +51,7 @@ class _Client(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment] # a stream's
+        self._transport = transport  # type: ignore[assignment] # asyncio names the kind of all transports; of a connection it is this one
         self._ask()
 
     def _ask(self) -> None:

@@ -27,6 +27,7 @@ from pcc_pipeline.evaluation.predictions import COLUMNS
 from pcc_pipeline.model.families import FAMILIES
 from pcc_pipeline.serving.forms import asked
 from pcc_pipeline.steps.parameters import NAMED_OPTIONS, resolve
+from tests.compose_files import compose
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -200,22 +201,13 @@ def test_pcc_takes_the_commands_and_options(line: str) -> None:
     pcc.parser().parse_args(words_of(line)[1][1:])
 
 
-class _Compose(yaml.SafeLoader):
-    """YAML with compose's own tag, which replaces a list instead of adding to it."""
-
-
-_Compose.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("line", commands("docker", "compose"))
 def test_docker_compose_is_told_of_services_and_scripts_that_are_there(line: str) -> None:
     """deploy/try_containers.sh runs them; no engine is at hand here."""
     words = words_of(line)[1][2:]
     services: dict[str, Any] = {}
     while words[0] == "-f":
-        for name, service in yaml.load((REPOSITORY / words[1]).read_text(encoding="utf-8"), _Compose)[
-            "services"
-        ].items():
+        for name, service in compose(words[1].removeprefix("deploy/"))["services"].items():
             services[name] = {**services.get(name, {}), **service}
         words = words[2:]
     if words[0] == "--profile":

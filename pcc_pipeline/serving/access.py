@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import logging
 import math
@@ -154,7 +153,7 @@ class Access:
             return name
         try:
             name, _, password = base64.b64decode(rest.strip(), validate=True).decode().partition(":")
-        except (ValueError, binascii.Error):
+        except ValueError:  # no base64, or no UTF-8
             name = password = ""
         if scheme.lower() != "basic" or not name or not await self._may_read(name, password):
             raise RefusedError(

@@ -181,7 +181,8 @@ class Followed:
         stored = self._stored(address)
         if stored is not None:
             return stored
-        if lacking := no_champion(self._params.registry.model_name):
+        name = self._params.registry.model_name
+        if address == f"models:/{name}@champion" and (lacking := no_champion(name)):
             raise lacking
         return stored_bundle(resolve(address), address)
 
@@ -228,7 +229,7 @@ class Followed:
         """The registry knows no version under an address that is followed."""
         if current is None:
             return
-        if role == "challenger" or self._is_withdrawn(current):
+        if role == "challenger" or _is_withdrawn(address, current):
             # What was erased, or taken back, is not served on.
             self.duty = replace(self.duty, **{role: None})
             self._kept.forget(address)
@@ -236,12 +237,6 @@ class Followed:
         elif self._refused.get(role) is None:
             self._refused[role] = Refused(address, "the alias stands for no version", time.monotonic())
             logger.error("%s stands for no version any more: %s goes on", address, current.name)
-
-    def _is_withdrawn(self, version: ServedVersion) -> bool:
-        """Whether it was deleted from the registry, or marked there as one that learned from erased rows."""
-        name = self._params.registry.model_name
-        known = find_version(name, version.name)
-        return known is None or known.version is None or bool(erasure_of(name, known.version))
 
     def _ready(self, model: TrainedModel, folder: Path, standing: Standing) -> ServedVersion:
         return ready(model, folder, standing, self._encoder_in, self._vectors)
@@ -254,7 +249,7 @@ class Followed:
         return encoder_of(self._params, place)
 
     def _stored(self, address: str) -> StoredBundle | None:
-        """What stands under an address; None where an alias stands for nothing."""
+        """What stands under an address; None where nothing does, and MLflow says so."""
         try:
             return within(_PATIENCE_SECONDS, lambda: _found(address))
         except TimeoutError as error:
@@ -268,11 +263,23 @@ def _found(address: str) -> StoredBundle | None:
     source: Resolved | None
     if match := _ALIAS.fullmatch(address):
         source = find_alias(match[1], match[2])
-        if source is None:
-            return None
-    else:
-        source = resolve(address)
-    return stored_bundle(source, address)
+        return None if source is None else stored_bundle(source, address)
+    try:
+        return stored_bundle(resolve(address), address)
+    except TrackingError as error:
+        if is_outage(error):
+            raise
+        return None
+
+
+def _is_withdrawn(address: str, version: ServedVersion) -> bool:
+    """Whether a version whose address stands for nothing was deleted, or marked as one that learned from erased rows.
+
+    An alias may also just have been taken off it.
+    """
+    match = _ALIAS.fullmatch(address)
+    known = find_version(match[1], version.name) if match else None
+    return known is None or known.version is None or bool(erasure_of(match[1], known.version))  # type: ignore[index] # there is a match where a version is known
 
 
 def _told(error: BaseException) -> str:

@@ -90,7 +90,7 @@ class Guard:
             reply = self._refusal(self._late(scope), path)
         except ClientGoneError:
             status = 499
-        except Exception as error:
+        except Exception as error:  # any may quote the request: neither uvicorn nor a caller is told its words
             _told(error)
             failed = RefusedError(500, "failed", f"This server failed ({type(error).__name__}); its log has more.")
             # FastAPI has answered already, if it was one of its routes.

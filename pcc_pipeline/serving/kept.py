@@ -93,7 +93,8 @@ class KeptVersions:
                 return self.open(stored.digest, stored.where)
             except (ModelError, OSError) as error:
                 logger.warning("the copy of the model in %s is damaged (%s): it is made anew", target, error)
-                shutil.rmtree(target)
+                with self._written():
+                    shutil.rmtree(target)
         partial = self._folder / marked(PARTIAL)
         with self._written():
             partial.mkdir(mode=0o700)

@@ -12,6 +12,7 @@ from pcc_pipeline.model.decision import certainty
 
 if TYPE_CHECKING:
     from pcc_pipeline.serving.follow import Followed
+    from pcc_pipeline.serving.forms import Answered
     from pcc_pipeline.serving.version import ServedVersion
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -98,16 +99,16 @@ class Metrics:
         """So many wait or are at work."""
         self._queued.set(rows)
 
-    def answers(self, version: ServedVersion, labels: Sequence[str | None], confidences: Sequence[float]) -> None:
-        """Rows were answered; a label of None is of a row that is left to a person without one."""
+    def answers(self, version: ServedVersion, rows: Sequence[Answered]) -> None:
+        """Rows were answered by a version."""
         name = version.name
-        confidence, rule = self._confidence.labels(name), version.model.decision.label
-        for label, sure in zip(labels, confidences, strict=True):
-            confidence.observe(sure)
-            if label is None or label == rule:
+        confidence = self._confidence.labels(name)
+        for row in rows:
+            confidence.observe(row.confidence)
+            if row.note is not None:
                 self._left.labels(name).inc()
-            if label is not None:
-                self._rows.labels(name, label).inc()
+            if row.label is not None:
+                self._rows.labels(name, row.label).inc()
 
     def rows_refused(self, rows: int) -> None:
         """Rows had no text, or what is none."""
@@ -144,5 +145,5 @@ class Metrics:
         registry = self._registry
         if self._several:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # as above
         return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -60,25 +60,22 @@ class Service:
             TimeoutError: the deadline was over before their turn came.
         """
         champion, duty = self.duty()
-        if encoder_digest is not None:
-            for version in (champion, duty.challenger):
-                if version is not None and version.model.encoder_digest != encoder_digest:
-                    raise RefusedError(
-                        409, "another_encoder", f"The vectors are not of the encoder of {version.name}'s training."
-                    )
+        if encoder_digest is not None and champion.model.encoder_digest != encoder_digest:
+            told = f"The vectors are not of the encoder of {champion.name}'s training."
+            raise RefusedError(409, "another_encoder", told)
         cases = [_for_version(case, champion) for case in cases]
         good = [place for place, case in enumerate(cases) if not case.fault]
-        settings = self.params.ab_test
-        shadow = duty.challenger if settings.shadow else None
+        shadow = duty.challenger if self.params.ab_test.shadow else None
         works: list[tuple[Work, list[int]]] = []
         for version, places in self._dealt(cases, good, champion, duty):
             texts = [place for place in places if cases[place].text is not None]
             whole = [place for place in places if cases[place].vector is not None]
+            beside = shadow is not None and all(_may_have(cases[place], champion, shadow) for place in places)
             work = Work(
                 version,
                 [str(cases[place].text) for place in texts],
                 [vector for place in whole if (vector := cases[place].vector) is not None],
-                shadow,
+                shadow if beside else None,
                 deadline,
             )
             works.append((work, texts + whole))
@@ -98,6 +95,7 @@ class Service:
         if not good or not share or duty.challenger is None:
             return [(champion, good)] if good else []
         theirs = is_challengers(np.array([cases[place].case_id for place in good], dtype=object), share)
+        theirs &= [_may_have(cases[place], champion, duty.challenger) for place in good]
         split = (champion, np.array(good)[~theirs].tolist()), (duty.challenger, np.array(good)[theirs].tolist())
         return [(version, places) for version, places in split if places]
 
@@ -117,7 +115,7 @@ class Service:
             if answer is not None:
                 by_version.setdefault(id(answer.version), []).append(answer)
         for each in by_version.values():
-            self.metrics.answers(each[0].version, [one.label for one in each], [one.confidence for one in each])
+            self.metrics.answers(each[0].version, each)
 
 
 def _for_version(case: Case, version: ServedVersion) -> Case:
@@ -125,3 +123,14 @@ def _for_version(case: Case, version: ServedVersion) -> Case:
     if case.text is not None and not version.takes_texts:
         return replace(case, text=None, fault=f"text, and {version.name} takes vectors of {FULL_WIDTH} numbers")
     return case
+
+
+def _may_have(case: Case, champion: ServedVersion, challenger: ServedVersion) -> bool:
+    """Whether the challenger can answer what was sent for the champion.
+
+    A whole vector holds a lexical half, which each model that takes texts has of its own.
+    """
+    if case.text is not None:
+        return challenger.takes_texts
+    alike = challenger.model.encoder_digest == champion.model.encoder_digest
+    return alike and not champion.takes_texts and not challenger.takes_texts

@@ -11,6 +11,7 @@ from pcc_pipeline.command_line.commands import step_commands
 from pcc_pipeline.steps import erase, promote, train
 from pcc_pipeline.steps.erasing import files, models
 from pcc_pipeline.steps.erasing.state import State
+from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.store.run_files import RunFiles
 
 # Place -> where the function stands, its name, at which call the process ends, and whether it is done before that.
@@ -22,6 +23,7 @@ PLACES: dict[str, tuple[Any, str, int, bool]] = {
     "before a split's digest": (files, "_digests", 1, False),
     "before the training": (train, "run", 1, False),
     "after the training": (train, "run", 1, True),
+    "between a successor and its alias": (versions, "set_alias", 1, False),
     "before the promotion": (promote, "run", 1, False),
     "after the promotion": (promote, "run", 1, True),
     "before a version goes": (models, "remove_version", 1, False),

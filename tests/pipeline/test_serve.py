@@ -34,6 +34,8 @@ from cryptography.x509.oid import NameOID
 
 from pcc_pipeline.config import load_params
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.serving.follow import Followed
 from pcc_pipeline.steps.erasing.published import published_as, unpublish
 from pcc_pipeline.tracking.logged_models import served_model
 from pcc_pipeline.tracking.registry.erased import mark_version, take_alias
@@ -378,6 +380,33 @@ def test_a_version_that_was_erased_is_taken_off_duty(tmp_path: Path) -> None:
             unpublish([copy])
         wait_until(lambda: get(server, "/readyz")[0] == 503)
         assert not Path(copy).exists()
+
+
+def test_what_is_served_by_another_address_than_the_champions_is_withdrawn_if_it_is_deleted_and_not_before(
+    tmp_path: Path,
+) -> None:
+    store = new_store(tmp_path / "store")
+    number = store.add(FIRST, "tried")
+    settings = [f"serving.models_dir={tmp_path}/serving", "registry.model_name=another"]
+    with process_state.mlflow_undone():
+        mlflow.set_tracking_uri(store.uri)
+        by_alias, by_number = (
+            Followed(load_params(None, settings=settings), uri)
+            for uri in ("models:/served@tried", f"models:/served/{number}")
+        )
+        for followed in (by_alias, by_number):
+            followed.first()
+        client = mlflow.MlflowClient()
+        client.delete_registered_model_alias("served", "tried")
+        for followed in (by_alias, by_number):
+            followed.look()
+            assert (followed.duty.champion is not None, followed.away) == (True, None)
+        with pytest.raises(TrackingError, match="has no alias tried"):
+            Followed(load_params(None, settings=settings), "models:/served@tried").bring()
+        client.delete_model_version("served", number)
+        for followed in (by_alias, by_number):
+            followed.look()
+            assert (followed.duty.champion, followed.away) == (None, None)
 
 
 def test_it_ends_once_it_has_answered_what_it_took(tmp_path: Path) -> None:

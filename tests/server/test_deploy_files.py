@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from pcc_pipeline.config import load_params
+from tests.compose_files import DEPLOY, compose
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
 REPOSITORY = DEPLOY.parent
 sys.path.insert(0, str(DEPLOY))
 
@@ -34,18 +33,6 @@ from tracking_server import (  # noqa: E402  (in the folder named above)
     faults_of_proxies,
     faults_of_secrets,
 )
-
-
-class Loader(yaml.SafeLoader):
-    """YAML with compose's own tag, which replaces a list instead of adding to it."""
-
-
-Loader.add_constructor("!override", lambda loader, node: loader.construct_sequence(node))  # type: ignore[arg-type]
-
-
-def compose(name: str) -> dict[str, Any]:
-    return dict(yaml.load((DEPLOY / name).read_text(encoding="utf-8"), Loader))
-
 
 COMPOSE, TRY = compose("compose.yaml"), compose("compose.try.yaml")
 SERVICES: dict[str, Any] = COMPOSE["services"]

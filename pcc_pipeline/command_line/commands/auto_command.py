@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from pcc_pipeline.command_line import options as of
-from pcc_pipeline.command_line.commands.step_commands import add_settings, configuration
+from pcc_pipeline.command_line.commands.step_commands import add_options, configuration
 from pcc_pipeline.command_line.options import unless_left_out
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import any_text_prints, exit_code, imports, log, quiet_if_ended, volume
@@ -49,10 +49,7 @@ class AutoCommand:
 
     def add_options(self, parser: Parser) -> None:
         """Make the options those of this parser."""
-        of.PARAMS_FILE.add_to(parser)
-        for option in _OPTIONS:
-            option.add_to(parser)
-        add_settings(parser)
+        add_options(parser, _OPTIONS)
 
     def run(self, options: Namespace) -> int:
         """Run the rounds, and print what each did; the exit code."""

@@ -7,8 +7,7 @@ from abc import ABC, abstractmethod
 from argparse import Namespace
 from typing import TYPE_CHECKING, ClassVar
 
-from pcc_pipeline.command_line import options as of
-from pcc_pipeline.command_line.commands.step_commands import add_settings, configuration
+from pcc_pipeline.command_line.commands.step_commands import add_options, configuration
 from pcc_pipeline.command_line.options import Option
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import exit_code, imports, log, volume
@@ -30,11 +29,8 @@ class LookCommand(ABC):
 
     def add_options(self, parser: Parser) -> None:
         """Make the options those of this parser."""
-        of.PARAMS_FILE.add_to(parser)
-        for option in self.options:
-            option.add_to(parser)
+        add_options(parser, self.options)
         self.add_switches(parser)
-        add_settings(parser)
 
     def add_switches(self, parser: Parser) -> None:
         """Options without a value; none unless a command has some."""

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 
 from pcc_pipeline.command_line import options as of
-from pcc_pipeline.command_line.commands.step_commands import add_settings, configuration
+from pcc_pipeline.command_line.commands.step_commands import add_options, configuration
 from pcc_pipeline.command_line.options import Option, unless_left_out
 from pcc_pipeline.command_line.parser import Parser
 from pcc_pipeline.command_line.running import exit_code, imports, log
@@ -45,10 +45,7 @@ class ServeCommand:
 
     def add_options(self, parser: Parser) -> None:
         """Make the options those of this parser."""
-        of.PARAMS_FILE.add_to(parser)
-        for option in _OPTIONS:
-            option.add_to(parser)
-        add_settings(parser)
+        add_options(parser, _OPTIONS)
 
     def run(self, options: Namespace) -> int:
         """Serve until a signal comes; the exit code."""

@@ -64,12 +64,9 @@ class StepCommand(NamedTuple):
 
     def add_options(self, parser: Parser) -> None:
         """Make the options those of this parser."""
-        of.PARAMS_FILE.add_to(parser)
-        for option in self.options:
-            option.add_to(parser)
+        add_options(parser, self.options)
         for option in self._idle:
             option.hide_in(parser)
-        add_settings(parser)
 
     @property
     def _idle(self) -> list[Option]:
@@ -108,8 +105,11 @@ class StepCommand(NamedTuple):
         return configuration(options, self.options, file_demanded=self.moves_champion(options))
 
 
-def add_settings(parser: Parser) -> None:
-    """The options that all have which go by a configuration, but for its file."""
+def add_options(parser: Parser, own: Sequence[Option]) -> None:
+    """The options of a command that goes by a configuration: its file, the command's own, and what all have."""
+    of.PARAMS_FILE.add_to(parser)
+    for option in own:
+        option.add_to(parser)
     parser.add_argument("--set", action="append", default=[], metavar="…", help='"section.option=value …"; repeatable')
     volume_options(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
