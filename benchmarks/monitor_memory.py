@@ -16,15 +16,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from benchmarks.embed_memory import PEAK
-from pcc_pipeline.data.sample.messages import sample
+from benchmarks.vector_rows import DAYS, WIDTH, write_rows
 
 REPOSITORY = Path(__file__).parents[1]
-_WIDTH, _LEARNED, _AT_A_TIME, _DAYS = 584, 4_000, 20_000, 30
+_LEARNED = 4_000
 _STEP = (
     f"import sys; sys.path[:0] = [{str(REPOSITORY)!r}, {str(REPOSITORY / 'entrypoints')!r}]\n"
     "import {0}\nassert {0}.main(sys.argv[1:]) == 0\n"
@@ -43,8 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _write(folder / "learned.parquet", options.learned, 0)
-        _write(folder / "rows.parquet", options.rows, 1)
+        # Over a month up to today, those of learned ones before it.
+        write_rows(folder / "learned.parquet", options.learned, 0, last=datetime.now(UTC) - timedelta(days=DAYS + 1))
+        write_rows(folder / "rows.parquet", options.rows, 1)
         fixed = [
             "--search-method",
             "none",
@@ -56,42 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         given = ["--data", str(folder / "rows.parquet"), "--windows", "day"]
         said, seconds = _process(_STEP.format("monitor") + PEAK, folder, given)
     peak = int(said.splitlines()[-1])
-    print(f"monitor, {options.rows:,} rows of {_WIDTH} numbers, {_DAYS} windows: {seconds:,.1f} s, {peak:,} MB at most")
+    print(f"monitor, {options.rows:,} rows of {WIDTH} numbers, {DAYS} windows: {seconds:,.1f} s, {peak:,} MB at most")
     return 0
-
-
-def _write(path: Path, rows: int, seed: int) -> None:
-    """Rows whose vectors tell the labels apart, over a month up to today, those of learned ones before it."""
-    draws = np.random.default_rng(seed)
-    first = sample(2_000)
-    labels, places = np.unique(first["intent"], return_inverse=True)
-    centers = np.random.default_rng(9).normal(size=(len(labels), _WIDTH))
-    last = datetime.now(UTC) - timedelta(days=(1 - seed) * (_DAYS + 1))
-    schema = pa.schema(
-        {
-            "case_id": pa.string(),
-            "text": pa.string(),
-            "intent": pa.string(),
-            "timestamp": pa.timestamp("us", "UTC"),
-            "embeddings": pa.list_(pa.float32()),
-        }
-    )
-    with pq.ParquetWriter(path, schema) as file:
-        for start in range(0, rows, _AT_A_TIME):
-            count = min(_AT_A_TIME, rows - start)
-            some = draws.integers(0, len(first), count)
-            vectors = (centers[places[some]] + 3 * draws.normal(size=(count, _WIDTH))).astype(np.float32)
-            times = [last - timedelta(days=_DAYS * (1 - (start + place) / rows)) for place in range(count)]
-            columns = {
-                "case_id": [f"case-{seed}-{start + place}" for place in range(count)],
-                "text": [f"{first['text'][row]} ({seed}, {start + place})" for place, row in enumerate(some)],
-                "intent": first["intent"].to_numpy(dtype=object)[some].tolist(),
-                "timestamp": times,
-            }
-            ends = np.arange(0, (count + 1) * _WIDTH, _WIDTH, dtype=np.int32)
-            arrays = [pa.array(columns[name], schema.field(name).type) for name in columns]
-            arrays.append(pa.ListArray.from_arrays(pa.array(ends), pa.array(vectors.ravel())))
-            file.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
 def _process(code: str, folder: Path, options: list[str]) -> tuple[str, float]:

@@ -18,6 +18,7 @@ from benchmarks import (
     drift,
     embed_memory,
     label_issues,
+    large_training,
     monitor_memory,
     profile_share,
     random_search,
@@ -84,6 +85,15 @@ def test_the_memory_of_embed_is_told_above_the_encoder_s(
 def test_time_and_memory_of_monitor_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert monitor_memory.main(["--rows", "300", "--learned", "300"]) == 0
     assert re.search(r"300 rows of 584 numbers, 30 windows: [\d.]+ s, \d+ MB at most", capsys.readouterr().out)
+
+
+@pytest.mark.long
+def test_time_and_memory_of_a_training_are_told_by_phases(capsys: pytest.CaptureFixture[str]) -> None:
+    assert large_training.main(["--rows", "300"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"train, 300 rows of 584 numbers \(1 MB\): [\d.]+ s, peak \d+ MB", said)
+    assert "fitting LogisticRegression on 210 rows" in said
+    assert "validation macro F1" in said
 
 
 @pytest.mark.long

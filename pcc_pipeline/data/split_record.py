@@ -54,7 +54,8 @@ class SplitRecord:
         for name, rows in positions.items():
             split[rows] = _NAMES.index(name)
         names = np.asarray(labels, dtype=object)
-        known = np.isin(names, names[split == _NAMES.index(TRAIN)])
+        # By a hash table: of objects, np.isin compares each row with each other one.
+        known = pd.Series(names).isin(pd.unique(names[split == _NAMES.index(TRAIN)])).to_numpy()
         learned = known & np.isin(split, [_NAMES.index(name) for name in ((TRAIN, VALIDATION) if refit else (TRAIN,))])
         return cls(split, learned, keys, label_keys(labels))
 

@@ -199,7 +199,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
             if (handed := at_hand.get(str(params.data.test_path))) is not None:
                 test_file = handed.with_vectors(test_file)
             test = whole_file(test_file, str(params.data.test_path))
-        test_texts = [dataset.texts[place] for place in split.test] if test_file is None else test_file.texts
+        test_texts = test.dataset.texts
         material = _Material(dataset, split, exclusion, quality, encoder, digests, test, test_texts, windows, before)
         return _train(params, material, version, opened)
 

@@ -70,7 +70,7 @@ def assign(
         parts = split(labels, of_kept, test_size, data.validation_size, data.stratify, data.random_state)
     by_id = kept[dataset.frame[CASE_ID].iloc[kept].reset_index(drop=True).argsort().to_numpy()]
     both = by_id[np.isin(by_id, kept[np.concatenate([parts.train, parts.validation])])]
-    listed = np.isin(dataset.case_ids[both], list(excluded))
+    listed = dataset.frame[CASE_ID].iloc[both].isin(excluded).to_numpy()
     both = both[~listed]
     training = np.isin(both, kept[parts.train])
     train, validation, test = both[training], both[~training], kept[parts.test]

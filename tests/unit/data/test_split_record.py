@@ -61,6 +61,15 @@ def test_a_validation_row_of_a_label_that_no_training_row_has_was_not_learned() 
     assert late.learned.tolist() == [True, False, False, False, True, False]
 
 
+@pytest.mark.timeout(20)
+def test_the_record_of_many_rows_takes_a_moment() -> None:
+    """Each label compared with each other one takes more than a minute here."""
+    rows = np.arange(100_000)
+    keys = RowKeys(rows.astype(np.uint64), None)
+    made = SplitRecord.of(keys, {TRAIN: rows[:70_000], TEST: rows[70_000:]}, LABELS[rows % 6], refit=False)
+    assert made.learned.sum() == 70_000
+
+
 def test_the_file_holds_hashes_and_no_text(tmp_path: Path) -> None:
     path = tmp_path / "split.parquet"
     record(groups=["ann@example.com"] * 6).frame().to_parquet(path, index=False)
