@@ -2,8 +2,8 @@
 
 The training is a process of its own. It, and what it starts, is looked at ten times a second:
 
-- resident: pages that are in memory, of all processes, each shared page once (PSS). Pages of a mapped file count, though
-  the system takes them back as soon as anything else needs them.
+- resident: pages that are in memory, of all processes, each shared page once (PSS). Those of a mapped file are counted,
+  though the system takes them back as soon as anything else needs them.
 - anonymous: what the system cannot take back, of all processes.
 
 `peak` is the kernel's own figure of the training process alone (VmHWM), which no look can miss. The phases are what
@@ -141,11 +141,13 @@ def _measured(folder: Path, rows: int, options: list[str]) -> int:
             took = end - phase.begun
             print(f"{phase.resident / _MB:>11,.0f}{phase.anonymous / _MB:>14,.0f}{took:>9.1f}  {phase.name}")
     matrix = 4 * rows * WIDTH
-    resident, anonymous = (max(getattr(phase, name) for phase in watch.phases) for name in ("resident", "anonymous"))
+    resident, anonymous = (
+        max(getattr(phase, name) for phase in watch.phases) / _MB for name in ("resident", "anonymous")
+    )
     print(
         f"train, {rows:,} rows of {WIDTH} numbers ({matrix / _MB:,.0f} MB): {seconds:,.1f} s, "
-        f"peak {peak / _MB:,.0f} MB ({peak / matrix:.2f} times the matrix); all processes {resident / _MB:,.0f} MB resident, "
-        f"{anonymous / _MB:,.0f} MB anonymous"
+        f"peak {peak / _MB:,.0f} MB ({peak / matrix:.2f} times the matrix); all processes {resident:,.0f} MB resident, "
+        f"{anonymous:,.0f} MB anonymous"
     )
     print(next((line.strip() for line in said if "validation macro F1" in line), ""))
     return 0
