@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from pcc_pipeline.errors import StorageError
 from pcc_pipeline.interruption import protected, temporary_folder
 from pcc_pipeline.processes import process_lives, process_mark
 
@@ -116,6 +117,15 @@ def scratch_folder() -> Iterator[Path]:
     sweep(Path(tempfile.gettempdir()), _SCRATCH)
     with temporary_folder(f"{marked(_SCRATCH)}.") as folder:
         yield folder
+
+
+def no_temporary_room(error: OSError) -> StorageError:
+    """What to tell of a failure to write temporary files."""
+    return StorageError(
+        f"cannot write temporary files: {error.strerror or error}",
+        where=tempfile.gettempdir(),
+        fix="make space there, or point TMPDIR elsewhere",
+    )
 
 
 def marked(prefix: str) -> str:

@@ -26,6 +26,7 @@ from pcc_pipeline.data.formats.bounds import Room
 from pcc_pipeline.data.labels import near_equal, near_equal_line, spellings
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_column import Vectors
+from pcc_pipeline.data.vector_file import GrowingVectors, taken
 from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.errors import DataError
 
@@ -109,7 +110,8 @@ class Dataset:
 
     def take(self, rows: np.ndarray[Any, Any]) -> Dataset:
         """Some of the good rows, by positions or a mask, with their vectors; digest and counts stay the file's."""
-        vectors = None if self.vectors is None else self.vectors[rows]
+        places = np.flatnonzero(rows) if rows.dtype == bool else rows
+        vectors = None if self.vectors is None else taken(self.vectors, places)
         frame = self.frame.iloc[rows].reset_index(drop=True)
         return replace(self, frame=frame, places=self.places.take(rows), vectors=vectors)
 
@@ -165,7 +167,7 @@ class CheckedFile:
         self._columns = {CASE_ID, SOURCE, *contract.demanded, *OPTIONAL_RULES}
         self._good: list[pd.DataFrame] = []
         self._places: list[RowPlaces] = []
-        self._vectors: list[Vectors] = []
+        self._vectors = GrowingVectors()
         self._rejected: list[pd.DataFrame] = []
         self._whose: list[tuple[pd.DataFrame, RowPlaces]] = []
         self._encoder_digest: str | None = None
@@ -183,10 +185,8 @@ class CheckedFile:
         if self._kept and len(checked.good):
             self._good.append(checked.good[[name for name in checked.good if name in self._columns]])
             self._places.append(checked.places)
-            vectors = checked.vectors
-            self._room.take(int(self._good[-1].memory_usage().sum()) + (0 if vectors is None else vectors.nbytes))
-            if vectors is not None:
-                self._vectors.append(vectors)
+            of_vectors = 0 if checked.vectors is None else self._vectors.add(checked.vectors)
+            self._room.take(int(self._good[-1].memory_usage().sum()) + of_vectors)
         return checked
 
     def _note_encoder(self, batch: pd.DataFrame) -> None:
@@ -253,15 +253,16 @@ class CheckedFile:
     def dataset(self, max_rejected_fraction: float, notes: ReadNotes) -> Dataset:
         """The whole file, its labels as they stand there. Raises DataError as `rejected` does."""
         rejected = self.rejected(max_rejected_fraction)
+        vectors = self._vectors.whole()
         return Dataset(
             frame=pd.concat(self._good, ignore_index=True),
             places=RowPlaces.joined(self._places),
-            vectors=np.concatenate(self._vectors) if self._vectors else None,
+            vectors=vectors,
             rejected=rejected,
             digest=self.digest,
             total_rows=self.total_rows,
             contract=self._contract,
-            encoder_digest=self._encoder_digest if self._vectors else None,
+            encoder_digest=None if vectors is None else self._encoder_digest,
             notes=(*notes.lines, *self.notes_on_kept_out),
             blank_lines=notes.blank_lines,
             files=self.files,

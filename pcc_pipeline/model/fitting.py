@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
+from pcc_pipeline.data.vector_file import taken
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import full_vectors, needs_lexical
 from pcc_pipeline.features.lexical import fit_transform_lexical
@@ -33,7 +34,7 @@ class Rows:
     labels: np.ndarray
 
     def take(self, positions: np.ndarray) -> Rows:
-        return Rows([self.texts[i] for i in positions], self.vectors[positions], self.labels[positions])
+        return Rows([self.texts[i] for i in positions], taken(self.vectors, positions), self.labels[positions])
 
 
 @dataclass(frozen=True)

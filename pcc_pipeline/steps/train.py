@@ -71,6 +71,7 @@ from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.steps.training.backtest import plan_backtest, run_backtest
 from pcc_pipeline.steps.training.calibrate import Answering, learn_to_answer, scores_of
 from pcc_pipeline.steps.training.search import SearchRows, held_scores, recipe_of, search
+from pcc_pipeline.steps.training.sides import Sides
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.operations import NUMBER
@@ -193,14 +194,22 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
             else:
                 dataset, backend = encoded(dataset, params, encoder, "vectors"), encoder.backend
             opened.log(payloads.Tags({"pcc.encoder_backend": backend}))
+        rows = rows_of(dataset)
+        sides = Sides.of(rows, split)
+        # From here on the vectors are those of the sides: all rows' in the file's order would be held twice.
+        dataset, in_order = replace(dataset, vectors=None), rows if windows else None
+        del rows
         if test_file is None:
             test = set_aside(dataset, split.record, params.data.path)
+            test = replace(test, dataset=replace(test.dataset, vectors=sides.test_vectors))
         else:
             if (handed := at_hand.get(str(params.data.test_path))) is not None:
                 test_file = handed.with_vectors(test_file)
             test = whole_file(test_file, str(params.data.test_path))
         test_texts = test.dataset.texts
-        material = _Material(dataset, split, exclusion, quality, encoder, digests, test, test_texts, windows, before)
+        material = _Material(
+            dataset, split, sides, exclusion, quality, encoder, digests, test, test_texts, windows, in_order, before
+        )
         return _train(params, material, version, opened)
 
 
@@ -209,15 +218,18 @@ class _Material:
     """What a model is trained from, once it is read, split and encoded.
 
     Attributes:
+        dataset: without vectors, which `sides` have.
         digests: of data, vectors that came with it and split, by name.
         test: rows that are set aside for `evaluate`; of them the training looks at `test_texts` alone, for copies of
             training rows.
         windows: of the backtest; empty where none was asked for.
+        in_order: all rows in the file's order, for the backtest; None where none was asked for.
         before: the registered versions with a number when the training began, newest first.
     """
 
     dataset: Dataset
     split: Split
+    sides: Sides
     exclusion: Exclusion
     quality: DuplicateReport
     encoder: SentenceEncoder
@@ -225,13 +237,13 @@ class _Material:
     test: HeldOut
     test_texts: Sequence[str]
     windows: Sequence[TimeWindow]
+    in_order: Rows | None
     before: Sequence[Numbered]
 
 
 def _train(params: Params, material: _Material, version: str, opened: StepRun) -> TrainOutcome:
     dataset, split, encoder = material.dataset, material.split, material.encoder
-    rows = rows_of(dataset)
-    train, validation = rows.take(split.train), rows.take(split.validation)
+    train, validation = material.sides.train, material.sides.validation
     classes = sorted(set(train.labels))
     positive = _positive_label(params, classes)
     recipe = recipe_of(params, train.labels)
@@ -264,8 +276,8 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         "val": report("val", validation.labels, of_validation, classes, positive),
     }
     issues = _label_issues(answering, dataset.case_ids[split.train], classes)
-    final = _refit(rows, split, classes, hyperparameters, recipe) if params.model.refit else fitted
-    backtest = run_backtest(material.windows, rows, hyperparameters, params)
+    final = _refit(material.sides.both(), hyperparameters, recipe) if params.model.refit else fitted
+    backtest = run_backtest(material.windows, material.in_order, hyperparameters, params)
     near = near_duplicates(train.texts, [*validation.texts, *material.test_texts])
     doubts = (
         *dataset.notes,
@@ -283,7 +295,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
 
     rule = answering.rule
     answers = [*classes, *([rule.label] if rule is not None and rule.abstains else [])]
-    basis = Basis.of(params, answers, encoder.digest, rows.vectors.shape[1], dataset.digest)
+    basis = Basis.of(params, answers, encoder.digest, train.vectors.shape[1], dataset.digest)
     record = TrainingRecord(
         params=params,
         version=version,
@@ -315,7 +327,7 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         model_version=version,
         embedding_model=encoder.name,
         encoder_digest=encoder.digest,
-        vector_width=rows.vectors.shape[1],
+        vector_width=train.vectors.shape[1],
         positive_label=positive,
         decision=answering.rule,
     )
@@ -444,15 +456,12 @@ def _positive_label(params: Params, classes: list[str]) -> str | None:
     return label if label is not None else classes[1]
 
 
-def _refit(
-    rows: Rows, split: Split, classes: list[str], hyperparameters: dict[str, Any], recipe: Recipe
-) -> FittedModel:
+def _refit(both: Rows, hyperparameters: dict[str, Any], recipe: Recipe) -> FittedModel:
     """The final model learns from validation rows too; its reported scores are those of the fit that did not.
 
-    Not from those of a label that no training row has, as by time a new one may: nothing of it was searched or
+    Not from those of a label that no training row has, as by time a new one may be: nothing of it was searched or
     calibrated.
     """
-    both = rows.take(split.both[np.isin(rows.labels[split.both], classes)])
     logger.info("fitting again on training and validation rows together, %s rows", f"{len(both.texts):,}")
     return fit(prepare(both, recipe), hyperparameters, recipe)
 

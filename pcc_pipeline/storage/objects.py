@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -312,11 +311,7 @@ def scratch() -> Iterator[Path]:
     except OSError as error:
         if within and error.errno not in _NO_ROOM:
             raise
-        raise StorageError(
-            f"cannot write temporary files: {error.strerror or error}",
-            where=tempfile.gettempdir(),
-            fix="make space there, or point TMPDIR elsewhere",
-        ) from error
+        raise files.no_temporary_room(error) from error
 
 
 @contextmanager

@@ -118,7 +118,7 @@ def whole_file(test: Dataset, address: str) -> HeldOut:
 
 
 def set_aside(dataset: Dataset, record: SplitRecord, address: str) -> HeldOut:
-    """The test rows of a training file."""
+    """The test rows of a training file, with their vectors where it has them."""
     if len(record.split) != len(dataset.frame):
         raise DataError(
             f"the record of the split has {len(record.split):,} lines and the file {len(dataset.frame):,} rows, so its "

@@ -36,7 +36,7 @@ def plan_backtest(dataset: Dataset, split: Split, params: Params) -> list[TimeWi
 
 def run_backtest(
     windows: Sequence[TimeWindow],
-    rows: Rows,
+    rows: Rows | None,
     hyperparameters: Mapping[str, Any],
     params: Params,
 ) -> Backtest | None:
@@ -46,12 +46,13 @@ def run_backtest(
     those of the classifier before calibration, whose calibrators would need folds of each past.
 
     Args:
-        rows: of the whole data set.
+        rows: of the whole data set; None where there are no windows.
         hyperparameters: those that the training chose.
     """
     measured, warnings = [], []
     first: FittedModel | None = None
     for number, window in enumerate(windows, start=1):
+        assert rows is not None, "there are windows"
         past, next_rows = rows.take(window.past), rows.take(window.rows)
         recipe = recipe_of(params, past.labels).only_for(hyperparameters)
         fitted = fit(prepare(past, recipe), hyperparameters, recipe)

@@ -1,0 +1,59 @@
+"""The rows of each side of a training, without a copy of vectors that lie in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pcc_pipeline.data.vector_file import in_order, is_on_disk
+from pcc_pipeline.model.fitting import Rows
+from pcc_pipeline.steps.inputs.split import Split
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What a training fits and measures on.
+
+    Attributes:
+        train: in the order of `Split.train`.
+        validation: in any order.
+        both: train and validation rows together; not those of a label that no training row has.
+        test_vectors: in the order of `Split.test`.
+    """
+
+    train: Rows
+    validation: Rows
+    both: Callable[[], Rows]
+    test_vectors: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Rows, split: Split) -> Sides:
+        """The sides of all rows.
+
+        Vectors in a file are laid out anew, side by side, so that each side, and train and validation together, are a
+        stretch of one file: no solver needs a copy to have its rows one after another.
+
+        Raises:
+            StorageError: there is no room for the file.
+        """
+        known = np.isin(rows.labels[split.validation], _different(rows.labels[split.train]))
+        if not is_on_disk(rows.vectors):
+            both = split.both[np.isin(rows.labels[split.both], _different(rows.labels[split.train]))]
+            train, validation = rows.take(split.train), rows.take(split.validation)
+            return cls(train, validation, lambda: rows.take(both), rows.vectors[split.test])
+        validation_rows = np.concatenate([split.validation[known], split.validation[~known]])
+        ends = np.cumsum([len(split.train), known.sum(), len(validation_rows) - known.sum(), len(split.test)])
+        order = np.concatenate([split.train, validation_rows, split.test])
+        vectors, labels = in_order(rows.vectors, order), rows.labels[order]
+        texts = [rows.texts[place] for place in order[: ends[2]]]
+
+        def part(start: int, end: int) -> Rows:
+            return Rows(texts[start:end], vectors[start:end], labels[start:end])
+
+        return cls(part(0, ends[0]), part(ends[0], ends[2]), lambda: part(0, ends[1]), vectors[ends[2] :])
+
+
+def _different(labels: np.ndarray) -> Sequence[str]:
+    return sorted(set(labels))
