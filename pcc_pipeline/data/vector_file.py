@@ -8,6 +8,7 @@ the process ends.
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Iterable
 from typing import Any, BinaryIO, cast
 
@@ -106,10 +107,11 @@ class _VectorFile:
     def __init__(self, width: int) -> None:
         self._width, self._rows = width, 0
         try:
-            # Closed when the last array over it goes.
             self._file = cast(BinaryIO, tempfile.TemporaryFile(prefix="pcc-vectors-", buffering=0))  # noqa: SIM115
         except OSError as error:
             raise no_temporary_room(error) from error
+        # Of a reading that fails, too. A mapping holds on to the file by itself.
+        weakref.finalize(self, self._file.close)
 
     def write(self, rows: Vectors) -> None:
         # Not through the mapping: a full disk would end the process there by a signal.
