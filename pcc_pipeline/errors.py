@@ -84,6 +84,10 @@ class SearchError(PccError):
     """The search found no usable candidate, or its study cannot be resumed."""
 
 
+class ComputeError(PccError):
+    """What does the work, such as workers or a cluster, fails."""
+
+
 class TrackingError(PccError):
     """MLflow's server, store or registry refused or did not answer."""
 

@@ -100,7 +100,8 @@ def score(params: Params, model: str | None = None, output: str | None = None) -
 
     Args:
         model: as for `evaluate`; None for the champion.
-        output: a .parquet or .csv; None for `output.scores`.
+        output: a .parquet or .csv, or a folder, with a slash at its end, for a part for each file; None for
+            `output.scores`.
     """
     from pcc_pipeline.steps import score as step
 

@@ -119,11 +119,34 @@ def settings_of(words: list[str], name: str) -> list[str]:
 def test_every_command_is_of_a_kind_that_is_checked(line: str) -> None:
     """A new kind of command needs a test below."""
     _, words = words_of(line)
-    known = ("make", "mlflow", "pcc", "python", "python3.11", "source", "pip", "curl", "export", "docker", "gcloud")
+    known = (
+        "make",
+        "mlflow",
+        "pcc",
+        "python",
+        "python3.11",
+        "source",
+        "pip",
+        "curl",
+        "export",
+        "docker",
+        "gcloud",
+        "dask",
+    )
     # What tests/server/test_kubernetes_page.py checks.
     of_kubernetes = ("kubectl", "sed", "aws", "eksctl")
     assert words, line
     assert words[0] in (*known, *of_kubernetes)
+
+
+@pytest.mark.parametrize("line", commands("dask"))
+def test_dask_knows_the_command_and_its_options(line: str) -> None:
+    from distributed.cli import dask_scheduler, dask_worker
+
+    _, (_, name, *rest) = words_of(line)
+    command = {"scheduler": dask_scheduler.main, "worker": dask_worker.main}[name]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in rest if word.startswith("--")} <= options
 
 
 @pytest.mark.parametrize("line", commands("make"))

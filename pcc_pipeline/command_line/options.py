@@ -76,7 +76,11 @@ DATA = Option(
 TRAINING_DATA = Option(
     "data", "where the model's training file lies now, if not where its training read it", is_file=True
 )
-MESSAGES = Option("data", "the messages to score: .csv, .csv.gz, .parquet or .pkl, local or gs://…", is_file=True)
+MESSAGES = Option(
+    "data",
+    "the messages to score: .csv, .csv.gz, .parquet or .pkl, local or gs://…; a folder, a pattern or a list, too",
+    is_file=True,
+)
 WATCHED = Option(
     "data", "the messages to look at, or predictions of them, labelled or not; local or gs://…", is_file=True
 )
@@ -90,7 +94,17 @@ LABEL = Option("label", "the column that holds the labels")
 SEARCH_METHOD = Option("search_method", words(*_SEARCHES), choices=_SEARCHES)
 N_ITER = Option("n_iter", "how many candidates random and optuna try")
 MODEL_TYPE = Option("model_type", words(*_TYPES), choices=_TYPES)
-OUTPUT = Option("output", "where the predictions go: a path that ends in .parquet or .csv", is_file=True)
+OUTPUT = Option(
+    "output",
+    "where the predictions go, local or gs://…: a path that ends in .parquet or .csv; or a folder, with a slash at its "
+    "end, for a part for each file",
+    is_file=True,
+)
+PARTS = Option(
+    "parts", "a folder, local or gs://…, with a slash at its end, that gets a part for each file", is_file=True
+)
+WORKERS = Option("workers", "of parts: how many processes write them; -1 is one for each core")
+SHARD = Option("shard", "of parts: this run's share of the files, such as 3/16; other runs do the others")
 CHALLENGER_SHARE = Option("challenger_share", "the share of cases that the challenger answers, such as 0.1")
 SHADOW = Option(
     "shadow",

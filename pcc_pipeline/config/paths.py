@@ -30,7 +30,8 @@ def _expanded(text: str) -> str:
     if not text.startswith("~"):
         return text
     try:
-        return str(local_path(text))
+        # A slash at the end says that a folder is meant.
+        return str(local_path(text)) + "/" * text.endswith("/")
     except ConfigError as error:
         raise ValueError(f"{text!r}: {error.what}; {error.fix}") from error
 

@@ -84,6 +84,7 @@ class PreprocessingParams(Section):
     backend: Literal["auto", "torch", "openvino"] = "auto"
     cache_dir: NonEmpty | None = "~/.cache/pcc_pipeline"
     batch_size: int = Field(default=32, ge=1, le=4096)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     tfidf: TfidfParams = TfidfParams()
     svd_components: int = Field(default=200, ge=1, le=200)
     balance: bool = True
@@ -267,6 +268,7 @@ class OutputParams(Section):
     """`output`: where local copies go."""
 
     embedded_dir: HomePath = "outputs/embedded"
+    embedded_parts: HomePath | None = None
     predictions: HomePath = "outputs/predictions.parquet"
     extra_columns: tuple[ExtraColumn, ...] = ()
     metrics: HomePath = "outputs/metrics.json"
@@ -294,6 +296,32 @@ class OutputParams(Section):
 
 
 Days = Annotated[int, Field(ge=1)]
+
+
+class ComputeParams(Section):
+    """`compute`: who scores or embeds the files of a data set in parts."""
+
+    engine: Literal["local", "dask"] = "local"
+    workers: int = Field(default=1, ge=-1, le=1024)
+    address: NonEmpty | None = None
+    shard: Annotated[str, Field(pattern=r"^\d+/\d+$")] | None = None
+
+    @model_validator(mode="after")
+    def _options_agree(self) -> Self:
+        if self.workers == 0:
+            raise ValueError("workers is 0: give 1 or more, or -1 for one for each core")
+        if self.address is not None and self.engine != "dask":
+            raise ValueError("address is that of Dask's scheduler: set engine to dask")
+        number, of = self.part_of
+        if not 1 <= number <= of:
+            raise ValueError(f"shard {self.shard} is none: 1/{max(of, 1)} is the first, {of}/{of} the last")
+        return self
+
+    @property
+    def part_of(self) -> tuple[int, int]:
+        """Which part of the inputs, counted from 1, and of how many; 1 of 1 is all of them."""
+        number, _, of = (self.shard or "1/1").partition("/")
+        return int(number), int(of)
 
 
 class RetentionParams(Section):
@@ -345,6 +373,7 @@ class Params(Section):
     retention: RetentionParams = RetentionParams()
     lineage: LineageParams = LineageParams()
     audit: AuditParams = AuditParams()
+    compute: ComputeParams = ComputeParams()
     logging: LoggingParams = LoggingParams()
 
     @model_validator(mode="after")

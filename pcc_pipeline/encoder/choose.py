@@ -44,7 +44,14 @@ class Backend(Protocol):
         ...
 
 
-def choose(choice: BackendChoice, folder: Path, digest: str, batch_size: int, cache_dir: Path | None) -> Backend:
+def choose(
+    choice: BackendChoice,
+    folder: Path,
+    digest: str,
+    batch_size: int,
+    cache_dir: Path | None,
+    threads: int | None = None,
+) -> Backend:
     """Load the backend for the encoder in `folder`.
 
     A backend other than the reference must reach a cosine of `probe.LOWEST_COSINE` to it on every text of the probe;
@@ -54,14 +61,15 @@ def choose(choice: BackendChoice, folder: Path, digest: str, batch_size: int, ca
         choice: auto takes float16 on a GPU, else OpenVINO where it is installed and knows the encoder's kind, else
             bfloat16 by torch where the processor has it, else the reference.
         cache_dir: where the probe's vectors of an encoder other than the bundled one are kept; None computes them anew.
+        threads: of the processor; None is one for each core.
 
     Raises:
         FeatureError: `choice` is openvino, and it is not installed, does not know the encoder's kind, or fails; or no
             backend runs here.
     """
     if choice == "torch":
-        return _reference(folder, batch_size)
-    for name, load in _candidates(choice, folder, batch_size):
+        return _reference(folder, batch_size, threads)
+    for name, load in _candidates(choice, folder, batch_size, threads):
         try:
             candidate = load()
             vectors = candidate.encode(probe.TEXTS)
@@ -70,7 +78,7 @@ def choose(choice: BackendChoice, folder: Path, digest: str, batch_size: int, ca
                 raise _refused(reason_of(error)) from error
             logger.warning("%s fails here (%s); the next backend is tried", name, reason_of(error))
             continue
-        expected = probe.reference(digest, cache_dir, lambda texts: _reference(folder, batch_size).encode(texts))
+        expected = probe.reference(digest, cache_dir, _reference_of(folder, batch_size, threads))
         cosine = probe.lowest_cosine(vectors, expected)
         if cosine >= probe.LOWEST_COSINE:
             logger.info("encoder runs by %s; cosine to float32 on the probe at least %.5f", candidate.name, cosine)
@@ -83,9 +91,9 @@ def choose(choice: BackendChoice, folder: Path, digest: str, batch_size: int, ca
             probe.LOWEST_COSINE,
             REFERENCE,
         )
-        return _reference(folder, batch_size)
+        return _reference(folder, batch_size, threads)
     logger.info("encoder runs by %s", REFERENCE)
-    return _reference(folder, batch_size)
+    return _reference(folder, batch_size, threads)
 
 
 def reason_of(error: BaseException) -> str:
@@ -94,37 +102,39 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(lines)}"[:300] if lines else type(error).__name__
 
 
-def _candidates(choice: BackendChoice, folder: Path, batch_size: int) -> Iterator[tuple[str, Callable[[], Backend]]]:
+def _candidates(
+    choice: BackendChoice, folder: Path, batch_size: int, threads: int | None
+) -> Iterator[tuple[str, Callable[[], Backend]]]:
     """Each backend that could be there, the fastest first, but for the reference."""
     if choice == "auto" and _gpu_is_there():
-        yield "torch on the GPU", lambda: _half(folder, batch_size, "cuda")
+        yield "torch on the GPU", lambda: _half(folder, batch_size, "cuda", threads)
     if (obstacle := _openvino_obstacle(folder)) is None:
-        yield "OpenVINO", lambda: _openvino(folder, batch_size)
+        yield "OpenVINO", lambda: _openvino(folder, batch_size, threads)
     elif choice == "openvino":
         raise _refused(obstacle)
     else:
         logger.info("OpenVINO would run the encoder faster, but %s", obstacle)
     if _processor_has_bfloat16():
-        yield "torch in bfloat16", lambda: _half(folder, batch_size, "cpu")
+        yield "torch in bfloat16", lambda: _half(folder, batch_size, "cpu", threads)
 
 
-def _half(folder: Path, batch_size: int, device: str) -> Backend:
+def _half(folder: Path, batch_size: int, device: str, threads: int | None) -> Backend:
     from pcc_pipeline.encoder.torch_backend import HalfBackend
 
-    return HalfBackend(folder, batch_size, device)
+    return HalfBackend(folder, batch_size, device, threads)
 
 
-def _openvino(folder: Path, batch_size: int) -> Backend:
+def _openvino(folder: Path, batch_size: int, threads: int | None) -> Backend:
     from pcc_pipeline.encoder.openvino_backend import OpenVinoBackend
 
-    return OpenVinoBackend(folder, batch_size)
+    return OpenVinoBackend(folder, batch_size, threads)
 
 
-def _reference(folder: Path, batch_size: int) -> Backend:
+def _reference(folder: Path, batch_size: int, threads: int | None) -> Backend:
     try:
         from pcc_pipeline.encoder.torch_backend import TorchBackend
 
-        return TorchBackend(folder, batch_size)
+        return TorchBackend(folder, batch_size, threads)
     except (ImportError, MemoryError, OSError, RuntimeError) as error:
         raise FeatureError(
             f"the encoder cannot be loaded by {REFERENCE}: {reason_of(error)}",
@@ -132,6 +142,11 @@ def _reference(folder: Path, batch_size: int) -> Backend:
             fix="give the process more memory (ulimit -v, the container's limit), or see that torch and "
             "sentence-transformers are installed whole and the encoder's files are sound",
         ) from error
+
+
+def _reference_of(folder: Path, batch_size: int, threads: int | None) -> Callable[[Sequence[str]], np.ndarray]:
+    """How the reference encodes; loaded when it is asked."""
+    return lambda texts: _reference(folder, batch_size, threads).encode(texts)
 
 
 def _refused(reason: str) -> FeatureError:

@@ -35,12 +35,13 @@ class OpenVinoBackend:
     Args:
         folder: one in which `bert_folder.unknown_part` finds nothing.
         batch_size: work per forward pass, in texts of 32 tokens.
+        threads: how many compute; None is one for each core.
     """
 
     # While one call's last passes leave cores idle, another's fill them.
     at_once = 2
 
-    def __init__(self, folder: Path, batch_size: int) -> None:
+    def __init__(self, folder: Path, batch_size: int, threads: int | None = None) -> None:
         # `import openvino` alone would report the import over the network.
         openvino = import_without("openvino", "openvino_telemetry")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -52,8 +53,9 @@ class OpenVinoBackend:
         self._tokenizer = Tokenizer.from_file(str(parts.tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(parts.max_tokens)
+        options = _OPTIONS if threads is None else {**_OPTIONS, "INFERENCE_NUM_THREADS": str(threads)}
         with _plain_letters():
-            self._model = openvino.Core().compile_model(_graph(parts), "CPU", _OPTIONS)
+            self._model = openvino.Core().compile_model(_graph(parts), "CPU", options)
             self._queues: SimpleQueue[Any] = SimpleQueue()
             for _ in range(self.at_once):
                 self._queues.put(openvino.AsyncInferQueue(self._model))

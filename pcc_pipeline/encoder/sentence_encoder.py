@@ -52,6 +52,7 @@ class SentenceEncoder:
         batch_size: texts per forward pass.
         backend: what computes the vectors, see `backends.choose`; torch is sentence-transformers in float32.
         cache_dir: where the check of another backend keeps what it needs; None keeps nothing.
+        threads: of the processor; None is one for each core.
     """
 
     def __init__(
@@ -60,12 +61,13 @@ class SentenceEncoder:
         batch_size: int = 32,
         backend: BackendChoice = "torch",
         cache_dir: Path | None = None,
+        threads: int | None = None,
     ) -> None:
         self.name = model if model == BUNDLED_ENCODER else Path(model).name
         self._model = model
         self._batch_size = batch_size
         self._choice = backend
-        self._cache_dir = cache_dir
+        self._cache_dir, self._threads = cache_dir, threads
         self._lock = threading.Lock()
         self._loaded: Backend | None = None
         self._turns = threading.BoundedSemaphore(1)
@@ -151,7 +153,9 @@ class SentenceEncoder:
 
     def _load(self) -> Backend:
         if self._loaded is None:
-            self._loaded = choose(self._choice, self.folder, self.digest, self._batch_size, self._cache_dir)
+            self._loaded = choose(
+                self._choice, self.folder, self.digest, self._batch_size, self._cache_dir, self._threads
+            )
             self._turns = threading.BoundedSemaphore(self._loaded.at_once)
             self._backend = self._loaded.name
         return self._loaded

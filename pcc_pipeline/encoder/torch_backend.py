@@ -22,14 +22,15 @@ class TorchBackend:
     Args:
         folder: a sentence-transformers model.
         batch_size: texts per forward pass; beyond 64 the padding costs more than it gains.
+        threads: how many of torch's threads compute, in the whole process; None leaves that as it is.
     """
 
     name, at_once = REFERENCE, 1
 
-    def __init__(self, folder: Path, batch_size: int) -> None:
+    def __init__(self, folder: Path, batch_size: int, threads: int | None = None) -> None:
         import torch
 
-        self._model = _sentence_transformer(folder, "cuda" if torch.cuda.is_available() else "cpu")
+        self._model = _sentence_transformer(folder, "cuda" if torch.cuda.is_available() else "cpu", threads)
         self._batch_size = batch_size
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -49,12 +50,13 @@ class HalfBackend:
         folder: a sentence-transformers model.
         batch_size: work per forward pass, in texts of 1,024 tokens on a GPU and of 32 on a processor.
         device: cuda or cpu.
+        threads: as of TorchBackend.
     """
 
     at_once = 1
 
-    def __init__(self, folder: Path, batch_size: int, device: str) -> None:
-        self._model = _sentence_transformer(folder, device)
+    def __init__(self, folder: Path, batch_size: int, device: str, threads: int | None = None) -> None:
+        self._model = _sentence_transformer(folder, device, threads)
         self._on_gpu = device == "cuda"
         if self._on_gpu:
             self._model = self._model.half()
@@ -92,12 +94,15 @@ class HalfBackend:
         return {name: part.pin_memory().to(self._model.device, non_blocking=True) for name, part in features.items()}
 
 
-def _sentence_transformer(folder: Path, device: str) -> Any:
+def _sentence_transformer(folder: Path, device: str, threads: int | None) -> Any:
     # Offline: a folder's model needs no hub, and a look-up there would only delay or fail the run.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    if threads is not None:
+        torch.set_num_threads(threads)
     return SentenceTransformer(str(folder), device=device)

@@ -77,6 +77,24 @@ class Manifest:
         return _written(table.replace_schema_metadata(schema.metadata))
 
 
+def joined(contents: Sequence[bytes], where: str) -> bytes:
+    """Several manifests, all of one key, as one.
+
+    Raises:
+        DataError: one is damaged, or they are of several keys.
+    """
+    if len({key_of(content, where) for content in contents}) > 1:
+        raise DataError(
+            "the parts were read with different keys of lineage", where=where, fix="write them again, with one key"
+        )
+    try:
+        tables = [pq.read_table(io.BytesIO(content)) for content in contents]
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(where) from error
+    whole = pa.concat_tables([table.replace_schema_metadata(tables[0].schema.metadata) for table in tables])
+    return _written(whole.unify_dictionaries())
+
+
 @dataclass(frozen=True)
 class Found:
     """The rows of those who are sought, in one manifest.

@@ -1,10 +1,15 @@
-"""`embed`: a file in, the same rows with their sentence vectors out, in batches and in bounded memory."""
+"""`embed`: rows in, the same rows with their sentence vectors out, in batches and in bounded memory.
+
+Into a file for each data set, or into a folder with a part for each file, which several machines may share.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,35 +18,38 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.data.contract import CheckedBatch, Contract
-from pcc_pipeline.data.dataset import CheckedFile, join_rejected
+from pcc_pipeline.data.dataset import join_rejected
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.data.vector_origin import origin_of
 from pcc_pipeline.encoder.cache import EmbeddingCache
-from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, Progress, embed
+from pcc_pipeline.encoder.embed_texts import EmbeddingCounts
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
-from pcc_pipeline.errors import DataError
+from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.persons.manifest import Manifest
 from pcc_pipeline.sealing.parquet import write_frame
-from pcc_pipeline.steps.inputs.datasets import (
-    HandedOn,
-    cache_of,
-    contract_of,
-    encoder_of,
-    input_files,
-    progress_bar,
-    read,
-    slices_of,
-)
+from pcc_pipeline.steps.inputs.addresses import files_of
+from pcc_pipeline.steps.inputs.datasets import HandedOn, cache_of, encoder_of, input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter, embedded_path
-from pcc_pipeline.steps.inputs.own_files import demand_own_files
+from pcc_pipeline.steps.inputs.embedding import contract_to_embed, embed_rows
+from pcc_pipeline.steps.inputs.own_files import demand_own_files, demand_own_folder
+from pcc_pipeline.steps.parts.embedding import EmbedTask, job_of
+from pcc_pipeline.steps.parts.folder import PARTS_TAG, PartsFolder, is_parts_address
+from pcc_pipeline.steps.parts.running import (
+    PartsWritten,
+    demand_inputs,
+    inputs_payload,
+    lineage_payloads,
+    refuse_compute,
+    run_parts,
+    with_threads,
+)
+from pcc_pipeline.steps.parts.surroundings import Surroundings
 from pcc_pipeline.steps.records.copies import EMBEDDED_TAG
-from pcc_pipeline.steps.records.persons import add_batch, manifest_payloads, new_manifest
+from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.runs import step_run
+from pcc_pipeline.tracking.runs import StepRun, step_run
 
 logger = logging.getLogger(__name__)
 
@@ -89,23 +97,40 @@ class EmbedOutcome:
 
     Attributes:
         handed_on: the rows by the file's address, where the next steps are to have them.
+        parts: what was written into a folder of parts, in place of files; `seconds`: how long that took.
     """
 
     files: tuple[EmbeddedFile, ...]
     handed_on: Mapping[str, HandedOn] = field(default_factory=dict)
+    parts: PartsWritten | None = None
+    seconds: float = 0.0
 
     @property
     def digest(self) -> str:
-        """The data's fingerprint."""
-        return self.files[0].digest
+        """The data's fingerprint; of parts, that of theirs."""
+        return self.files[0].digest if self.parts is None else self.parts.digest
 
     @property
     def summary(self) -> list[str]:
+        if self.parts is not None:
+            made = self.parts.made
+            rows, encoded = sum(part.rows for part in made), sum(part.encoded for part in made)
+            speed = rows / self.seconds if self.seconds else 0.0
+            rejected = sum(part.rejected for part in self.parts.parts)
+            first, *more = self.parts.lines
+            return [
+                f"embedded   {first}",
+                f"           {rows:,} rows at {speed:,.0f}/s, {encoded:,} texts encoded, {rejected:,} rows rejected",
+                *(f"           {line}" for line in more),
+                *(f"warning    {note}" for note in self.parts.notes),
+            ]
         return [line for file in self.files for line in file.summary]
 
 
 def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
     """Embed `data.path` and, where it is given, `data.test_path`, each into a Parquet file in `output.embedded_dir`.
+
+    With `output.embedded_parts` each file of `data.path` goes into a part of its own there.
 
     Args:
         for_training: labels are demanded, and the rows are handed on in memory, as training would read them. Else
@@ -116,6 +141,9 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
     """
     addresses = [address for address in (params.data.path, params.data.test_path) if address is not None]
     with step_run("embed", params) as opened:
+        if params.output.embedded_parts is not None and not for_training:
+            return _into_parts(params, opened, params.output.embedded_parts)
+        refuse_compute(params, params.output.embedded_dir, "output.embedded_dir")
         # A file that is given twice is embedded once.
         places: dict[Path, str] = {}
         for address in addresses:
@@ -128,8 +156,8 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
             },
         )
         for address in addresses:
-            # A file may be embedded to be scored, so labels are checked where they are there.
-            demand_input(address, _contract(address, params, labelled=for_training, for_training=for_training))
+            contract = contract_to_embed(address, params, labelled=for_training, for_training=for_training)
+            demand_input(address, contract)
         if for_training:
             demand_input(params.data.exclude)
         encoder = encoder_of(params)
@@ -174,6 +202,51 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
     return outcome
 
 
+def _into_parts(params: Params, opened: StepRun, name: str) -> EmbedOutcome:
+    """A part for each file of this run's share of `data.path`."""
+    address = params.data.path
+    if not is_parts_address(name):
+        raise ConfigError(
+            "parts are written into a folder, whose address ends in a slash",
+            where=f"output.embedded_parts: {name}",
+            fix=f"write {name}/",
+        )
+    if params.data.test_path is not None:
+        raise ConfigError(
+            "a folder of parts is one data set, and two are given",
+            where=f"data.test_path: {params.data.test_path}",
+            fix="embed the test data into another folder, by a run of its own",
+        )
+    demand_own_folder({"data.path": address}, name, "output.embedded_parts")
+    demand_inputs(params, contract_to_embed(address, params, labelled=False, for_training=False))
+    encoder, folder, began = encoder_of(params), PartsFolder(name), time.perf_counter()
+    opened.log(
+        payloads.LoggedParams(used(params, "embed")),
+        payloads.Tags({"pcc.encoder_digest": encoder.digest, PARTS_TAG: name}),
+    )
+    job = folder.begin(job_of(params, encoder))
+    task = EmbedTask(with_threads(params), name, job, encoder.digest, Surroundings.here(params))
+    with ExitStack() as stack:
+        stack.callback(task.let_go)
+        written = run_parts(params, folder, job, files_of(address), task, f"embed {address}")
+    outcome = EmbedOutcome((), parts=written, seconds=time.perf_counter() - began)
+    made = written.made
+    opened.log(
+        payloads.Metrics(
+            {
+                "embed/data/rows": sum(part.rows for part in written.parts),
+                "embed/data/rejected_rows": sum(part.rejected for part in written.parts),
+                "embed/data/encoded": sum(part.encoded for part in made),
+            }
+        ),
+        payloads.Tags({"pcc.data_digest": outcome.digest}),
+        *inputs_payload(address, written, "embedding"),
+        *lineage_payloads(folder, written.parts),
+    )
+    folder.lineage_is_kept({part.name for part in written.parts})
+    return outcome
+
+
 def _embed_file(
     address: str,
     output: Path,
@@ -185,28 +258,22 @@ def _embed_file(
     manifest: Manifest | None = None,
 ) -> EmbeddedFile:
     notes, limit = ReadNotes(), params.data.max_rejected_fraction
-    counts = EmbeddingCounts()
-    file: CheckedFile | None = None
-    made: list[np.ndarray] = []
     with (
         replacing(output) as partial,
         EmbeddedFileWriter(partial, sealed=params.output.encrypts) as writer,
         progress_bar(None, f"embed {address}") as bar,
     ):
-        for batch in read(address, notes):
-            if file is None:
-                labelled = for_training or params.data.label_column in batch.columns
-                contract = _contract(address, params, labelled=labelled, for_training=for_training)
-                file = CheckedFile(contract, address, kept=for_training)
-            checked = file.add(batch)
-            vectors, done = _vectors(checked, encoder, cache, bar.update)
-            counts += done
-            add_batch(manifest, checked, "embedded", address)
-            if for_training and checked.vectors is None:
-                made.append(vectors)
-            writer.write(checked.good, vectors, encoder.digest if checked.vectors is None else origin_of(batch))
-        if file is None:
-            raise DataError("the data file has no rows", where=address, fix="give a file with at least one row")
+        file, counts, made = embed_rows(
+            read(address, notes),
+            address,
+            params,
+            encoder,
+            cache,
+            writer,
+            bar.update,
+            manifest,
+            for_training=for_training,
+        )
         rejected = file.rejected(limit)
         writer.close()
     handed_on = None
@@ -224,18 +291,6 @@ def _embed_file(
         handed_on,
         file.files,
     )
-
-
-def _contract(address: str, params: Params, *, labelled: bool, for_training: bool) -> Contract:
-    return contract_of(params, labelled=labelled, slices=slices_of(params, address) if for_training else ())
-
-
-def _vectors(
-    checked: CheckedBatch, encoder: SentenceEncoder, cache: EmbeddingCache | None, progress: Progress
-) -> tuple[np.ndarray, EmbeddingCounts]:
-    if checked.vectors is not None:
-        return checked.vectors, EmbeddingCounts(rows=len(checked.vectors))
-    return embed([str(text) for text in checked.good["text"]], encoder, cache, progress)
 
 
 def _metrics(prefix: str, outcome: EmbeddedFile) -> dict[str, float]:

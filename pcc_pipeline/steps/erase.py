@@ -20,7 +20,7 @@ from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.interruption import allowed
 from pcc_pipeline.persons.keys import Keys
-from pcc_pipeline.persons.rows import count_in, take_out
+from pcc_pipeline.persons.rows import count_in
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.persons.suppression import read_suppressed, suppress
 from pcc_pipeline.steps.erasing import files, models
@@ -33,15 +33,17 @@ from pcc_pipeline.steps.erasing.certificate import (
     read_certificate,
     write_certificate,
 )
-from pcc_pipeline.steps.erasing.holdings import Holdings, copies_here, holdings, holdings_of, keys_of_lineage
+from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, holdings_of, keys_of_lineage
 from pcc_pipeline.steps.erasing.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan, Scan, held_in, make_plan, texts_of
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state, unfinished
+from pcc_pipeline.steps.erasing.tables import is_there, settle_parts, take_out_of
 from pcc_pipeline.steps.inputs.suppressed import list_digest
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.steps.records.used_options import used
+from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.catching_up import catch_up
 from pcc_pipeline.tracking.environment import account
@@ -171,7 +173,8 @@ def _planned(
     _demand_none_half_done(folder)
     known = holdings(params, **names)
     unknown = _unknown(params, known, names, keys)
-    if not known.traces and not Scan(params, known).runs():
+    scan = Scan(params, known)
+    if not known.traces and not scan.runs() and not any(scan.copies().values()):
         listed = read_suppressed(local_path(params.lineage.suppression_file), keys)
         if listed is not None and asked.is_within(listed):
             runs = counted(known.looked_into, "run")
@@ -326,6 +329,11 @@ def _carry_out(
         state.successors[old.name] = models.successor_of(params, old, learned, state.id, force=force, reason=reason)
         return 1
 
+    def copied() -> int:
+        removed = sum(take_out_of(address, persons, column) for address in plan.copies)
+        settle_parts(plan.copies, keys, persons)
+        return removed
+
     part("suppressed", suppressed)
     part("marked", marked)
     part("documents", lambda: _documents(params, plan, persons))
@@ -337,7 +345,7 @@ def _carry_out(
         "splits",
         lambda: sum(files.split_of_run(params, each, keys, persons, state.id) for each in plan.runs if each.split),
     )
-    part("copies", lambda: sum(_taken_out(Path(path), persons, column) for path in plan.copies))
+    part("copies", copied)
     others = [each for each in plan.learned if each.action == "remove"]
     part("others", lambda: sum(models.remove(params, each) for each in others))
     for old in plan.learned:
@@ -380,9 +388,12 @@ def _still(params: Params, persons: Sought, keys: Keys, plan: Plan) -> dict[str,
         rows = sum(part.rows.values()) or sum(part.tables.values()) or sum(part.documents.values())
         if rows:
             still[f"run {part.run_id} ({part.step})"] = rows
-    for path in dict.fromkeys([*map(str, copies_here(known.traces)), *plan.copies]):
-        if Path(path).is_file() and (rows := count_in(Path(path), persons, column)):
-            still[path] = rows
+    still |= {address: rows for address, rows in scan.copies().items() if rows}
+    for address in plan.copies:
+        if address not in still and is_there(address):
+            with local_copy(address) as path:
+                if rows := count_in(path, persons, column):
+                    still[address] = rows
     for learned in plan.learned:
         if learned.action != "note":
             for address in published_as(params, learned.run_id, learned.published):
@@ -401,19 +412,6 @@ def _still(params: Params, persons: Sought, keys: Keys, plan: Plan) -> dict[str,
 def _documents(params: Params, plan: Plan, persons: Sought) -> int:
     removed = sum(files.documents_of_run(part, persons) for part in plan.runs)
     return removed + files.documents_here([params.output.report, params.output.metrics], persons)
-
-
-def _taken_out(path: Path, persons: Sought, column: str | None) -> int:
-    if not path.is_file():
-        return 0
-    try:
-        return take_out(path, persons, column)
-    except OSError as error:
-        raise StorageError(
-            f"the rows cannot be taken out of this file: {error.strerror}",
-            where=str(path),
-            fix="make room or mend its permissions, and confirm again",
-        ) from error
 
 
 def _names(path: str | None) -> list[str]:

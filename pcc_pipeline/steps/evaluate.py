@@ -206,7 +206,7 @@ def run(
         targets = Path(params.output.predictions), Path(params.output.metrics), Path(params.output.report)
         places = held.dataset.places
         extra = extra_columns(params, classes, several_files=places.files is not None)
-        with replacing(targets[0]) as partial, writing(partial, targets[0], extra, loaded.model.decision) as write:
+        with replacing(targets[0]) as partial, writing(partial, str(targets[0]), extra, loaded.model.decision) as write:
             write(extra.added_to(predictions, places, probabilities))
         for stem, picture in pictures.items():
             with replacing(Path(params.output.figures_dir) / f"{stem}.png") as partial:

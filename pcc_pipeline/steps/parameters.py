@@ -26,6 +26,9 @@ NAMED_OPTIONS = {
     "logs": "monitoring.logs",
     "watch": "retrain.watch",
     "since": "retrain.since",
+    "parts": "output.embedded_parts",
+    "workers": "compute.workers",
+    "shard": "compute.shard",
 }
 
 

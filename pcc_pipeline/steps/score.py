@@ -1,78 +1,89 @@
-"""`score`: a file of messages in, a file of predictions in the downstream system's columns out, in bounded memory."""
+"""`score`: messages in, predictions in the downstream system's columns out, in bounded memory.
+
+Into one file, or into a folder with a part for each file of the input, which several processes and machines may share.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
-from pcc_pipeline.data.contract import TEXT, CheckedBatch
+from pcc_pipeline.data.contract import CheckedBatch
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.metric_names import metric_names
-from pcc_pipeline.evaluation.predictions import NO_EXTRA_COLUMNS, ExtraColumns, ScoredBy, prediction_frame
-from pcc_pipeline.persons.manifest import Manifest
 from pcc_pipeline.sealing.parquet import write_frame
-from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
-from pcc_pipeline.steps.answering.challenge import Challenge, challenge_of, is_challengers, shadow_frame, shadow_path
+from pcc_pipeline.steps.answering.challenge import Challenge, challenge_of, shadow_path
+from pcc_pipeline.steps.answering.file_scorer import FileScorer, Scored
+from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read, unlabelled
-from pcc_pipeline.steps.inputs.early_checks import demand_input
-from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
-from pcc_pipeline.steps.inputs.own_files import demand_own_files
+from pcc_pipeline.steps.inputs.early_checks import demand_bucket, demand_input
+from pcc_pipeline.steps.inputs.own_files import demand_own_files, demand_own_folder
+from pcc_pipeline.steps.parts.folder import PARTS_TAG, Part, PartsFolder, is_parts_address
+from pcc_pipeline.steps.parts.running import (
+    PartsWritten,
+    demand_inputs,
+    inputs_payload,
+    lineage_payloads,
+    refuse_compute,
+    run_parts,
+    with_threads,
+)
+from pcc_pipeline.steps.parts.scoring import ScoreTask, job_of
+from pcc_pipeline.steps.parts.surroundings import Surroundings
 from pcc_pipeline.steps.records.monitoring_log import Monitor, monitored
-from pcc_pipeline.steps.records.persons import add_batch, manifest_payloads, new_manifest
-from pcc_pipeline.steps.records.prediction_file import SUFFIXES, extra_columns, writing, writing_shadow
+from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
+from pcc_pipeline.steps.records.prediction_file import SUFFIXES, writing, writing_shadow
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, replacing
+from pcc_pipeline.storage.objects import writing as writing_at
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
-from pcc_pipeline.tracking.runs import step_run
+from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, TrainedModel
+from pcc_pipeline.tracking.runs import StepRun, step_run
 
 logger = logging.getLogger(__name__)
-
-_ALL = slice(None)
 
 
 @dataclass(frozen=True)
 class ScoreOutcome:
-    """One scored file.
+    """What was scored: one data set into a file, or this run's share of one in parts.
 
     Attributes:
+        output, rejected: where predictions and rejected rows are.
         label_counts: label -> rows that were decided so, every label of the models included.
         challenger: version of the challenger, the rows that it answered, and where, if they are not used; None where
             it had no part.
+        parts: of a data set in parts.
+        scored: rows that this run scored itself; those of parts that stood before are not among them.
     """
 
     run_id: str
     model_uri: str
     model_version: str
     source: str
-    output: Path
-    rejected: Path
+    output: str
+    rejected: str
     rows: int
     rejected_rows: int
     seconds: float
     label_counts: Mapping[str, int]
     notes: tuple[str, ...] = ()
-    challenger: tuple[str, int, Path | None] | None = None
+    challenger: tuple[str, int, str | None] | None = None
+    parts: PartsWritten | None = None
+    scored: int | None = None
 
     @property
     def rows_per_second(self) -> float:
-        return self.rows / self.seconds if self.seconds else 0.0
+        done = self.rows if self.scored is None else self.scored
+        return done / self.seconds if self.seconds else 0.0
 
     @property
     def left_to_a_person(self) -> int:
@@ -86,12 +97,16 @@ class ScoreOutcome:
         more = [f"{len(largest) - 5} more labels"] if len(largest) > 5 else []
         rejected = f"           {self.rejected_rows:,} rows rejected, with their reasons in {self.rejected}"
         left = f"           {self.left_to_a_person:,} rows left to a person: see prediction_notes"
+        where, speed = [f"           predictions in {self.output}"], f", {self.rows_per_second:,.0f}/s"
+        if self.parts is not None:
+            where = [f"           {line}" for line in self.parts.lines]
+            speed = speed if self.parts.made else ""
         return [
-            f"scored     {self.rows:,} rows of {self.source} with {self.model_version}, {self.rows_per_second:,.0f}/s",
+            f"scored     {self.rows:,} rows of {self.source} with {self.model_version}{speed}",
             f"           {', '.join([*shown, *more])}",
             *([left] if self.left_to_a_person else []),
             *self._challenged,
-            f"           predictions in {self.output}",
+            *where,
             *([rejected] if self.rejected_rows else []),
             *(f"warning    {note}" for note in self.notes),
         ]
@@ -113,7 +128,8 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
 
     Args:
         model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<id>/model`; default is the champion.
-        output: a local .parquet or .csv; default is `output.scores`.
+        output: a .parquet or .csv, or a folder, by the slash at its end, for a part for each file of the input; local
+            or gs://. Default is `output.scores`.
 
     Raises:
         ConfigError: the output cannot be of this name, or there is no challenger that was asked for.
@@ -121,6 +137,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         DataError: the file cannot be read, or too many of its rows are rejected.
         FeatureError: the model cannot use these rows, or the configured encoder is not the model's.
         StorageError: the predictions cannot be written. Nothing half-written stays under a final name.
+        ComputeError: workers die, or a cluster is gone; the parts that stand stay.
     """
     address, name = params.data.path, output or params.output.scores
     with step_run("score", params) as opened, monitored(Path(params.output.monitoring_log), opened.run_id) as monitor:
@@ -128,8 +145,11 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
             payloads.LoggedParams({**used(params, "score"), "output.scores": name}),
             payloads.Tags({"pcc.scored_source": address}),
         )
-        target = _target(name, params)
-        demand_input(address, unlabelled(params))
+        _demand_target(name, params)
+        if is_parts_address(name):
+            demand_inputs(params, unlabelled(params))
+        else:
+            demand_input(address, unlabelled(params))
         loaded = chosen_model(params, model_uri)
         model = loaded.model
         monitor.model_version, monitor.embedding_model = model.model_version, model.embedding_model
@@ -152,35 +172,113 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
                 )
             )
         logger.info("scoring %s with %s", address, model.model_version)
-        began = time.perf_counter()
-        notes = ReadNotes()
-        # Groups serve the split of training rows alone, so a file to score need not have them.
-        file = CheckedFile(unlabelled(params), address, kept=False)
-        manifest = new_manifest(params)
-        counts = _score_file(params, model, challenge, target, monitor, notes, file, manifest)
-        classes = dict.fromkeys([*model.classes, *(challenge.model.classes if challenge and challenge.used else ())])
-        outcome = ScoreOutcome(
-            run_id=opened.run_id,
-            model_uri=loaded.model_uri,
-            model_version=model.model_version,
-            source=address,
-            output=target,
-            rejected=Path(params.output.rejected),
-            rows=monitor.passed_validation,
-            rejected_rows=monitor.dropped_cases,
-            seconds=time.perf_counter() - began,
-            label_counts={label: counts[label] for label in classes},
-            notes=(*notes.lines, *file.notes_on_kept_out),
-            challenger=None if challenge is None else challenge.told(target),
-        )
+        score = _into_parts if is_parts_address(name) else _into_file
+        outcome = score(params, opened, loaded, challenge, name, monitor)
+        if challenge is not None:
+            monitor.notes = f"challenger {challenge.model.model_version}: {(outcome.challenger or ('', 0))[1]} rows"
         # Counts and no predictions: a million rows a day are the downstream system's to keep, not MLflow's.
         opened.log(
             payloads.Metrics(_metrics(outcome)),
-            payloads.Inputs(input_files(address, "scoring", file)),
-            *manifest_payloads(manifest),
             payloads.Models(used=[loaded.source.model_id, *([challenge.loaded.source.model_id] if challenge else [])]),
         )
         return outcome
+
+
+def _into_file(
+    params: Params, opened: StepRun, loaded: LoadedModel, challenge: Challenge | None, target: str, monitor: Monitor
+) -> ScoreOutcome:
+    """One file of predictions; `monitor` counts rows on the way."""
+    address, notes, began = params.data.path, ReadNotes(), time.perf_counter()
+    # Groups serve the split of training rows alone, so a file to score need not have them.
+    file, manifest = CheckedFile(unlabelled(params), address, kept=False), new_manifest(params)
+
+    def count(checked: CheckedBatch) -> None:
+        monitor.total_cases = file.total_rows
+        monitor.dropped_cases += len(checked.rejected)
+        monitor.passed_validation += len(checked.good)
+
+    with ExitStack() as stack:
+        partial = stack.enter_context(writing_at(target, shared=True))
+        bar = stack.enter_context(progress_bar(None, f"score {address}"))
+        scorer = stack.enter_context(FileScorer(params, loaded.model, challenge))
+        sealed, beside = params.output.encrypt_scores, None
+        if challenge is not None and challenge.settings.shadow:
+            beside = stack.enter_context(writing_shadow(shadow_path(target), sealed=sealed))
+        extra, batches = scorer.opened(read(address, notes))
+        with writing(partial, target, extra, scorer.rule, sealed=sealed) as write:
+            scored = scorer.score(batches, address, file, manifest, extra, write, beside, bar.update, count)
+        rejected = file.rejected(params.data.max_rejected_fraction)
+        with replacing(Path(params.output.rejected)) as rejected_partial:
+            write_frame(rejected, rejected_partial, sealed=params.output.encrypts)
+    opened.log(payloads.Inputs(input_files(address, "scoring", file)), *manifest_payloads(manifest))
+    return ScoreOutcome(
+        run_id=opened.run_id,
+        model_uri=loaded.model_uri,
+        model_version=loaded.model.model_version,
+        source=address,
+        output=target,
+        rejected=params.output.rejected,
+        rows=monitor.passed_validation,
+        rejected_rows=monitor.dropped_cases,
+        seconds=time.perf_counter() - began,
+        label_counts={label: scored.counts[label] for label in scorer.classes},
+        notes=(*notes.lines, *file.notes_on_kept_out),
+        challenger=_told(challenge, scored, target),
+    )
+
+
+def _into_parts(
+    params: Params, opened: StepRun, loaded: LoadedModel, challenge: Challenge | None, name: str, monitor: Monitor
+) -> ScoreOutcome:
+    """A part for each file of this run's share; `monitor` counts rows as parts come."""
+    sources, folder, began = files_of(params.data.path), PartsFolder(name), time.perf_counter()
+    opened.log(payloads.Tags({PARTS_TAG: name}))
+    job = folder.begin(job_of(params, loaded, challenge))
+    task = ScoreTask(
+        with_threads(params),
+        name,
+        job,
+        loaded.model_uri,
+        None if challenge is None else challenge.loaded.model_uri,
+        Surroundings.here(params),
+    )
+    task.keep(loaded, challenge)
+
+    def seen(part: Part) -> None:
+        monitor.total_cases += part.rows + part.rejected
+        monitor.dropped_cases += part.rejected
+        monitor.passed_validation += part.rows
+
+    with ExitStack() as stack:
+        stack.callback(task.let_go)
+        written = run_parts(params, folder, job, sources, task, f"score {params.data.path}", seen)
+        classes = task.classes
+    opened.log(*inputs_payload(params.data.path, written, "scoring"), *lineage_payloads(folder, written.parts))
+    folder.lineage_is_kept({part.name for part in written.parts})
+    scored = Scored(written.counts, sum(part.challenger_rows for part in written.parts))
+    return ScoreOutcome(
+        run_id=opened.run_id,
+        model_uri=loaded.model_uri,
+        model_version=loaded.model.model_version,
+        source=params.data.path,
+        output=name,
+        rejected=folder.rejected_address,
+        rows=monitor.passed_validation,
+        rejected_rows=monitor.dropped_cases,
+        seconds=time.perf_counter() - began,
+        label_counts={label: scored.counts[label] for label in classes},
+        notes=written.notes,
+        challenger=_told(challenge, scored, name),
+        parts=written,
+        scored=sum(part.rows for part in written.made),
+    )
+
+
+def _told(challenge: Challenge | None, scored: Scored, target: str) -> tuple[str, int, str | None] | None:
+    """The challenger's version, the rows that it answered, and the file that they are in if they are not used."""
+    if challenge is None:
+        return None
+    return challenge.model.model_version, scored.challenger_rows, None if challenge.used else shadow_path(target)
 
 
 def _metrics(outcome: ScoreOutcome) -> dict[str, float]:
@@ -195,28 +293,46 @@ def _metrics(outcome: ScoreOutcome) -> dict[str, float]:
     }
 
 
-def _target(name: str, params: Params) -> Path:
-    where, target = f"output.scores: {name}", local_path(name)
-    if name.startswith(BUCKET_SCHEME):
-        raise ConfigError("scores are written to this machine", where=where, fix="name a local file and copy it")
-    if not target.name.lower().endswith(SUFFIXES):
+def _demand_target(name: str, params: Params) -> None:
+    where = f"output.scores: {name}"
+    inputs = {"data.path": params.data.path}
+    others: dict[str, str | Path] = {
+        "output.rejected": params.output.rejected,
+        "output.monitoring_log": params.output.monitoring_log,
+    }
+    if is_parts_address(name):
+        if params.ab_test.shadow:
+            raise ConfigError(
+                "a challenger's answers that are not used go beside one file",
+                where=where,
+                fix="name a .parquet, or let the challenger answer a share: ab_test.challenger_share",
+            )
+        demand_own_folder(inputs, name, "output.scores")
+        return
+    refuse_compute(params, name, "output.scores")
+    suffix = Path(name).suffix
+    if suffix.lower() not in SUFFIXES:
         raise ConfigError(
-            f"scores are written as Parquet or CSV, not as {target.suffix or 'a file without a suffix'}",
+            f"scores are written as Parquet or CSV, not as {suffix or 'a file without a suffix'}",
             where=where,
-            fix=f"give a path that ends in {' or '.join(SUFFIXES)}",
+            fix=f"give a path that ends in {' or '.join(SUFFIXES)}, or, for a part for each file, a folder with a "
+            "slash at its end",
         )
-    if params.output.encrypt_scores and not target.name.lower().endswith(".parquet"):
+    if params.output.encrypt_scores and suffix.lower() != ".parquet":
         raise ConfigError("only Parquet is encrypted", where=where, fix="give a path that ends in .parquet")
-    demand_own_files(
-        {"data.path": params.data.path},
-        {
-            "output.rejected": params.output.rejected,
-            "output.monitoring_log": params.output.monitoring_log,
-            "output.scores": target,
-            **({"ab_test.shadow": shadow_path(target)} if params.ab_test.shadow else {}),
-        },
-    )
-    return target
+    targets = {
+        "output.scores": name,
+        **({"ab_test.shadow": shadow_path(name)} if params.ab_test.shadow else {}),
+    }
+    if not name.startswith(BUCKET_SCHEME):
+        others |= {option: local_path(target) for option, target in targets.items()}
+    else:
+        demand_bucket(name)
+        if name in files_of(params.data.path):
+            raise ConfigError(
+                "output.scores would replace the file of data.path", where=where, fix="name another object"
+            )
+    demand_own_files(inputs, others)
 
 
 def _demand_same_classes(params: Params, model: TrainedModel, challenger: TrainedModel) -> None:
@@ -227,93 +343,3 @@ def _demand_same_classes(params: Params, model: TrainedModel, challenger: Traine
             where="output.extra_columns",
             fix="leave out probabilities, or let one version answer",
         )
-
-
-def _score_file(
-    params: Params,
-    model: TrainedModel,
-    challenge: Challenge | None,
-    target: Path,
-    monitor: Monitor,
-    notes: ReadNotes,
-    file: CheckedFile,
-    manifest: Manifest | None,
-) -> Counter[str]:
-    """Writes the predictions and the rejected rows; returns label -> rows. `monitor` counts rows on the way."""
-    address, counts, now = params.data.path, Counter[str](), datetime.now(UTC)
-    rule = model.decision if challenge is None else challenge.loosest(model.decision)
-    sealed = params.output.encrypt_scores
-    with ExitStack() as stack:
-        partial = stack.enter_context(replacing(target, shared=True))
-        bar = stack.enter_context(progress_bar(None, f"score {address}"))
-        scorer = stack.enter_context(BatchVectors(params, model))
-        beside = None
-        if challenge is not None:
-            stack.callback(challenge.close)
-            if challenge.settings.shadow:
-                beside = stack.enter_context(writing_shadow(shadow_path(target), sealed=sealed))
-        batches = read(address, notes)
-        first = next(batches)
-        extra = extra_columns(params, model.classes, several_files=file_of(first) is not None)
-        with writing(partial, target, extra, rule, sealed=sealed) as write:
-            for batch in chain([first], batches):
-                checked = file.add(batch)
-                bar.update(len(checked.rejected))
-                monitor.total_cases = file.total_rows
-                monitor.dropped_cases += len(checked.rejected)
-                add_batch(manifest, checked, "scored", address)
-                if len(checked.good):
-                    if checked.vectors is not None:
-                        demand_encoder(origin_of(batch), model, OF_THE_DATA)
-                    vectors = scorer.vectors(checked, bar.update)
-                    if challenge is None:
-                        write(_answered(model, vectors, checked, _ALL, extra, now, counts))
-                    elif beside is not None:
-                        used = _answered(model, vectors, checked, _ALL, extra, now, counts)
-                        write(used)
-                        its = challenge.vectors(checked, vectors, model)
-                        other = _answered(challenge.model, its, checked, _ALL, NO_EXTRA_COLUMNS, now, Counter())
-                        beside(shadow_frame(used, other))
-                        challenge.rows += len(other)
-                    else:
-                        cases = checked.good["case_id"].to_numpy(dtype=object)
-                        dealt = is_challengers(cases, challenge.settings.challenger_share)
-                        parts = []
-                        if not dealt.all():
-                            parts.append(_answered(model, vectors, checked, ~dealt, extra, now, counts))
-                        if dealt.any():
-                            its = challenge.vectors(checked, vectors, model)
-                            parts.append(_answered(challenge.model, its, checked, dealt, extra, now, counts))
-                        write(pd.concat(parts).sort_index())
-                        challenge.rows += int(dealt.sum())
-                    monitor.passed_validation += len(checked.good)
-        rejected = file.rejected(params.data.max_rejected_fraction)
-        with replacing(Path(params.output.rejected)) as rejected_partial:
-            write_frame(rejected, rejected_partial, sealed=params.output.encrypts)
-    if challenge is not None:
-        monitor.notes = f"challenger {challenge.model.model_version}: {challenge.rows} rows"
-    return counts
-
-
-def _answered(
-    model: TrainedModel,
-    vectors: np.ndarray,
-    checked: CheckedBatch,
-    rows: np.ndarray | slice,
-    extra: ExtraColumns,
-    now: datetime,
-    counts: Counter[str],
-) -> pd.DataFrame:
-    """A model's predictions for some rows of a batch, with their places in it as the index; counts the labels.
-
-    Args:
-        rows: a mask, or `_ALL`.
-    """
-    places = np.arange(len(checked.good))[rows]
-    texts = checked.good[TEXT].astype(str).to_numpy(dtype=object)[rows]
-    probabilities = answers(model, vectors[rows], list(texts))
-    by = ScoredBy(model.model_version, model.embedding_model, model.classes, now, model.decision)
-    predictions = prediction_frame(checked.good["case_id"].to_numpy(dtype=object)[rows], probabilities, by)
-    decided = ~model.decision.left_to_a_person(probabilities)
-    counts.update(np.array(model.classes, dtype=object)[probabilities.argmax(axis=1)[decided]])
-    return extra.added_to(predictions, checked.places.take(places), probabilities).set_axis(places, axis=0)

@@ -8,11 +8,11 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from pcc_pipeline import files
 from pcc_pipeline.config.paths import local_path
@@ -26,6 +26,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 class ContentionError(StorageError):
     """Another process wrote the same objects meanwhile."""
+
+
+class AbsentError(StorageError):
+    """There is no such object or bucket."""
 
 
 class ObjectStore(Protocol):
@@ -54,6 +58,14 @@ class ObjectStore(Protocol):
 
     def upload(self, source: Path, name: str) -> None:
         """Copy a local file to an object; readers see the old object or the whole new one, never a part."""
+        ...
+
+    def reading(self, name: str) -> AbstractContextManager[IO[bytes]]:
+        """An object to read from, at any place of it; StorageError if there is none."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove an object; none is no error."""
         ...
 
     def place_folder(self, source: str, target: str, order: Sequence[str]) -> None:
@@ -97,25 +109,41 @@ class FolderStore:
             raise _failure("list", self.address, error) from error
 
     def download(self, name: str, target: Path) -> None:
+        with self.reading(name) as source:
+            try:
+                with target.open("wb") as copy:
+                    shutil.copyfileobj(source, copy)
+            except OSError as error:
+                raise _failure("read", f"{self.address}/{name}", error) from error
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[IO[bytes]]:
         try:
             # A link or a pipe, which others could have put here, would lead elsewhere or never end.
             handle = os.open(self._path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with os.fdopen(handle, "rb") as source:
-                if not stat.S_ISREG(os.fstat(handle).st_mode):
-                    raise OSError(errno.EINVAL, "it is no regular file")
-                with target.open("wb") as copy:
-                    shutil.copyfileobj(source, copy)
+            source = os.fdopen(handle, "rb")
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                source.close()
+                raise OSError(errno.EINVAL, "it is no regular file")
         except OSError as error:
             raise _failure("read", f"{self.address}/{name}", error) from error
+        with source:
+            yield source
 
     def upload(self, source: Path, name: str) -> None:
         path = self._path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path, shared=True) as partial:
-                partial.write_bytes(source.read_bytes())
+                shutil.copyfile(source, partial)
         except OSError as error:
             raise _failure("write", str(path), error) from error
+
+    def remove(self, name: str) -> None:
+        try:
+            self._path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise _failure("remove", f"{self.address}/{name}", error) from error
 
     def place_folder(self, source: str, target: str, order: Sequence[str]) -> None:
         old, new = self._path(source), self._path(target)
@@ -186,6 +214,19 @@ class BucketStore:
                 str(source), timeout=_TIMEOUT_SECONDS, retry=_retry()
             )
 
+    @contextmanager
+    def reading(self, name: str) -> Iterator[IO[bytes]]:
+        with _bucket_errors("read", f"{self.address}/{name}"):
+            blob = self._bucket.blob(self._prefix + _inside(name, self.address))
+            with blob.open("rb", timeout=_TIMEOUT_SECONDS, retry=_retry()) as source:
+                yield source
+
+    def remove(self, name: str) -> None:
+        with _bucket_errors("remove", f"{self.address}/{name}"), _gone_already():
+            self._bucket.blob(self._prefix + _inside(name, self.address)).delete(
+                timeout=_TIMEOUT_SECONDS, retry=_retry()
+            )
+
     def place_folder(self, source: str, target: str, order: Sequence[str]) -> None:
         address = f"{self.address}/{target}"
         new = f"{self._prefix}{_inside(target, self.address)}/"
@@ -210,8 +251,7 @@ class BucketStore:
 
     def remove_folder(self, name: str) -> None:
         for inner in self.names(f"{name}/"):
-            with _bucket_errors("remove", f"{self.address}/{inner}"), _gone_already():
-                self._bucket.blob(self._prefix + inner).delete(timeout=_TIMEOUT_SECONDS, retry=_retry())
+            self.remove(inner)
 
 
 def _oddity(entry: os.DirEntry[str]) -> str:
@@ -265,6 +305,28 @@ def local_copy(address: str) -> Iterator[Path]:
         copy = folder / name
         store.download(name, copy)
         yield copy
+
+
+@contextmanager
+def writing(address: str, *, shared: bool = False) -> Iterator[Path]:
+    """A path on this machine to write to, whose content takes the address when the block ends well.
+
+    Args:
+        address: a file, or an object of a bucket; nothing half-written stays under it.
+        shared: as of `replacing`.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if not address.startswith(BUCKET_SCHEME):
+        with replacing(local_path(address), shared=shared) as partial:
+            yield partial
+        return
+    parent, _, name = address.rpartition("/")
+    store = open_store(parent)
+    with scratch() as folder:
+        yield folder / name
+        store.upload(folder / name, name)
 
 
 @dataclass(frozen=True)
@@ -359,7 +421,7 @@ def _bucket_errors(verb: str, address: str) -> Iterator[None]:
     try:
         yield
     except NotFound as error:
-        raise StorageError("there is no such object or bucket", where=address, fix="check the address") from error
+        raise AbsentError("there is no such object or bucket", where=address, fix="check the address") from error
     except PreconditionFailed as error:
         raise _contended(address) from error
     except (GoogleAPIError, GoogleAuthError, RetryError, RequestException, OSError) as error:

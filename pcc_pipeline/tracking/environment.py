@@ -6,6 +6,8 @@ import getpass
 import os
 from dataclasses import dataclass
 
+import mlflow
+
 
 @dataclass(frozen=True)
 class NamedExperiment:
@@ -49,3 +51,14 @@ def name_user() -> None:
 
 def _set(name: str) -> str | None:
     return os.environ.get(name) or None
+
+
+def tracking_address() -> str:
+    """Where MLflow is asked."""
+    return str(mlflow.get_tracking_uri())
+
+
+def use_tracking_address(address: str) -> None:
+    """Ask MLflow there from now on, in this process."""
+    if address != tracking_address():
+        mlflow.set_tracking_uri(address)

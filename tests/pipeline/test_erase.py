@@ -22,6 +22,7 @@ import pytest
 
 from pcc_pipeline.command_line import pcc
 from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.storage.objects import open_store
 from pcc_pipeline.tracking.registry import turns
 from tests.pipeline.conftest import Store, _inside, moved
 from tests.pipeline.erase_killed import PLACES
@@ -618,3 +619,77 @@ def test_a_champion_that_is_challenger_too_stays_until_its_successor_is_promoted
     forced = ("--force", "true", "--reason", "the law")
     done(folder, "erase", "--subjects", "persons.txt", "--confirm", plan, *forced)
     assert aliases_of(folder) == {f"{MODEL}@champion": 2, f"{MODEL}@challenger": 2}
+
+
+def contents_of(folder: Path, bucket: str, scratch: Path) -> bytes:
+    """Every byte of the tables in a folder and a bucket, as text."""
+    files = [path for path in folder.rglob("*.parquet") if path.is_file()]
+    objects = open_store(bucket)
+    for place, name in enumerate(objects.names()):
+        target = scratch / f"{place}-{Path(name).name}"
+        objects.download(name, target)
+        files += [target] if target.suffix == ".parquet" else []
+    return "".join(pd.read_parquet(file).to_csv() for file in files).encode()
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["whole", "cut off"])
+def test_parts_and_objects_in_buckets_lose_their_rows(store: Path, bucket: str, tmp_path: Path, ended: bool) -> None:
+    rows = pd.read_parquet(store / "today.parquet")
+    (store / "days").mkdir()
+    for day in range(4):
+        rows.assign(case_id=[f"{case}-{day}" for case in rows["case_id"]]).to_parquet(store / f"days/{day}.parquet")
+    # Shards of which one never runs leave a data set that is not whole.
+    share = () if ended else ("--shard", "1/2")
+    for words in (
+        ("score", "--data", "days/", "--output", "scores/", *share),
+        ("score", "--data", "days/", "--output", f"{bucket}/scores/", *share),
+        ("score", "--data", "days/", "--output", f"{bucket}/one.parquet"),
+        ("embed", "--data", "days/", "--parts", f"{bucket}/vectors/", *share),
+    ):
+        done = said(store, *words)
+        assert done.code == 0, done.err
+    # A run that was killed has no manifest of persons in MLflow: that of its parts lies beside them.
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AFTER_ITS_PARTS, str(store)], env=os.environ, timeout=180, capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert len(list((store / "killed/_lineage").iterdir())) == 4
+    shutil.rmtree(tmp_path / "scratch", ignore_errors=True)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    before = contents_of(store, bucket, scratch)
+    assert all(name.encode() in before for name in ERASED)
+    done = said(store, "lineage", "--case-id", "case-of-customer-03@-3-1")
+    assert "killed/" in done.out
+    done = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
+    assert done.code == 0, done.err
+    assert "checked    everything was looked through again: nothing of theirs was found" in done.out
+    for file in (store / "days").iterdir():  # the owner's
+        file.unlink()
+    for name in ("cases.parquet", "today.parquet"):
+        (store / name).unlink()
+    scratch = tmp_path / "scratch after"
+    scratch.mkdir()
+    after = contents_of(store, bucket, scratch)
+    assert not any(name.encode() in after for name in ERASED)
+    assert b"customer-04@" in after
+    if ended:
+        manifest = json.loads((store / "scores/_manifest.json").read_text())
+        assert manifest["rows"] == 4 * (CUSTOMERS - len(ERASED))
+        assert sum(part["rows"] for part in manifest["parts"]) == manifest["rows"]
+    # Who was in the parts of the run that was killed stands nowhere.
+    done = said(store, "lineage", "--case-id", "case-of-customer-03@-3-1")
+    assert "killed/" not in done.out
+    done = said(store, "lineage", "--case-id", "case-of-customer-04@-4-1")
+    assert "killed/" in done.out
+
+
+KILLED_AFTER_ITS_PARTS = """
+import os, signal, sys
+from pcc_pipeline.command_line import pcc
+from pcc_pipeline.steps.parts.folder import PartsFolder
+os.chdir(sys.argv[1])
+os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{sys.argv[1]}/mlflow.db"
+PartsFolder.finish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+pcc.main(["score", "--data", "days/", "--output", "killed/"])
+"""

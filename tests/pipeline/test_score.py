@@ -220,7 +220,11 @@ REFUSED = {
     "another encoder": ("trained", _other_encoder, "encoder other-encoder is not the one.*embedding_model"),
     "too many bad rows": ("trained", _mostly_bad, r"20 of 40 rows break.*limit is 10\.0%.*20 x text: missing"),
     "unknown kind of output": ("trained", lambda store: [*_mark(store), "--output", "s.xlsx"], r"not as \.xlsx.*\.csv"),
-    "output in a bucket": ("trained", lambda store: [*_mark(store), "--output", "gs://b/s.csv"], "this machine"),
+    "output in a bucket": (
+        "trained",
+        lambda store: [*_mark(store), "--output", "gs://b/s.csv"],
+        "no Google Cloud credentials",
+    ),
     "output over the input": ("trained", lambda store: [*_mark(store), "--output", "marked.parquet"], "would replace"),
     "missing file": ("trained", lambda store: ["--data", "missing.csv"], "does not exist"),
     "no such version": ("trained", lambda store: [*_mark(store), "--model", f"models:/{NAME}/9"], "no version 9"),

@@ -300,8 +300,8 @@ STEPS = (
         "embed",
         "embed",
         "embed",
-        "Embed a file: the same rows with their sentence vectors, as Parquet.",
-        (of.DATA, of.TEST_DATA, of.LABEL),
+        "Embed a file, or (--parts) many: the same rows with their sentence vectors, as Parquet.",
+        (of.DATA, of.TEST_DATA, of.LABEL, of.PARTS, of.WORKERS, of.SHARD),
         _embed,
     ),
     StepCommand(
@@ -324,8 +324,11 @@ STEPS = (
         "score",
         "score",
         "score",
-        "Score a file (--data; it needs no labels) with the champion, or (--model) with another registered model.",
-        (of.MESSAGES, of.model("champion", *of.ADDRESSES), of.OUTPUT, of.CHALLENGER_SHARE, of.SHADOW),
+        "Score messages (--data; they need no labels) with the champion, or (--model) with another registered model.",
+        (
+            *(of.MESSAGES, of.model("champion", *of.ADDRESSES), of.OUTPUT, of.CHALLENGER_SHARE, of.SHADOW),
+            *(of.WORKERS, of.SHARD),
+        ),
         _score,
     ),
     StepCommand(

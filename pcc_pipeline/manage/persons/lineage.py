@@ -11,6 +11,7 @@ from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.persons.keys import VARIABLE, add_key, read_keys
 from pcc_pipeline.persons.manifest import sides
 from pcc_pipeline.steps.erasing.holdings import Trace, asked, holdings
+from pcc_pipeline.steps.erasing.tables import written_by
 from pcc_pipeline.steps.records.audit import Audit, record
 from pcc_pipeline.steps.records.persons import hashed
 from pcc_pipeline.steps.records.summary import counted
@@ -126,5 +127,5 @@ def _lines(trace: Trace) -> list[str]:
         aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
         lines.append(f"          made      {version.name} version {version.number}{aliases}")
         lines += [f"          published {address}" for address in version.published]
-    lines += [f"          copy      {name}: {path}" for name, path in trace.copies.items()]
+    lines += [f"          copy      {name}: {path}" for name, path in written_by(trace.run).items()]
     return lines

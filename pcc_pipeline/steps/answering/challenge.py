@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -47,16 +47,11 @@ def is_challengers(case_ids: np.ndarray, share: float) -> np.ndarray:
 
 @dataclass
 class Challenge:
-    """The challenger beside the model that scores.
-
-    Attributes:
-        rows: those that it answered, so far; with `shadow` beside the other.
-    """
+    """The challenger beside the model that scores."""
 
     loaded: LoadedModel
     settings: AbTestParams
     params: Params
-    rows: int = 0
     _stack: ExitStack = field(default_factory=ExitStack)
     _opened: tuple[SentenceEncoder, EmbeddingCache | None] | None = None
 
@@ -89,18 +84,15 @@ class Challenge:
         own = self.model.decision
         return own if self.used and own.abstains and own.label is None else rule
 
-    def told(self, target: Path) -> tuple[str, int, Path | None]:
-        """Its version, the rows that it answered, and the file that they are in if they are not used."""
-        return self.model.model_version, self.rows, None if self.used else shadow_path(target)
-
     def close(self) -> None:
         """Give back what it opened."""
         self._stack.close()
 
 
-def shadow_path(target: Path) -> Path:
-    """Where the challenger's unused answers go, beside the predictions in `target`."""
-    return target.with_name(f"{target.stem}.shadow.parquet")
+def shadow_path(target: str) -> str:
+    """Where the challenger's unused answers go, beside the predictions in the file or object `target`."""
+    folder, slash, name = target.rpartition("/")
+    return f"{folder}{slash}{PurePosixPath(name).stem}.shadow.parquet"
 
 
 def shadow_frame(champion: pd.DataFrame, challenger: pd.DataFrame) -> pd.DataFrame:

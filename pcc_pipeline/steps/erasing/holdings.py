@@ -19,13 +19,13 @@ from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.files import scratch_folder
 from pcc_pipeline.persons.keys import VARIABLE, Key, Keys, read_keys
 from pcc_pipeline.persons.manifest import NAME as MANIFEST
-from pcc_pipeline.persons.manifest import KeyAbsentError, look_up
+from pcc_pipeline.persons.manifest import KeyAbsentError, key_of, look_up
 from pcc_pipeline.persons.rows import SUFFIXES, rows_of
 from pcc_pipeline.persons.sought import Sought, names_in
-from pcc_pipeline.steps.records.copies import paths_of
+from pcc_pipeline.steps.erasing.tables import pending_manifests, tables_here, written_by
+from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 from pcc_pipeline.tracking.store.manifests import (
-    KEY_TAG,
     Descendant,
     manifest_of,
     runs_with_manifest,
@@ -33,15 +33,6 @@ from pcc_pipeline.tracking.store.manifests import (
 )
 from pcc_pipeline.tracking.store.past_runs import RecordedRun
 from pcc_pipeline.tracking.store.run_files import RunFiles
-
-# Step -> the options that name what it wrote on the machine that it ran on.
-_COPIES = {
-    "embed": ("output.embedded_dir", "output.rejected"),
-    "train": ("output.label_issues",),
-    "evaluate": ("output.predictions",),
-    "score": ("output.scores", "output.rejected"),
-    "monitor": ("output.novel_rows",),
-}
 
 
 @dataclass(frozen=True)
@@ -59,16 +50,6 @@ class Trace:
     lines: tuple[int, ...]
     made: list[Descendant]
 
-    @property
-    def copies(self) -> dict[str, str]:
-        """Option -> what the run wrote there, on its machine."""
-        return {name: self.run.params[name] for name in _COPIES.get(self.run.step, ()) if name in self.run.params}
-
-    @property
-    def files(self) -> list[Path]:
-        """What the run wrote on its machine, file by file: what others put beside them is theirs."""
-        return [path for option in self.copies for path in paths_of(_kind(option), self.run)]
-
     def document(self) -> dict[str, Any]:
         """For machines."""
         return {
@@ -79,7 +60,7 @@ class Trace:
             "version": self.run.pcc_version or None,
             "rows": [{"side": side, "file": file, "rows": rows} for (side, file), rows in self.places.items()],
             "made": [vars(version) for version in self.made],
-            "copies": self.copies,
+            "copies": written_by(self.run),
         }
 
 
@@ -151,7 +132,7 @@ def holdings(params: Params, *, subjects: Sequence[str] = (), case_ids: Sequence
     # As manifests have them, whatever the file's format was.
     persons = Sought.of(keys, [label_text(name) for name in subjects], [label_text(name) for name in case_ids])
     with scratch_folder() as folder:
-        manifests = list(_kept(runs_with_manifest(), folder))
+        manifests = [*_kept(runs_with_manifest(), folder), *pending_manifests(folder)]
         while True:
             known = _looked(manifests, keys, persons, by_subject=bool(subjects))
             grown = known.persons if len(keys.all) == 1 else _by_every_key(params, known, keys)
@@ -169,7 +150,8 @@ def holdings_of(params: Params, persons: Sought, keys: Keys) -> Holdings:
         TrackingError: MLflow does not answer.
     """
     with scratch_folder() as folder:
-        known = _looked(list(_kept(runs_with_manifest(), folder)), keys, persons, by_subject=bool(persons.subjects))
+        manifests = [*_kept(runs_with_manifest(), folder), *pending_manifests(folder)]
+        known = _looked(manifests, keys, persons, by_subject=bool(persons.subjects))
     known.persons = persons
     known.traces = [replace(trace, made=versions_from(trace.run.run_id)) for trace in known.traces]
     return known
@@ -195,7 +177,7 @@ def _looked(
         try:
             found = look_up(place.read_bytes(), keys, persons, f"run {run.run_id}")
         except KeyAbsentError:
-            known.absent[run.tags[KEY_TAG]] += 1
+            known.absent[key_of(place.read_bytes(), f"run {run.run_id}")] += 1
             continue
         known.looked_into += 1
         known.nameless += found.by_case_only
@@ -229,21 +211,13 @@ def tables(params: Params, known: Holdings) -> Iterator[tuple[str, pd.DataFrame]
                 rows = rows_of(path, known.persons, column)
             if len(rows):
                 yield f"{name} of run {trace.run.run_id}", rows
-    for file in copies_here(known.traces):
-        if len(rows := rows_of(file, known.persons, column)):
-            yield str(file), rows
-
-
-def copies_here(traces: Iterable[Trace]) -> list[Path]:
-    """The tables on this machine that these runs wrote."""
-    places = dict.fromkeys(path for trace in traces for path in trace.files)
-    return [path for path in places if path.is_file() and path.suffix.lower() in SUFFIXES]
+    for address in tables_here(trace.run for trace in known.traces):
+        with local_copy(address) as path:
+            rows = rows_of(path, known.persons, column)
+        if len(rows):
+            yield address, rows
 
 
 def is_table(name: str) -> bool:
     """Whether a run's file is a table that may have a row for a case."""
     return PurePosixPath(name).suffix in SUFFIXES and PurePosixPath(name).name not in (MANIFEST, SPLIT_FILE)
-
-
-def _kind(option: str) -> str:
-    return option.removeprefix("output.").removesuffix("_dir")

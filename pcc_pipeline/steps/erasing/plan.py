@@ -19,10 +19,12 @@ from pcc_pipeline.persons import documents
 from pcc_pipeline.persons.holds import Holds
 from pcc_pipeline.persons.rows import count_in, rows_of
 from pcc_pipeline.persons.sought import Sought
-from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, copies_here, is_table
+from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, is_table
 from pcc_pipeline.steps.erasing.published import published_as
+from pcc_pipeline.steps.erasing.tables import is_there, tables_here, tables_of
 from pcc_pipeline.steps.inputs.datasets import progress_bar, read
 from pcc_pipeline.steps.records.persons import READING_STEPS
+from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.registry.holds import read_holds
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 from pcc_pipeline.tracking.store.manifests import KEY_TAG
@@ -145,8 +147,8 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int, *, uns
     """
     holds = read_holds()
     _demand_not_held(known.persons, holds)
-    copies = _counted_copies(params, known)
     scan = Scan(params, known)
+    copies = scan.copies()
     runs = scan.runs()
     policy = params.registry.erasure_policy
     learned = [
@@ -189,9 +191,11 @@ class Scan:
         about = [run for run in every if run.tags.get("pcc.training_run") in trained]
         runs = [*(trace.run for trace in known.traces), *without, *about]
         self._runs = list({run.run_id: run for run in runs}.values())
+        # Those whose tables outside of MLflow may hold rows of the persons.
+        self._writers = list({run.run_id: run for run in (*(trace.run for trace in known.traces), *without)}.values())
         blind = Counter(run.step for run in without)
         counts = ", ".join(f"{number} of {step}" for step, number in sorted(blind.items()))
-        said = "their files in MLflow were searched by case id, their copies on this machine were not"
+        said = "what they wrote was searched by case id"
         learned = "; whether the trainings learned from these rows is not known" if blind["train"] else ""
         self.unseen = [f"runs without a manifest ({counts}): {said}{learned}"] if blind else []
 
@@ -203,6 +207,19 @@ class Scan:
                 parts.append(self._part(run))
                 bar.update()
         return [part for part in parts if part.rows or part.tables or part.documents]
+
+    def copies(self) -> dict[str, int]:
+        """Table that a run wrote outside of MLflow -> the persons' rows in it.
+
+        Raises:
+            DataError: one is damaged.
+            StorageError: a bucket cannot be read.
+        """
+        counts = {}
+        for address in tables_here(self._writers):
+            with local_copy(address) as path:
+                counts[address] = count_in(path, self._known.persons, self._column)
+        return counts
 
     def _part(self, run: RecordedRun) -> RunPart:
         trace, files = self._traces.get(run.run_id), RunFiles(run.run_id)
@@ -262,8 +279,9 @@ def texts_of(params: Params, persons: Sought, inputs: Mapping[str, int], copies:
     texts: set[str] = set()
     column = params.data.subject_column
     for file, rows in copies.items():
-        if rows and Path(file).is_file():
-            part = rows_of(Path(file), persons, column)
+        if rows and is_there(file):
+            with local_copy(file) as path:
+                part = rows_of(path, persons, column)
             texts |= {str(text) for text in part[TEXT]} if TEXT in part else set()
     for address, rows in inputs.items():
         found = 0
@@ -278,13 +296,6 @@ def texts_of(params: Params, persons: Sought, inputs: Mapping[str, int], copies:
         if found < rows:
             return None
     return texts
-
-
-def _counted_copies(params: Params, known: Holdings) -> dict[str, int]:
-    column, counts = params.data.subject_column, {}
-    for path in copies_here(known.traces):
-        counts[str(path)] = count_in(path, known.persons, column)
-    return counts
 
 
 def _demand_not_held(persons: Sought, holds: Holds) -> None:
@@ -337,13 +348,14 @@ def _with_replacements(learned: Sequence[LearnedVersion]) -> list[LearnedVersion
 
 def _elsewhere(traces: Iterable[Trace]) -> Iterator[str]:
     for trace in traces:
-        for path in trace.files:
-            if path.exists():
+        for address in tables_of(trace.run):
+            if is_there(address):
                 continue
             # Label issues are written only where there were some.
-            if trace.run.step == "train" and path.name not in RunFiles(trace.run.run_id).names():
+            name = PurePosixPath(address).name
+            if trace.run.step == "train" and name not in RunFiles(trace.run.run_id).names():
                 continue
-            yield f"{path}, of {trace.run.step} {trace.run.run_id[:8]}"
+            yield f"{address}, of {trace.run.step} {trace.run.run_id[:8]}"
 
 
 def _unseen(known: Holdings) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 from pcc_pipeline.config.paths import addresses_in, local_path
 from pcc_pipeline.data.formats.readers import SUFFIXES, suffix_of
 from pcc_pipeline.errors import DataError, StorageError
-from pcc_pipeline.storage.objects import BUCKET_SCHEME, open_store
+from pcc_pipeline.steps.inputs.parts_manifest import JOB, MANIFEST, whole_parts
+from pcc_pipeline.storage.objects import BUCKET_SCHEME, local_copy, open_store
 
 # `data.path: sample` names the generated sample set, not a file.
 SAMPLE = "sample"
@@ -53,7 +55,14 @@ def _files(address: str) -> list[str]:
 
 
 def _of_folder(folder: str, names: list[str]) -> list[str]:
-    """The files right in the folder that are of a kind that is read; hidden ones are left out."""
+    """The files right in the folder that are of a kind that is read; hidden ones are left out.
+
+    Of a data set in parts those that its manifest lists, in the order of its inputs.
+    """
+    if JOB in names:
+        with ExitStack() as stack:
+            manifest = stack.enter_context(local_copy(folder + MANIFEST)).read_bytes() if MANIFEST in names else None
+        return [f"{folder}{name}" for name in whole_parts(names, manifest, folder)]
     taken = [name for name in names if "/" not in name and suffix_of(name) and not name.startswith(".")]
     if not taken:
         raise _none(folder, names)

@@ -32,15 +32,17 @@ from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.payloads import InputFile
 
 
-def read(address: str, notes: ReadNotes | None = None) -> Iterator[pd.DataFrame]:
+def read(address: str, notes: ReadNotes | None = None, *, named: bool = False) -> Iterator[pd.DataFrame]:
     """The raw rows at an address, in batches that know who made their vectors and, of several, their file.
 
-    `notes` takes what the rows do not show.
+    Args:
+        notes: takes what the rows do not show.
+        named: they know their file where it is the only one, too.
     """
     files = files_of(address)
     for file in files:
         for batch in _read_one(file, notes):
-            if len(files) > 1:
+            if named or len(files) > 1:
                 batch.attrs[FILE] = file
             yield batch
 
@@ -150,7 +152,9 @@ class HandedOn:
 def encoder_of(params: Params, model: str | None = None) -> SentenceEncoder:
     """The configured encoder, or that of another name; its weights load at the first text that needs them."""
     options = params.preprocessing
-    return SentenceEncoder(model or options.embedding_model, options.batch_size, options.backend, _cache_dir(params))
+    return SentenceEncoder(
+        model or options.embedding_model, options.batch_size, options.backend, _cache_dir(params), options.threads
+    )
 
 
 def cache_of(params: Params, encoder: SentenceEncoder) -> AbstractContextManager[EmbeddingCache | None]:
@@ -167,9 +171,9 @@ def _cache_dir(params: Params) -> Path | None:
     return None if folder is None else local_path(folder)
 
 
-def progress_bar(total: int | None, what: str) -> tqdm[Any]:
-    """A bar over rows on standard error, shown where somebody watches."""
-    return tqdm(total=total, desc=what, unit=" rows", disable=None, leave=False, dynamic_ncols=True)
+def progress_bar(total: int | None, what: str, unit: str = "rows") -> tqdm[Any]:
+    """A bar on standard error, shown where somebody watches."""
+    return tqdm(total=total, desc=what, unit=f" {unit}", disable=None, leave=False, dynamic_ncols=True)
 
 
 def encoded(dataset: Dataset, params: Params, encoder: SentenceEncoder, what: str) -> Dataset:

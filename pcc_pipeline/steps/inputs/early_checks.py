@@ -25,6 +25,18 @@ def demand_input(address: str | None, contract: Contract | None = None) -> None:
             _demand_one(file, contract)
 
 
+def demand_bucket(address: str) -> None:
+    """See that the bucket of an object that is to be written can be asked.
+
+    Raises:
+        StorageError: it cannot, or the address names no object.
+    """
+    folder, _, name = address.rpartition("/")
+    if not name or not folder.startswith(BUCKET_SCHEME):
+        raise StorageError("the address names no object", where=address, fix="write gs://bucket/path/file.parquet")
+    open_store(folder).names(name)
+
+
 def _demand_one(address: str, contract: Contract | None) -> None:
     if address == SAMPLE:
         first = sample()

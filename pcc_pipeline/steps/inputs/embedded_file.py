@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from hashlib import sha256
@@ -94,8 +95,10 @@ class EmbeddedFileWriter:
                 fix="free some space, or set output.embedded_dir to another folder",
             ) from error
 
-    def close(self) -> None:
-        """Writes the end of the file; called again it does nothing."""
+    def close(self, about: Mapping[str, str] | None = None) -> None:
+        """Writes the end of the file, and in its metadata what is to stand there; called again it does nothing."""
+        if self._parquet is not None and about is not None:
+            self._parquet.add_key_value_metadata(about)
         if self._parquet is not None:
             self._parquet.close()
             self._parquet = None

@@ -35,6 +35,25 @@ def demand_own_files(inputs: Mapping[str, str | None], outputs: Mapping[str, str
             )
 
 
+def demand_own_folder(inputs: Mapping[str, str | None], folder: str, option: str) -> None:
+    """See that a folder that a data set is written into holds no file that is read.
+
+    Raises:
+        ConfigError: it does.
+    """
+    local = not folder.startswith(BUCKET_SCHEME)
+    for name, address in inputs.items():
+        for file in () if address is None else files_of(address):
+            if file.startswith(BUCKET_SCHEME) == local:
+                continue
+            if _real(folder) in _real(file).parents if local else file.startswith(folder):
+                raise ConfigError(
+                    f"{option} would be written among the files of {name}",
+                    where=folder,
+                    fix=f"set {option} to a folder of its own",
+                )
+
+
 def own_page(name: str, data: str | None) -> Path:
     """The file that the option html names for a page.
 

@@ -13,6 +13,8 @@ from typing import Literal
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.steps.answering.challenge import shadow_path
 from pcc_pipeline.steps.inputs.embedded_file import embedded_path
+from pcc_pipeline.steps.parts.folder import PartsFolder, is_parts_address
+from pcc_pipeline.storage.objects import BUCKET_SCHEME
 from pcc_pipeline.tracking.store.past_runs import RecordedRun
 
 CopyKind = Literal["embedded", "predictions", "scores"]
@@ -55,22 +57,36 @@ class Copy:
 
 
 def paths_of(kind: str, run: RecordedRun) -> list[Path]:
+    """Where on this machine a run wrote its files of a kind; as `addresses_of`."""
+    return [local_path(address) for address in addresses_of(kind, run) if not address.startswith(BUCKET_SCHEME)]
+
+
+def addresses_of(kind: str, run: RecordedRun) -> list[str]:
     """Where a run wrote its files of a kind, by its own record; relative to the folder that it was started in.
+
+    Of a folder of parts the tables that lie there, whichever run of the same job wrote them.
 
     Args:
         kind: `embedded`, or what an option of `output` is called.
+
+    Raises:
+        StorageError: a folder of parts cannot be listed.
     """
     if kind == "embedded":
+        if (parts := run.params.get("output.embedded_parts", "None")) != "None":
+            return PartsFolder(parts).tables()
         if (folder := run.params.get("output.embedded_dir")) is None:
             return []
         if EMBEDDED_TAG in run.tags:
-            return [local_path(folder) / Path(name).name for name in json.loads(run.tags[EMBEDDED_TAG])]
+            return [str(local_path(folder) / Path(name).name) for name in json.loads(run.tags[EMBEDDED_TAG])]
         addresses = [run.params.get(name, "None") for name in ("data.path", "data.test_path")]
-        return [embedded_path(address, folder) for address in addresses if address != "None"]
+        return [str(embedded_path(address, folder)) for address in addresses if address != "None"]
     if (name := run.params.get(f"output.{kind}")) is None:
         return []
-    path = local_path(name)
-    return [path, shadow_path(path)] if kind == "scores" and run.params.get("ab_test.shadow") == "True" else [path]
+    if kind == "scores" and is_parts_address(name):
+        return PartsFolder(name).tables()
+    shadowed = kind == "scores" and run.params.get("ab_test.shadow") == "True"
+    return [name, shadow_path(name)] if shadowed else [name]
 
 
 def copies(kind: CopyKind, runs: Sequence[RecordedRun]) -> list[Copy]:

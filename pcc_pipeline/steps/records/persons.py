@@ -13,7 +13,7 @@ from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.data.contract import CheckedBatch
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.persons.keys import Keys, Kind, read_keys
-from pcc_pipeline.persons.manifest import NAME, Manifest
+from pcc_pipeline.persons.manifest import NAME, Manifest, key_of
 from pcc_pipeline.steps.inputs.split import Split
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.store.manifests import DIGEST_TAG, KEY_TAG
@@ -55,11 +55,14 @@ def new_manifest(params: Params) -> Manifest | None:
 
 def manifest_payloads(manifest: Manifest | None) -> list[payloads.Payload]:
     """The manifest as a run's file; the id of its key and its SHA-256 as tags."""
-    if manifest is None:
-        return []
-    content = manifest.to_bytes()
+    return [] if manifest is None else payloads_of(manifest.to_bytes())
+
+
+def payloads_of(content: bytes) -> list[payloads.Payload]:
+    """The same of a manifest that is made already."""
     digest = hashlib.sha256(content).hexdigest()
-    return [payloads.Binary(NAME, content), payloads.Tags({KEY_TAG: manifest.key_id, DIGEST_TAG: digest})]
+    tags = {KEY_TAG: key_of(content, NAME), DIGEST_TAG: digest}
+    return [payloads.Binary(NAME, content), payloads.Tags(tags)]
 
 
 def training_manifest(params: Params, dataset: Dataset, split: Split, test_file: Dataset | None) -> Manifest | None:

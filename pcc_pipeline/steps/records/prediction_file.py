@@ -5,7 +5,7 @@ The predictions of `evaluate` and of `score` are such files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from pcc_pipeline.evaluation.predictions import ExtraColumns, prediction_schema,
 from pcc_pipeline.model.decision import DecisionRule
 from pcc_pipeline.sealing.parquet import parquet_writer
 from pcc_pipeline.steps.answering.challenge import SHADOW_COLUMNS
-from pcc_pipeline.storage.objects import replacing
+from pcc_pipeline.storage.objects import writing as storage_writing
 
 SUFFIXES = (".parquet", ".csv")
 
@@ -32,7 +32,13 @@ def extra_columns(params: Params, classes: Sequence[str], *, several_files: bool
 
 @contextmanager
 def writing(
-    partial: Path, target: Path, extra: ExtraColumns, rule: DecisionRule, *, sealed: bool = False
+    partial: Path,
+    target: str,
+    extra: ExtraColumns,
+    rule: DecisionRule,
+    *,
+    sealed: bool = False,
+    about: Callable[[], Mapping[str, str]] | None = None,
 ) -> Iterator[Callable[[pd.DataFrame], None]]:
     """A function that appends a frame of predictions; each becomes a row group of Parquet.
 
@@ -42,11 +48,12 @@ def writing(
         extra: the columns of the frames behind the downstream system's.
         rule: the model's.
         sealed: only who has the key reads it; of Parquet alone.
+        about: asked at the end for what the file's metadata is to say; of Parquet alone.
 
     Raises:
         StorageError: the file cannot be written.
     """
-    csv = target.name.lower().endswith(".csv")
+    csv = target.lower().endswith(".csv")
     with _disk_errors(target):
         schema = prediction_schema(extra, rule)
         writer = pa.csv.CSVWriter(partial, schema) if csv else parquet_writer(partial, schema, sealed=sealed)
@@ -57,13 +64,15 @@ def writing(
 
     try:
         yield write
+        if about is not None:
+            writer.add_key_value_metadata(about())
     finally:
         with _disk_errors(target):
             writer.close()
 
 
 @contextmanager
-def writing_shadow(target: Path, *, sealed: bool = False) -> Iterator[Callable[[pd.DataFrame], None]]:
+def writing_shadow(target: str, *, sealed: bool = False) -> Iterator[Callable[[pd.DataFrame], None]]:
     """The same for both versions' answers to the same cases, as Parquet; see `challenge.shadow_frame`.
 
     Raises:
@@ -71,7 +80,7 @@ def writing_shadow(target: Path, *, sealed: bool = False) -> Iterator[Callable[[
     """
     numbers = ("champion_confidence", "challenger_confidence")
     schema = pa.schema([(name, pa.float64() if name in numbers else pa.string()) for name in SHADOW_COLUMNS])
-    with replacing(target, shared=True) as partial, parquet_writer(partial, schema, sealed=sealed) as writer:
+    with storage_writing(target, shared=True) as partial, parquet_writer(partial, schema, sealed=sealed) as writer:
 
         def write(frame: pd.DataFrame) -> None:
             with _disk_errors(target):
@@ -82,12 +91,12 @@ def writing_shadow(target: Path, *, sealed: bool = False) -> Iterator[Callable[[
 
 
 @contextmanager
-def _disk_errors(target: Path) -> Iterator[None]:
+def _disk_errors(target: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise StorageError(
             f"the predictions cannot be written: {error.strerror or error}",
-            where=str(target),
+            where=target,
             fix="free some space, mend the folder's permissions, or name another file",
         ) from error

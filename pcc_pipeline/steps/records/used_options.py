@@ -10,7 +10,7 @@ from pcc_pipeline.config import Params
 # What is kept for MLflow is encrypted by the key of lineage, if at all.
 _ALWAYS = ("tracking", "logging", "output.unlogged_dir", "output.encryption", "lineage.key_file")
 _READING = ("data.label_column", "data.schema", "data.max_rejected_fraction")
-_ENCODING = ("preprocessing.backend", "preprocessing.batch_size", "preprocessing.cache_dir")
+_ENCODING = ("preprocessing.backend", "preprocessing.batch_size", "preprocessing.threads", "preprocessing.cache_dir")
 # Of manifests of persons; who trains records all of `data`.
 _PERSONS = ("data.subject_column", "lineage.suppression_file")
 _MODEL = ("data", "preprocessing", "model", "decision", "search")
@@ -20,7 +20,8 @@ _PUBLISHING = ("registry.model_name", "registry.publish", "output.model_dir", "a
 USED: dict[str, tuple[str, ...]] = {
     "embed": (
         *("data.path", "data.test_path", "data.group_column", "data.normalise_labels", "evaluation.slices", *_READING),
-        *("preprocessing.embedding_model", *_ENCODING, "output.embedded_dir", "output.rejected"),
+        *("preprocessing.embedding_model", *_ENCODING, "output.embedded_dir", "output.embedded_parts"),
+        *("output.rejected", "compute"),
         *_PERSONS,
     ),
     "train": (
@@ -64,6 +65,7 @@ USED: dict[str, tuple[str, ...]] = {
         *("data.path", "data.schema", "data.max_rejected_fraction", "preprocessing.embedding_model", *_ENCODING),
         *("registry.model_name", "ab_test.challenger_share", "ab_test.shadow"),
         *("output.scores", "output.encrypt_scores", "output.extra_columns", "output.rejected", "output.monitoring_log"),
+        "compute",
     ),
 }
 

@@ -539,12 +539,14 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: p
     written(tmp_path, "model: {n_iter: 3}")
     none = {"output.extra_columns", "output.encryption", "output.encrypt_scores"}
     names = [name for name in Params().flat() if name.startswith("output.") and name not in none]
-    assert len(names) == 17
+    assert len(names) == 18
     keys = [*names, "data.path", "data.test_path", "monitoring.logs", "registry.publish.target"]
     params = load_params("~/params.yaml", {key: f"~/{key}" for key in keys})
     assert params.model.n_iter == 3
     flat = params.flat()
     assert {key: flat[key] for key in keys} == {key: f"{tmp_path}/{key}" for key in keys}
+    # A slash at the end says that a folder is meant.
+    assert load_params(None, {"output.scores": "~/parts/"}).output.scores == f"{tmp_path}/parts/"
     # The cache is that of the machine that reads the record of a run.
     assert params.preprocessing.cache_dir == "~/.cache/pcc_pipeline"
     assert load_params(None, {"data.path": "gs://b/~x.csv"}).data.path == "gs://b/~x.csv"

@@ -1,0 +1,88 @@
+"""Rows of files with their sentence vectors, batch by batch: what `embed` does with a file, or with a part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.contract import CheckedBatch, Contract
+from pcc_pipeline.data.dataset import CheckedFile
+from pcc_pipeline.data.vector_origin import origin_of
+from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, Progress, embed
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.errors import DataError
+from pcc_pipeline.persons.manifest import Manifest
+from pcc_pipeline.steps.inputs.datasets import contract_of, slices_of
+from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter
+from pcc_pipeline.steps.records.persons import add_batch
+
+
+class EmbeddedRows(NamedTuple):
+    """What is known of a file once its rows are written.
+
+    Attributes:
+        made: the vectors that were made, where they are kept; one array a batch.
+    """
+
+    file: CheckedFile
+    counts: EmbeddingCounts
+    made: list[np.ndarray]
+
+
+def embed_rows(
+    batches: Iterator[pd.DataFrame],
+    address: str,
+    params: Params,
+    encoder: SentenceEncoder,
+    cache: EmbeddingCache | None,
+    writer: EmbeddedFileWriter,
+    progress: Progress,
+    manifest: Manifest | None,
+    *,
+    for_training: bool = False,
+) -> EmbeddedRows:
+    """Write the good rows with their vectors: those that they bring, or the encoder's.
+
+    Args:
+        for_training: labels are demanded, and rows and vectors are kept.
+
+    Raises:
+        DataError: there are no rows, or they cannot be read.
+        FeatureError: the encoder fails.
+        StorageError: they cannot be written.
+    """
+    counts, file, made = EmbeddingCounts(), None, list[np.ndarray]()
+    for batch in batches:
+        if file is None:
+            # A file may be embedded to be scored, so labels are checked where they are there.
+            labelled = for_training or params.data.label_column in batch.columns
+            contract = contract_to_embed(address, params, labelled=labelled, for_training=for_training)
+            file = CheckedFile(contract, address, kept=for_training)
+        checked = file.add(batch)
+        vectors, done = _vectors(checked, encoder, cache, progress)
+        counts += done
+        add_batch(manifest, checked, "embedded", address)
+        if for_training and checked.vectors is None:
+            made.append(vectors)
+        writer.write(checked.good, vectors, encoder.digest if checked.vectors is None else origin_of(batch))
+    if file is None:
+        raise DataError("the data file has no rows", where=address, fix="give a file with at least one row")
+    return EmbeddedRows(file, counts, made)
+
+
+def contract_to_embed(address: str, params: Params, *, labelled: bool, for_training: bool) -> Contract:
+    """What is asked of a file that is embedded."""
+    return contract_of(params, labelled=labelled, slices=slices_of(params, address) if for_training else ())
+
+
+def _vectors(
+    checked: CheckedBatch, encoder: SentenceEncoder, cache: EmbeddingCache | None, progress: Progress
+) -> tuple[np.ndarray, EmbeddingCounts]:
+    if checked.vectors is not None:
+        return checked.vectors, EmbeddingCounts(rows=len(checked.vectors))
+    return embed([str(text) for text in checked.good["text"]], encoder, cache, progress)

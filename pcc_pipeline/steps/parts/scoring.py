@@ -1,0 +1,140 @@
+"""Predictions in parts: the task of one input, and what all of them have in common."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from pcc_pipeline.config import Params
+from pcc_pipeline.data.dataset import CheckedFile
+from pcc_pipeline.data.notes import ReadNotes
+from pcc_pipeline.steps.answering.challenge import Challenge
+from pcc_pipeline.steps.answering.file_scorer import FileScorer
+from pcc_pipeline.steps.inputs.datasets import read, unlabelled
+from pcc_pipeline.steps.parts.folder import Part, PartsFolder
+from pcc_pipeline.steps.parts.surroundings import Surroundings
+from pcc_pipeline.steps.records.persons import new_manifest
+from pcc_pipeline.steps.records.prediction_file import writing
+from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
+
+_scorers: dict[tuple[str, str | None], FileScorer] = {}
+_loading = threading.Lock()
+
+
+def job_of(params: Params, loaded: LoadedModel, challenge: Challenge | None) -> dict[str, Any]:
+    """What all parts have in common: who answers, and which columns there are."""
+    model = loaded.model
+    share = (
+        {}
+        if challenge is None
+        else {
+            "challenger_version": challenge.model.model_version,
+            "challenger_id": challenge.loaded.source.model_id,
+            "challenger_share": params.ab_test.challenger_share,
+        }
+    )
+    return {
+        "kind": "predictions",
+        "model_version": model.model_version,
+        "model_id": loaded.source.model_id,
+        "encoder_digest": model.encoder_digest,
+        "extra_columns": sorted(params.output.extra_columns),
+        "encrypted": params.output.encrypt_scores,
+        **share,
+    }
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """Scores one input into its part. It is sent to workers, and each of them loads the model once.
+
+    Attributes:
+        job: digest of the job.
+        model_uri, challenger_uri: addresses that no later move of an alias can change.
+    """
+
+    params: Params
+    folder: str
+    job: str
+    model_uri: str
+    challenger_uri: str | None
+    around: Surroundings
+
+    def __call__(self, source: str) -> Part:
+        """The part, which stands then.
+
+        Raises:
+            PccError: the input, the model or the folder cannot be used; nothing half-written stays.
+        """
+        self.around.take_on(self.params)
+        folder = PartsFolder(self.folder)
+        name = folder.name_of(source)
+        return folder.standing(name) or _scored(self, self._scorer(), folder, name, source)
+
+    def keep(self, loaded: LoadedModel, challenge: Challenge | None) -> None:
+        """Use a model that is loaded already, in this process."""
+        _scorers.clear()
+        _scorers[self._key] = FileScorer(self.params, loaded.model, challenge)
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels of whoever answers."""
+        return self._scorer().classes
+
+    def let_go(self) -> None:
+        """Give back what this process has open for it."""
+        with _loading:
+            if (scorer := _scorers.pop(self._key, None)) is not None:
+                scorer.close()
+
+    def _scorer(self) -> FileScorer:
+        with _loading:
+            if self._key not in _scorers:
+                model = load_trained_model(self.model_uri).model
+                challenge = None
+                if self.challenger_uri is not None:
+                    loaded = load_trained_model(self.challenger_uri)
+                    challenge = Challenge(loaded, self.params.ab_test, self.params)
+                _scorers.clear()
+                _scorers[self._key] = FileScorer(self.params, model, challenge)
+            return _scorers[self._key]
+
+    @property
+    def _key(self) -> tuple[str, str | None]:
+        # Not only the model: a worker of Dask outlives a run, and the next one may encode in another way.
+        return f"{self.model_uri} {self.params.model_dump_json()}", self.challenger_uri
+
+
+def _scored(task: ScoreTask, scorer: FileScorer, folder: PartsFolder, name: str, source: str) -> Part:
+    params, notes = task.params, ReadNotes()
+    file, manifest = CheckedFile(unlabelled(params), source, kept=False), new_manifest(params)
+    made: list[Part] = []
+    extra, batches = scorer.opened(read(source, notes, named=True))
+    with folder.writing(name) as partial:
+
+        def about() -> dict[str, str]:
+            part = Part(
+                name,
+                task.job,
+                source,
+                rows=file.total_rows - len(rejected),
+                rejected=len(rejected),
+                digest=file.digest,
+                kept_out=file.kept_out,
+                counts={label: counts[label] for label in scorer.classes if counts[label]},
+                notes=(*notes.lines, *file.notes_on_kept_out),
+                challenger_rows=challenger_rows,
+            )
+            made.append(part)
+            return part.metadata()
+
+        sealed = params.output.encrypt_scores
+        with writing(partial, name, extra, scorer.rule, sealed=sealed, about=about) as write:
+            counts, challenger_rows = scorer.score(batches, source, file, manifest, extra, write)
+            rejected = file.all_rejected
+        # Before the part, which says that all of it is there.
+        folder.keep_rejected(name, rejected, sealed=params.output.encrypts)
+        if manifest is not None:
+            folder.keep_lineage(name, manifest.to_bytes())
+    return made[0]

@@ -1,0 +1,409 @@
+"""Data sets in parts: a part for each file, whoever writes it, however often it is begun; and then the manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.storage.objects import open_store
+from tests.pipeline.conftest import Store
+
+pytestmark = pytest.mark.pipeline
+
+NAME = "pcc-intent-classifier"
+FIXED = ("--search-method", "none", "--set", "model.hyperparameters.penalty=l2 model.hyperparameters.solver=lbfgs")
+FILES, ROWS = 6, 30
+TIMES = ["inference_timestamp", "ingestion_time"]
+IN_WORKERS = ("--workers", "2")
+BY_DASK = (*IN_WORKERS, "--set", "compute.engine=dask")
+
+
+@pytest.fixture(scope="module")
+def trained(new_store, in_process, small_file, with_vectors) -> Store:
+    """A store with a champion, a second version, and a folder of six files with vectors, one row of which is bad."""
+    store = new_store("parts")
+    for words in (FIXED, ("--model-type", "SGD", "--search-method", "none")):
+        assert in_process(store.folder, "train", ["--data", str(small_file), *words]) == 0
+    store.client.set_registered_model_alias(NAME, "champion", "1")
+    rows = with_vectors(sample(FILES * ROWS)).drop(columns="intent").reset_index(drop=True)
+    rows["case_id"] = [f"case-{number:03d}" for number in range(len(rows))]
+    rows.loc[2 * ROWS + 3, "text"] = " "
+    (store.folder / "in").mkdir()
+    for number in range(FILES):
+        part = rows[number * ROWS : (number + 1) * ROWS].reset_index(drop=True)
+        part.to_parquet(store.folder / f"in/cases_{number}.parquet", index=False)
+    assert in_process(store.folder, "score", ["--data", "in/", "--output", "one.parquet"]) == 0
+    return store
+
+
+def table(*files: Path | str) -> pd.DataFrame:
+    """The rows of tables in the order of their cases, but for the times of writing."""
+    frame = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    return frame.drop(columns=[name for name in TIMES if name in frame]).sort_values("case_id", ignore_index=True)
+
+
+def parts_of(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*.parquet"))
+
+
+def manifest_of(folder: Path) -> dict:
+    return json.loads((folder / "_manifest.json").read_text())
+
+
+def whole(store: Store, name: str) -> None:
+    """The folder has all rows once, and says so."""
+    folder = store.folder / name
+    pd.testing.assert_frame_equal(table(*parts_of(folder)), table(store.folder / "one.parquet"))
+    manifest = manifest_of(folder)
+    assert (manifest["rows"], manifest["rejected"]) == (FILES * ROWS - 1, 1)
+    assert [part["source"] for part in manifest["parts"]] == [f"in/cases_{number}.parquet" for number in range(FILES)]
+    assert sorted(part["name"] for part in manifest["parts"]) == [path.name for path in parts_of(folder)]
+    assert not list(folder.rglob(".partial-*"))
+    assert not list(folder.glob("_lineage/*"))
+
+
+@pytest.mark.parametrize("words", [(), IN_WORKERS, BY_DASK], ids=["this process", "two workers", "Dask"])
+def test_parts_hold_what_one_file_holds(command, trained, words, request) -> None:
+    name = f"{request.node.callspec.id.replace(' ', '-')}/"
+    done = command("score", "--data", "in/", "--output", name, *words, store=trained)
+    assert done.code == 0, done.err
+    whole(trained, name)
+    assert "whole: _manifest.json lists 6 parts" in done.out
+    assert f"1 rows rejected, with their reasons in {name}_rejected/" in done.out
+    (rejected,) = (trained.folder / name / "_rejected").iterdir()
+    assert pd.read_parquet(rejected)["row"].tolist() == [3]
+    run = trained.step("score")
+    assert (run.data.metrics["score/rows"], run.data.metrics["score/rejected_rows"]) == (FILES * ROWS - 1, 1)
+    assert sum(part["rows"] for part in json.loads(trained.file(run, "data_files.json").read_text())) == 179
+    assert len(run.inputs.dataset_inputs) == FILES
+    line = json.loads((trained.folder / "outputs/monitoring_log.jsonl").read_text().splitlines()[-1])
+    assert (line["total_cases"], line["passed_validation"], line["dropped_cases"]) == (180, 179, 1)
+
+
+def test_shards_write_a_whole_together_and_the_last_one_says_so(command, trained) -> None:
+    for number, left in ((1, 4), (3, 2)):
+        done = command("score", "--data", "in/", "--output", "shards/", "--shard", f"{number}/3", store=trained)
+        assert done.code == 0, done.err
+        assert f"shard {number}/3: 2 parts in shards/" in done.out
+        assert f"{left} of 6 parts do not stand yet" in done.out
+        assert not (trained.folder / "shards/_manifest.json").exists()
+    done = command("score", "--data", "shards/", "--output", "again.parquet", store=trained)
+    assert done.code == 1
+    assert "is being written, or its writing was cut off: 4 of its parts stand" in done.err
+    assert command("score", "--data", "in/", "--output", "shards/", "--shard", "2/3", store=trained).code == 0
+    whole(trained, "shards")
+
+
+def test_what_stands_is_not_done_again_and_a_new_file_is_added(command, trained, with_vectors) -> None:
+    folder = trained.folder / "grows"
+    for number in range(3):
+        (trained.folder / "some").mkdir(exist_ok=True)
+        source = trained.folder / f"in/cases_{number}.parquet"
+        (trained.folder / f"some/{source.name}").write_bytes(source.read_bytes())
+        done = command("score", "--data", "some/", "--output", "grows/", store=trained)
+        assert done.code == 0, done.err
+        assert len(manifest_of(folder)["parts"]) == number + 1
+        assert ("stood before" in done.out) == (number > 0)
+    before = {path: path.stat().st_mtime_ns for path in parts_of(folder)}
+    done = command("score", "--data", "some/", "--output", "grows/", store=trained)
+    assert "3 parts in grows/, 3 stood before" in done.out
+    assert before == {path: path.stat().st_mtime_ns for path in parts_of(folder)}
+    # A file that is changed, or gone, would leave its old rows among the others.
+    changed = trained.folder / "some/cases_1.parquet"
+    pd.read_parquet(changed)[:10].to_parquet(changed, index=False)
+    done = command("score", "--data", "some/", "--output", "grows/", store=trained)
+    assert done.code == 1
+    assert "there are 2 parts of some/cases_1.parquet: it was changed meanwhile" in done.err
+    changed.unlink()
+    done = command("score", "--data", "some/", "--output", "grows/", store=trained)
+    assert "holds parts of 1 inputs that are not among these: some/cases_1.parquet" in done.err
+    assert len(manifest_of(folder)["parts"]) == 3
+
+
+def test_a_folder_is_of_one_job(command, trained) -> None:
+    assert command("score", "--data", "in/cases_0.parquet", "--output", "job/", store=trained).code == 0
+    for words, told in {
+        ("--model", f"models:/{NAME}/2"): "the folder holds another data set: model_version is v",
+        ("--set", "output.extra_columns=[row]"): r"extra_columns is \[\] there and \['row'\] now",
+    }.items():
+        done = command("score", "--data", "in/cases_0.parquet", "--output", "job/", *words, store=trained)
+        assert done.code == 1
+        assert re.search(told, done.err)
+    (trained.folder / "mine").mkdir()
+    (trained.folder / "mine/notes.txt").write_text("mine")
+    done = command("score", "--data", "in/", "--output", "mine/", store=trained)
+    assert "has a folder of its own, and this one holds notes.txt" in done.err
+    assert [path.name for path in (trained.folder / "mine").iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("--output", "one.csv", "--shard", "1/2"),
+            "compute.shard is for a data set in parts, and one file is written",
+        ),
+        (("--output", "one.csv", "--workers", "2"), "compute.workers is for a data set in parts"),
+        (("--output", "x/", "--shard", "3/2"), "shard 3/2 is none: 1/2 is the first, 2/2 the last"),
+        (("--output", "x/", "--shard", "half"), "compute.shard"),
+        (("--output", "x/", "--workers", "0"), "workers is 0"),
+        (("--output", "in/"), "output.scores would be written among the files of data.path"),
+        (("--output", "./"), "output.scores would be written among the files of data.path"),
+        (("--output", "x/", "--shadow", "true"), "go beside one file"),
+        (("--output", "x/", "--set", "compute.address=tcp://127.0.0.1:1"), "set engine to dask"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_written(command, trained, words, told) -> None:
+    done = command("score", "--data", "in/", *words, store=trained)
+    assert done.code == 1
+    assert told in done.err
+    assert not (trained.folder / "x").exists()
+
+
+def test_a_bad_file_stops_none_of_the_others_and_is_named(command, trained, tmp_path) -> None:
+    files = sorted((trained.folder / "in").iterdir())
+    for file in files:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    words, folder = ("--data", f"{tmp_path}/cases_*", "--output", "mended/"), trained.folder / "mended"
+    (tmp_path / "cases_1.parquet").write_bytes(b"PAR1 and no more")
+    done = command("score", *words, store=trained)
+    # What a first look tells, it tells before a model is loaded.
+    assert (done.code, "cases_1.parquet" in done.err, folder.exists()) == (1, True, False)
+    (tmp_path / "cases_1.parquet").write_bytes(files[1].read_bytes())
+    (tmp_path / "cases_3.parquet").rename(tmp_path / "cases_3.pkl")
+    done = command("score", *words, *IN_WORKERS, store=trained)
+    assert done.code == 1
+    assert "1 of 6 files failed, this one first: The pickle cannot be read" in done.err
+    assert "then begin again: 5 parts stand already" in done.err
+    assert str(tmp_path / "cases_3.pkl") in done.err
+    assert len(parts_of(folder)) == FILES - 1
+    pd.read_parquet(files[3]).to_pickle(tmp_path / "cases_3.pkl")
+    done = command("score", *words, store=trained)
+    assert done.code == 0, done.err
+    assert "6 parts in mended/, 5 stood before" in done.out
+    pd.testing.assert_frame_equal(table(*parts_of(folder)), table(trained.folder / "one.parquet"))
+
+
+def test_too_many_rejected_rows_of_all_leave_no_manifest(command, trained, tmp_path) -> None:
+    for number in range(2):
+        rows = pd.read_parquet(trained.folder / f"in/cases_{number}.parquet")
+        if number:
+            rows["text"] = ""
+        rows.to_parquet(tmp_path / f"cases_{number}.parquet", index=False)
+    done = command("score", "--data", f"{tmp_path}/", "--output", "bad/", store=trained)
+    assert done.code == 1
+    assert "30 of 60 rows are rejected, more than data.max_rejected_fraction allows (0.1)" in done.err
+    assert not (trained.folder / "bad/_manifest.json").exists()
+    done = command(
+        "score", "--data", f"{tmp_path}/", "--output", "bad/", "--set", "data.max_rejected_fraction=0.6", store=trained
+    )
+    assert done.code == 0, done.err
+    assert manifest_of(trained.folder / "bad")["rejected"] == 30
+
+
+def test_embedded_parts_are_a_data_set_that_is_scored_and_trained_on(command, trained, small_frame) -> None:
+    texts = trained.folder / "texts"
+    texts.mkdir()
+    for number in range(3):
+        small_frame.drop(columns="embeddings")[number::3].to_csv(texts / f"cases_{number}.csv", index=False)
+    done = command("embed", "--data", "texts/", "--parts", "vectors/", *IN_WORKERS, store=trained)
+    assert done.code == 0, done.err
+    assert "whole: _manifest.json lists 3 parts" in done.out
+    assert command("embed", "--data", "texts/", "--set", "output.embedded_dir=single", store=trained).code == 0
+    (single,) = (trained.folder / "single").glob("*.parquet")
+    pd.testing.assert_frame_equal(
+        table(*parts_of(trained.folder / "vectors")).drop(columns="file", errors="ignore"),
+        table(single).drop(columns="file", errors="ignore"),
+    )
+    for source in ("texts/", "vectors/"):
+        done = command("score", "--data", source, "--output", f"{source[:-1]}.parquet", store=trained)
+        assert done.code == 0, done.err
+    # In the order of the inputs, though the names of parts have none.
+    pd.testing.assert_frame_equal(
+        *(pd.read_parquet(trained.folder / f"{name}.parquet").drop(columns=TIMES) for name in ("texts", "vectors"))
+    )
+    assert command("train", "--data", "vectors/", *FIXED, store=trained).code == 0
+    for words, told in {
+        ("--parts", "vectors"): "a folder, whose address ends in a slash",
+        ("--parts", "more/", "--test-data", str(single)): "a folder of parts is one data set, and two are given",
+        ("--shard", "1/2"): "compute.shard is for a data set in parts",
+    }.items():
+        assert told in command("embed", "--data", "texts/", *words, store=trained).err
+
+
+def test_in_a_bucket_it_is_the_same(command, trained, bucket) -> None:
+    done = command("score", "--data", "in/", "--output", f"{bucket}/one.parquet", store=trained)
+    assert done.code == 0, done.err
+    assert f"predictions in {bucket}/one.parquet" in done.out
+    done = command("score", "--data", "in/", "--output", f"{bucket}/parts/", *IN_WORKERS, store=trained)
+    assert done.code == 0, done.err
+    store, here = open_store(f"{bucket}/parts"), trained.folder / "fetched"
+    here.mkdir()
+    for name in store.names():
+        (here / name).parent.mkdir(exist_ok=True)
+        store.download(name, here / name)
+    open_store(bucket).download("one.parquet", here / "one")
+    pd.testing.assert_frame_equal(table(here / "one"), table(trained.folder / "one.parquet"))
+    whole(trained, "fetched")
+    done = command("score", "--data", "in/", "--output", f"{bucket}/parts/", store=trained)
+    assert "6 stood before" in done.out
+    done = command("embed", "--data", "in/", "--parts", f"{bucket}/vectors/", store=trained)
+    assert done.code == 0, done.err
+    done = command("score", "--data", f"{bucket}/vectors/", "--output", f"{bucket}/again/", store=trained)
+    assert done.code == 0, done.err
+    assert f"179 rows of {bucket}/vectors/" in done.out
+    done = command("score", "--data", f"{bucket}/one.parquet", "--output", f"{bucket}/one.parquet", store=trained)
+    assert "would replace the file of data.path" in done.err
+
+
+def test_a_full_disk_leaves_the_parts_that_stand(command, trained, disk) -> None:
+    folder = disk("size=24k")
+    done = command("score", "--data", "in/", "--output", f"{folder}/", store=trained)
+    assert done.code == 1
+    assert "No space left" in done.err
+    stand = len(parts_of(folder))
+    assert 0 < stand < FILES
+    assert not list(folder.rglob(".partial-*"))
+    subprocess.run(["mount", "-o", "remount,size=2m", str(folder)], check=True, timeout=20)
+    done = command("score", "--data", "in/", "--output", f"{folder}/", store=trained)
+    assert f"6 parts in {folder}/, {stand} stood before" in done.out
+    pd.testing.assert_frame_equal(table(*parts_of(folder)), table(trained.folder / "one.parquet"))
+
+
+def _once_parts_stand(folder: Path, number: int, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while len(parts_of(folder)) < number:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def _many_files(trained: Store, number: int) -> str:
+    folder = trained.folder / f"many_{number}"
+    if not folder.exists():
+        folder.mkdir()
+        rows = pd.concat([pd.read_parquet(path) for path in sorted((trained.folder / "in").iterdir())])
+        rows = rows[rows["text"] != " "].reset_index(drop=True)
+        for place in range(number):
+            part = rows.assign(case_id=[f"{place:03d}-{case}" for case in rows["case_id"]])
+            part.to_parquet(folder / f"cases_{place:03d}.parquet", index=False)
+    return folder.name
+
+
+def test_a_worker_that_is_killed_has_its_file_done_again(trained, outside) -> None:
+    source, folder = _many_files(trained, 24), trained.folder / "worker-killed"
+    words = ("pcc", "score", "--data", f"{source}/", "--output", "worker-killed/", *IN_WORKERS)
+    process = outside(trained.folder, *words)
+    _once_parts_stand(folder, 3, process)
+    workers = [
+        child for child in psutil.Process(process.pid).children(recursive=True) if "loky" in str(child.cmdline())
+    ]
+    random.choice([each for each in workers if "popen_loky" in str(each.cmdline())]).kill()
+    out, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
+    assert "24 parts" in out
+    assert table(*parts_of(folder))["case_id"].is_unique
+    assert manifest_of(folder)["rows"] == 24 * (FILES * ROWS - 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("words", [(), IN_WORKERS, BY_DASK], ids=["this process", "two workers", "Dask"])
+@pytest.mark.parametrize("after", [1, 9, 24], ids=["early", "in mid-work", "at the manifest"])
+def test_killed_and_begun_again_each_row_stands_once(trained, outside, words, after, request) -> None:
+    source, name = _many_files(trained, 24), re.sub(r"\W", "-", request.node.callspec.id)
+    command = ("pcc", "score", "--data", f"{source}/", "--output", f"{name}/", *words)
+    process = outside(trained.folder, *command)
+    _once_parts_stand(trained.folder / name, after, process)
+    time.sleep(random.uniform(0, 0.05))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    process = outside(trained.folder, *command)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    folder = trained.folder / name
+    assert table(*parts_of(folder))["case_id"].is_unique
+    assert manifest_of(folder)["rows"] == 24 * (FILES * ROWS - 1)
+    assert len(parts_of(folder)) == 24
+
+
+@pytest.fixture
+def cluster(tmp_path: Path):
+    """A scheduler of Dask and two workers, as processes of their own: address, scheduler, workers."""
+    program = str(Path(sys.executable).with_name("dask"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def start(*words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [program, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
+        )
+
+    known = tmp_path / "scheduler.json"
+    scheduler = start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(known))
+    workers = [
+        start("worker", "--scheduler-file", str(known), "--nthreads", "1", "--no-dashboard", "--death-timeout", "60")
+        for _ in range(2)
+    ]
+    end = time.monotonic() + 60
+    while not known.exists() or not known.read_text().strip():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    yield json.loads(known.read_text())["address"], scheduler, workers
+    for process in (*workers, scheduler):
+        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
+            child.kill()
+        process.kill()
+        process.wait(timeout=20)
+
+
+@pytest.mark.long
+def test_a_cluster_loses_a_worker_then_its_scheduler_and_no_row(trained, outside, cluster) -> None:
+    address, scheduler, workers = cluster
+    source, folder = _many_files(trained, 48), trained.folder / "cluster"
+    words = ("pcc", "score", "--data", f"{trained.folder}/{source}/", "--output", f"{folder}/")
+    settings = ("--set", f"compute.engine=dask compute.address={address}")
+    process = outside(trained.folder, *words, *settings)
+    _once_parts_stand(folder, 4, process)
+    for child in psutil.Process(workers[0].pid).children(recursive=True):
+        child.kill()
+    _once_parts_stand(folder, 12, process)
+    scheduler.kill()
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 1, err
+    assert "the scheduler of Dask is gone" in err
+    assert "Traceback" not in err
+    assert 12 <= len(parts_of(folder)) < 48
+    process = outside(trained.folder, *words)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert table(*parts_of(folder))["case_id"].is_unique
+    assert manifest_of(folder)["rows"] == 48 * (FILES * ROWS - 1)
+
+
+def test_every_part_says_what_it_is(trained, command) -> None:
+    assert command("score", "--data", "in/", "--output", "told/", store=trained).code == 0
+    for path in parts_of(trained.folder / "told"):
+        known = json.loads(pq.read_metadata(path).metadata[b"pcc.part"])
+        assert known["source"].startswith("in/cases_")
+        assert known["rows"] == pq.read_metadata(path).num_rows
+    for path, content, told in (
+        ("part-" + "0" * 24 + ".parquet", b"", "is damaged"),
+        ("_manifest.json", b"{", "this file was changed"),
+    ):
+        (trained.folder / "told" / path).write_bytes(content)
+        done = command("score", "--data", "in/", "--output", "told/", store=trained)
+        assert (done.code, "Traceback" in done.err) == (1, False)
+        assert told in done.err
+        (trained.folder / "told" / path).unlink()
