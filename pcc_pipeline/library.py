@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.errors import PccError
+from pcc_pipeline.errors import PccError, SearchError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pcc_pipeline.steps.pipeline import PipelineOutcome
     from pcc_pipeline.steps.promote import PromoteOutcome, WaitingOutcome
     from pcc_pipeline.steps.score import ScoreOutcome
-    from pcc_pipeline.steps.train import TrainOutcome
+    from pcc_pipeline.steps.train import SharedOutcome, TrainOutcome
     from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel
 
 __all__ = [
@@ -76,10 +76,16 @@ def train(params: Params) -> TrainOutcome:
     """Train a classifier on `data.path`, log it, and register it with the alias challenger.
 
     The outcome has `model_uri`, `pcc_version`, `registered_version`, `validation.scores` and `warnings`.
+
+    Raises:
+        PccError: what a user can mend; or several runs searched one study, and another one registered the model.
     """
     from pcc_pipeline.steps import train as step
 
-    return step.run(params)
+    outcome = step.run(params)
+    if isinstance(outcome, step.SharedOutcome):
+        raise _left_to_another(outcome)
+    return outcome
 
 
 def evaluate(params: Params, model: str | None = None) -> EvaluateOutcome:
@@ -150,10 +156,25 @@ def run_pipeline(params: Params, *, promotion: bool = False) -> PipelineOutcome:
 
     Args:
         promotion: also promote the version if it passes the gates; a refusal is `outcome.promoted`, and no error.
+
+    Raises:
+        PccError: as `train`.
     """
     from pcc_pipeline.steps import pipeline as step
 
-    return step.run(params, promotion=promotion)
+    outcome = step.run(params, promotion=promotion)
+    if isinstance(outcome, step.SharedPipelineOutcome):
+        raise _left_to_another(outcome.trained)
+    return outcome
+
+
+def _left_to_another(outcome: SharedOutcome) -> PccError:
+    return SearchError(
+        f"Run {outcome.concluded_by} of the same study has registered the model; this run tried {outcome.told:,} of "
+        f"its {outcome.trials:,} candidates.",
+        where=f"study {outcome.study_name}",
+        fix=f"Go on with version {outcome.registered_version or '(once MLflow is back)'} of {outcome.registered_name}.",
+    )
 
 
 def load_model(uri: str) -> Classifier:

@@ -30,7 +30,7 @@ def run_search(
 
     Args:
         timeout: seconds after which no new candidate starts; those begun are finished. None: no end.
-        on_trial: called in this process with each new trial once the searcher knows it; not with resumed ones.
+        on_trial: called in this process with each new trial once the searcher knows it; not with those of others.
 
     An objective that raises or gives a score that is not finite fails its trial and no other. The outcome depends on
     neither timing nor, unless the searcher is adaptive, the number of workers; pruning and timeout make it do so. The
@@ -38,23 +38,19 @@ def run_search(
 
     Raises:
         SearchError: no trial was completed; the reasons are counted.
+        ConcludedElsewhereError: several runs searched the study, and another one has concluded it.
     """
-    resumed = searcher.finished()
-    with Progress(searcher.n_trials, scoring.name, resumed) as progress:
+    with Progress(searcher.n_trials, scoring.name, searcher.finished) as progress:
         run = _Run(searcher, scoring, pool, timeout, on_trial, progress)
         run.to_the_end()
-    trials = tuple(sorted((*resumed, *run.trials), key=lambda trial: trial.number))
+    trials = tuple(sorted((*searcher.finished(), *run.trials), key=lambda trial: trial.number))
+    # What one run of several left undone others may have done.
+    late = run.stopped_by_timeout if searcher.shared is None else len(trials) < searcher.n_trials
+    ended_by = timeout if late else None
     best = best_of(trials)
     if best is None:
-        raise _nothing_completed(trials, timeout if run.stopped_by_timeout else None)
-    return SearchOutcome(
-        trials,
-        best,
-        searcher.importances(),
-        searcher.study_name,
-        searcher.n_trials,
-        timeout if run.stopped_by_timeout else None,
-    )
+        raise _nothing_completed(trials, ended_by)
+    return SearchOutcome(trials, best, searcher.importances(), searcher.study_name, searcher.n_trials, ended_by)
 
 
 @dataclass
@@ -96,6 +92,12 @@ class _Run:
         self.stopped_by_timeout = False
 
     def to_the_end(self) -> None:
+        self._try_all()
+        while self._searcher.shared and self._searcher.shared.await_others(willing=not self._is_late):
+            self._exhausted = False
+            self._try_all()
+
+    def _try_all(self) -> None:
         self._ask_ahead()
         while self._active:
             while self._pool.has_room and (active := self._next()):
@@ -119,7 +121,7 @@ class _Run:
         proposes candidate t is then trials 0 to t - n_jobs, and nothing that hangs on timing.
         """
         while not self._exhausted and len(self._order) < self._pool.n_jobs:
-            if time.monotonic() >= self._deadline:
+            if self._is_late:
                 self._exhausted, self.stopped_by_timeout = True, self._proposed < self._to_propose
             elif candidate := self._searcher.ask():
                 self._proposed += 1
@@ -127,6 +129,10 @@ class _Run:
                 self._active.append(_Active(candidate))
             else:
                 self._exhausted = True
+
+    @property
+    def _is_late(self) -> bool:
+        return time.monotonic() >= self._deadline
 
     def _start_fold(self, active: _Active) -> None:
         fold = active.next_fold
@@ -195,9 +201,9 @@ class _Run:
                 return
             self._order.remove(number)
             ended = self._waiting.pop(number)
-            self._searcher.tell(ended)
-            self.trials.append(ended)
-            self._on_trial(ended)
+            if self._searcher.tell(ended):
+                self.trials.append(ended)
+                self._on_trial(ended)
             self._ask_ahead()
 
 

@@ -11,13 +11,13 @@ import json
 import math
 import statistics
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, TPESampler
@@ -25,13 +25,20 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from pcc_pipeline.errors import SearchError
-from pcc_pipeline.search.optuna_storage import StudyPlace, damaged, open_storage, storage_errors
+from pcc_pipeline.search.optuna_storage import OwnedStorage, StudyPlace, damaged, open_storage, storage_errors
 from pcc_pipeline.search.plan import SearchPlan
 from pcc_pipeline.search.pruning import FOLDS_FIRST, TRIALS_FIRST
+from pcc_pipeline.search.shared_study.conclusion import SharedStudy
 from pcc_pipeline.search.spaces import Categorical, Dimension, Interval
 from pcc_pipeline.search.trials import WORKER_DIED, Candidate, Trial, TrialState
 
 _INTERRUPTED = "interrupted"
+# Set on a trial that is taken from its run, before it is failed; its run never touches this one.
+_TAKEN = "taken"
+# Whose a running trial is, and its place in the search; of a study that several runs search.
+CLAIM = "claim"
+# What a study that an earlier release made says nothing of.
+_LATER_KEYS = ("encoder_digest",)
 _STATES: dict[OptunaState, TrialState] = {
     OptunaState.COMPLETE: "complete",
     OptunaState.FAIL: "failed",
@@ -72,6 +79,8 @@ class OptunaSearcher:
         SearchError: the study belongs to another process or to other data or settings, or cannot be opened.
     """
 
+    shared: SharedStudy | None = None
+
     def __init__(self, place: StudyPlace, identity: Mapping[str, str], plan: SearchPlan) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study_name: str | None = place.study_name
@@ -80,7 +89,7 @@ class OptunaSearcher:
         self._distributions = {name: _distribution(dimension) for name, dimension in plan.space.items()}
         self._open: dict[int, optuna.Trial] = {}
         self._reported: dict[int, list[float]] = {}
-        self._owned = open_storage(place)
+        self._owned = self._open_storage()
         try:
             with storage_errors(place):
                 self._study = optuna.create_study(
@@ -90,17 +99,25 @@ class OptunaSearcher:
                     load_if_exists=True,
                     pruner=_pruner(plan.pruning),
                 )
-                self._identify(dict(identity))
-                self._requeue_interrupted()
-                self._finished = self._load_finished()
+                self._enter(dict(identity))
         except BaseException as error:  # whatever ends it, an interruption too, the study must not stay owned
-            self._owned.release()
+            self.close()
             # What was stored is taken as it is, by Optuna too; where it is damaged, any of these comes of it.
             if isinstance(error, AssertionError | AttributeError | LookupError | TypeError | ValueError | RuntimeError):
                 raise damaged(place) from error
             raise
         self.n_trials = max(plan.n_iter, len(self._finished))
         self._proposed = 0
+
+    def _open_storage(self) -> OwnedStorage:
+        return open_storage(self._place)
+
+    def _enter(self, identity: dict[str, str]) -> None:
+        """See that the study is this search's, and take up what others left."""
+        self._identify(identity)
+        self._requeue_lost(self._trials())
+        requeued = requeued_of(trials := self._trials())
+        self._finished = tuple(self._trial_of(trial) for trial in trials if has_counted(trial, requeued))
 
     def finished(self) -> tuple[Trial, ...]:
         return self._finished
@@ -111,8 +128,13 @@ class OptunaSearcher:
             return None
         self._proposed += 1
         with storage_errors(self._place):
-            self._study.sampler = self._sampler(place_in_search)
-            trial = self._study.ask(self._distributions)
+            return self._opened(self._drawn(place_in_search))
+
+    def _drawn(self, place_in_search: int) -> optuna.Trial:
+        self._study.sampler = self._sampler(place_in_search)
+        return self._study.ask(self._distributions)
+
+    def _opened(self, trial: optuna.Trial) -> Candidate:
         self._open[trial.number] = trial
         return Candidate(trial.number, self._hyperparameters(trial.params))
 
@@ -126,7 +148,7 @@ class OptunaSearcher:
             self._open[number].report(statistics.fmean(so_far), fold)
             return self._open[number].should_prune()
 
-    def tell(self, trial: Trial) -> None:
+    def tell(self, trial: Trial) -> bool:
         mine = self._open.pop(trial.number)
         self._reported.pop(trial.number, None)
         state = next(theirs for theirs, ours in _STATES.items() if ours == trial.state)
@@ -137,6 +159,7 @@ class OptunaSearcher:
             mine.set_user_attr("started_at", trial.started_at)
             mine.set_user_attr("reason", trial.reason)
             self._study.tell(mine, trial.score, state)
+        return True
 
     def importances(self) -> dict[str, float] | None:
         """By functional ANOVA over a random forest (Hutter, Hoos and Leyton-Brown, ICML 2014).
@@ -179,46 +202,60 @@ class OptunaSearcher:
 
     def _identify(self, identity: dict[str, str]) -> None:
         known = self._study.user_attrs.get("identity")
-        if known is None and not self._study.get_trials(deepcopy=False):
+        if known is None and not self._trials():
             self._study.set_user_attr("identity", identity)
             return
-        if known == identity:
-            return
         known = known or {}
-        differing = [
-            f"{name} was {known.get(name, 'unknown')}, is {identity.get(name, 'unknown')}"
-            for name in dict.fromkeys((*identity, *known))
-            if known.get(name) != identity.get(name)
-        ]
+        differing = differences(known, {name: identity[name] for name in identity if _is_told(name, known)})
+        if not differing:
+            return
         raise SearchError(
-            f"The study {self._place.study_name!r} was made with other data or settings: {'; '.join(differing)}.",
+            f"The study {self._place.study_name!r} was made with other data or settings: {differing}.",
             where=str(self._place),
             fix="Give another search.study_name to start anew, or go back to what the study was made with.",
         )
 
-    def _requeue_interrupted(self) -> None:
-        trials = self._study.get_trials(deepcopy=False)
-        requeued = {trial.user_attrs.get("runs_again") for trial in trials}
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _requeue_lost(self, trials: list[FrozenTrial], living: Container[str] = (), workers_too: bool = True) -> bool:
+        """Fail the trials of dead runs, and queue their values to run again.
+
+        Args:
+            living: the runs, as `CLAIM` names them, whose trials are theirs.
+            workers_too: those that were lost with a worker process run again as well.
+
+        Returns:
+            Whether there were any.
+        """
+        requeued, found = requeued_of(trials), False
         for trial in trials:
-            running = trial.state == OptunaState.RUNNING
-            if not running and trial.user_attrs.get("reason") != WORKER_DIED:
-                continue
+            if trial.state == OptunaState.RUNNING:
+                claimed_by, _ = trial.user_attrs.get(CLAIM, ("", 0))
+                # One that was told at that very moment has ended after all.
+                lost = claimed_by not in living and self._take(trial)
+                found |= lost
+            else:
+                lost = _is_lost(trial) or (workers_too and trial.user_attrs.get("reason") == WORKER_DIED)
             values = trial.system_attrs.get("fixed_params") or trial.params
             # Killed amid the asking: nothing of it is known but that the next trial takes its place.
-            if values.keys() >= self._plan.space.keys() and trial.number not in requeued:
+            if lost and values.keys() >= self._plan.space.keys() and trial.number not in requeued:
+                # Failed first, queued second: so none is tried again that its run told in between, and one that a kill
+                # leaves unqueued is seen the next time.
                 self._study.enqueue_trial(values, user_attrs={"runs_again": trial.number})
-            if running:
-                # Queued first, failed second: a kill in between loses nothing, and is seen above.
-                storage = self._owned.storage
-                study = storage.get_study_id_from_name(self._study.study_name)
-                number = storage.get_trial_id_from_study_id_trial_number(study, trial.number)
-                storage.set_trial_user_attr(number, "reason", _INTERRUPTED)
-                self._study.tell(trial.number, state=OptunaState.FAIL)
+                found = True
+        return found
 
-    def _load_finished(self) -> tuple[Trial, ...]:
-        trials = self._study.get_trials(deepcopy=False, states=tuple(_STATES))
-        lost = (_INTERRUPTED, WORKER_DIED)
-        return tuple(self._trial_of(trial) for trial in trials if trial.user_attrs.get("reason") not in lost)
+    def _take(self, trial: FrozenTrial) -> bool:
+        storage = self._owned.storage
+        study = storage.get_study_id_from_name(self._study.study_name)
+        number = storage.get_trial_id_from_study_id_trial_number(study, trial.number)
+        try:
+            storage.set_trial_user_attr(number, _TAKEN, True)
+            storage.set_trial_user_attr(number, "reason", _INTERRUPTED)
+            return storage.set_trial_state_values(number, OptunaState.FAIL)
+        except UpdateFinishedTrialError:
+            return False
 
     def _trial_of(self, trial: FrozenTrial) -> Trial:
         attributes, complete = trial.user_attrs, trial.state == OptunaState.COMPLETE
@@ -251,6 +288,39 @@ class OptunaSearcher:
             if self._plan.sampler == "gp":
                 return GPSampler(seed=seed, warn_independent_sampling=False)
             return TPESampler(seed=seed)
+
+
+def differences(known: Mapping[str, str], given: Mapping[str, str]) -> str:
+    """What was so and is otherwise now, in words; empty where nothing is."""
+    return "; ".join(
+        f"{name} was {known.get(name, 'unknown')}, is {given.get(name, 'unknown')}"
+        for name in dict.fromkeys((*given, *known))
+        if known.get(name) != given.get(name)
+    )
+
+
+def has_counted(trial: FrozenTrial, requeued: Container[int]) -> bool:
+    """Whether a trial is one of those that the search was to try: it ended, and not with its run.
+
+    One that ended with a worker process counts until it is tried again.
+    """
+    if trial.state not in _STATES or _is_lost(trial):
+        return False
+    return trial.user_attrs.get("reason") != WORKER_DIED or trial.number not in requeued
+
+
+def requeued_of(trials: Iterable[FrozenTrial]) -> set[int]:
+    """The numbers of the trials whose values were queued to run again."""
+    return {trial.user_attrs["runs_again"] for trial in trials if "runs_again" in trial.user_attrs}
+
+
+def _is_lost(trial: FrozenTrial) -> bool:
+    attributes = trial.user_attrs
+    return trial.state == OptunaState.FAIL and (_TAKEN in attributes or attributes.get("reason") == _INTERRUPTED)
+
+
+def _is_told(name: str, known: Mapping[str, str]) -> bool:
+    return name in known or name not in _LATER_KEYS
 
 
 def _pruner(pruning: bool) -> BasePruner:

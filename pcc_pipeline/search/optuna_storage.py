@@ -1,8 +1,9 @@
-"""Where an Optuna study is kept, and that one process at a time owns it.
+"""Where an Optuna study is kept, and who owns it.
 
 A journal or SQLite file is owned by a lock on a file beside it, a PostgreSQL study by an advisory lock of the session;
 the system frees both when the owner dies, however it dies. So a trial that the owner finds running is a dead one's.
-Other databases have no such guard: whoever uses one must see that a study has one owner.
+A PostgreSQL study that has a name of its own may belong to several processes at once, see `shared_study`: these share
+the lock. Other databases have no such guard: whoever uses one must see that a study has one owner.
 """
 
 # ruff: noqa: TID253 # as optuna_searcher.py, which imports this module
@@ -21,12 +22,13 @@ from urllib.parse import quote
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import URL, Connection, NullPool, create_engine, make_url, text
+from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.files import private_folder
+from pcc_pipeline.search.shared_study.workers import lock_key, own_session
 
 if TYPE_CHECKING:
     from typing import IO
@@ -62,6 +64,11 @@ class StudyPlace:
             return cls(study_name, local_path(storage), None)
         raise _unusable("is neither a database's URL nor a path that ends in .log", f"search.storage {storage}")
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether processes on several machines may search a study there at once."""
+        return self.url is not None and self.url.get_backend_name() == "postgresql"
+
     def __str__(self) -> str:
         at = self.url.render_as_string(hide_password=True) if self.url is not None else str(self.journal)
         return f"study {self.study_name!r} in {at}"
@@ -75,8 +82,11 @@ class OwnedStorage:
     release: Callable[[], None]
 
 
-def open_storage(place: StudyPlace) -> OwnedStorage:
+def open_storage(place: StudyPlace, *, shared: bool = False) -> OwnedStorage:
     """Open the storage, making file, folder and tables as needed, and own the study.
+
+    Args:
+        shared: own it with others that share it; of a place that takes several.
 
     Raises:
         SearchError: another process owns the study, or the storage cannot be opened.
@@ -84,7 +94,7 @@ def open_storage(place: StudyPlace) -> OwnedStorage:
     held = contextlib.ExitStack()
     try:
         with storage_errors(place):
-            storage = _journal(place, held) if place.journal is not None else _database(place, held)
+            storage = _journal(place, held) if place.journal is not None else _database(place, held, shared)
     except BaseException:  # whatever ends it, an interruption too, the study must not stay owned
         held.close()
         raise
@@ -145,7 +155,7 @@ def _drop_half_line(path: Path) -> None:
             file.truncate(whole)
 
 
-def _database(place: StudyPlace, held: contextlib.ExitStack) -> BaseStorage:
+def _database(place: StudyPlace, held: contextlib.ExitStack, shared: bool) -> BaseStorage:
     assert place.url is not None
     url, kind = place.url, place.url.get_backend_name()
     arguments: dict[str, Any] = {}
@@ -155,7 +165,7 @@ def _database(place: StudyPlace, held: contextlib.ExitStack) -> BaseStorage:
             name = hashlib.sha256(place.study_name.encode()).hexdigest()[:8]
             held.enter_context(_owned_file(Path(f"{url.database}.{name}.owner"), place))
     elif kind == "postgresql":
-        _own_in_postgresql(url, place, held)
+        _own_in_postgresql(url, place, held, shared)
     with _one_creates_tables(url, kind):
         storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=arguments)
     held.callback(storage.engine.dispose)
@@ -171,8 +181,8 @@ def _one_creates_tables(url: URL, kind: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
     elif kind == "postgresql":
-        with _session(url) as session:
-            session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _key("tables")})
+        with own_session(url) as session:
+            session.execute(text("SELECT pg_advisory_lock(:key)"), {"key": lock_key("tables")})
             yield
     else:
         yield
@@ -194,34 +204,21 @@ def _owned_file(path: Path, place: StudyPlace) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _own_in_postgresql(url: URL, place: StudyPlace, held: contextlib.ExitStack) -> None:
-    session = held.enter_context(_session(url))
-    lock = session.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _key(f"study {place.study_name}")})
-    if not lock.scalar():
+def _own_in_postgresql(url: URL, place: StudyPlace, held: contextlib.ExitStack, shared: bool) -> None:
+    session = held.enter_context(own_session(url))
+    lock = "pg_try_advisory_lock_shared" if shared else "pg_try_advisory_lock"
+    if not session.execute(text(f"SELECT {lock}(:key)"), {"key": lock_key(f"study {place.study_name}")}).scalar():
         raise _in_use(place, "another process")
 
 
-@contextlib.contextmanager
-def _session(url: URL) -> Iterator[Connection]:
-    # Without AUTOCOMMIT the session would stand in one transaction for as long as the search lasts.
-    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    try:
-        with engine.connect() as session:
-            yield session
-    finally:
-        engine.dispose()
-
-
-def _key(subject: str) -> int:
-    digest = hashlib.sha256(f"pcc_pipeline search {subject}".encode()).digest()
-    return int.from_bytes(digest[:8], signed=True)
-
-
 def _in_use(place: StudyPlace, owner: str) -> SearchError:
+    reason = "" if place.takes_several else " Such a file takes one process at a time."
     return SearchError(
-        f"The study {place.study_name!r} is in use by {owner}.",
+        f"The study {place.study_name!r} is in use by {owner}.{reason}",
         where=str(place),
-        fix="Wait until it ends, or give this search another search.study_name (and, for a journal, another file).",
+        fix="Wait until it ends, or give this search another search.study_name (and, for a journal, another file). "
+        "To search one study on several machines at once, give all of them the same search.study_name and a "
+        "search.storage of the kind postgresql+psycopg://user@host/database.",
     )
 
 

@@ -59,6 +59,22 @@ class SearchPlan:
 
 
 @dataclass(frozen=True)
+class Participant:
+    """This run as one of those that may search a study together.
+
+    Attributes:
+        run_id: MLflow's.
+        age: seconds since the run began: what was concluded since then it had a share in.
+        settings: option -> text of what all of them must agree on beside what scores depend on, since any of them may
+            fit the model.
+    """
+
+    run_id: str
+    age: float
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class StudyRecord:
     """Where an Optuna study is kept, and what its scores depend on.
 
@@ -68,12 +84,15 @@ class StudyRecord:
         depends_on: data digest, scoring, folds and so on, as text; the plan's own parts are added. A stored study
             resumes only where all of it is the same.
         storage: as in `search.storage`.
+        participant: who this run is to others that search the study at the same time, where its storage lets them in;
+            None: it is for this run alone.
     """
 
     name: str
     directory: Path
     depends_on: Mapping[str, str]
     storage: str | None = None
+    participant: Participant | None = None
 
 
 @dataclass(frozen=True)

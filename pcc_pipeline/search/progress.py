@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,13 +19,15 @@ class Progress:
     """Shows trials as they end; a context manager.
 
     Args:
-        total: trials in all, those of `resumed` included.
+        total: trials in all, those of others included.
         scoring: the score's name.
+        others: the trials that ended elsewhere: before this search began, and since then on other machines.
     """
 
-    def __init__(self, total: int, scoring: str, resumed: tuple[Trial, ...]) -> None:
-        self._total, self._scoring, self._ended, self._failed = total, scoring, len(resumed), 0
-        self._best = max((trial.score for trial in resumed if trial.score is not None), default=None)
+    def __init__(self, total: int, scoring: str, others: Callable[[], tuple[Trial, ...]]) -> None:
+        self._total, self._scoring, self._ended, self._failed = total, scoring, 0, 0
+        self._others, resumed = others, others()
+        self._best: float | None = None
         # A log would hold every redrawing of a bar.
         self._bar: tqdm[Any] | None = None
         if sys.stderr.isatty():
@@ -45,14 +48,16 @@ class Progress:
         """Count a trial that ended just now."""
         self._ended += 1
         self._failed += trial.state == "failed"
-        if trial.score is not None and (self._best is None or trial.score > self._best):
-            self._best = trial.score
+        others = self._others()
+        ended = self._ended + len(others)
         if self._bar is None:
-            _log.info("trial %d (%d of %d): %s", trial.number, self._ended, self._total, self._result(trial))
+            _log.info("trial %d (%d of %d): %s", trial.number, ended, self._total, self._result(trial))
             return
+        known = (self._best, trial.score, *(other.score for other in others))
+        self._best = max((score for score in known if score is not None), default=None)
         best = {} if self._best is None else {f"best {self._scoring}": f"{self._best:.4f}"}
         self._bar.set_postfix(best | ({"failed": str(self._failed)} if self._failed else {}), refresh=False)
-        self._bar.update()
+        self._bar.update(ended - self._bar.n)
 
     def _result(self, trial: Trial) -> str:
         if trial.score is None:

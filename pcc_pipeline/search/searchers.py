@@ -16,6 +16,7 @@ from pcc_pipeline.errors import SearchError
 from pcc_pipeline.model.selection import without_idle
 from pcc_pipeline.search.plan import SearchPlan, StudyRecord
 from pcc_pipeline.search.pruning import MedianRule
+from pcc_pipeline.search.shared_study.conclusion import SharedStudy
 from pcc_pipeline.search.spaces import Categorical, Dimension, Interval, Space
 from pcc_pipeline.search.trials import Candidate, Trial
 
@@ -42,8 +43,13 @@ class Searcher(Protocol):
     @property
     def study_name(self) -> str | None: ...
 
+    @property
+    def shared(self) -> SharedStudy | None:
+        """What several runs of one study end by; None for a search of this run alone."""
+        ...
+
     def finished(self) -> tuple[Trial, ...]:
-        """Trials known from before: those of a resumed study."""
+        """Trials that were not told here: those of a resumed study, and so far of others that search it."""
         ...
 
     def ask(self) -> Candidate | None:
@@ -54,8 +60,8 @@ class Searcher(Protocol):
         """Take one fold's score of a candidate that was asked; True: prune it now."""
         ...
 
-    def tell(self, trial: Trial) -> None:
-        """Take a candidate's end, once for each candidate."""
+    def tell(self, trial: Trial) -> bool:
+        """Take a candidate's end, once for each candidate; False: another run tries it again, and this end is void."""
         ...
 
     def importances(self) -> dict[str, float] | None:
@@ -76,6 +82,7 @@ class ListSearcher:
 
     adaptive = False
     study_name: str | None = None
+    shared: SharedStudy | None = None
 
     def __init__(
         self, fixed: Mapping[str, Any], searched: Iterable[Mapping[str, Any]], n_trials: int, pruning: bool = False
@@ -95,8 +102,9 @@ class ListSearcher:
     def report(self, number: int, fold: int, score: float) -> bool:
         return self.prunes and self._rule.stops(number, score)
 
-    def tell(self, trial: Trial) -> None:
+    def tell(self, trial: Trial) -> bool:
         self._rule.ended(trial)
+        return True
 
     def importances(self) -> dict[str, float] | None:
         return None
@@ -225,4 +233,9 @@ def make_searcher(plan: SearchPlan, study: StudyRecord) -> Searcher:
         "search_space": repr(sorted(plan.space.items())),
         "hyperparameters": json.dumps(dict(plan.fixed), sort_keys=True, default=str),
     }
-    return OptunaSearcher(StudyPlace.of(study.storage, study.name, study.directory), identity, plan)
+    place = StudyPlace.of(study.storage, study.name, study.directory)
+    if study.participant is None or not place.takes_several:
+        return OptunaSearcher(place, identity, plan)
+    from pcc_pipeline.search.shared_study.searcher import SharedOptunaSearcher
+
+    return SharedOptunaSearcher(place, identity, plan, study.participant)

@@ -60,6 +60,20 @@ class PipelineOutcome:
         return [*lines, f"took       {duration(self.seconds)}"]
 
 
+@dataclass(frozen=True)
+class SharedPipelineOutcome:
+    """What the steps did where another run of the same study registered the model, and measures it."""
+
+    run_id: str
+    embedded: embed.EmbedOutcome
+    trained: train.SharedOutcome
+    seconds: float
+
+    @property
+    def summary(self) -> list[str]:
+        return [*self.embedded.summary, *self.trained.summary, f"took       {duration(self.seconds)}"]
+
+
 def run(
     params: Params,
     *,
@@ -67,7 +81,7 @@ def run(
     reason: str = "promote=auto",
     before_move: Callable[[], None] = lambda: None,
     expected_digest: str | None = None,
-) -> PipelineOutcome:
+) -> PipelineOutcome | SharedPipelineOutcome:
     """The whole way from a file to an evaluated, registered model.
 
     Args:
@@ -94,6 +108,9 @@ def run(
                 fix="see that nobody writes there meanwhile, and run it again",
             )
         trained = train.run(params, embedded.handed_on)
+        if isinstance(trained, train.SharedOutcome):
+            opened.log(payloads.Tags({"pcc.concluded_by": trained.concluded_by}))
+            return SharedPipelineOutcome(opened.run_id, embedded, trained, time.perf_counter() - began)
         version = f"models:/{trained.registered_name}/{trained.registered_version}"
         evaluated = evaluate.run(params, version, at_hand=trained.held_out)
         # The tree's root carries what people compare whole runs by.

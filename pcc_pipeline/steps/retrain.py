@@ -200,6 +200,8 @@ def _looked(params: Params, opened: StepRun, own: Turn, champion: Champion | Non
         )
     except pipeline.ChangedDataError:
         return nothing(written)
+    if isinstance(done, pipeline.SharedPipelineOutcome):
+        return replace(nothing("another run has trained on them, and judges the model"), details=tuple(done.summary))
     number, training = done.trained.registered_version, done.trained.run_id
     why, lines = _concluded(params, number, training, _decided(done.promoted))
     return RetrainOutcome(opened.run_id, "trained", why, (*done.summary, *lines))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -39,6 +40,7 @@ from pcc_pipeline.model.lineage import Basis, Numbered, lineage
 from pcc_pipeline.model.selection import FeaturesUsed, without_idle
 from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
 from pcc_pipeline.monitoring.profile import Origin
+from pcc_pipeline.search.shared_study.conclusion import SharedStudy
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.datasets import (
     HandedOn,
@@ -70,7 +72,15 @@ from pcc_pipeline.steps.records.training_record import (
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.steps.training.backtest import plan_backtest, run_backtest
 from pcc_pipeline.steps.training.calibrate import Answering, learn_to_answer, scores_of
-from pcc_pipeline.steps.training.search import SearchRows, held_scores, recipe_of, search
+from pcc_pipeline.steps.training.search import (
+    CHALLENGER,
+    SearchedElsewhere,
+    SearchRows,
+    held_scores,
+    recipe_of,
+    register_once,
+    search,
+)
 from pcc_pipeline.steps.training.sides import Sides
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
@@ -130,11 +140,41 @@ class TrainOutcome:
         ]
 
 
-def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainOutcome:
+@dataclass(frozen=True)
+class SharedOutcome:
+    """A run that helped to search a study, whose model another run has registered.
+
+    Attributes:
+        registered_version: empty where MLflow is away, and that run's machine keeps the model for later.
+        told: candidates that this run tried, of `trials` in all.
+    """
+
+    run_id: str
+    study_name: str
+    told: int
+    trials: int
+    concluded_by: str
+    registered_name: str
+    registered_version: str
+
+    @property
+    def summary(self) -> list[str]:
+        made = f"{self.registered_name} version {self.registered_version}"
+        kept = f"the model of {self.registered_name}, which its machine keeps until MLflow is back"
+        return [
+            f"searched   {self.told:,} of the {self.trials:,} candidates of study {self.study_name}",
+            f"trained    by run {self.concluded_by}: {made if self.registered_version else kept}",
+        ]
+
+
+def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainOutcome | SharedOutcome:
     """Train on `data.path`; test rows are set aside and not looked at.
 
     Args:
         at_hand: the files by their addresses, where `embed` read them in this process; these are not read again.
+
+    Returns:
+        A SharedOutcome where several runs searched a study in PostgreSQL, and another one of them registered the model.
 
     Raises:
         DataError: a file cannot be read, or does not keep the contract.
@@ -182,7 +222,11 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         split = assign(dataset, params, test_file, exclusion.ids)
         quality = duplicates(split.record.keys.texts, list(dataset.labels), list(dataset.case_ids))
         windows = plan_backtest(dataset, split, params)
-        digests = {"data_digest": dataset.digest, "split_digest": split.record.digest}
+        digests = {
+            "data_digest": dataset.digest,
+            "split_digest": split.record.digest,
+            "encoder_digest": encoder.digest,
+        }
         if dataset.vectors_digest is not None:
             digests["vectors_digest"] = dataset.vectors_digest
         opened.log(payloads.Tags({SPLIT_TAG: split.record.digest}), payloads.Table(SPLIT_FILE, split.record.frame()))
@@ -210,7 +254,8 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         material = _Material(
             dataset, split, sides, exclusion, quality, encoder, digests, test, test_texts, windows, in_order, before
         )
-        return _train(params, material, version, opened)
+        with ExitStack() as until_registered:
+            return _train(params, material, version, opened, until_registered)
 
 
 @dataclass(frozen=True)
@@ -219,7 +264,7 @@ class _Material:
 
     Attributes:
         dataset: without vectors, which `sides` have.
-        digests: of data, vectors that came with it and split, by name.
+        digests: of data, vectors that came with it, split and encoder, by name.
         test: rows that are set aside for `evaluate`; of them the training looks at `test_texts` alone, for copies of
             training rows.
         windows: of the backtest; empty where none was asked for.
@@ -241,7 +286,9 @@ class _Material:
     before: Sequence[Numbered]
 
 
-def _train(params: Params, material: _Material, version: str, opened: StepRun) -> TrainOutcome:
+def _train(
+    params: Params, material: _Material, version: str, opened: StepRun, until_registered: ExitStack
+) -> TrainOutcome | SharedOutcome:
     dataset, split, encoder = material.dataset, material.split, material.encoder
     train, validation = material.sides.train, material.sides.validation
     classes = sorted(set(train.labels))
@@ -249,10 +296,14 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
     recipe = recipe_of(params, train.labels)
     searched: SearchOutcome | None = None
     held: HeldScores | None = None
+    shared: SharedStudy | None = None
     place = classes.index(positive) if positive is not None else 1
     search_rows = SearchRows(train, split.groups[split.train], classes, place, material.digests)
     if params.model.folds_used:
-        searched, held = search(search_rows, recipe, params, version, opened)
+        found = until_registered.enter_context(search(search_rows, recipe, params, version, opened))
+        if isinstance(found, SearchedElsewhere):
+            return _left(found, params, opened)
+        searched, held, shared = found.outcome, found.held, found.shared
     chosen = searched.best.hyperparameters if searched else params.model.fixed
     hyperparameters = complete(params.model.type, without_idle(chosen))
     recipe = recipe.only_for(hyperparameters)
@@ -352,19 +403,15 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
     metadata = metadata_document(record, encoder.name, FULL_WIDTH)
     facts = TrainedFacts(metadata, metrics_document(record), dataset.digest)
     folder = None if params.preprocessing.embedding_model == BUNDLED_ENCODER else encoder.folder
-    registered = opened.log_model(
-        model,
-        folder,
-        metadata,
-        [
-            *training_payloads(record, metadata),
-            *profile_payloads(profile),
-            payloads.Tags({"pcc.balance": recipe.balance_method, "pcc.calibration": answering.method}),
-            payloads.Tags(record.lineage.tags()),
-            payloads.Note(training_page(facts, opened.run_id)),
-        ],
-        _place(params, record, facts, encoder, dataset),
-    )
+    logged = [
+        *training_payloads(record, metadata),
+        *profile_payloads(profile),
+        payloads.Tags({"pcc.balance": recipe.balance_method, "pcc.calibration": answering.method}),
+        payloads.Tags(record.lineage.tags()),
+        payloads.Note(training_page(facts, opened.run_id)),
+    ]
+    its_place = _place(params, record, facts, encoder, dataset)
+    registered = register_once(shared, opened, lambda: opened.log_model(model, folder, metadata, logged, its_place))
     if issues is not None:
         with replacing(Path(params.output.label_issues)) as partial_file:
             issues.table.to_parquet(partial_file, index=False)
@@ -394,6 +441,22 @@ def _train(params: Params, material: _Material, version: str, opened: StepRun) -
         if len(split.test)
         else {**record.class_counts, "test": Counter(map(str, material.test.dataset.labels))},
     )
+
+
+def _left(found: SearchedElsewhere, params: Params, opened: StepRun) -> SharedOutcome:
+    conclusion = found.conclusion
+    outcome = SharedOutcome(
+        opened.run_id,
+        found.study_name,
+        found.told,
+        conclusion.trials,
+        conclusion.run_id,
+        params.registry.model_name,
+        conclusion.version,
+    )
+    note = "\n".join(f"- {' '.join(line.split())}" for line in outcome.summary)
+    opened.log(payloads.Tags({"pcc.concluded_by": conclusion.run_id}), payloads.Note(note))
+    return outcome
 
 
 def _cv_line(record: TrainingRecord) -> tuple[str, ...]:
@@ -482,4 +545,4 @@ def _place(
         **code_version().tags(),
     }
     name = params.registry.model_name
-    return Place(name, "challenger", tags, version_page(facts, name, NUMBER), model_page(name))
+    return Place(name, CHALLENGER, tags, version_page(facts, name, NUMBER), model_page(name))

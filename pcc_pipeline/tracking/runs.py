@@ -61,11 +61,16 @@ class Place:
 
 @dataclass(frozen=True)
 class StepRun:
-    """An open run of one step."""
+    """An open run of one step.
+
+    Attributes:
+        started_at: seconds since 1970 by this machine's clock.
+    """
 
     run_id: str
     experiment_id: str
     writer: Writer
+    started_at: float
 
     def log(self, *payloads: Payload) -> None:
         """Write payloads to this run; while MLflow is away they are kept on disk and written later.
@@ -147,7 +152,7 @@ def step_run(step: str, params: Params | None = None, *, experiment: str | None 
     with interruption.handled(), session(params) as (at_hand, outermost), interruption.protected() as section:
         with asking("this run"):
             run = start(step, at_hand, outermost=outermost, experiment=experiment)
-        opened = StepRun(run.info.run_id, run.info.experiment_id, at_hand.writer)
+        opened = StepRun(run.info.run_id, run.info.experiment_id, at_hand.writer, run.info.start_time / 1000)
         try:
             if _RANDOM_NAME.fullmatch(run.info.run_name or ""):
                 with asking("this run"):

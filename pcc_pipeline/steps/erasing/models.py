@@ -58,6 +58,7 @@ def successor_of(
     number = _trained_before(own, old, digest)
     if number is None:
         trained = train.run(own)
+        assert isinstance(trained, train.TrainOutcome), "a study without a name is for this run alone"
         number = trained.registered_version
         evaluate.run(own, f"models:/{old.name}/{number}", at_hand=trained.held_out)
     elif challenger is None or challenger.version in learned:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,18 +23,25 @@ from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
 from pcc_pipeline.model.selection import METHODS
 from pcc_pipeline.search.driver import run_search
-from pcc_pipeline.search.plan import Scoring, SearchPlan, StudyRecord
-from pcc_pipeline.search.searchers import make_searcher
+from pcc_pipeline.search.plan import Participant, Scoring, SearchPlan, StudyRecord
+from pcc_pipeline.search.searchers import Searcher, make_searcher
+from pcc_pipeline.search.shared_study.conclusion import ConcludedElsewhereError, Conclusion, SharedStudy
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.search.workers import WorkerPool
 from pcc_pipeline.solvers.logistic import solver_of
+from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import scratch
+from pcc_pipeline.tracking.delivery.operations import Registered
+from pcc_pipeline.tracking.delivery.writer import KeptError
+from pcc_pipeline.tracking.registry.versions import find_alias, set_alias, versions_of
 from pcc_pipeline.tracking.runs import StepRun
 from pcc_pipeline.tracking.trial_runs import TrialRuns
 
 logger = logging.getLogger(__name__)
 
+CHALLENGER = "challenger"
 _ROWS_WORTH_WORKERS = 4000
+_FASTER_ONLY = ("preprocessing.cache_dir", "preprocessing.backend", "preprocessing.batch_size")
 
 
 def recipe_of(params: Params, labels: np.ndarray) -> Recipe:
@@ -58,7 +66,7 @@ class SearchRows:
         train: the training rows, with their labels as text.
         groups: of these rows, (n,): rows of one group stay in one fold.
         classes: the model's labels in order; `positive` is the index that binary scores are about.
-        digests: of data, vectors that came with it and split, by name: part of what a stored study must match.
+        digests: of data, vectors that came with it, split and encoder, by name: part of what a stored study must match.
     """
 
     train: Rows
@@ -74,38 +82,117 @@ class SearchRows:
         return Rows(self.train.texts, self.train.vectors, indices)
 
 
+@dataclass(frozen=True)
+class Searched:
+    """What this run is to fit.
+
+    Attributes:
+        held: the best candidate's scores of the rows that each fold held out, where they are needed.
+        shared: of a study that other runs search, too: they wait until this one has registered the model.
+    """
+
+    outcome: SearchOutcome
+    held: HeldScores | None
+    shared: SharedStudy | None
+
+
+@dataclass(frozen=True)
+class SearchedElsewhere:
+    """Another run of the study has fitted and registered the model. `told`: candidates that this run tried."""
+
+    study_name: str
+    conclusion: Conclusion
+    told: int
+
+
+@contextmanager
 def search(
     rows: SearchRows, recipe: Recipe, params: Params, version: str, run: StepRun
-) -> tuple[SearchOutcome, HeldScores | None]:
-    """Score candidates by cross-validation on the training rows alone.
+) -> Iterator[Searched | SearchedElsewhere]:
+    """Score candidates by cross-validation on the training rows alone; within, the study stays open.
 
     Args:
         version: names the study where params.yaml names none.
 
-    Returns:
-        What was found; and the best candidate's scores of the rows that each fold held out, where they are needed.
-
     Raises:
         SearchError: no candidate could be scored, or a stored study is another search's.
     """
-    model = params.model
-    folds = _folds(rows, params)[: model.folds_used]
+    folds = _folds(rows, params)[: params.model.folds_used]
     study = StudyRecord(
         name=params.search.study_name or version,
         directory=Path(params.output.studies_dir),
         depends_on=_identity(params, rows.digests),
         storage=params.search.storage,
+        participant=_participant(params, run) if params.search.study_name else None,
     )
     searcher = make_searcher(SearchPlan.of(params), study)
+    with closing(searcher):
+        found: Searched | SearchedElsewhere
+        try:
+            found = _searched(searcher, rows, folds, recipe, params, run)
+        except ConcludedElsewhereError as ended:
+            found = SearchedElsewhere(study.name, ended.conclusion, ended.told)
+        if isinstance(found, SearchedElsewhere) or found.shared is None:
+            searcher.close()  # nothing of the study is needed any more
+        yield found
+
+
+def _searched(
+    searcher: Searcher,
+    rows: SearchRows,
+    folds: Sequence[tuple[np.ndarray, np.ndarray]],
+    recipe: Recipe,
+    params: Params,
+    run: StepRun,
+) -> Searched:
+    model = params.model
     with (
-        closing(searcher),
         _prepared(rows, recipe, folds, params.search.n_jobs) as (scored, pool),
         TrialRuns(run, model.scoring, partial(_solver, recipe, len(rows.classes))) as trial_runs,
     ):
         scoring = Scoring(scored, len(folds), partial(objective, scoring=model.scoring), model.scoring)
         found = run_search(searcher, scoring, pool, params.search.timeout, trial_runs.log)
+        if searcher.shared is not None:
+            _demand_unregistered(searcher.shared, params)
         held = _held(scored, folds, pool, found.best.hyperparameters) if params.needs_held_scores else None
-        return found, held
+        return Searched(found, held, searcher.shared)
+
+
+def _demand_unregistered(shared: SharedStudy, params: Params) -> None:
+    """See whether the run that was to conclude the study before this one had registered the model when it ended.
+
+    Raises:
+        ConcludedElsewhereError: it had, and that is on record now.
+    """
+    if shared.left_by is None:
+        return
+    name = params.registry.model_name
+    for version in versions_of(name):
+        if version.run_id == shared.left_by:
+            standing = find_alias(name, CHALLENGER)
+            if standing is None or int(str(standing.version)) < int(version.version):
+                set_alias(name, CHALLENGER, str(version.version))  # which is the last thing that a registration does
+            raise ConcludedElsewhereError(shared.conclude(shared.left_by, str(version.version)), shared.told)
+
+
+def register_once(shared: SharedStudy | None, run: StepRun, register: Callable[[], Registered]) -> Registered:
+    """Register the model of a search; of a study that several runs searched, as the one that concludes it.
+
+    Raises:
+        SearchError: another run concludes it, as this one was taken for dead.
+        KeptError, TrackingError: as `register`.
+    """
+    if shared is None:
+        return register()
+    shared.demand_turn()
+    try:
+        registered = register()
+    except KeptError:
+        # It is kept on this machine, whole, and the others need not make another one.
+        shared.conclude(run.run_id, "")
+        raise
+    shared.conclude(run.run_id, registered.version)
+    return registered
 
 
 def held_scores(rows: SearchRows, recipe: Recipe, params: Params, hyperparameters: Mapping[str, Any]) -> HeldScores:
@@ -162,14 +249,23 @@ def _solver(recipe: Recipe, n_classes: int, hyperparameters: Mapping[str, Any]) 
     return solver_of(recipe.family, complete(recipe.family, hyperparameters), n_classes, recipe.exact)
 
 
+def _participant(params: Params, run: StepRun) -> Participant:
+    """This run, to others that search its study: the options of training that are not a machine's own affair."""
+    own = (
+        *("tracking.", "logging.", "output.", "lineage.", "search.n_jobs", "search.timeout", "search.storage"),
+        *("data.path", "data.test_path", "data.exclude", *_FASTER_ONLY),
+    )
+    settings = {name: value for name, value in used(params, "train").items() if not name.startswith(own)}
+    return Participant(run.run_id, time.time() - run.started_at, settings)
+
+
 def _identity(params: Params, digests: Mapping[str, str]) -> dict[str, str]:
     """What must agree between a stored study and the search that resumes it, for their scores to compare."""
-    faster_only = ("preprocessing.cache_dir", "preprocessing.backend", "preprocessing.batch_size")
     split = ("data.test_size", "data.validation_size", "data.stratify", "data.random_state", "data.group_column")
     scored = ("model.cross_val", "model.cv_folds", "model.scoring", "data.positive_label")
     depends_on = {
         key: value
         for key, value in params.flat().items()
-        if key in split + scored or (key.startswith("preprocessing.") and key not in faster_only)
+        if key in split + scored or (key.startswith("preprocessing.") and key not in _FASTER_ONLY)
     }
     return {**digests, **depends_on}

@@ -1,0 +1,1 @@
+"""One study that several machines search together, in PostgreSQL."""
