@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from mlflow.entities import (
     Param,
     RunTag,
 )
+from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.files import scratch_folder
 
@@ -41,6 +43,8 @@ _NOTE_TAG = "mlflow.note.content"
 # As many digits of a digest as a person compares; MLflow takes 36 for a data set, whose profile has them all.
 _SHORT_DIGEST = 12
 _DATASET_NAME = 500
+# In the words of PostgreSQL, SQLite and MySQL.
+_MADE_MEANWHILE = re.compile(r"dataset_pk|UNIQUE constraint failed: datasets|Duplicate entry .*dataset")
 
 
 @dataclass(frozen=True)
@@ -231,13 +235,27 @@ def write(client: MlflowClient, run_id: str, batch: Batch, folder: Path, model_i
     for part in _batches(metrics, params, tags):
         client.log_batch(run_id, *part)
     for start in range(0, len(batch.inputs), _INPUTS_PER_CALL):
-        client.log_inputs(run_id, [_dataset(file) for file in batch.inputs[start : start + _INPUTS_PER_CALL]])
+        _log_datasets(client, run_id, [_dataset(file) for file in batch.inputs[start : start + _INPUTS_PER_CALL]])
     if batch.models_used:
         client.log_inputs(run_id, models=[LoggedModelInput(model) for model in batch.models_used])
     if batch.models_made:
         link_made(client, run_id, batch.models_made)
     if folder.is_dir() and any(folder.iterdir()):
         client.log_artifacts(run_id, str(folder))
+
+
+def _log_datasets(client: MlflowClient, run_id: str, datasets: list[DatasetInput]) -> None:
+    """Log them, all or none.
+
+    Where several runs of an experiment name a new file at the same moment, MLflow 3.17's store fails all but one:
+    "duplicate key value violates unique constraint "dataset_pk"". The next time they find it there.
+    """
+    try:
+        client.log_inputs(run_id, datasets)
+    except MlflowException as error:
+        if not _MADE_MEANWHILE.search(str(error)):
+            raise
+        client.log_inputs(run_id, datasets)
 
 
 def link_made(client: MlflowClient, run_id: str, models: Sequence[str]) -> None:

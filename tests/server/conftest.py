@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import create_engine, text
 
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "deploy"))
@@ -137,6 +138,19 @@ def server() -> Iterator[Server]:
             yield Server(local, given)
         finally:
             local.stop()
+
+
+@pytest.fixture
+def study_storage(server: Server) -> Iterator[str]:
+    """A database address of this test's own, for studies: a schema beside MLflow's tables."""
+    schema = f"studies_{secrets.token_hex(4)}"
+    engine = create_engine(server.database)
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    yield f"{server.database}?options=-csearch_path%3D{schema}"
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
 
 
 @pytest.fixture

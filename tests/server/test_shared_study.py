@@ -6,13 +6,10 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
-from sqlalchemy import create_engine, text
 
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.search.driver import run_search
@@ -31,21 +28,8 @@ SPACE = {"x": Interval(0.1, 10.0, log=True), "kind": Categorical(("a", "b"))}
 Join = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def storage(server: Any) -> Iterator[str]:
-    """A database address of this module's own: a schema beside MLflow's tables."""
-    schema = f"studies_{uuid.uuid4().hex[:8]}"
-    engine = create_engine(server.database)
-    with engine.begin() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
-    yield f"{server.database}?options=-csearch_path%3D{schema}"
-    with engine.begin() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    engine.dispose()
-
-
 @pytest.fixture
-def join(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Join]:
+def join(study_storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Join]:
     """`join()` makes a run that works on this test's study, as if it had a machine of its own."""
     # Nobody can see whether a process of another machine is there.
     monkeypatch.setattr(workers, "process_mark", lambda: "")
@@ -62,7 +46,7 @@ def join(storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             **({"encoder_digest": settings.pop("encoder")} if "encoder" in settings else {}),
         }
         participant = Participant(run_id or uuid.uuid4().hex, age, {"model.n_iter": str(n_iter), **settings})
-        made.append(make_searcher(plan, StudyRecord(name, tmp_path, identity, storage, participant)))
+        made.append(make_searcher(plan, StudyRecord(name, tmp_path, identity, study_storage, participant)))
         return made[-1]
 
     yield build
@@ -145,7 +129,6 @@ def test_a_run_that_beats_is_never_taken_for_dead(join: Join, monkeypatch: pytes
     candidates = asked(slow, 3)
     for _ in range(12):
         time.sleep(0.25)
-        other._workers  # noqa: B018 # it is there
         with other._workers.alone() as alone:
             assert [peer.worker for peer in alone.peers()] == [slow._workers.worker]
     assert all(slow.tell(told(candidate)) for candidate in candidates)
@@ -221,10 +204,7 @@ def test_the_run_that_ends_last_concludes_and_the_others_wait_for_it(join: Join)
         time.sleep(0.5)
         assert not waiting.done()
         second.tell(told(theirs))
-        # Either may be the one that sees it first.
-        ended = pool.submit(second.await_others, willing=True) if False else None
         assert waiting.result(10) is False
-        assert ended is None
         elsewhere = pool.submit(second.await_others, willing=True)
         time.sleep(0.5)
         assert not elsewhere.done()
@@ -321,18 +301,18 @@ def test_other_data_other_settings_and_another_encoder_are_refused(join: Join) -
         join(data="2", calibration="isotonic", encoder="e1")
     with pytest.raises(SearchError, match="encoder_digest was e1, is e2"):
         join(calibration="isotonic", encoder="e2")
-    with pytest.raises(SearchError, match="being searched by run .* calibration was isotonic, is none") as error:
+    with pytest.raises(SearchError, match=r"being searched by run .* calibration was isotonic, is none") as error:
         join(calibration="none", encoder="e1")
     assert "same options on the same data" in error.value.fix
     join(calibration="isotonic", encoder="e1")
 
 
-def test_a_study_of_one_run_alone_lets_no_other_in(storage: str, tmp_path: Path, join: Join) -> None:
+def test_a_study_of_one_run_alone_lets_no_other_in(study_storage: str, tmp_path: Path) -> None:
     plan = SearchPlan("optuna", "any", SPACE, n_iter=2)
-    unnamed = make_searcher(plan, StudyRecord("v20260101_000000", tmp_path, {}, storage))
+    unnamed = make_searcher(plan, StudyRecord("v20260101_000000", tmp_path, {}, study_storage))
     for participant in (None, Participant("r", 0.0)):
         with pytest.raises(SearchError, match="in use by another process"):
-            make_searcher(plan, StudyRecord("v20260101_000000", tmp_path, {}, storage, participant))
+            make_searcher(plan, StudyRecord("v20260101_000000", tmp_path, {}, study_storage, participant))
     unnamed.close()
 
 
@@ -375,5 +355,3 @@ def test_many_at_once_try_exactly_the_budget_and_one_concludes(join: Join, pruni
     assert ends[:2] == ["killed", "killed"]
     assert sorted(ends[2:])[0] == "concluded"
     assert [end for end in ends[2:] if end != "concluded"] == [f"told of run-{ends.index('concluded')}"] * 3
-    with suppress(AssertionError):
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
