@@ -18,7 +18,9 @@ ENTRYPOINTS = REPOSITORY / "entrypoints"
 # Slow to import, so only imported inside what needs them. ruff (TID253) sees the plain statement at the head of a file.
 HEAVY = {"torch", "openvino", "sentence_transformers", "transformers", "google.cloud", "matplotlib", "optuna"}
 # Imported themselves where a search uses Optuna, and nowhere else.
-WITH_OPTUNA = {f"{PACKAGE}.search.optuna_searcher", f"{PACKAGE}.search.optuna_storage"}
+WITH_OPTUNA = {
+    f"{PACKAGE}.search.{module}" for module in ("optuna_searcher", "optuna_storage", "shared_study.searcher")
+}
 
 SCRIPT_LINES = 20
 # Not an entry point: what says so where the package is not installed.

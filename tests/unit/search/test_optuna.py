@@ -45,9 +45,10 @@ STORAGES = [None, "{tmp}/deep/mine.log", "sqlite:///{tmp}/studies.db"]
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_study_has_one_owner_at_a_time(storage: str | None, tmp_path: Path) -> None:
     first = searcher(place(storage, tmp_path))
-    with pytest.raises(SearchError, match=r"study 'mine' is in use by process \d+") as error:
+    with pytest.raises(SearchError, match=r"study 'mine' is in use by process \d+\. Such a file takes one") as error:
         searcher(place(storage, tmp_path))
     assert "another search.study_name" in error.value.fix
+    assert "search.storage of the kind postgresql" in error.value.fix
     first.close()
     searcher(place(storage, tmp_path)).close()
 
