@@ -12,6 +12,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from pcc_pipeline.model.selection import CHOICE
+from pcc_pipeline.search.shared_study.conclusion import ConcludedElsewhereError
 from pcc_pipeline.search.trials import Trial
 from pcc_pipeline.tracking.delivery.operations import Nested
 from pcc_pipeline.tracking.payloads import Batch, Number
@@ -42,7 +43,7 @@ class TrialRuns:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._thread.shutdown(wait=True)
-        if kind is None:
+        if kind is None or issubclass(kind, ConcludedElsewhereError):
             self._raise_refusals()
 
     def log(self, trial: Trial) -> None:

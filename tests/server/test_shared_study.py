@@ -123,6 +123,28 @@ def test_what_a_dead_run_had_under_way_is_tried_again_elsewhere(join: Join, monk
     assert len(living.finished()) + living.told == 6
 
 
+def test_a_run_that_wakes_up_after_it_was_taken_for_dead_claims_anew(
+    join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "STALE_SECONDS", 0.5)
+    asleep, other = join(), join()
+    (lost,) = asked(asleep, 1)
+    die(asleep)
+    time.sleep(0.8)
+    (again,) = asked(other, 1)
+    assert again.hyperparameters == lost.hyperparameters
+    # It wakes up, and has not beaten yet.
+    monkeypatch.setattr(workers, "STALE_SECONDS", 60.0)
+    fresh = asked(asleep, 2)
+    rest = asked(other, 3)
+    assert other.ask() is None
+    assert not asleep.tell(told(lost))
+    assert all(asleep.tell(told(candidate)) for candidate in fresh)
+    assert all(other.tell(told(candidate)) for candidate in (again, *rest))
+    assert asleep.await_others(willing=True) is False
+    asleep.demand_turn()
+
+
 def test_a_run_that_beats_is_never_taken_for_dead(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "STALE_SECONDS", 1.0)
     slow, other = join(), join()

@@ -90,6 +90,7 @@ class Workers:
     worker: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
+        self.has_entered = False
         self._engine: Engine = create_engine(self.url, pool_size=1, max_overflow=0)
         # Since when, by the database's clock, this run has been in touch with it; None while it is not.
         self._in_touch_since: float | None = None
@@ -160,12 +161,22 @@ class Alone:
     def enter(self) -> None:
         """Be one of those who work on the study, from now on."""
         beat = self.connection.execute(text(_ENTER), self.workers._row).scalar_one()
-        self.workers._in_touch_since = float(beat)
+        self.workers._in_touch_since, self.workers.has_entered = float(beat), True
+
+    def _enter_again(self) -> None:
+        logger.warning("this run was not heard of for so long that it was taken for dead; it goes on")
+        self.connection.execute(text(_ENTER), self.workers._row)
 
     def peers(self) -> tuple[Peer, ...]:
-        """The others that live; the rows of the dead are taken away."""
+        """The others that live; the rows of the dead are taken away.
+
+        A run that was taken for dead itself enters again: what it claims from here on is its own.
+        """
+        rows = self.connection.execute(text(_ALL), self.workers._row).mappings().all()
+        if self.workers.has_entered and all(row["worker"] != self.workers.worker for row in rows):
+            self._enter_again()
         living = []
-        for row in self.connection.execute(text(_ALL), self.workers._row).mappings().all():
+        for row in rows:
             if row["worker"] == self.workers.worker:
                 continue
             if self._is_dead(row):

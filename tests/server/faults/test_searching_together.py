@@ -32,7 +32,7 @@ class Machines:
     processes: list[subprocess.Popen[str]]
     killed: set[int]
 
-    def start(self, number: int, *, cases: Path | None = None) -> None:
+    def start(self, number: int, *, cases: Path | None = None, script: str = "train") -> None:
         for place in range(len(self.processes), len(self.processes) + number):
             shell = self.at(place)
             shell.folder.mkdir()
@@ -42,7 +42,7 @@ class Machines:
                 f"search.study_name={STUDY} search.n_jobs=1 model.cv_folds=2 model.refit=false "
                 "'model.search_space={C: {low: 0.01, high: 100, log: true}}'"
             ]
-            self.processes.append(shell.start("train", *options, PCC_SEARCH__STORAGE=self.storage))
+            self.processes.append(shell.start(script, *options, PCC_SEARCH__STORAGE=self.storage))
 
     def at(self, place: int) -> Any:
         return replace(self.shell, folder=self.shell.folder / f"machine-{place}")
@@ -194,3 +194,17 @@ def test_a_machine_with_other_data_is_refused(machines: Any, tmp_path: Path, cas
     assert "data_digest was" in together.said(1)
     assert "another search.study_name" in together.said(1)
     together.demand_one_end()
+
+
+@pytest.mark.long
+def test_the_whole_pipeline_on_two_machines_is_measured_once(machines: Any, shell: Any) -> None:
+    together = machines(12)
+    together.start(2, script="main")
+    assert [process.wait(400) for process in together.processes] == [0, 0]
+    said = [str(together.at(place).said("main")) for place in range(2)]
+    (version,) = shell.client.search_model_versions(f"name='{shell.experiment}'")
+    assert len(shell.step("evaluate")) == 1
+    assert {run.info.status for run in shell.runs()} == {"FINISHED"}
+    left = [run for run in shell.step("pipeline") if "pcc.concluded_by" in run.data.tags]
+    assert [run.data.tags["pcc.concluded_by"] for run in left] == [version.run_id]
+    assert sum(f"by run {version.run_id}" in text for text in said) == 1

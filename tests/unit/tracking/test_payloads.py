@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.tracking.payloads import (
     Figures,
@@ -143,6 +144,31 @@ def test_files_are_listed_as_data_sets_with_digest_and_source_however_often_they
     assert json.loads(first.dataset.profile) == {"rows": 1200, "sha256": "ab" * 32}
     assert [(tag.key, tag.value) for tag in first.tags] == [("mlflow.data.context", "training")]
     assert found["cases.csv"].dataset.source_type == "local"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '(psycopg.errors.UniqueViolation) duplicate key value violates unique constraint "dataset_pk"',
+        "(sqlite3.IntegrityError) UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest",
+    ],
+)
+def test_a_file_that_another_run_names_at_the_same_moment_is_logged(
+    run_id: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loser of that race in MLflow's store finds the data set there the next time."""
+    store, refused = MlflowClient.log_inputs, []
+
+    def lose(client: MlflowClient, *arguments: Any, **others: Any) -> None:
+        if not refused:
+            refused.append(text)
+            raise MlflowException(text)
+        store(client, *arguments, **others)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", lose)
+    log(MlflowClient(), run_id, [Inputs([InputFile("cases.csv", "training", "cd" * 32, 30)])])
+    assert len(refused) == 1
+    assert len(MlflowClient().get_run(run_id).inputs.dataset_inputs) == 1
 
 
 def test_nothing_to_log_is_no_call_and_no_file(run_id: str) -> None:
