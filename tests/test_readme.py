@@ -41,6 +41,9 @@ SPANS = sorted(set(re.findall(r"`([^`\n]+)`", PROSE)))
 
 # Files that runs make, artifacts, and places on the user's machine: named in the README and not in the repository.
 MADE = {
+    # Of a data set in parts.
+    "_lineage/",
+    "_manifest.json",
     "persons.txt",
     ".venv",
     "outputs/",

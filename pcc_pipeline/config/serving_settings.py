@@ -22,6 +22,7 @@ class ServingParams(Section):
     tokens_file: HomePath = Field(default="~/.config/pcc_pipeline/serving_tokens", validate_default=True)
     tls_certificate: HomePath | None = None
     tls_key: HomePath | None = None
+    open_metrics: bool = False
     requests_per_minute: int | None = Field(default=None, ge=1)
     follow_seconds: float = Field(default=5, ge=0.2, le=3600)
     batch_texts: int = Field(default=64, ge=1, le=1024)

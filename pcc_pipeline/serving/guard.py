@@ -48,6 +48,7 @@ class Guard:
         self, app: FastAPI, posts: Mapping[str, Route], params: Params, access: Access, metrics: Metrics
     ) -> None:
         self.app, self._posts, self._access, self._metrics = app, posts, access, metrics
+        self._open = {*_OPEN, "/metrics"} if params.serving.open_metrics else _OPEN
         self._paths = {*_OPEN, *posts, "/metrics"}
         self._settings = params.serving
         self._most_bytes = int(params.serving.request_mb * _BYTES_A_MB)
@@ -71,7 +72,7 @@ class Guard:
         scope.setdefault("state", {})["deadline"] = began + self._settings.request_seconds
         reply: Response | None = None
         try:
-            if path not in _OPEN:
+            if path not in self._open:
                 await self._demand_caller(scope)
             if (route := self._posts.get(path)) is None:
                 await self.app(scope, receive, counted)

@@ -200,7 +200,7 @@ def test_the_logs_say_how_it_runs_and_metrics_lie_in_a_file_for_prometheus(comma
     version = run.data.tags["pcc.version"]
     assert f'pcc_observed_class_f1{{model="{MODEL}",version="{version}",label="opt_out"}}' in text
     names = set(re.findall(r"^# TYPE (\w+) gauge$", text, re.M))
-    dashboard = (REPOSITORY / "deploy/grafana_dashboard.json").read_text(encoding="utf-8")
+    dashboard = (REPOSITORY / "deploy/grafana/dashboards/monitoring.json").read_text(encoding="utf-8")
     assert set(re.findall(r"\bpcc_\w+", dashboard)) <= names
 
 

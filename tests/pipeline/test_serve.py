@@ -499,6 +499,9 @@ def test_tokens_let_in_who_has_one_and_nobody_else(tmp_path: Path) -> None:
         assert get(server, "/readyz")[0] == 200
         file.write_text("# nobody\nother " + "0" * 64 + "\n")
         assert ask(server, {"text": "erase my profile"}, Authorization=f"Bearer {token}")[0] == 401
+    with pcc_server(store, *of_file, "--set", "serving.accounts=tokens serving.open_metrics=true") as server:
+        assert get(server, "/metrics")[0] == 200
+        assert ask(server, {"text": "erase my profile"})[0] == 401
     with pcc_server(store, "--host", "0.0.0.0", wait=False) as refused:
         assert refused.process.wait(60) == 1
     assert "set accounts to tokens or tracking" in refused.log.read_text()

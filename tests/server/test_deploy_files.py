@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pcc_pipeline.config import load_params
 from tests.compose_files import DEPLOY, compose
@@ -71,6 +72,7 @@ def test_every_secret_and_name_is_demanded_and_none_is_written_down() -> None:
         "PCC_SERVER_PROXY_NETWORK",
         "PCC_SERVER_MEMORY",
         "PCC_SERVER_CPUS",
+        "PCC_GRAFANA_PORT",
         "PCC_SERVE_USERNAME",
         "PCC_SERVE_PASSWORD",
         "PCC_SERVE_CPUS",
@@ -90,7 +92,7 @@ def test_images_are_pinned() -> None:
     images = {
         argument.partition(" AS ")[0] for path in DOCKERFILES for name, argument in instructions(path) if name == "FROM"
     }
-    assert len(images) == 3
+    assert len(images) == 5
     for image in images:
         assert re.fullmatch(r"[a-z/]+:\d+\.\d+(\.\d+)?-[a-z-]+", image), image
     pins = dict(re.findall(r"^(\S+)==(.+)$", (REPOSITORY / "constraints.txt").read_text(), flags=re.MULTILINE))
@@ -178,7 +180,9 @@ def test_the_image_has_all_that_the_servers_audit_log_needs(tmp_path: Path) -> N
 
 
 def test_only_tls_is_reachable_from_outside_and_the_database_by_mlflow_alone() -> None:
-    assert {name for name, service in SERVICES.items() if "ports" in service} == {"tls"}
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert set(published) == {"tls", "grafana"}
+    assert all(port.startswith("127.0.0.1:") for port in published["grafana"])
     on = {
         network: {name for name, service in SERVICES.items() if network in service["networks"]}
         for network in COMPOSE["networks"]
@@ -188,11 +192,14 @@ def test_only_tls_is_reachable_from_outside_and_the_database_by_mlflow_alone() -
         "database": {"postgres", "mlflow"},
         "proxy": {"mlflow", "tls"},
         "serving": {"tls", "serve"},
+        "watched": {"serve", "prometheus"},
+        "watch": {"prometheus", "grafana"},
+        "look": {"grafana"},
         "registry": {"serve", "mlflow"},
         "bucket": {"mlflow"},
         "web": {"tls"},
     }
-    for name in ("database", "serving", "registry"):
+    for name in ("database", "serving", "registry", "watched", "watch"):
         assert COMPOSE["networks"][name] == {"internal": True}
     assert COMPOSE["networks"]["proxy"]["internal"] is True
     assert all(port.startswith("127.0.0.1:") for port in TRY["services"]["tls"]["ports"])
@@ -242,8 +249,50 @@ def test_the_model_server_answers_by_caddy_and_needs_no_champion_for_the_rest_to
         if name.startswith(prefix)
     }
     serving = load_params(None, settings=[f"{name}={value}" for name, value in settings.items()]).serving
-    assert (serving.accounts, serving.port) == ("tracking", 8000)
+    assert (serving.accounts, serving.port, serving.open_metrics) == ("tracking", 8000, True)
     assert int(serve["stop_grace_period"].removesuffix("s")) > serving.drain_seconds + 30
+
+
+def test_what_watches_the_model_server_knows_its_port_and_its_metrics(tmp_path: Path) -> None:
+    scraped = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text(encoding="utf-8"))
+    (job,) = scraped["scrape_configs"]
+    (found,) = job["dns_sd_configs"]
+    words = SERVICES["serve"]["command"]
+    assert (found["names"], str(found["port"])) == (["serve"], words[words.index("--port") + 1])
+    (source,) = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/prometheus.yaml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    assert {name for name in ("prometheus", "grafana") if SERVICES[name]["profiles"] != ["watch"]} == set()
+    rules = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text(encoding="utf-8"))["groups"]
+    shown = json.loads((DEPLOY / "grafana/dashboards/serving.json").read_text(encoding="utf-8"))["panels"]
+    asked = [rule["expr"] for group in rules for rule in group["rules"]]
+    asked += [target["expr"] for panel in shown for target in panel["targets"]]
+    written = {
+        f"{name}{ending}" for name in _metrics_of_serving() for ending in ("", "_total", "_bucket", "_sum", "_count")
+    }
+    used = {name for expression in asked for name in re.findall(r"\bpcc_\w+", expression)}
+    assert used <= written
+    assert len(used) > 10
+    for rule in (rule for group in rules for rule in group["rules"]):
+        assert {"summary", "do"} == set(rule["annotations"])
+        assert rule["labels"]["severity"] in ("warning", "critical")
+
+
+def _metrics_of_serving() -> set[str]:
+    from pcc_pipeline.serving.metrics import Metrics
+
+    return {metric.name for metric in Metrics()._registry.collect()}
+
+
+def test_prometheus_itself_takes_the_rules_and_calls_somebody_where_it_is_installed() -> None:
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("promtool is not here")
+    for words in (
+        ["check", "config", "prometheus.yml"],
+        ["check", "rules", "rules.yml"],
+        ["test", "rules", "rules_test.yml"],
+    ):
+        done = subprocess.run([promtool, *words], cwd=DEPLOY / "prometheus", capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_services_wait_for_each_other_and_are_watched() -> None:
@@ -341,7 +390,7 @@ def test_the_drill_of_the_containers_parses_works_on_a_project_of_its_own_and_br
     (project,) = set(re.findall(r"docker compose -p (\S+)", text))
     assert project not in (COMPOSE["name"], TRY["name"])  # it removes the project's volumes
     (services,) = re.findall(r"^services=\(([\w ]+)\)", text, flags=re.MULTILINE)
-    assert set(services.split()) == {*SERVICES, *ONLY_TRIED} - {"pipeline", "serve"}
+    assert set(services.split()) == {*SERVICES, *ONLY_TRIED} - {"pipeline", "serve", "prometheus", "grafana"}
     assert "--wait serve" in text  # by itself, once there is a champion
     images = [service["image"] for service in [*SERVICES.values(), *ONLY_TRIED.values()]]
     assert set(re.findall(r"pcc-[\w-]+:[\d.]+", text)) <= set(images)

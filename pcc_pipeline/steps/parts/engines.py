@@ -99,7 +99,7 @@ class DaskEngine:
             raise ConfigError(
                 "Dask is not installed",
                 where="compute.engine: dask",
-                fix="install it with: pip install 'pcc_pipeline[dask]'; or set compute.engine to local",
+                fix="install it with: pip install -c constraints.txt -e '.[dask]'; or set compute.engine to local",
             ) from error
         with _quiet_dask(), self._cluster(distributed) as address, self._client(distributed, address) as client:
             yield from self._results(distributed, client, task, inputs)

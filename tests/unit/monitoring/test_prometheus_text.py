@@ -9,7 +9,7 @@ from typing import Any
 
 from pcc_pipeline.monitoring.prometheus_text import exposition
 
-DASHBOARD = Path(__file__).parents[3] / "deploy" / "grafana_dashboard.json"
+DASHBOARD = Path(__file__).parents[3] / "deploy/grafana/dashboards/monitoring.json"
 # The grammar of https://prometheus.io/docs/instrumenting/exposition_formats/
 _LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"'
 _SAMPLE = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]*)\{{({_LABEL}(?:,{_LABEL})*)\}} (\S+)")
