@@ -236,7 +236,7 @@ def test_docker_compose_is_told_of_services_and_scripts_that_are_there(line: str
         for name, service in compose(words[1].removeprefix("deploy/"))["services"].items():
             services[name] = {**services.get(name, {}), **service}
         words = words[2:]
-    if words[0] == "--profile":
+    while words[0] == "--profile":
         assert any(words[1] in service.get("profiles", []) for service in services.values())
         words = words[2:]
     action, *rest = words

@@ -94,12 +94,14 @@ def test_images_are_pinned() -> None:
     }
     assert len(images) == 5
     for image in images:
-        assert re.fullmatch(r"[a-z/]+:\d+\.\d+(\.\d+)?-[a-z-]+", image), image
+        assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+(\.\d+)?(-[a-z-]+)?", image), image
     pins = dict(re.findall(r"^(\S+)==(.+)$", (REPOSITORY / "constraints.txt").read_text(), flags=re.MULTILINE))
-    versions = dict(re.split("[:-]", image)[:2] for image in images)
+    versions = dict(re.split("[:-]", image.rpartition("/")[2])[:2] for image in images)
     assert SERVICES["mlflow"]["image"] == f"pcc-tracking-server:{pins['mlflow']}"
     assert SERVICES["postgres"]["image"] == f"pcc-database:{versions['postgres']}"
     assert SERVICES["tls"]["image"] == f"pcc-tls:{versions['caddy']}"
+    assert SERVICES["prometheus"]["image"] == f"pcc-prometheus:{versions['prometheus'].removeprefix('v')}"
+    assert SERVICES["grafana"]["image"] == f"pcc-grafana:{versions['grafana']}"
     assert ONLY_TRIED["bucket"]["image"] == f"pcc-bucket-emulator:{pins['gcp-storage-emulator']}"
     lines = [line for line in (DEPLOY / "build_tools.txt").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
