@@ -117,6 +117,7 @@ class ModelParams(Section):
     calibration: Calibration = "auto"
     refit: bool = True
     solver_exact: bool = False
+    in_memory_rows: int = Field(default=100_000, ge=1_000)
 
     @property
     def fixed(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from pcc_pipeline.data.formats.bounds import Room
 from pcc_pipeline.data.labels import near_equal, near_equal_line, spellings
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.vector_column import Vectors
-from pcc_pipeline.data.vector_file import GrowingVectors, taken
+from pcc_pipeline.data.vector_file import GrowingVectors, digest_of, taken
 from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.errors import DataError
 
@@ -91,7 +91,7 @@ class Dataset:
     @cached_property
     def vectors_digest(self) -> str | None:
         """SHA-256 of the vectors that the data brings, in order; None where it brings none."""
-        return None if self.vectors is None else sha256(np.ascontiguousarray(self.vectors).data).hexdigest()
+        return None if self.vectors is None else digest_of(self.vectors)
 
     @property
     def rows_digest(self) -> str:

@@ -209,6 +209,27 @@ def cross_validation_folds(
     return folds
 
 
+# Of a rarer class a sample takes all rows: a share of them would be none.
+_FEWEST_SAMPLED = 50
+
+
+def stratified_sample(labels: Labels, most: int, seed: int) -> Positions:
+    """Sorted positions of some `most` rows in which each label has its share, but for rare ones, which have more.
+
+    All rows where there are no more than `most`.
+    """
+    if len(labels) <= most:
+        return np.arange(len(labels))
+    draws = np.random.default_rng(seed)
+    _, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
+    parts = []
+    for label in range(int(codes.max()) + 1):
+        members = np.flatnonzero(codes == label)
+        count = min(len(members), max(round(most * len(members) / len(codes)), _FEWEST_SAMPLED))
+        parts.append(draws.choice(members, count, replace=False))
+    return np.sort(np.concatenate(parts)).astype(np.int64)
+
+
 def split_by_time(labels: Labels, groups: Keys, times: Times, test_size: float, validation_size: float) -> Split:
     """The latest rows test, those before them validate, and what came first trains.
 

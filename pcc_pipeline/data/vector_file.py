@@ -7,9 +7,11 @@ the process ends.
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -60,12 +62,39 @@ class GrowingVectors:
 
 def is_on_disk(vectors: np.ndarray) -> bool:
     """Whether these are the pages of a mapped file, or a part of them."""
+    return _mapping(vectors) is not None
+
+
+def give_back(vectors: np.ndarray) -> None:
+    """Let go of the pages of a mapped file that were read so far: they come back from the file when they are asked for.
+
+    Without it they count as this process's memory until the system needs it for something else.
+    """
+    mapping = _mapping(vectors)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def digest_of(vectors: Vectors) -> str:
+    """SHA-256 of the rows' numbers, in order."""
+    total = sha256()
+    rows = _rows_of_block(vectors.shape[1])
+    for start in range(0, len(vectors), rows):
+        total.update(np.ascontiguousarray(vectors[start : start + rows]).data)
+        give_back(vectors)
+    return total.hexdigest()
+
+
+def _mapping(vectors: np.ndarray) -> mmap.mmap | None:
     part: Any = vectors
     while isinstance(part, np.ndarray):
-        if isinstance(part, np.memmap):
-            return True
         part = part.base
-    return False
+    part = part.obj if isinstance(part, memoryview) else part
+    return part if isinstance(part, mmap.mmap) else None
+
+
+def _rows_of_block(width: int) -> int:
+    return max(1, _BLOCK_BYTES // (4 * max(width, 1)))
 
 
 def taken(vectors: Vectors, positions: Positions) -> Vectors:
@@ -84,9 +113,26 @@ def in_order(vectors: Vectors, positions: Positions) -> Vectors:
     Raises:
         StorageError: there is no room for it.
     """
-    rows = max(1, _BLOCK_BYTES // (vectors.itemsize * vectors.shape[1]))
-    starts = range(0, len(positions), rows)
-    return written((vectors[positions[start : start + rows]] for start in starts), vectors.shape[1])
+    rows = _rows_of_block(vectors.shape[1])
+
+    def blocks() -> Iterator[Vectors]:
+        for start in range(0, len(positions), rows):
+            yield vectors[positions[start : start + rows]]
+            give_back(vectors)
+
+    return written(blocks(), vectors.shape[1])
+
+
+def columns(vectors: Vectors, kept: Positions) -> Vectors:
+    """Some of the columns, each row's numbers one after another: of many rows that lie in a file, in another one.
+
+    Raises:
+        StorageError: there is no room for it.
+    """
+    if not is_on_disk(vectors) or len(vectors) * len(kept) * vectors.itemsize < LARGE_BYTES:
+        return np.ascontiguousarray(vectors[:, kept])
+    rows = _rows_of_block(vectors.shape[1])
+    return written((vectors[start : start + rows, kept] for start in range(0, len(vectors), rows)), len(kept))
 
 
 def written(blocks: Iterable[Vectors], width: int) -> Vectors:
@@ -127,5 +173,6 @@ class _VectorFile:
         shape = (self._rows, self._width)
         if not self._rows:
             return np.zeros(shape, dtype=np.float32)
-        # A plain array over the mapping: libraries treat np.memmap, a class of its own, in their own ways.
-        return np.asarray(np.memmap(cast(Any, self._file), dtype=np.float32, mode="r", shape=shape))
+        # Not np.memmap, a class of its own that libraries treat in their own ways.
+        mapping = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        return np.frombuffer(mapping, dtype=np.float32).reshape(shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +13,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.class_weight import compute_sample_weight
 from threadpoolctl import threadpool_limits
 
-from pcc_pipeline.data.vector_file import taken
+from pcc_pipeline.data.splits import stratified_sample
+from pcc_pipeline.data.vector_file import columns, taken, written
 from pcc_pipeline.errors import ModelError
-from pcc_pipeline.features.full_vectors import full_vectors, needs_lexical
+from pcc_pipeline.features.full_vectors import FULL_WIDTH, full_vectors, needs_lexical
 from pcc_pipeline.features.lexical import fit_transform_lexical
 from pcc_pipeline.model.balance import balance
 from pcc_pipeline.model.builders import Task
@@ -23,6 +24,9 @@ from pcc_pipeline.model.families import build_classifier, complete
 from pcc_pipeline.model.probabilities import class_probabilities, decided
 from pcc_pipeline.model.selection import chosen_few, family_values, method_of, on_features, ranking
 from pcc_pipeline.solvers.logistic import Fit, fit_fast, replaces, solver_of
+
+# Rows that are answered at a time: what is made of them on the way takes tens of megabytes.
+_BLOCK_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,12 @@ class Rows:
     def take(self, positions: np.ndarray) -> Rows:
         return Rows([self.texts[i] for i in positions], taken(self.vectors, positions), self.labels[positions])
 
+    def blocks(self) -> Iterator[Rows]:
+        """The rows in parts, one at least: what is made of a part is small, however many rows there are."""
+        for start in range(0, max(len(self.texts), 1), _BLOCK_ROWS):
+            part = slice(start, start + _BLOCK_ROWS)
+            yield Rows(self.texts[part], self.vectors[part], self.labels[part])
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -48,6 +58,7 @@ class Recipe:
         seed: of the SVD, the sampler and the classifier.
         exact: leave every fit to scikit-learn's own solvers.
         rankings: the methods of choosing features that a candidate may have.
+        most_rows: of more rows, the lexical half and the rankings are learned from a sample of as many; None: never.
     """
 
     family: str
@@ -56,6 +67,7 @@ class Recipe:
     seed: int
     exact: bool = False
     rankings: tuple[str, ...] = ()
+    most_rows: int | None = None
 
     def task(self, n_classes: int) -> Task:
         return Task(n_classes, self.seed, balanced=self.balance_method == "class_weight")
@@ -95,8 +107,12 @@ class FittedModel:
 
     def probabilities(self, rows: Rows) -> np.ndarray:
         """(n, K) in the order of `classifier.classes_`."""
-        vectors = full_vectors(rows.vectors, self.lexical, rows.texts)
-        return class_probabilities(self.classifier, self.classifier.classes_, vectors)
+        classes = self.classifier.classes_
+        parts = [
+            class_probabilities(self.classifier, classes, full_vectors(part.vectors, self.lexical, part.texts))
+            for part in rows.blocks()
+        ]
+        return np.concatenate(parts)
 
 
 def prepare(rows: Rows, recipe: Recipe) -> PreparedRows:
@@ -107,11 +123,26 @@ def prepare(rows: Rows, recipe: Recipe) -> PreparedRows:
     rare, so that each class says as much as it would after balancing.
     """
     lexical, vectors = None, rows.vectors
-    if needs_lexical(vectors):
-        lexical, half = fit_transform_lexical(rows.texts, **recipe.lexical, seed=recipe.seed)
-        vectors = np.hstack([vectors, half])
-    rankings = {method: _ranking(method, vectors, rows.labels, recipe) for method in recipe.rankings}
+    halves = needs_lexical(vectors)
+    sample = _sample(rows, recipe) if halves or recipe.rankings else rows
+    if halves:
+        lexical, half = fit_transform_lexical(sample.texts, **recipe.lexical, seed=recipe.seed)
+        sample = replace(sample, vectors=np.hstack([sample.vectors, half]))
+        vectors = sample.vectors if len(sample.texts) == len(rows.texts) else _completed(rows, lexical)
+    rankings = {method: _ranking(method, sample.vectors, sample.labels, recipe) for method in recipe.rankings}
     return PreparedRows(lexical, *balance(vectors, rows.labels, recipe.balance_method, recipe.seed), rankings)
+
+
+def _sample(rows: Rows, recipe: Recipe) -> Rows:
+    """The rows that are learned from before the classifier is: all of them, where they are not too many."""
+    if recipe.most_rows is None or len(rows.texts) <= recipe.most_rows:
+        return rows
+    return rows.take(stratified_sample(rows.labels, recipe.most_rows, recipe.seed))
+
+
+def _completed(rows: Rows, lexical: Pipeline) -> np.ndarray:
+    """Whole vectors of many rows, in a file."""
+    return written((full_vectors(part.vectors, lexical, part.texts) for part in rows.blocks()), FULL_WIDTH)
 
 
 def _ranking(method: str, vectors: np.ndarray, labels: np.ndarray, recipe: Recipe) -> np.ndarray:
@@ -142,7 +173,7 @@ def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Reci
     vectors, kept = prepared.vectors, None
     if (method := method_of(hyperparameters)) != "none":
         kept = chosen_few(prepared.rankings[method], hyperparameters)
-        vectors = np.ascontiguousarray(vectors[:, kept])
+        vectors = columns(vectors, kept)
     task = recipe.task(len(np.unique(prepared.labels)))
     fitted = _fitted(recipe.family, family_values(hyperparameters), vectors, prepared.labels, task, recipe.exact)
     classifier = fitted.classifier

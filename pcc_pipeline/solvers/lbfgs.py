@@ -51,13 +51,9 @@ def solve(problem: Problem, tol: float, max_iter: int, start: np.ndarray | None 
 
 def objective(problem: Problem, weights: np.ndarray) -> float:
     """What `solve` minimises, in double precision, at `weights` (d + 1, K)."""
-    problem = _in_double(problem)
-    value, _ = _smooth_part(problem, np.ones((len(weights), 1)))(weights.ravel())
+    in_double = replace(problem, in_double=True)
+    value, _ = _smooth_part(in_double, np.ones((len(weights), 1)))(weights.ravel())
     return value + problem.penalty.l1 * float((np.abs(weights) * _penalised(problem)).sum())
-
-
-def _in_double(problem: Problem) -> Problem:
-    return replace(problem, rows=problem.rows.astype(np.float64), targets=problem.targets.astype(np.float64))
 
 
 def _penalised(problem: Problem) -> np.ndarray:
@@ -69,9 +65,11 @@ def _penalised(problem: Problem) -> np.ndarray:
 
 def _own_units(problem: Problem) -> np.ndarray:
     """A unit for each row of the weights, (d + 1, 1), by its greatest curvature: a logistic loss has up to 1/4."""
-    each = problem.row_weights.mean(axis=1)
-    squares = np.array([np.dot(column.astype(np.float64) ** 2, each) for column in problem.rows.T])
-    curvature = problem.C / 4 * np.append(squares, each.sum()) + problem.penalty.l2
+    squares = np.zeros(problem.rows.shape[1] + 1)
+    for block in replace(problem, in_double=True).blocks:
+        each = np.broadcast_to(block.row_weights.mean(axis=1), len(block.rows))
+        squares += np.append(np.einsum("ij,ij,i->j", block.rows, block.rows, each), each.sum())
+    curvature = problem.C / 4 * squares + problem.penalty.l2
     # A column of zeros without a ridge has no curvature, and its weight stays where it is in any unit.
     units: np.ndarray = 1 / np.sqrt(np.where(curvature > 0, curvature, 1))
     return units[:, None]
@@ -85,7 +83,7 @@ def _minimised(problem: Problem, weights: np.ndarray, units: np.ndarray, tol: fl
     result = _run(problem, first, units, tol, max_iter)
     if result.status == _LINE_SEARCH_FAILED and problem.rows.dtype != np.float64:
         # Single precision could not tell the next point from this one: go on from here in double.
-        again = _run(_in_double(problem), result.x, units, tol, max(1, max_iter - result.nit))
+        again = _run(replace(problem, in_double=True), result.x, units, tol, max(1, max_iter - result.nit))
         again.nit += result.nit
         result = again
     flat = result.x if problem.penalty.l1 == 0 else result.x[:size] - result.x[size:]
@@ -116,19 +114,19 @@ def _run(problem: Problem, start: np.ndarray, units: np.ndarray, tol: float, max
 
 def _smooth_part(problem: Problem, units: np.ndarray) -> Smooth:
     """Value and gradient of all but the l1 norm, at flat weights in multiples of `units`."""
-    rows, targets, costs = problem.rows, problem.targets, problem.costs
     losses = softmax_losses if problem.softmax else binary_losses
     ridge = problem.penalty.l2 * _penalised(problem)
 
     def smooth(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = units * flat.reshape(len(ridge), -1)
-        single = weights.astype(rows.dtype)
-        values, slope = losses(rows @ single[:-1] + single[-1], targets)
-        slope *= costs
         gradient = ridge * weights
-        gradient[:-1] += rows.T @ slope
-        gradient[-1] += slope.sum(axis=0, dtype=np.float64)
-        value = float((costs * values).sum(dtype=np.float64)) + 0.5 * float((ridge * weights**2).sum())
+        value = 0.5 * float((ridge * weights**2).sum())
+        for block in problem.blocks:
+            costs = block.costs
+            values, slope = losses(block.scores(weights), block.targets)
+            slope *= costs
+            gradient += block.gradient(slope)
+            value += float((costs * values).sum(dtype=np.float64))
         gradient *= units
         return value, gradient.ravel()
 

@@ -11,7 +11,8 @@ The result is a plain scikit-learn estimator, with nothing in it to tell which s
 | saga | l2, elasticnet | softmax, or one column for two classes; intercept free | `quasi_newton` |
 
 Which solver fitted is handed on with the estimator, and stands on the run. Where ours for liblinear does not converge,
-scikit-learn's own fits too, and the lower objective is kept; saga is far slower and converges less.
+scikit-learn's own fits too, unless there are too many rows for its memory, and the lower objective is kept; saga is far
+slower and converges less.
 `model.solver_exact: true` turns the replacement off.
 """
 
@@ -37,6 +38,8 @@ from pcc_pipeline.solvers.softmax_l1 import solve_softmax
 _REPLACED = {"liblinear": ("l1", "l2"), "saga": ("l1", "l2", "elasticnet")}
 # Our solvers multiply in single precision, which a tighter tolerance would outrun.
 _TIGHTEST = 1e-5
+# It copies the rows in double precision and then makes 16 bytes of each number: six times what the rows take here.
+_MOST_ROWS_OF_LIBLINEAR = 100_000
 
 
 def replaces(family: str, values: Mapping[str, Any]) -> bool:
@@ -86,7 +89,7 @@ def fit_fast(
     row_weights = _balancing(targets if apart else places[:, None]) if balanced else np.ones((len(rows), 1))
     problem = Problem(rows, targets, row_weights, float(values["C"]), _penalty(values), softmax=not apart)
     solution = _solve(problem, values["tol"], values["max_iter"])
-    if not solution.converged and values["solver"] == "liblinear":
+    if not solution.converged and values["solver"] == "liblinear" and len(rows) <= _MOST_ROWS_OF_LIBLINEAR:
         theirs, converged = _fit_exact(classifier, vectors, labels)
         if objective(problem, _weights_of(theirs)) <= objective(problem, solution.weights):
             return Fit(theirs, converged, "scikit-learn/liblinear")

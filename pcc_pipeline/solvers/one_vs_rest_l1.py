@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pcc_pipeline.solvers.newton_step import minimise_model, violation_of, working_set
-from pcc_pipeline.solvers.problem import Problem, Solution
+from pcc_pipeline.solvers.problem import BLOCK_ROWS, Problem, Solution
 
 # Rows below this share of the greatest curvature add nothing to the quadratic model that the line search would miss.
 _NEGLIGIBLE_CURVATURE = 1e-3
@@ -40,13 +40,13 @@ def solve_l1_logistic(problem: Problem, tol: float, max_iter: int, start: np.nda
         start: weights (d + 1, K) to start from.
     """
     n = len(problem.rows)
-    extended, signs = problem.extended, 2 * problem.targets - 1
+    signs = 2 * problem.targets - 1
     n_labels = signs.shape[1]
-    weights = np.zeros((extended.shape[1], n_labels)) if start is None else start.astype(np.float64)
+    weights = np.zeros((problem.rows.shape[1] + 1, n_labels)) if start is None else start.astype(np.float64)
     costs = np.broadcast_to(problem.costs, signs.shape)
-    state = _State(signs, costs, weights, extended @ weights.astype(extended.dtype))
+    state = _State(signs, costs, weights, problem.scores(weights))
     positives = (signs > 0).sum(axis=0)
-    at_zero = -0.5 * (extended.T @ (costs * signs)).astype(np.float64)
+    at_zero = -0.5 * problem.gradient(costs * signs)
     scale = np.maximum(np.abs(at_zero) - 1, 0).sum(axis=0)
     goal = tol * np.maximum(np.minimum(positives, n - positives), 1) / n * scale
 
@@ -57,7 +57,7 @@ def solve_l1_logistic(problem: Problem, tol: float, max_iter: int, start: np.nda
         iterations += 1
         slope = _sigmoid(-signs[:, active] * state.scores[:, active])
         pull = costs[:, active] * slope
-        gradient = -(extended.T @ (signs[:, active] * pull)).astype(np.float64)
+        gradient = -problem.gradient(signs[:, active] * pull)
         violation = violation_of(state.weights[:, active], gradient)
         going = (violation.sum(axis=0) > goal[active]) | (gained[active] > tol / 10 * state.objective[active])
         if not going.any():
@@ -67,14 +67,14 @@ def solve_l1_logistic(problem: Problem, tol: float, max_iter: int, start: np.nda
         active, gradient, violation = active[going], gradient[:, going], violation[:, going]
         direction = np.zeros_like(gradient)
         for place, label in enumerate(active):
-            working, _ = working_set(state.weights[:, label], violation[:, place])
-            hessian = _hessian(extended, curvature[:, place], working)
+            working = np.sort(working_set(state.weights[:, label], violation[:, place])[0])
+            hessian = _hessian(problem, curvature[:, place], working)
             model = minimise_model(hessian, gradient[working, place], state.weights[working, label])
             direction[working, place] = model - state.weights[working, label]
         change = (gradient * direction).sum(axis=0)
         change += np.abs(state.weights[:, active] + direction).sum(axis=0)
         change -= np.abs(state.weights[:, active]).sum(axis=0)
-        step = _Step(active, direction, extended @ direction.astype(extended.dtype), change)
+        step = _Step(active, direction, problem.scores(direction), change)
         size = state.step_size(step)
         gained[active] = state.moved(step, size)
         # A label that no step improves has reached the precision of its numbers.
@@ -137,11 +137,14 @@ class _State:
         return gained
 
 
-def _hessian(rows: np.ndarray, curvature: np.ndarray, working: np.ndarray) -> np.ndarray:
+def _hessian(problem: Problem, curvature: np.ndarray, working: np.ndarray) -> np.ndarray:
     """The loss's second derivative over the working set, (w, w)."""
     used = np.flatnonzero(curvature > _NEGLIGIBLE_CURVATURE * curvature.max())
-    part = rows[np.ix_(used, working)] * np.sqrt(curvature[used, None])
-    hessian: np.ndarray = (part.T @ part).astype(np.float64)
+    hessian = np.zeros((len(working), len(working)))
+    for start in range(0, len(used), BLOCK_ROWS):
+        some = used[start : start + BLOCK_ROWS]
+        part = problem.columns(some, working) * np.sqrt(curvature[some, None])
+        hessian += part.T @ part
     return hessian
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from pcc_pipeline.solvers.lbfgs import softmax_losses, solve
 from pcc_pipeline.solvers.newton_step import minimise_model, violation_of, working_set
-from pcc_pipeline.solvers.problem import Penalty, Problem, Solution
+from pcc_pipeline.solvers.problem import BLOCK_ROWS, Penalty, Problem, Solution
 
 # Rows that together hold less than this share of the curvature are left out of the model.
 _NEGLIGIBLE_CURVATURE = 0.01
@@ -40,28 +40,28 @@ def solve_softmax(problem: Problem, tol: float, max_iter: int) -> Solution:
             objective.
         max_iter: steps.
     """
-    penalty, targets, extended = problem.penalty, problem.targets, problem.extended
-    costs = np.broadcast_to(problem.costs, (len(extended), 1))
-    weights = np.zeros((extended.shape[1], targets.shape[1]))
+    penalty, targets, kind = problem.penalty, problem.targets, problem.rows.dtype
+    costs = np.broadcast_to(problem.costs, (len(targets), 1))
+    weights = np.zeros((problem.rows.shape[1] + 1, targets.shape[1]))
     scores = np.zeros_like(targets)
     losses, slope = softmax_losses(scores.copy(), targets)
     objective = float((costs * losses).sum(dtype=np.float64))
     for iteration in range(1, max_iter + 1):
-        gradient = (extended.T @ (costs * slope)).astype(np.float64)
+        gradient = problem.gradient(costs * slope)
         gradient[:-1] += penalty.l2 * weights[:-1]
         chosen, whole = _chosen(weights, gradient, penalty)
         if len(chosen) > _LARGEST_MODEL:
             rest = solve(problem, tol, max_iter - iteration + 1, start=weights)
             return Solution(rest.weights, rest.iterations + iteration - 1, rest.converged)
-        curvature = partial(_hessian, extended, slope + targets, costs)
+        curvature = partial(_hessian, problem, slope + targets, costs)
         direction = _direction(curvature, weights, gradient, penalty, chosen)
         expected = float((gradient * direction).sum())
         expected += penalty.l1 * float((np.abs(weights + direction)[:-1] - np.abs(weights)[:-1]).sum())
-        drift = extended @ direction.astype(extended.dtype)
+        drift = problem.scores(direction)
         size = 1.0
         for _ in range(_HALVINGS):
             there = weights + size * direction
-            moved = scores + extended.dtype.type(size) * drift
+            moved = scores + kind.type(size) * drift
             losses, slope = softmax_losses(moved.copy(), targets)
             value = float((costs * losses).sum(dtype=np.float64)) + penalty_of(there, penalty)
             if value - objective <= _SUFFICIENT_DECREASE * size * expected:
@@ -119,20 +119,23 @@ def _direction(
 
 
 def _hessian(
-    extended: np.ndarray, probabilities: np.ndarray, costs: np.ndarray, columns: list[np.ndarray], d: int
+    problem: Problem, probabilities: np.ndarray, costs: np.ndarray, columns: list[np.ndarray], d: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Second derivatives of the loss by the columns of each class, and which of the places are intercepts."""
     most = (costs * probabilities * (1 - probabilities)).max(axis=1)
     order = np.argsort(most)
     used = np.sort(order[np.searchsorted(np.cumsum(most[order]), _NEGLIGIBLE_CURVATURE * most.sum()) :])
-    shares, weights = probabilities[used], costs[used]
-    parts = [extended[np.ix_(used, part)] for part in columns]
     ends = np.cumsum([0, *map(len, columns)])
     hessian = np.zeros((ends[-1], ends[-1]))
-    for one, left in enumerate(parts):
-        for other in range(one, len(parts)):
-            curvature = -weights * shares[:, [one]] * (shares[:, [other]] - (one == other))
-            block = left.T @ (curvature * parts[other])
-            hessian[ends[one] : ends[one + 1], ends[other] : ends[other + 1]] = block
-            hessian[ends[other] : ends[other + 1], ends[one] : ends[one + 1]] = block.T
+    for start in range(0, len(used), BLOCK_ROWS):
+        some = used[start : start + BLOCK_ROWS]
+        shares, weights = probabilities[some], costs[some]
+        parts = [problem.columns(some, part) for part in columns]
+        for one, left in enumerate(parts):
+            for other in range(one, len(parts)):
+                curvature = -weights * shares[:, [one]] * (shares[:, [other]] - (one == other))
+                block = left.T @ (curvature * parts[other])
+                hessian[ends[one] : ends[one + 1], ends[other] : ends[other + 1]] += block
+                if other > one:
+                    hessian[ends[other] : ends[other + 1], ends[one] : ends[one + 1]] += block.T
     return hessian, np.concatenate(columns) == d

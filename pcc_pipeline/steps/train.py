@@ -23,6 +23,7 @@ from pcc_pipeline.data.labels import spellings
 from pcc_pipeline.data.quality.counts import DuplicateReport, duplicates
 from pcc_pipeline.data.quality.near_duplicates import near_duplicates
 from pcc_pipeline.data.splits import TimeWindow
+from pcc_pipeline.data.vector_file import give_back
 from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SentenceEncoder
 from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.evaluation.cautions import warnings as cautions
@@ -72,6 +73,7 @@ from pcc_pipeline.steps.records.training_record import (
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.steps.training.backtest import plan_backtest, run_backtest
 from pcc_pipeline.steps.training.calibrate import Answering, learn_to_answer, scores_of
+from pcc_pipeline.steps.training.sampled import Sampled
 from pcc_pipeline.steps.training.search import (
     CHALLENGER,
     SearchedElsewhere,
@@ -298,7 +300,10 @@ def _train(
     held: HeldScores | None = None
     shared: SharedStudy | None = None
     place = classes.index(positive) if positive is not None else 1
-    search_rows = SearchRows(train, split.groups[split.train], classes, place, material.digests)
+    search_rows = SearchRows(train, split.groups[split.train], classes, place, material.digests).sampled(
+        params.model.in_memory_rows, params.data.random_state
+    )
+    give_back(train.vectors)
     if params.model.folds_used:
         found = until_registered.enter_context(search(search_rows, recipe, params, version, opened))
         if isinstance(found, SearchedElsewhere):
@@ -312,6 +317,8 @@ def _train(
     fitted = fit(prepare(train, recipe), hyperparameters, recipe)
     if held is None and params.learns_rule:
         held = held_scores(search_rows, recipe, params, hyperparameters)
+    in_folds = len(search_rows.train.texts) if searched is not None or held is not None else None
+    sampled = Sampled.of_training(params, train, recipe, in_folds)
     by_validation: np.ndarray | None = None
     if held is None and params.needs_held_scores:
         # No folds were fitted, so nothing is fitted for this alone.
@@ -328,6 +335,7 @@ def _train(
     }
     issues = _label_issues(answering, dataset.case_ids[split.train], classes)
     final = _refit(material.sides.both(), hyperparameters, recipe) if params.model.refit else fitted
+    give_back(train.vectors)
     backtest = run_backtest(material.windows, material.in_order, hyperparameters, params)
     near = near_duplicates(train.texts, [*validation.texts, *material.test_texts])
     doubts = (
@@ -336,6 +344,7 @@ def _train(
         *(searched.warnings if searched else ()),
         *dict.fromkeys((*fitted.warnings, *final.warnings)),
         *answering.warnings,
+        *sampled.warnings,
         *(backtest.doubts if backtest else ()),
         *cautions(reports["train"], reports["val"], quality=material.quality, near=near, only_tested=split.only_tested),
     )
@@ -367,6 +376,7 @@ def _train(
         solver=final.solver,
         features=FeaturesUsed.of(final.classifier, hyperparameters),
         answering=answering,
+        sampled=sampled,
         issues=issues,
         backtest=backtest,
         volumes=volumes(dataset.frame.get(TIMESTAMP), dataset.labels),
@@ -407,7 +417,7 @@ def _train(
         *training_payloads(record, metadata),
         *profile_payloads(profile),
         payloads.Tags({"pcc.balance": recipe.balance_method, "pcc.calibration": answering.method}),
-        payloads.Tags(record.lineage.tags()),
+        payloads.Tags({**record.lineage.tags(), **sampled.tags}),
         payloads.Note(training_page(facts, opened.run_id)),
     ]
     its_place = _place(params, record, facts, encoder, dataset)
@@ -427,6 +437,7 @@ def _train(
             record.lineage.line,
             *_cv_line(record),
             *record.features.line,
+            *sampled.line,
             *answering.line,
             *([] if issues is None else [issues.line]),
             *([] if backtest is None else [backtest.line]),

@@ -30,6 +30,7 @@ from pcc_pipeline.model.selection import FeaturesUsed
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.split import Split
 from pcc_pipeline.steps.training.calibrate import Answering
+from pcc_pipeline.steps.training.sampled import Sampled
 from pcc_pipeline.tracking import payloads
 
 
@@ -49,6 +50,7 @@ class TrainingRecord:
     reports: dict[str, Report]
     cross_validation: dict[str, float]
     search: SearchOutcome | None
+    sampled: Sampled
     warnings: tuple[str, ...]
     rejected: int
     blank_lines: int
@@ -140,6 +142,7 @@ def metadata_document(record: TrainingRecord, embedding_model: str, dimensions: 
             "best_score_corrected": record.cross_validation.get(f"cv/{model.scoring}_corrected"),
             "study_name": record.search.study_name if record.search else None,
         },
+        "sampled": record.sampled.document(),
         "training_samples": sum(trained.values()),
         "feature_dimensions": dimensions,
         "feature_selection": record.features.document(),

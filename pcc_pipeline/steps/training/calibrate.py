@@ -90,7 +90,8 @@ def scores_of(fitted: FittedModel, rows: Rows, classes: list[str]) -> tuple[Held
     """Scores of rows that a model did not learn, and their positions; rows of labels that it does not know are out."""
     places = {label: place for place, label in enumerate(classes)}
     known = np.flatnonzero([str(label) in places for label in rows.labels])
-    rows = rows.take(known)
+    if len(known) < len(rows.labels):
+        rows = rows.take(known)
     vectors = full_vectors(rows.vectors, fitted.lexical, rows.texts)
     labels = np.array([places[str(label)] for label in rows.labels], dtype=np.intp)
     probabilities = class_probabilities(fitted.classifier, classes, vectors)

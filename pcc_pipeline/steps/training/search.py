@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ import numpy as np
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.quality.counts import class_counts
-from pcc_pipeline.data.splits import cross_validation_folds
+from pcc_pipeline.data.splits import cross_validation_folds, stratified_sample
 from pcc_pipeline.evaluation.metrics import objective, scores
 from pcc_pipeline.model.calibration import HeldScores
-from pcc_pipeline.model.families import complete
+from pcc_pipeline.model.families import FAMILIES, complete
 from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
-from pcc_pipeline.model.selection import METHODS
+from pcc_pipeline.model.selection import METHODS, without_idle
 from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.plan import Participant, Scoring, SearchPlan, StudyRecord
 from pcc_pipeline.search.searchers import Searcher, make_searcher
@@ -48,14 +48,26 @@ def recipe_of(params: Params, labels: np.ndarray) -> Recipe:
     """How every candidate and the final model are fitted; `labels` are those of all training rows."""
     options = params.preprocessing
     imbalance = class_counts(list(labels)).imbalance
-    method = options.balance_for(imbalance)
-    logger.info("largest class %.1f times the smallest: balancing by %s", imbalance, method)
     model = params.model
+    method = options.balance_for(imbalance)
+    if len(labels) > model.in_memory_rows and method not in ("none", "class_weight"):
+        # Made rows would have to be held, and neighbours be found among all rows.
+        family = FAMILIES[model.type]
+        method = "class_weight" if family.weighs_classes(complete(model.type, without_idle(model.fixed))) else "none"
+    logger.info("largest class %.1f times the smallest: balancing by %s", imbalance, method)
     plan = SearchPlan.of(params)
     searched = plan.space.get("feature_selection")
     methods = {plan.fixed.get("feature_selection", "none")} if searched is None else set(searched.points)
     rankings = tuple(name for name in METHODS if name in methods)
-    return Recipe(model.type, method, options.lexical, params.data.random_state, model.solver_exact, rankings)
+    return Recipe(
+        model.type,
+        method,
+        options.lexical,
+        params.data.random_state,
+        model.solver_exact,
+        rankings,
+        model.in_memory_rows,
+    )
 
 
 @dataclass(frozen=True)
@@ -63,10 +75,11 @@ class SearchRows:
     """What candidates are scored on.
 
     Attributes:
-        train: the training rows, with their labels as text.
+        train: the training rows, or a sample of them, with their labels as text.
         groups: of these rows, (n,): rows of one group stay in one fold.
         classes: the model's labels in order; `positive` is the index that binary scores are about.
         digests: of data, vectors that came with it, split and encoder, by name: part of what a stored study must match.
+        places: of a sample, where its rows stand among the training rows, (n,).
     """
 
     train: Rows
@@ -74,6 +87,14 @@ class SearchRows:
     classes: list[str]
     positive: int
     digests: Mapping[str, str]
+    places: np.ndarray | None = None
+
+    def sampled(self, most: int, seed: int) -> SearchRows:
+        """The same, or a stratified sample of some `most` rows where there are more."""
+        if len(self.train.texts) <= most:
+            return self
+        places = stratified_sample(self.train.labels, most, seed)
+        return replace(self, train=self.train.take(places), groups=self.groups[places], places=places)
 
     @property
     def encoded(self) -> Rows:
@@ -121,7 +142,7 @@ def search(
     study = StudyRecord(
         name=params.search.study_name or version,
         directory=Path(params.output.studies_dir),
-        depends_on=_identity(params, rows.digests),
+        depends_on=_identity(params, rows),
         storage=params.search.storage,
         participant=_participant(params, run) if params.search.study_name else None,
     )
@@ -154,7 +175,7 @@ def _searched(
         found = run_search(searcher, scoring, pool, params.search.timeout, trial_runs.log)
         if searcher.shared is not None:
             _demand_unregistered(searcher.shared, params)
-        held = _held(scored, folds, pool, found.best.hyperparameters) if params.needs_held_scores else None
+        held = _held(rows, scored, folds, pool, found.best.hyperparameters) if params.needs_held_scores else None
         return Searched(found, held, searcher.shared)
 
 
@@ -205,7 +226,7 @@ def held_scores(rows: SearchRows, recipe: Recipe, params: Params, hyperparameter
     # Workers take seconds to start, in which this process fits a few folds of few rows.
     n_jobs = 1 if len(rows.train.texts) < _ROWS_WORTH_WORKERS else params.search.n_jobs
     with _prepared(rows, recipe, folds, n_jobs) as (scored, pool):
-        return _held(scored, folds, pool, hyperparameters)
+        return _held(rows, scored, folds, pool, hyperparameters)
 
 
 def _folds(rows: SearchRows, params: Params) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -234,6 +255,7 @@ def _prepared(
 
 
 def _held(
+    rows: SearchRows,
     scored: FoldObjective,
     folds: Sequence[tuple[np.ndarray, np.ndarray]],
     pool: WorkerPool,
@@ -241,7 +263,8 @@ def _held(
 ) -> HeldScores:
     chosen = complete(scored.recipe.family, hyperparameters)
     parts = pool.run_all(scored.held, [(chosen, number) for number in range(len(folds))], "calibrating")
-    return HeldScores.joined(parts, [held for _, held in folds])
+    places = [held if rows.places is None else rows.places[held] for _, held in folds]
+    return HeldScores.joined(parts, places)
 
 
 def _solver(recipe: Recipe, n_classes: int, hyperparameters: Mapping[str, Any]) -> str:
@@ -259,13 +282,15 @@ def _participant(params: Params, run: StepRun) -> Participant:
     return Participant(run.run_id, time.time() - run.started_at, settings)
 
 
-def _identity(params: Params, digests: Mapping[str, str]) -> dict[str, str]:
+def _identity(params: Params, rows: SearchRows) -> dict[str, str]:
     """What must agree between a stored study and the search that resumes it, for their scores to compare."""
     split = ("data.test_size", "data.validation_size", "data.stratify", "data.random_state", "data.group_column")
-    scored = ("model.cross_val", "model.cv_folds", "model.scoring", "data.positive_label")
+    scored = ["model.cross_val", "model.cv_folds", "model.scoring", "data.positive_label"]
+    if rows.places is not None:
+        scored.append("model.in_memory_rows")
     depends_on = {
         key: value
         for key, value in params.flat().items()
-        if key in split + scored or (key.startswith("preprocessing.") and key not in _FASTER_ONLY)
+        if key in (*split, *scored) or (key.startswith("preprocessing.") and key not in _FASTER_ONLY)
     }
-    return {**digests, **depends_on}
+    return {**rows.digests, **depends_on}

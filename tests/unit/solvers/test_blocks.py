@@ -1,0 +1,90 @@
+"""Solvers go through the rows in blocks: the same optimum as all at once, and no copy of the rows."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from pcc_pipeline.model.builders import Task
+from pcc_pipeline.model.families import build_classifier, complete
+from pcc_pipeline.solvers import logistic, one_vs_rest_l1, problem, softmax_l1
+from pcc_pipeline.solvers.lbfgs import _own_units, objective
+from pcc_pipeline.solvers.logistic import fit_fast
+from pcc_pipeline.solvers.problem import Penalty, Problem
+
+CHOICES = [
+    {"solver": "liblinear", "penalty": "l1"},
+    {"solver": "liblinear", "penalty": "l2"},
+    {"solver": "saga", "penalty": "l1"},
+    {"solver": "saga", "penalty": "l2"},
+    {"solver": "saga", "penalty": "elasticnet", "l1_ratio": 0.5},
+]
+
+
+def rows(count: int, classes: int, width: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    draws = np.random.default_rng(5)
+    labels = draws.integers(0, classes, count)
+    vectors = draws.normal(size=(count, width)).astype(np.float32)
+    vectors[np.arange(count), labels] += 1.5
+    return vectors, labels
+
+
+def blocks_of(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    for module in (problem, one_vs_rest_l1, softmax_l1):
+        monkeypatch.setattr(module, "BLOCK_ROWS", count)
+
+
+def weights_of(choice: dict[str, object], vectors: np.ndarray, labels: np.ndarray, balanced: bool) -> np.ndarray:
+    values = complete("LogisticRegression", {"C": 0.5, "tol": 1e-5, **choice})
+    task = Task(len(set(labels)), 0, balanced)
+    classifier = build_classifier("LogisticRegression", values, task)
+    fit = fit_fast(classifier, values, vectors, labels, balanced)
+    assert fit.converged
+    return (
+        logistic._weights_of(fit.classifier)
+        if hasattr(fit.classifier, "estimators_")
+        else np.vstack([fit.classifier.coef_.T, fit.classifier.intercept_])
+    )
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("choice", CHOICES)
+def test_blocks_come_to_the_optimum_of_all_rows_at_once(
+    monkeypatch: pytest.MonkeyPatch, choice: dict[str, object], classes: int, balanced: bool
+) -> None:
+    vectors, labels = rows(1_000, classes)
+    whole = weights_of(choice, vectors, labels, balanced)
+    blocks_of(monkeypatch, 64)
+    in_blocks = weights_of(choice, vectors, labels, balanced)
+    np.testing.assert_allclose(in_blocks, whole, atol=2e-2)
+
+
+def test_objective_and_units_are_sums_over_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, labels = rows(500, 3)
+    targets = (labels[:, None] == np.arange(3)).astype(np.float32)
+    given = Problem(vectors, targets, np.ones((500, 1)), 2.0, Penalty(0.3, 0.7, False), softmax=True)
+    at = np.random.default_rng(0).normal(size=(21, 3))
+    whole, units = objective(given, at), _own_units(given)
+    blocks_of(monkeypatch, 77)
+    assert objective(given, at) == pytest.approx(whole, rel=1e-12)
+    np.testing.assert_allclose(_own_units(given), units, rtol=1e-12)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_no_solver_copies_the_rows(monkeypatch: pytest.MonkeyPatch, choice: dict[str, object]) -> None:
+    vectors, labels = rows(20_000, 3, width=200)
+    blocks_of(monkeypatch, 1_000)
+    # However far it comes: what a pass allocates is looked at.
+    values = complete("LogisticRegression", {"C": 1e-3, "max_iter": 3, **choice})
+    classifier = build_classifier("LogisticRegression", values, Task(3, 0))
+    monkeypatch.setattr(logistic, "_MOST_ROWS_OF_LIBLINEAR", 0)
+    tracemalloc.start()
+    try:
+        fit_fast(classifier, values, vectors, labels)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < vectors.nbytes / 2
