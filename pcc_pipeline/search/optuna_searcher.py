@@ -218,23 +218,19 @@ class OptunaSearcher:
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
-    def _requeue_lost(self, trials: list[FrozenTrial], living: Container[str] = (), workers_too: bool = True) -> bool:
+    def _requeue_lost(self, trials: list[FrozenTrial], living: Container[str] = (), workers_too: bool = True) -> None:
         """Fail the trials of dead runs, and queue their values to run again.
 
         Args:
             living: the runs, as `CLAIM` names them, whose trials are theirs.
             workers_too: those that were lost with a worker process run again as well.
-
-        Returns:
-            Whether there were any.
         """
-        requeued, found = requeued_of(trials), False
+        requeued = requeued_of(trials)
         for trial in trials:
             if trial.state == OptunaState.RUNNING:
                 claimed_by, _ = trial.user_attrs.get(CLAIM, ("", 0))
                 # One that was told at that very moment has ended after all.
                 lost = claimed_by not in living and self._take(trial)
-                found |= lost
             else:
                 lost = _is_lost(trial) or (workers_too and trial.user_attrs.get("reason") == WORKER_DIED)
             values = trial.system_attrs.get("fixed_params") or trial.params
@@ -243,8 +239,6 @@ class OptunaSearcher:
                 # Failed first, queued second: so none is tried again that its run told in between, and one that a kill
                 # leaves unqueued is seen the next time.
                 self._study.enqueue_trial(values, user_attrs={"runs_again": trial.number})
-                found = True
-        return found
 
     def _take(self, trial: FrozenTrial) -> bool:
         storage = self._owned.storage

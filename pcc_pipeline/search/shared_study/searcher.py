@@ -161,8 +161,8 @@ class SharedOptunaSearcher(OptunaSearcher):
                     return False
                 alone.set_state("waiting")
             if running != said:
-                what = f"{running} candidates are under way" if running else "the model is being fitted"
-                logger.info("nothing is left to try here: %s on other machines, and this run waits", what)
+                what = f"candidates under way: {running}" if running else "the model is being fitted"
+                logger.info("nothing is left to try here, and this run waits for other machines; %s", what)
                 said = running
             interruption.sleep(jittered(_LOOK_SECONDS))
 
@@ -203,8 +203,7 @@ class SharedOptunaSearcher(OptunaSearcher):
     def _look(self, peers: Sequence[Peer], first: bool = False) -> list[FrozenTrial]:
         """Take up what the dead left; the trials that fill the budget: those that ended, and those under way."""
         living = {self._workers.worker, *(peer.worker for peer in peers)}
-        if self._requeue_lost(self._trials(), living, workers_too=first) and not first:
-            logger.info("a run of this study has died: what it was trying is tried again")
+        self._requeue_lost(self._trials(), living, workers_too=first)
         counted = self._counted()
         for trial in counted:
             ended = trial.state != OptunaState.RUNNING
