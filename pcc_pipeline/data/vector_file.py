@@ -65,6 +65,11 @@ def is_on_disk(vectors: np.ndarray) -> bool:
     return _mapping(vectors) is not None
 
 
+def are_many(vectors: np.ndarray) -> bool:
+    """Whether these belong into a file, if they do not lie in one."""
+    return is_on_disk(vectors) or vectors.nbytes >= LARGE_BYTES
+
+
 def give_back(vectors: np.ndarray) -> None:
     """Let go of the pages of a mapped file that were read so far: they come back from the file when they are asked for.
 

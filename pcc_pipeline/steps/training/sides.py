@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pcc_pipeline.data.vector_file import in_order, is_on_disk
+from pcc_pipeline.data.vector_file import are_many, in_order
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.split import Split
 
@@ -32,14 +32,14 @@ class Sides:
     def of(cls, rows: Rows, split: Split) -> Sides:
         """The sides of all rows.
 
-        Vectors in a file are laid out anew, side by side, so that each side, and train and validation together, are a
+        Many vectors are laid out in a file, side by side, wherever they were made, so that each side, and train and validation together, are a
         stretch of one file: no solver needs a copy to have its rows one after another.
 
         Raises:
             StorageError: there is no room for the file.
         """
         known = np.isin(rows.labels[split.validation], _different(rows.labels[split.train]))
-        if not is_on_disk(rows.vectors):
+        if not are_many(rows.vectors):
             both = split.both[np.isin(rows.labels[split.both], _different(rows.labels[split.train]))]
             train, validation = rows.take(split.train), rows.take(split.validation)
             return cls(train, validation, lambda: rows.take(both), rows.vectors[split.test])

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pcc_pipeline.data import vector_file
 from pcc_pipeline.data.split_record import SplitRecord
 from pcc_pipeline.data.splits import RowKeys
-from pcc_pipeline.data.vector_file import written
+from pcc_pipeline.data.vector_file import is_on_disk, written
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.split import Split
 from pcc_pipeline.steps.training.sides import Sides
@@ -41,6 +42,13 @@ def test_each_side_has_its_own_rows_and_both_those_that_a_model_may_learn(on_dis
     assert sides.train.texts == [f"text {place}" for place in TRAIN], "its order is the split's"
     np.testing.assert_array_equal(sides.test_vectors, rows.vectors[TEST])
     assert np.shares_memory(sides.both().vectors, sides.train.vectors) == on_disk
+
+
+def test_many_vectors_that_an_encoder_made_in_memory_are_laid_out_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_file, "LARGE_BYTES", 1)
+    sides = Sides.of(*rows_and_split())
+    assert is_on_disk(sides.train.vectors)
+    assert np.shares_memory(sides.both().vectors, sides.validation.vectors)
 
 
 def test_sides_of_a_file_take_no_memory_of_their_own() -> None:
