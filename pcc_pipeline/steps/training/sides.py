@@ -32,8 +32,8 @@ class Sides:
     def of(cls, rows: Rows, split: Split) -> Sides:
         """The sides of all rows.
 
-        Many vectors are laid out in a file, side by side, wherever they were made, so that each side, and train and validation together, are a
-        stretch of one file: no solver needs a copy to have its rows one after another.
+        Many vectors are laid out in a file, side by side, wherever they were made, so that each side, and train and
+        validation together, are a stretch of it: no solver needs a copy to have its rows one after another.
 
         Raises:
             StorageError: there is no room for the file.
