@@ -372,7 +372,8 @@ def cluster(tmp_path: Path):
 def test_a_cluster_loses_a_worker_then_its_scheduler_and_no_row(trained, outside, cluster) -> None:
     address, scheduler, workers = cluster
     source, folder = _many_files(trained, 48), trained.folder / "cluster"
-    words = ("pcc", "score", "--data", f"{trained.folder}/{source}/", "--output", f"{folder}/")
+    # Relative to this folder, which is not the workers'.
+    words = ("pcc", "score", "--data", f"{source}/", "--output", "cluster/")
     settings = ("--set", f"compute.engine=dask compute.address={address}")
     process = outside(trained.folder, *words, *settings)
     _once_parts_stand(folder, 4, process)

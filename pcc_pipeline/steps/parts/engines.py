@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeVar
 
@@ -113,7 +113,7 @@ class DaskEngine:
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,
         )
         return cluster
 
@@ -140,28 +140,37 @@ class DaskEngine:
                 running[future] = one
                 ready.add(future)
 
-        hand_over()
-        while running:
+        def next_one() -> tuple[str, Any]:
             future = next(ready)
             one = running.pop(future)
-            if future.status == "finished":
-                yield one, future.result()
-            elif future.status == "error":
-                error = future.exception()
-                if isinstance(error, distributed.scheduler.KilledWorker):
-                    yield one, _given_up(one, "see the workers' logs; give them more memory, or split the file")
-                elif isinstance(error, PccError):
-                    yield one, error
-                else:
-                    raise error.with_traceback(future.traceback())
-            else:
-                raise ComputeError(
-                    "the scheduler of Dask is gone, or gave the task up",
-                    where=self.address or "compute.engine: dask",
-                    fix="begin the same run again: the parts that stand stay, and it goes on with the others",
-                )
+            if future.status not in ("finished", "error"):
+                raise distributed.comm.core.CommClosedError("the task was given up")
+            result = future.result() if future.status == "finished" else future.exception()
             future.release()
             hand_over()
+            return one, result
+
+        with self._scheduler_gone(distributed):
+            hand_over()
+        while running:
+            with self._scheduler_gone(distributed):
+                one, result = next_one()
+            if isinstance(result, distributed.scheduler.KilledWorker):
+                result = _given_up(one, "see the workers' logs; give them more memory, or split the file")
+            elif isinstance(result, BaseException) and not isinstance(result, PccError):
+                raise result
+            yield one, result
+
+    @contextmanager
+    def _scheduler_gone(self, distributed: Any) -> Iterator[None]:
+        try:
+            yield
+        except (distributed.comm.core.CommClosedError, CancelledError, TimeoutError, OSError) as error:
+            raise ComputeError(
+                f"the scheduler of Dask is gone, or gave a task up ({type(error).__name__})",
+                where=self.address or "compute.engine: dask",
+                fix="begin the same run again: the parts that stand stay, and it goes on with the others",
+            ) from error
 
 
 def _given_up(source: str, fix: str) -> PccError:
@@ -170,11 +179,11 @@ def _given_up(source: str, fix: str) -> PccError:
 
 @contextmanager
 def _quiet_dask() -> Iterator[None]:
-    """Dask's own words about workers that come and go, which are no news here, only from errors on."""
+    """Without Dask's own words and tracebacks: workers come and go, and what ends a run is told as an error."""
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
     before = {name: logging.getLogger(name).level for name in names}
     for name in names:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     finally:
