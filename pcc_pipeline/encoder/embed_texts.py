@@ -73,4 +73,6 @@ def embed(
             cache.put([keys[position] for position in part], vectors)
         progress(int(rows_of[part].sum()))
     seconds = time.perf_counter() - started if missing else 0.0
-    return table[positions], EmbeddingCounts(len(texts), len(unique), hits, seconds)
+    # Where no text stands twice, the table is the rows' already.
+    rows = table if len(unique) == len(texts) else table[positions]
+    return rows, EmbeddingCounts(len(texts), len(unique), hits, seconds)

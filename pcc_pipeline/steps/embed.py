@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pcc_pipeline.config import Params
@@ -278,8 +277,7 @@ def _embed_file(
         writer.close()
     handed_on = None
     if for_training:
-        whole = np.concatenate(made) if made else None
-        handed_on = HandedOn(file.dataset(limit, notes), whole, encoder.digest, encoder.backend)
+        handed_on = HandedOn(file.dataset(limit, notes), made.whole(), encoder.digest, encoder.backend)
     return EmbeddedFile(
         address,
         output,

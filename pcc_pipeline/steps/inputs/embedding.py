@@ -11,6 +11,7 @@ import pandas as pd
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import CheckedBatch, Contract
 from pcc_pipeline.data.dataset import CheckedFile
+from pcc_pipeline.data.vector_file import GrowingVectors
 from pcc_pipeline.data.vector_origin import origin_of
 from pcc_pipeline.encoder.cache import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, Progress, embed
@@ -26,12 +27,12 @@ class EmbeddedRows(NamedTuple):
     """What is known of a file once its rows are written.
 
     Attributes:
-        made: the vectors that were made, where they are kept; one array a batch.
+        made: the vectors that were made, where they are kept; many of them in a file.
     """
 
     file: CheckedFile
     counts: EmbeddingCounts
-    made: list[np.ndarray]
+    made: GrowingVectors
 
 
 def embed_rows(
@@ -56,7 +57,7 @@ def embed_rows(
         FeatureError: the encoder fails.
         StorageError: they cannot be written.
     """
-    counts, file, made = EmbeddingCounts(), None, list[np.ndarray]()
+    counts, file, made = EmbeddingCounts(), None, GrowingVectors()
     for batch in batches:
         if file is None:
             # A file may be embedded to be scored, so labels are checked where they are there.
@@ -68,7 +69,7 @@ def embed_rows(
         counts += done
         add_batch(manifest, checked, "embedded", address)
         if for_training and checked.vectors is None:
-            made.append(vectors)
+            made.add(vectors)
         writer.write(checked.good, vectors, encoder.digest if checked.vectors is None else origin_of(batch))
     if file is None:
         raise DataError("the data file has no rows", where=address, fix="give a file with at least one row")
