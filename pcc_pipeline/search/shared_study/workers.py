@@ -93,10 +93,10 @@ class Workers:
         self.has_entered = False
         self._engine: Engine = create_engine(self.url, pool_size=1, max_overflow=0)
         # Since when, by the database's clock, this run has been in touch with it; None while it is not.
-        self._in_touch_since: float | None = None
+        self.in_touch_since: float | None = None
         self._ended = Event()
         self._thread = Thread(target=self._beat_on, daemon=True, name="pcc-study-beat")
-        self._row = {
+        self.row = {
             "study": self.study,
             "worker": self.worker,
             "run": self.participant.run_id,
@@ -132,7 +132,7 @@ class Workers:
         if self._thread.ident is not None:
             self._thread.join(_BEAT_SECONDS)
         with suppress(SQLAlchemyError), self._engine.begin() as connection:
-            connection.execute(text(f"DELETE FROM {_TABLE} {_OWN}"), self._row)
+            connection.execute(text(f"DELETE FROM {_TABLE} {_OWN}"), self.row)
         self._engine.dispose()
 
     def _beat_on(self) -> None:
@@ -141,12 +141,12 @@ class Workers:
             while not self._ended.wait(_BEAT_SECONDS):
                 try:
                     session = session or open_now.enter_context(own_session(self.url))
-                    beat = float(session.execute(text(_ENTER), self._row).scalar_one())
-                    if self._in_touch_since is None:
-                        self._in_touch_since = beat
+                    beat = float(session.execute(text(_ENTER), self.row).scalar_one())
+                    if self.in_touch_since is None:
+                        self.in_touch_since = beat
                 except SQLAlchemyError as error:
                     logger.debug("no beat in the study: %s", type(error).__name__)
-                    self._in_touch_since, session = None, None
+                    self.in_touch_since, session = None, None
                     with suppress(SQLAlchemyError):
                         open_now.close()
 
@@ -160,19 +160,19 @@ class Alone:
 
     def enter(self) -> None:
         """Be one of those who work on the study, from now on."""
-        beat = self.connection.execute(text(_ENTER), self.workers._row).scalar_one()
-        self.workers._in_touch_since, self.workers.has_entered = float(beat), True
+        beat = self.connection.execute(text(_ENTER), self.workers.row).scalar_one()
+        self.workers.in_touch_since, self.workers.has_entered = float(beat), True
 
     def _enter_again(self) -> None:
         logger.warning("this run was not heard of for so long that it was taken for dead; it goes on")
-        self.connection.execute(text(_ENTER), self.workers._row)
+        self.connection.execute(text(_ENTER), self.workers.row)
 
     def peers(self) -> tuple[Peer, ...]:
         """The others that live; the rows of the dead are taken away.
 
         A run that was taken for dead itself enters again: what it claims from here on is its own.
         """
-        rows = self.connection.execute(text(_ALL), self.workers._row).mappings().all()
+        rows = self.connection.execute(text(_ALL), self.workers.row).mappings().all()
         if self.workers.has_entered and all(row["worker"] != self.workers.worker for row in rows):
             self._enter_again()
         living = []
@@ -188,18 +188,18 @@ class Alone:
         return tuple(living)
 
     def _is_dead(self, row: Mapping[Any, Any]) -> bool:
-        since = self.workers._in_touch_since
+        since = self.workers.in_touch_since
         silent = since is not None and float(row["now"]) - max(float(row["beat"]), since) > STALE_SECONDS
         return silent or process_lives(row["process"]) is False
 
     def set_state(self, state: State) -> None:
         """Say what this run does; the others go by it."""
-        values = self.workers._row | {"state": state}
+        values = self.workers.row | {"state": state}
         self.connection.execute(text(f"UPDATE {_TABLE} SET state = :state {_OWN}"), values)
 
     def own_state(self) -> str | None:
         """None where this run was taken for dead and has not beaten since."""
-        state = self.connection.execute(text(f"SELECT state FROM {_TABLE} {_OWN}"), self.workers._row).scalar()
+        state = self.connection.execute(text(f"SELECT state FROM {_TABLE} {_OWN}"), self.workers.row).scalar()
         return None if state is None else str(state)
 
     def now(self) -> float:

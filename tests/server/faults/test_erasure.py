@@ -174,6 +174,7 @@ def test_two_of_five_persons_leave_everything(shell: Any, server: Any) -> None:
     assert story.audit("verify") == 1
 
 
+@pytest.mark.timeout(1800)  # twenty erasures, of which each begins anew
 def test_killed_at_twenty_random_places_the_end_is_the_same(shell: Any, server: Any) -> None:
     story = Story(shell, server)
     chance, kills, gone = random.Random(0), 0, 0
