@@ -164,10 +164,10 @@ def test_who_was_cut_off_itself_does_not_judge_others_by_what_it_missed(
     asked(silent, 1)
     die(silent)
     time.sleep(1.2)
-    judge._workers._in_touch_since = None
+    judge._workers.in_touch_since = None
     with judge._workers.alone() as alone:
         assert len(alone.peers()) == 1
-        judge._workers._in_touch_since = alone.now()
+        judge._workers.in_touch_since = alone.now()
         assert len(alone.peers()) == 1
     time.sleep(1.2)
     with judge._workers.alone() as alone:
