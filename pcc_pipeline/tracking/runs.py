@@ -277,6 +277,19 @@ def read_training_run(run_id: str) -> TrainingRun:
         )
 
 
+def read_settings(run_id: str) -> tuple[Params, dict[str, str]]:
+    """The configuration of a training and its tags, also of one that was cut off after its split.
+
+    Raises:
+        TrackingError: there is no such run, or MLflow does not answer.
+    """
+    with asking(f"run {run_id}"), scratch_folder() as folder:
+        client = MlflowClient()
+        tags = dict(client.get_run(run_id).data.tags)
+        text = Path(client.download_artifacts(run_id, "params.yaml", str(folder))).read_text(encoding="utf-8")
+        return Params.model_validate(yaml.safe_load(text)), tags
+
+
 def outermost_step(run_id: str) -> str:
     """The step (`pcc.step`) within which all else ran that led to this run; empty where it is not on record.
 

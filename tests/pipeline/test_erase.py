@@ -693,3 +693,24 @@ os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{sys.argv[1]}/mlflow.db"
 PartsFolder.finish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 pcc.main(["score", "--data", "days/", "--output", "killed/"])
 """
+
+
+def test_a_training_that_was_killed_after_its_split_stands_in_nobodys_way(store: Path) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AFTER_ITS_SPLIT, str(store)], env=os.environ, timeout=180, capture_output=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    done = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
+    assert done.code == 0, done.err
+    assert "checked    everything was looked through again: nothing of theirs was found" in done.out
+
+
+KILLED_AFTER_ITS_SPLIT = """
+import os, signal, sys
+from pcc_pipeline.command_line import pcc
+from pcc_pipeline.steps import train
+os.chdir(sys.argv[1])
+os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{sys.argv[1]}/mlflow.db"
+train.Sides.of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+pcc.main(["train", "--data", "cases.parquet", "--search-method", "none"])
+"""

@@ -26,7 +26,7 @@ from pcc_pipeline.steps.erasing.plan import RunPart, without_theirs
 from pcc_pipeline.steps.inputs.datasets import load_dataset
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG
 from pcc_pipeline.tracking.registry.versions import tag_version
-from pcc_pipeline.tracking.runs import SPLIT_FILE, SPLIT_TAG, read_training_run
+from pcc_pipeline.tracking.runs import SPLIT_FILE, SPLIT_TAG, read_settings
 from pcc_pipeline.tracking.store.manifests import DIGEST_TAG, versions_from
 from pcc_pipeline.tracking.store.run_files import RunFiles
 
@@ -95,11 +95,12 @@ def split_of_run(params: Params, part: RunPart, keys: Keys, persons: Sought, era
     files, where = RunFiles(part.run_id), f"{SPLIT_FILE} of run {part.run_id}"
     with files.fetched(MANIFEST) as path:
         lines = look_up(path.read_bytes(), keys, persons, f"run {part.run_id}").lines
-    training = read_training_run(part.run_id)
+    # A training that was killed keeps a split, too.
+    settings, known = read_settings(part.run_id)
     with files.fetched(SPLIT_FILE) as path:
-        record = _begun(path, training.tags, erasure, where)
+        record = _begun(path, known, erasure, where)
         if record is None:
-            whole = SplitRecord.read(path, training.tags[SPLIT_TAG], where)
+            whole = SplitRecord.read(path, known[SPLIT_TAG], where)
             # Lines of the manifest that follow are of a test file.
             record = whole.without(np.array([line for line in lines if line < len(whole.split)], dtype=np.int64))
             record.frame().to_parquet(path, index=False)
@@ -107,7 +108,7 @@ def split_of_run(params: Params, part: RunPart, keys: Keys, persons: Sought, era
             files.tag({_NEXT_TAG: f"{erasure} {record.digest}"})
             files.replace(SPLIT_FILE, path)
     # By the list of now, wherever the training had its own.
-    tags = _digests(training.params.model_copy(update={"lineage": params.lineage}), training.tags)
+    tags = _digests(settings.model_copy(update={"lineage": params.lineage}), known)
     if data := tags.get("pcc.data_digest"):
         for version in versions_from(part.run_id):
             tag_version(version.name, version.number, {"pcc.data_digest": data})
