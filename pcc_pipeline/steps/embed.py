@@ -25,11 +25,11 @@ from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.persons.manifest import Manifest
 from pcc_pipeline.sealing.parquet import write_frame
+from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter, embedded_path
+from pcc_pipeline.steps.embedding.rows import contract_to_embed, embed_rows
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.datasets import HandedOn, cache_of, encoder_of, input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
-from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter, embedded_path
-from pcc_pipeline.steps.inputs.embedding import contract_to_embed, embed_rows
 from pcc_pipeline.steps.inputs.own_files import demand_own_files, demand_own_folder
 from pcc_pipeline.steps.parts.embedding import EmbedTask, job_of
 from pcc_pipeline.steps.parts.folder import PARTS_TAG, PartsFolder, is_parts_address
@@ -224,7 +224,7 @@ def _into_parts(params: Params, opened: StepRun, name: str) -> EmbedOutcome:
         payloads.Tags({"pcc.encoder_digest": encoder.digest, PARTS_TAG: name}),
     )
     job = folder.begin(job_of(params, encoder))
-    task = EmbedTask(with_threads(params), name, job, encoder.digest, Surroundings.here(params))
+    task = EmbedTask(with_threads(params), name, job, Surroundings.here(params), encoder.digest)
     with ExitStack() as stack:
         stack.callback(task.let_go)
         written = run_parts(params, folder, job, files_of(address), task, f"embed {address}")

@@ -238,9 +238,9 @@ def _into_parts(
         with_threads(params),
         name,
         job,
+        Surroundings.here(params),
         loaded.model_uri,
         None if challenge is None else challenge.loaded.model_uri,
-        Surroundings.here(params),
     )
     task.keep(loaded, challenge)
 

@@ -19,8 +19,8 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.vector_origin import origin
 from pcc_pipeline.errors import ConfigError, DataError, StorageError
 from pcc_pipeline.steps import embed
+from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter, embedded_path
 from pcc_pipeline.steps.inputs.datasets import encoder_of
-from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter, embedded_path
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.storage.objects import local_copy
 

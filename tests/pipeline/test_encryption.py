@@ -22,7 +22,7 @@ from pcc_pipeline.files import replacing
 from pcc_pipeline.sealing import keys
 from pcc_pipeline.sealing.keys import SealedError
 from pcc_pipeline.sealing.parquet import is_sealed
-from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter
+from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter
 from tests import process_state
 
 pytestmark = pytest.mark.pipeline

@@ -12,11 +12,11 @@ from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.encoder.cache import EmbeddingCache
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import FeatureError
+from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter
+from pcc_pipeline.steps.embedding.rows import embed_rows
 from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of, read
-from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter
-from pcc_pipeline.steps.inputs.embedding import embed_rows
 from pcc_pipeline.steps.parts.folder import Part, PartsFolder
-from pcc_pipeline.steps.parts.surroundings import Surroundings
+from pcc_pipeline.steps.parts.task import PartTask
 from pcc_pipeline.steps.records.persons import new_manifest
 
 _opened: dict[str, tuple[SentenceEncoder, EmbeddingCache | None, ExitStack]] = {}
@@ -34,30 +34,14 @@ def job_of(params: Params, encoder: SentenceEncoder) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class EmbedTask:
+class EmbedTask(PartTask):
     """Embeds one input into its part. It is sent to workers, and each of them loads the encoder once.
 
     Attributes:
-        job: digest of the job.
         encoder_digest: of the encoder that all have.
     """
 
-    params: Params
-    folder: str
-    job: str
     encoder_digest: str
-    around: Surroundings
-
-    def __call__(self, source: str) -> Part:
-        """The part, which stands then.
-
-        Raises:
-            PccError: the input, the encoder or the folder cannot be used; nothing half-written stays.
-        """
-        self.around.take_on(self.params)
-        folder = PartsFolder(self.folder)
-        name = folder.name_of(source)
-        return folder.standing(name) or self._embedded(folder, name, source)
 
     def let_go(self) -> None:
         """Give back what this process has open for it."""
@@ -65,7 +49,7 @@ class EmbedTask:
             if (opened := _opened.pop(self._key, None)) is not None:
                 opened[2].close()
 
-    def _embedded(self, folder: PartsFolder, name: str, source: str) -> Part:
+    def made(self, folder: PartsFolder, name: str, source: str) -> Part:
         params, notes, manifest = self.params, ReadNotes(), new_manifest(self.params)
         encoder, cache = self._encoder()
         with (

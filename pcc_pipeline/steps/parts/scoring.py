@@ -13,7 +13,7 @@ from pcc_pipeline.steps.answering.challenge import Challenge
 from pcc_pipeline.steps.answering.file_scorer import FileScorer
 from pcc_pipeline.steps.inputs.datasets import read, unlabelled
 from pcc_pipeline.steps.parts.folder import Part, PartsFolder
-from pcc_pipeline.steps.parts.surroundings import Surroundings
+from pcc_pipeline.steps.parts.task import PartTask
 from pcc_pipeline.steps.records.persons import new_manifest
 from pcc_pipeline.steps.records.prediction_file import writing
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
@@ -46,31 +46,18 @@ def job_of(params: Params, loaded: LoadedModel, challenge: Challenge | None) -> 
 
 
 @dataclass(frozen=True)
-class ScoreTask:
+class ScoreTask(PartTask):
     """Scores one input into its part. It is sent to workers, and each of them loads the model once.
 
     Attributes:
-        job: digest of the job.
         model_uri, challenger_uri: addresses that no later move of an alias can change.
     """
 
-    params: Params
-    folder: str
-    job: str
     model_uri: str
     challenger_uri: str | None
-    around: Surroundings
 
-    def __call__(self, source: str) -> Part:
-        """The part, which stands then.
-
-        Raises:
-            PccError: the input, the model or the folder cannot be used; nothing half-written stays.
-        """
-        self.around.take_on(self.params)
-        folder = PartsFolder(self.folder)
-        name = folder.name_of(source)
-        return folder.standing(name) or _scored(self, self._scorer(), folder, name, source)
+    def made(self, folder: PartsFolder, name: str, source: str) -> Part:
+        return _scored(self, self._scorer(), folder, name, source)
 
     def keep(self, loaded: LoadedModel, challenge: Challenge | None) -> None:
         """Use a model that is loaded already, in this process."""

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.steps.answering.challenge import shadow_path
-from pcc_pipeline.steps.inputs.embedded_file import embedded_path
+from pcc_pipeline.steps.embedding.embedded_file import embedded_path
 from pcc_pipeline.steps.parts.folder import PartsFolder, is_parts_address
 from pcc_pipeline.storage.objects import BUCKET_SCHEME
 from pcc_pipeline.tracking.store.past_runs import RecordedRun

@@ -18,8 +18,8 @@ from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.persons.manifest import Manifest
+from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter
 from pcc_pipeline.steps.inputs.datasets import contract_of, slices_of
-from pcc_pipeline.steps.inputs.embedded_file import EmbeddedFileWriter
 from pcc_pipeline.steps.records.persons import add_batch
 
 
