@@ -35,7 +35,8 @@ serve: to-answer  ## answer messages over HTTP by the champion (ARGS="--port 800
 	@$(ACTIVE) pcc serve $(ARGS)
 
 # A file's tests share what takes long to make, so they stay in one process, and the long files begin.
-PYTEST = $(ACTIVE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+# A process that dies is not replaced: xdist would wait for ever for what it had left to do.
+PYTEST = $(ACTIVE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: to-develop  ## run the tests, but for those that take minutes each
 	@$(PYTEST) -m "not long" $(ARGS)

@@ -134,8 +134,12 @@ def imports() -> Iterator[None]:
     """What is made within stays to the end of the process, so the garbage collector need not look at it.
 
     It would run some hundred times while modules are imported, and once more at the end of the process, and free
-    nothing of use: a fifth of the time of a short step.
+    nothing of use: a fifth of the time of a short step. In a process that has run a command before, such as that of a
+    notebook, this does nothing: what the command before left behind is to be freed.
     """
+    if gc.get_freeze_count():
+        yield
+        return
     atexit.register(gc.freeze)
     gc.disable()
     try:

@@ -29,3 +29,16 @@ def test_what_is_there_already_stays() -> None:
         "module = import_without('xml.dom', 'json')\nprint(sys.modules['json'] is json, module.__name__)"
     )
     assert answer(code).split() == ["True", "xml.dom"]
+
+
+def test_what_a_command_leaves_is_freed_by_the_one_after_it_in_the_same_process() -> None:
+    """A notebook runs many; each left its model, its threads and its store for good."""
+    code = (
+        "import gc, weakref\nfrom pcc_pipeline.command_line.running import imports\n"
+        "class Left: pass\n"
+        "with imports(): import json\n"
+        "left = Left(); left.itself = left; seen = weakref.ref(left); del left\n"
+        "with imports(): import json\n"
+        "gc.collect()\nprint(gc.get_freeze_count() > 0, seen() is None)"
+    )
+    assert answer(code).split() == ["True", "True"]
