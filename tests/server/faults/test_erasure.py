@@ -193,7 +193,7 @@ def test_killed_at_twenty_random_places_the_end_is_the_same(shell: Any, server: 
                 start_new_session=True,
             )
             try:
-                output, _ = process.communicate(timeout=chance.uniform(3, 20) if kills < KILLS else 600)
+                output, _ = process.communicate(timeout=chance.uniform(3, 14) if kills < KILLS else 600)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
