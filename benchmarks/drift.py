@@ -25,7 +25,7 @@ import pandas as pd
 from scipy import stats
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
 from pcc_pipeline.features.full_vectors import full_vectors

@@ -17,7 +17,7 @@ import pandas as pd
 
 from benchmarks.comparison import Comparison, Size
 from benchmarks.real_data import FOLDER
-from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.probe import lowest_cosine
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder

@@ -8,13 +8,13 @@ RUN python -m venv /opt/tools && /opt/tools/bin/pip install -r /opt/build_tools.
 # PyPI's torch brings CUDA along; this index has the build without.
 ARG PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
 # Its packages before its code, so that a change of the code installs none anew: openvino encodes several times as fast as
-# torch, postgresql reaches a study in a database, notify sends alerts, serve answers over HTTP. pip stays, since MLflow writes
-# its version beside each model.
+# torch, postgresql reaches a study in a database, notify sends alerts, redis shares vectors, serve answers over HTTP.
+# pip stays, since MLflow writes its version beside each model.
 WORKDIR /packages
 COPY pyproject.toml constraints.txt README.md ./
 RUN mkdir pcc_pipeline && touch pcc_pipeline/__init__.py && python -m venv /opt/venv && \
     /opt/tools/bin/pip wheel --no-build-isolation --no-deps --wheel-dir . . && \
-    /opt/tools/bin/pip --python /opt/venv/bin/python install -c constraints.txt "$(ls *.whl)[openvino,postgresql,notify,serve]"
+    /opt/tools/bin/pip --python /opt/venv/bin/python install -c constraints.txt "$(ls *.whl)[openvino,postgresql,notify,redis,serve]"
 WORKDIR /code
 COPY pyproject.toml README.md ./
 COPY pcc_pipeline pcc_pipeline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pcc_pipeline.config.alert_settings import AlertParams
 from pcc_pipeline.config.gate_settings import DEFAULT, Gates, default_gates
@@ -77,12 +77,19 @@ class TfidfParams(Section):
         return self
 
 
+def _demand_redis(address: str) -> str:
+    if not address.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("begins with redis://, rediss:// or unix://, such as redis://host:6379/0")
+    return address
+
+
 class PreprocessingParams(Section):
     """`preprocessing`: how a text becomes numbers."""
 
     embedding_model: NonEmpty = "all-MiniLM-L6-v2"
     backend: Literal["auto", "torch", "openvino"] = "auto"
     cache_dir: NonEmpty | None = "~/.cache/pcc_pipeline"
+    cache: Annotated[NonEmpty, AfterValidator(_demand_redis)] | None = None
     batch_size: int = Field(default=32, ge=1, le=4096)
     threads: int | None = Field(default=None, ge=1, le=1024)
     tfidf: TfidfParams = TfidfParams()

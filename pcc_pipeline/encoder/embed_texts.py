@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pcc_pipeline.encoder.cache import EmbeddingCache, text_key
+from pcc_pipeline.encoder.caches.entries import VectorCache, text_key
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, Encoder
 from pcc_pipeline.encoder.unique_texts import unique_texts
 
@@ -43,7 +43,7 @@ class EmbeddingCounts:
 
 
 def embed(
-    texts: Sequence[str], encoder: Encoder, cache: EmbeddingCache | None, progress: Progress = lambda rows: None
+    texts: Sequence[str], encoder: Encoder, cache: VectorCache | None, progress: Progress = lambda rows: None
 ) -> tuple[np.ndarray, EmbeddingCounts]:
     """Sentence vectors of `texts`, float32 (len(texts), 384), and what it took.
 

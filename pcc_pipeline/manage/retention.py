@@ -74,7 +74,7 @@ def _files(planned: RetentionPlan) -> list[tuple[str, ...]]:
         for one in planned.tables
     ]
     rows += [
-        (f"before {planned.before}", counted(aged.vectors, "vector"), _megabytes(aged.size), shown(str(aged.file)))
+        (f"before {planned.before}", counted(aged.vectors, "vector"), _megabytes(aged.size), shown(aged.where))
         for aged in planned.vectors
     ]
     return rows
@@ -103,7 +103,7 @@ def _plan_document(planned: RetentionPlan, *, removed: bool) -> dict[str, Any]:
             if copy.run is not None
         ],
         "logged": [{"run_id": one.run.run_id, "file": one.name, "bytes": one.size} for one in planned.tables],
-        "vectors": [{"file": str(one.file), "vectors": one.vectors, "bytes": one.size} for one in planned.vectors],
+        "vectors": [{"file": one.where, "vectors": one.vectors, "bytes": one.size} for one in planned.vectors],
         "staying": dict(planned.staying),
     }
 

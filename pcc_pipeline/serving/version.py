@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pcc_pipeline.encoder import probe
-from pcc_pipeline.encoder.cache import text_key
+from pcc_pipeline.encoder.caches.entries import text_key
 from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SENTENCE_WIDTH, Encoder, SentenceEncoder
 from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.errors import ModelError

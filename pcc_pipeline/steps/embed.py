@@ -19,7 +19,7 @@ import pandas as pd
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import join_rejected
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.embed_texts import EmbeddingCounts
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import ConfigError
@@ -251,7 +251,7 @@ def _embed_file(
     output: Path,
     params: Params,
     encoder: SentenceEncoder,
-    cache: EmbeddingCache | None,
+    cache: VectorCache | None,
     *,
     for_training: bool,
     manifest: Manifest | None = None,

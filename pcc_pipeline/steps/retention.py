@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import addresses_in, local_path
-from pcc_pipeline.encoder import cache
-from pcc_pipeline.encoder.cache import Aged
+from pcc_pipeline.encoder.caches.entries import Aged, CachePlace
 from pcc_pipeline.errors import ConfigError, DataError, StorageError, TrackingError
 from pcc_pipeline.persons.holds import Holds
+from pcc_pipeline.steps.inputs.caches import cache_places
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.copies import STEPS, Copy, CopyKind, copies
 from pcc_pipeline.steps.records.persons import READING_STEPS
@@ -55,12 +55,13 @@ class RetentionPlan:
     """What would go, and how many old ones stay for which reason.
 
     Attributes:
-        before: the day before which vectors go.
+        caches: those of which `vectors` go, which were made before the day `before`.
     """
 
     holds: Holds
     copies: Sequence[tuple[CopyKind, Copy]] = ()
     tables: Sequence[LoggedTable] = ()
+    caches: Sequence[CachePlace] = ()
     vectors: Sequence[Aged] = ()
     before: date = date.min
     trees: Sequence[Tree] = ()
@@ -126,10 +127,11 @@ def plan(params: Params, experiment_id: str) -> RetentionPlan:
         for copy in _old_copies(kind, age, now, experiment_id, kept, staying)
     ]
     tables = [] if days.predictions is None else _old_tables(days.predictions, now, experiment_id, kept, staying)
-    before, vectors = date.min, list[Aged]()
-    if days.caches is not None and params.preprocessing.cache_dir is not None:
+    before, caches, vectors = date.min, list[CachePlace](), list[Aged]()
+    if days.caches is not None:
         before = datetime.fromtimestamp(now, UTC).date() - timedelta(days.caches)
-        vectors = cache.aged(local_path(params.preprocessing.cache_dir), before)
+        caches = [*cache_places(params)]
+        vectors = [aged for place in caches for aged in place.aged(before)]
         if vectors and holds.persons:
             staying["vectors of the cache: somebody is held, and nobody can tell whose a vector is"] += len(vectors)
             vectors = []
@@ -137,7 +139,7 @@ def plan(params: Params, experiment_id: str) -> RetentionPlan:
     if days.runs is not None:
         trees, reasons = runs_plan(experiment_id, days.runs, kept)
         staying.update({f"runs: {reason}": number for reason, number in reasons.items()})
-    return RetentionPlan(holds, going, tables, vectors, before, trees, staying)
+    return RetentionPlan(holds, going, tables, caches, vectors, before, trees, staying)
 
 
 def runs_plan(experiment_id: str, days: int, kept: _Kept | None = None) -> tuple[Sequence[Tree], dict[str, int]]:
@@ -195,9 +197,9 @@ def _remove_files(planned: RetentionPlan, removed: list[tuple[str, int, int]]) -
             ) from error
         if gone:
             removed.append((f"{kind} files", 1, copy.size))
-    for aged in planned.vectors:
-        done = cache.forget(aged.file, planned.before)
-        removed.append(("vectors of the cache", done.vectors, done.size))
+    for place in planned.caches if planned.vectors else ():
+        for aged in place.forget_aged(planned.before):
+            removed.append(("vectors of the cache", aged.vectors, aged.size))
     for table in planned.tables:
         if expired.remove_table(table.run, table.name):
             removed.append((f"logged {table.name}", 1, table.size))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import io
 import os
 import shutil
 import sqlite3
@@ -21,6 +22,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pcc_pipeline.command_line import pcc
 from pcc_pipeline.data.sample.messages import sample
 from tests import process_state
 
@@ -100,6 +102,14 @@ def _inside(folder: Path) -> Iterator[Store]:
                 yield Store(folder)
         finally:
             os.chdir(place)
+
+
+def said(folder: Path, *words: str) -> Done:
+    """`pcc WORDS` in a folder with an MLflow of its own."""
+    out, err = io.StringIO(), io.StringIO()
+    with _inside(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = pcc.main([*words])
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import pytest
 from pcc_pipeline.command_line import pcc
 from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.data.sample.messages import sample
-from pcc_pipeline.encoder.cache import text_key
+from pcc_pipeline.encoder.caches.entries import text_key
 from pcc_pipeline.files import replacing
 from pcc_pipeline.sealing import keys
 from pcc_pipeline.sealing.keys import SealedError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import re
@@ -14,17 +13,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from pcc_pipeline.command_line import pcc
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.storage.objects import open_store
 from pcc_pipeline.tracking.registry import turns
-from tests.pipeline.conftest import Store, _inside, moved
+from tests.pipeline.conftest import Store, moved, said
 from tests.pipeline.erase_killed import PLACES
 
 pytestmark = pytest.mark.pipeline
@@ -39,20 +36,6 @@ lineage: {key_file: lineage.key, suppression_file: suppressed.json}
 registry: {gates: [], publish: {target: published}}
 preprocessing: {cache_dir: null}
 """
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def said(folder: Path, *words: str) -> Said:
-    """`pcc WORDS` in a folder with an MLflow of its own."""
-    out, err = io.StringIO(), io.StringIO()
-    with _inside(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = pcc.main([*words])
-    return Said(code, out.getvalue(), err.getvalue())
 
 
 def rows_of_customers(with_vectors: Callable[..., pd.DataFrame]) -> pd.DataFrame:

@@ -113,7 +113,7 @@ def test_the_projects_image_has_the_extras_that_it_needs_and_tells_its_commit() 
     known = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"][
         "optional-dependencies"
     ]
-    assert set(extras.split(",")) == {"openvino", "postgresql", "notify", "serve"} <= set(known)
+    assert set(extras.split(",")) == {"openvino", "postgresql", "notify", "redis", "serve"} <= set(known)
     assert ("ARG", "REVISION") in found
     assert any("PCC_CODE_REVISION=$REVISION" in given for name, given in found if name == "ENV")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import TEXT, CheckedBatch
-from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.embed_texts import Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import Encoder
 from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of
@@ -37,7 +37,7 @@ class BatchVectors:
         self._params = params
         self._model = model
         self._stack = ExitStack()
-        self._opened: tuple[Encoder, EmbeddingCache | None] | None = None
+        self._opened: tuple[Encoder, VectorCache | None] | None = None
 
     def __enter__(self) -> BatchVectors:
         return self
@@ -54,7 +54,7 @@ class BatchVectors:
         vectors, _ = embed([str(text) for text in checked.good[TEXT]], encoder, cache, progress)
         return vectors
 
-    def _open(self) -> tuple[Encoder, EmbeddingCache | None]:
+    def _open(self) -> tuple[Encoder, VectorCache | None]:
         if self._opened is None:
             model = self._model
             refuse_texts(model)

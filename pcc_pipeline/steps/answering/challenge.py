@@ -13,7 +13,7 @@ import pandas as pd
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.schema import AbTestParams
 from pcc_pipeline.data.contract import TEXT, CheckedBatch
-from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import ConfigError
@@ -53,7 +53,7 @@ class Challenge:
     settings: AbTestParams
     params: Params
     _stack: ExitStack = field(default_factory=ExitStack)
-    _opened: tuple[SentenceEncoder, EmbeddingCache | None] | None = None
+    _opened: tuple[SentenceEncoder, VectorCache | None] | None = None
 
     @property
     def model(self) -> TrainedModel:

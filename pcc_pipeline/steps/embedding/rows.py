@@ -13,7 +13,7 @@ from pcc_pipeline.data.contract import CheckedBatch, Contract
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.vector_file import GrowingVectors
 from pcc_pipeline.data.vector_origin import origin_of
-from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import DataError
@@ -40,7 +40,7 @@ def embed_rows(
     address: str,
     params: Params,
     encoder: SentenceEncoder,
-    cache: EmbeddingCache | None,
+    cache: VectorCache | None,
     writer: EmbeddedFileWriter,
     progress: Progress,
     manifest: Manifest | None,
@@ -82,7 +82,7 @@ def contract_to_embed(address: str, params: Params, *, labelled: bool, for_train
 
 
 def _vectors(
-    checked: CheckedBatch, encoder: SentenceEncoder, cache: EmbeddingCache | None, progress: Progress
+    checked: CheckedBatch, encoder: SentenceEncoder, cache: VectorCache | None, progress: Progress
 ) -> tuple[np.ndarray, EmbeddingCounts]:
     if checked.vectors is not None:
         return checked.vectors, EmbeddingCounts(rows=len(checked.vectors))

@@ -10,10 +10,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.split_record import SplitRecord
-from pcc_pipeline.encoder.cache import forget_texts as forget_vectors
-from pcc_pipeline.encoder.cache import text_key
+from pcc_pipeline.encoder.caches.entries import text_key
 from pcc_pipeline.errors import DataError, PccError, StorageError
 from pcc_pipeline.files import replacing, scratch_folder
 from pcc_pipeline.persons import documents
@@ -23,6 +21,7 @@ from pcc_pipeline.persons.manifest import look_up, without
 from pcc_pipeline.persons.rows import take_out
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.plan import RunPart, without_theirs
+from pcc_pipeline.steps.inputs.caches import cache_places
 from pcc_pipeline.steps.inputs.datasets import load_dataset
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG
 from pcc_pipeline.tracking.registry.versions import tag_version
@@ -165,12 +164,9 @@ def manifest_of_run(part: RunPart, keys: Keys, persons: Sought, erasure: str) ->
 
 
 def forget_texts(params: Params, texts: Collection[str] | None) -> int:
-    """Take the vectors of texts out of the cache, or, where these are not known, all; how many there were."""
-    folder = params.preprocessing.cache_dir
-    if folder is None:
-        return 0
+    """Take the vectors of texts out of all caches, or, where these are not known, all; how many there were."""
     keys = None if texts is None else [text_key(text) for text in texts]
-    return forget_vectors(local_path(folder), keys)
+    return sum(place.forget(keys) for place in cache_places(params))
 
 
 def _put(files: RunFiles, name: str, path: Path) -> None:

@@ -92,7 +92,9 @@ def settings_of(params: Params, old: LearnedVersion) -> Params:
     """Those of its training; where things are kept, and what a champion must show, as the caller has it."""
     own = read_training_run(old.run_id).params
     search = own.search.model_copy(update={"study_name": None, "storage": None})
-    encoding = {name: getattr(params.preprocessing, name) for name in ("backend", "batch_size", "cache_dir")}
+    encoding = {
+        name: getattr(params.preprocessing, name) for name in ("backend", "batch_size", "threads", "cache_dir", "cache")
+    }
     return params.model_copy(
         update={
             "data": own.data,

@@ -11,9 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import TEXT
-from pcc_pipeline.encoder.cache import count_texts, text_key
+from pcc_pipeline.encoder.caches.entries import text_key
 from pcc_pipeline.errors import PccError
 from pcc_pipeline.persons import documents
 from pcc_pipeline.persons.holds import Holds
@@ -22,6 +21,7 @@ from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, is_table
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.tables import is_there, tables_here, tables_of
+from pcc_pipeline.steps.inputs.caches import cache_places
 from pcc_pipeline.steps.inputs.datasets import progress_bar, read
 from pcc_pipeline.steps.records.persons import READING_STEPS
 from pcc_pipeline.storage.objects import local_copy
@@ -163,8 +163,10 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int, *, uns
             read_by_it[file] += len(rows)
         inputs |= read_by_it
     texts = texts_of(params, known.persons, inputs, copies)
-    cache = params.preprocessing.cache_dir
-    vectors = 0 if cache is None else None if texts is None else count_texts(local_path(cache), [*map(text_key, texts)])
+    caches = cache_places(params)
+    vectors = None
+    if texts is not None or not caches:
+        vectors = sum(cache.count([*map(text_key, texts or ())]) for cache in caches)
     return Plan(
         policy=params.registry.erasure_policy,
         subjects=subjects,
@@ -175,7 +177,7 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int, *, uns
         vectors=vectors,
         inputs={file: rows for file, rows in sorted(inputs.items()) if file not in copies},
         elsewhere=sorted(_elsewhere(known.traces)),
-        unseen=[*_unseen(known), *scan.unseen, *unsent],
+        unseen=[*_unseen(known), *scan.unseen, *unsent, *_unseen_copies(params)],
     )
 
 
@@ -364,3 +366,9 @@ def _unseen(known: Holdings) -> list[str]:
         *([f"{absent} runs whose manifests are of a key that is not here"] if absent else []),
         *([f"{known.gone} runs whose files were removed"] if known.gone else []),
     ]
+
+
+def _unseen_copies(params: Params) -> list[str]:
+    """Of the shared cache; its server alone can write those anew."""
+    address = params.document()["preprocessing"]["cache"]
+    return [] if address is None else [f"what the Redis {address} saved to disk before, and its replicas: have it save"]

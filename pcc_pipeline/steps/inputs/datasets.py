@@ -21,12 +21,12 @@ from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.data.vector_column import Vectors
 from pcc_pipeline.data.vector_origin import ENCODER_DIGEST, FILE, origin
-from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
 from pcc_pipeline.model.fitting import Rows
-from pcc_pipeline.persons.keys import use_keys
 from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of
+from pcc_pipeline.steps.inputs.caches import cache_places
 from pcc_pipeline.steps.inputs.suppressed import keeps_out
 from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.payloads import InputFile
@@ -157,13 +157,12 @@ def encoder_of(params: Params, model: str | None = None) -> SentenceEncoder:
     )
 
 
-def cache_of(params: Params, encoder: SentenceEncoder) -> AbstractContextManager[EmbeddingCache | None]:
-    """The open embedding cache, or None where it is switched off."""
-    folder = _cache_dir(params)
-    if folder is None:
+def cache_of(params: Params, encoder: SentenceEncoder) -> AbstractContextManager[VectorCache | None]:
+    """The open cache of vectors, or None where it is switched off."""
+    places = cache_places(params)
+    if not places:
         return nullcontext()
-    use_keys(local_path(params.lineage.key_file))
-    return EmbeddingCache(folder, encoder.space, SENTENCE_WIDTH, sealed=params.output.encrypts)
+    return places[-1].open(encoder.space, SENTENCE_WIDTH, sealed=params.output.encrypts)
 
 
 def _cache_dir(params: Params) -> Path | None:

@@ -9,7 +9,7 @@ import numpy as np
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import Dataset, Strings
 from pcc_pipeline.data.vector_column import Vectors
-from pcc_pipeline.encoder.cache import text_key
+from pcc_pipeline.encoder.caches.entries import text_key
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
 from pcc_pipeline.errors import DataError, FeatureError
 from pcc_pipeline.steps.inputs.datasets import cache_of

@@ -9,7 +9,7 @@ from typing import Any
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import FeatureError
 from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter
@@ -19,7 +19,7 @@ from pcc_pipeline.steps.parts.folder import Part, PartsFolder
 from pcc_pipeline.steps.parts.task import PartTask
 from pcc_pipeline.steps.records.persons import new_manifest
 
-_opened: dict[str, tuple[SentenceEncoder, EmbeddingCache | None, ExitStack]] = {}
+_opened: dict[str, tuple[SentenceEncoder, VectorCache | None, ExitStack]] = {}
 _opening = threading.Lock()
 
 
@@ -77,7 +77,7 @@ class EmbedTask(PartTask):
                 folder.keep_lineage(name, manifest.to_bytes())
         return part
 
-    def _encoder(self) -> tuple[SentenceEncoder, EmbeddingCache | None]:
+    def _encoder(self) -> tuple[SentenceEncoder, VectorCache | None]:
         with _opening:
             if self._key not in _opened:
                 encoder, stack = encoder_of(self.params), ExitStack()

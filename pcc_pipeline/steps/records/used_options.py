@@ -10,7 +10,8 @@ from pcc_pipeline.config import Params
 # What is kept for MLflow is encrypted by the key of lineage, if at all.
 _ALWAYS = ("tracking", "logging", "output.unlogged_dir", "output.encryption", "lineage.key_file")
 _READING = ("data.label_column", "data.schema", "data.max_rejected_fraction")
-_ENCODING = ("preprocessing.backend", "preprocessing.batch_size", "preprocessing.threads", "preprocessing.cache_dir")
+_CACHES = ("preprocessing.cache_dir", "preprocessing.cache")
+_ENCODING = ("preprocessing.backend", "preprocessing.batch_size", "preprocessing.threads", *_CACHES)
 # Of manifests of persons; who trains records all of `data`.
 _PERSONS = ("data.subject_column", "lineage.suppression_file")
 _MODEL = ("data", "preprocessing", "model", "decision", "search")
@@ -49,7 +50,7 @@ USED: dict[str, tuple[str, ...]] = {
     ),
     "erase": (
         *(*_PUBLISHING, "registry.gates", "registry.erasure_policy", "data.subject_column", "lineage.suppression_file"),
-        *("preprocessing.cache_dir", "output.erasures_dir", "serving.models_dir"),
+        *(*_CACHES, "output.erasures_dir", "serving.models_dir"),
     ),
     "roll_back": _PUBLISHING,
     "publish": _PUBLISHING,

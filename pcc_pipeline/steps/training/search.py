@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 CHALLENGER = "challenger"
 _ROWS_WORTH_WORKERS = 4000
-_FASTER_ONLY = tuple(f"preprocessing.{name}" for name in ("cache_dir", "backend", "batch_size", "threads"))
+_FASTER_ONLY = tuple(f"preprocessing.{name}" for name in ("cache_dir", "cache", "backend", "batch_size", "threads"))
 
 
 def recipe_of(params: Params, labels: np.ndarray) -> Recipe:

@@ -137,6 +137,7 @@ def test_the_same_combinations_are_taken_where_they_make_sense() -> None:
     ("key", "value", "message"),
     [
         ("data.test_size", 0, "greater than 0"),
+        ("preprocessing.cache", "cache.internal:6379", "redis://host:6379/0"),
         ("data.test_size", 1, "less than 1"),
         ("data.test_size", "half", "valid number"),
         ("data.validation_size", -0.1, "greater than 0"),

@@ -19,7 +19,7 @@ import pytest
 
 from pcc_pipeline.encoder import bert_folder, probe
 from pcc_pipeline.encoder import choose as backends
-from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache
 from pcc_pipeline.encoder.choose import REFERENCE, choose
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder

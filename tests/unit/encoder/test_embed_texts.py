@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcc_pipeline.encoder.cache import EmbeddingCache
+from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, embed
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH
 from pcc_pipeline.encoder.unique_texts import unique_texts

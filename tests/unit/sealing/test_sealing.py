@@ -165,7 +165,7 @@ def test_two_uses_and_two_salts_have_keys_that_tell_nothing_of_each_other() -> N
 
 def test_who_seals_nothing_imports_nothing() -> None:
     code = (
-        "import sys\nimport pcc_pipeline.data.formats.readers, pcc_pipeline.encoder.cache\n"
+        "import sys\nimport pcc_pipeline.data.formats.readers, pcc_pipeline.encoder.caches.on_disk\n"
         "from pcc_pipeline.sealing import parquet, streams, values\n"
         "print(sorted(name for name in sys.modules if 'hazmat.primitives.kdf' in name or 'parquet.encryption' in name))"
     )

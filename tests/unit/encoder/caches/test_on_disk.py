@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcc_pipeline.encoder.cache import EmbeddingCache, aged, count_texts, forget, forget_texts, text_key
+from pcc_pipeline.encoder.caches.entries import text_key
+from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache, FolderCaches
 from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.sealing import keys as seal_keys
 from pcc_pipeline.sealing.keys import SealKey
@@ -100,7 +101,8 @@ def test_two_processes_may_write_at_once(tmp_path: Path, hold: Callable[..., Non
     """Each puts 100 transactions; none is refused and none is lost."""
     code = (
         "import sys, numpy as np\nfrom pathlib import Path\n"
-        "from pcc_pipeline.encoder.cache import EmbeddingCache, text_key\n"
+        "from pcc_pipeline.encoder.caches.entries import text_key\n"
+        "from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache\n"
         "from pcc_pipeline.sealing.keys import SealKey, use\n"
         "start = int(sys.argv[2])\n"
         "use(lambda: [SealKey('0e0e0e0e', b'1' * 32)])\n"
@@ -341,18 +343,18 @@ def test_vectors_that_are_too_old_go_byte_for_byte_and_the_others_stay(tmp_path:
         cache.put(keys(50), vectors(50))
         ages(tmp_path, 20, 31)
         before = TODAY - timedelta(days=30)
-        (old,) = aged(tmp_path, before)
+        (old,) = FolderCaches(tmp_path).aged(before)
         assert (old.vectors, old.size) == (20, 20 * (4 * WIDTH + 4))
         # Another process has the cache open meanwhile.
-        assert forget(old.file, before) == old
+        assert FolderCaches(tmp_path).forget_aged(before) == [old]
         assert list(cache.get(keys(50))) == [key for key in cache.get(keys(50)) if key in keys(30, 20)]
         assert len(cache.get(keys(50))) == 30
-    assert aged(tmp_path, before) == []
-    assert forget(old.file, before).vectors == 0
+    assert FolderCaches(tmp_path).aged(before) == []
+    assert FolderCaches(tmp_path).forget_aged(before) == []
     everything = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert not any(key in everything for key in keys(20))
     assert [vector.tobytes() in everything for vector in vectors(50)] == [False] * 20 + [True] * 30
-    (rest,) = aged(tmp_path, TOMORROW)
+    (rest,) = FolderCaches(tmp_path).aged(TOMORROW)
     assert rest.vectors == 30
 
 
@@ -362,18 +364,17 @@ def test_what_a_version_without_days_put_is_as_old_as_the_table_of_days(tmp_path
     with earlier:
         earlier.execute("CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
         earlier.execute("INSERT INTO vectors VALUES (?, ?)", (keys(1)[0], bytes(36)))
-    assert aged(tmp_path, TODAY) == []
-    assert [one.vectors for one in aged(tmp_path, TOMORROW)] == [1]
+    assert FolderCaches(tmp_path).aged(TODAY) == []
+    assert [one.vectors for one in FolderCaches(tmp_path).aged(TOMORROW)] == [1]
     with earlier:
         earlier.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?)", (keys(2)[1], bytes(36)))
     earlier.close()
-    assert [one.vectors for one in aged(tmp_path, TOMORROW)] == [2]
+    assert [one.vectors for one in FolderCaches(tmp_path).aged(TOMORROW)] == [2]
 
 
 def test_a_forgetting_that_is_killed_leaves_all_or_nothing(tmp_path: Path) -> None:
     with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
         cache.put(keys(50), vectors(50))
-    file = tmp_path / f"{DIGEST}.sqlite"
     code = (
         "import os, signal, sqlite3, sys\n"
         "from datetime import date\n"
@@ -386,12 +387,12 @@ def test_a_forgetting_that_is_killed_leaves_all_or_nothing(tmp_path: Path) -> No
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
         "        return result\n"
         "sqlite3.connect = lambda *about, **how: connect(*about, factory=Dying, **how)\n"
-        "from pcc_pipeline.encoder.cache import forget\n"
-        "forget(Path(sys.argv[1]), date.max)\n"
+        "from pcc_pipeline.encoder.caches.on_disk import FolderCaches\n"
+        "FolderCaches(Path(sys.argv[1])).forget_aged(date.max)\n"
     )
-    assert subprocess.run([sys.executable, "-c", code, file], timeout=60).returncode == -signal.SIGKILL
-    assert [one.vectors for one in aged(tmp_path, TOMORROW)] == [50]
-    assert forget(file, TOMORROW).vectors == 50
+    assert subprocess.run([sys.executable, "-c", code, tmp_path], timeout=60).returncode == -signal.SIGKILL
+    assert [one.vectors for one in FolderCaches(tmp_path).aged(TOMORROW)] == [50]
+    assert [one.vectors for one in FolderCaches(tmp_path).forget_aged(TOMORROW)] == [50]
 
 
 def test_a_database_of_somebody_else_in_the_folder_is_not_touched(tmp_path: Path) -> None:
@@ -404,8 +405,8 @@ def test_a_database_of_somebody_else_in_the_folder_is_not_touched(tmp_path: Path
     (tmp_path / "noise.sqlite").write_bytes(b"none at all")
     (tmp_path / "noise.lock").touch()
     content = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert aged(tmp_path, TOMORROW) == []
-    assert forget(tmp_path / "theirs.sqlite", TOMORROW).vectors == 0
+    assert FolderCaches(tmp_path).aged(TOMORROW) == []
+    assert FolderCaches(tmp_path).forget_aged(TOMORROW) == []
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == content
 
 
@@ -435,7 +436,7 @@ def test_sealed_vectors_show_neither_themselves_nor_whose_they_are(tmp_path: Pat
     hold(OTHER)
     with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
         assert list(cache.get(keys(601))) == keys(1, 600)
-    assert sum(one.vectors for one in aged(tmp_path, TOMORROW)) == 603
+    assert sum(one.vectors for one in FolderCaches(tmp_path).aged(TOMORROW)) == 603
     with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
         assert len(cache.get(keys(601))) == 2
 
@@ -460,17 +461,17 @@ def test_vectors_that_are_forgotten_leave_no_byte_of_theirs(tmp_path: Path) -> N
     vectors = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
     with EmbeddingCache(tmp_path, "space", 8) as cache:
         cache.put(keys, vectors)
-        assert count_texts(tmp_path, keys[:3]) == 3
-        assert forget_texts(tmp_path, keys[:3]) == 3
-        assert forget_texts(tmp_path, keys[:3]) == 0
+        assert FolderCaches(tmp_path).count(keys[:3]) == 3
+        assert FolderCaches(tmp_path).forget(keys[:3]) == 3
+        assert FolderCaches(tmp_path).forget(keys[:3]) == 0
         assert set(cache.get(keys)) == set(keys[3:])
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     for key, vector in zip(keys[:3], vectors, strict=False):
         assert key not in content
         assert vector.tobytes() not in content
     assert keys[3] in content
-    assert forget_texts(tmp_path, None) == 47
-    assert count_texts(tmp_path, keys) == 0
+    assert FolderCaches(tmp_path).forget(None) == 47
+    assert FolderCaches(tmp_path).count(keys) == 0
 
 
 def test_vectors_of_texts_leave_a_sealed_cache_too_whichever_key_sealed_them(
@@ -481,10 +482,10 @@ def test_vectors_of_texts_leave_a_sealed_cache_too_whichever_key_sealed_them(
         with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
             cache.put(keys(5, first), vectors(5))
     hold(OTHER, ONE)
-    assert count_texts(tmp_path, keys(10)) == 10
-    assert forget_texts(tmp_path, keys(4, 3)) == 4
+    assert FolderCaches(tmp_path).count(keys(10)) == 10
+    assert FolderCaches(tmp_path).forget(keys(4, 3)) == 4
     with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
         assert set(cache.get(keys(10))) == {*keys(3), *keys(3, 7)}
     hold()
     with pytest.raises(ConfigError, match="no key to encrypt with"):
-        forget_texts(tmp_path, keys(1))
+        FolderCaches(tmp_path).forget(keys(1))

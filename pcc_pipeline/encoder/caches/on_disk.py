@@ -1,11 +1,7 @@
-"""Vectors on disk by encoder and text, so that a text is encoded once in its life.
+"""Vectors in files of this machine: one SQLite file per encoder and backend.
 
-One SQLite file per encoder and backend. A key is the SHA-256 of the text: the cache holds no text. Each `put` is one
-transaction, so an interrupted run keeps what it had finished, and several processes may share the file.
-
-An entry proves itself: with each vector stands a checksum of key and vector, and what does not match it is absent.
-Where there is a key to seal with, vectors are sealed, and stand under keyed hashes, in a file of their own.
-A file that is damaged as a whole is removed, and a new one begun.
+Each `put` is one transaction, so an interrupted run keeps what it had finished, and several processes may share the
+file. Sealed vectors stand in a file of their own. A file that is damaged as a whole is removed, and a new one begun.
 
 Beside the vectors stands the day that each was made on, in a table of its own, so that earlier versions of this program
 can use the file, too. What they put there, or put there before there were days, is as old as the table.
@@ -16,26 +12,21 @@ from __future__ import annotations
 import fcntl
 import logging
 import sqlite3
-import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from hashlib import sha256
+from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Self, TypeVar
 
 import numpy as np
 
+from pcc_pipeline.encoder.caches.entries import Aged, Entries, Form, forms, today
 from pcc_pipeline.errors import FeatureError
 from pcc_pipeline.files import private_file, private_folder
-from pcc_pipeline.sealing.keys import all_keys, writing_key
-from pcc_pipeline.sealing.values import ValueSeal
 
 # SQLite's default limit of bound variables was 999 for long; 500 keys a query costs nothing measurable.
 _KEYS_PER_QUERY = 500
-_CHECKSUM_BYTES = 4
 _TABLE = "vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)"
 # How the names of a cache's files end.
 _PLAIN, _SEALED = ".sqlite", ".sealed.sqlite"
@@ -54,10 +45,7 @@ _ROOM = (
 
 logger = logging.getLogger(__name__)
 
-
-def text_key(text: str) -> bytes:
-    """32 bytes that stand for a text. Lone surrogates, which CSV files can hold, are kept apart."""
-    return sha256(text.encode("utf-8", "surrogatepass")).digest()
+Answer = TypeVar("Answer")
 
 
 class EmbeddingCache:
@@ -73,12 +61,10 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path, space: str, width: int, *, sealed: bool = False) -> None:
-        self._width = width
         self._path = folder / f"{space}{_SEALED if sealed else _PLAIN}"
-        self._forms = _forms(self._path)
+        self._entries = Entries(width, str(self._path), sealed=sealed)
         self._lock: IO[bytes] | None = None
         self._connection: sqlite3.Connection | None = None
-        self._warned = False
         try:
             private_folder(folder)
             # Held, shared, by whoever uses the file: SQLite's files must not be replaced under another process.
@@ -100,47 +86,24 @@ class EmbeddingCache:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         """The vectors that are there, by key; a damaged entry counts as absent."""
-        present: list[bytes] = []
-        blobs: list[bytes] = []
-        damaged = 0
-        size = 4 * self._width
+        found: list[tuple[Form, bytes, bytes, object]] = []
         try:
-            for form in self._forms:
+            for form in self._entries.forms:
                 names = {form.name(key): key for key in keys}
                 sought = list(names)
                 for start in range(0, len(sought), _KEYS_PER_QUERY):
-                    for name, blob in self._rows(sought[start : start + _KEYS_PER_QUERY]):
-                        value = form.opened(name, blob) if isinstance(blob, bytes) else None
-                        if value is not None and len(value) == size:
-                            present.append(names[name])
-                            blobs.append(value)
-                        else:
-                            damaged += 1
-                if len(self._forms) > 1:
-                    keys = [*set(keys) - set(present)]
+                    rows = self._rows(sought[start : start + _KEYS_PER_QUERY])
+                    found += [(form, names[name], name, blob) for name, blob in rows]
+                if len(self._entries.forms) > 1:
+                    keys = [*set(keys) - {key for _, key, _, _ in found}]
         except sqlite3.Error as error:
             self._mend(error)
             return {}
-        table = np.frombuffer(b"".join(blobs), dtype="<f4").reshape(-1, self._width)
-        finite = np.isfinite(table).all(axis=1)
-        damaged += int(len(finite) - finite.sum())
-        if damaged and not self._warned:
-            self._warned = True
-            logger.warning(
-                "%d of %d vectors in the cache %s are damaged, or were kept without a checksum by an earlier version: "
-                "they are made again",
-                damaged,
-                damaged + int(finite.sum()),
-                self._path,
-            )
-        return {key: vector for key, vector, good in zip(present, table, finite, strict=True) if good}
+        return self._entries.vectors(found)
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """Store `vectors` (len(keys), width) in one transaction."""
-        blobs = (vector.tobytes() for vector in vectors.astype("<f4"))
-        form = self._forms[0]
-        named = ((form.name(key), blob) for key, blob in zip(keys, blobs, strict=True))
-        rows = [(name, form.seal(name, blob)) for name, blob in named]
+        rows = self._entries.of(keys, vectors)
         try:
             self._store(rows)
         except sqlite3.Error as error:
@@ -160,7 +123,7 @@ class EmbeddingCache:
         if self._connection is not None:
             with self._connection:
                 self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
-                days = [(key, _today()) for key, _ in rows]
+                days = [(key, today()) for key, _ in rows]
                 self._connection.executemany("INSERT OR REPLACE INTO made VALUES (?, ?)", days)
 
     def _close(self) -> None:
@@ -203,45 +166,78 @@ class EmbeddingCache:
         )
 
 
-@dataclass(frozen=True)
-class Aged:
-    """Vectors of one file of a cache that are older than some day."""
+class FolderCaches:
+    """The caches of a folder.
 
-    file: Path
-    vectors: int
-    size: int
-
-
-def aged(folder: Path, before: date) -> list[Aged]:
-    """The vectors that were made before a day, of each file of a cache in this folder that has any.
-
-    Files that are damaged, or none of a cache, are passed over: the next run begins those anew.
+    Files that are damaged, or none of a cache, are passed over: the next run begins those anew. No byte stays of what
+    is removed, whoever uses the files meanwhile.
     """
-    result = []
-    for file in sorted(folder.glob("*.sqlite")):
-        with _shared(file) as connection:
-            if connection is not None:
-                query = f"SELECT count(*), coalesce(sum(length(vector)), 0) {_AGED}"
-                vectors, size = connection.execute(query, (before.toordinal(),)).fetchone()
-                if vectors:
-                    result.append(Aged(file, vectors, size))
-    return result
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, space: str, width: int, *, sealed: bool) -> EmbeddingCache:
+        """As `CachePlace`; FeatureError also where the file is a database of something else."""
+        return EmbeddingCache(self._folder, space, width, sealed=sealed)
+
+    def count(self, keys: Collection[bytes]) -> int:
+        """As `CachePlace`."""
+        query = "SELECT count(*) FROM vectors WHERE key = ?"
+
+        def present(file: Path, connection: sqlite3.Connection) -> int:
+            return sum(connection.execute(query, (key,)).fetchone()[0] for key in _names(file, keys))
+
+        return sum(self._asked(present))
+
+    def forget(self, keys: Collection[bytes] | None) -> int:
+        """As `CachePlace`."""
+        removed = 0
+        for file in self._files:
+            with _forgetting(file, whole=True) as connection:
+                if connection is not None:
+                    if keys is None:
+                        removed += connection.execute("DELETE FROM vectors").rowcount
+                    for key in _names(file, keys or ()):
+                        removed += connection.execute("DELETE FROM vectors WHERE key = ?", (key,)).rowcount
+        return removed
+
+    def aged(self, before: date) -> list[Aged]:
+        """As `CachePlace`."""
+        return [old for old in self._asked(lambda file, connection: _aged(file, connection, before)) if old.vectors]
+
+    def forget_aged(self, before: date) -> list[Aged]:
+        """As `CachePlace`, of each file in one transaction."""
+        removed = []
+        for old in self.aged(before):
+            with _forgetting(Path(old.where)) as connection:
+                if connection is not None:
+                    removed.append(_aged(Path(old.where), connection, before))
+                    keys = f"SELECT vectors.key {_AGED}"
+                    connection.execute(f"DELETE FROM vectors WHERE key IN ({keys})", (before.toordinal(),))
+        return removed
+
+    @property
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("*.sqlite"))
+
+    def _asked(self, question: Callable[[Path, sqlite3.Connection], Answer]) -> list[Answer]:
+        answers = []
+        for file in self._files:
+            try:
+                with _shared(file) as connection:
+                    if connection is not None:
+                        answers.append(question(file, connection))
+            except sqlite3.Error as error:
+                raise FeatureError(
+                    f"the embedding cache cannot be used: {error}", where=str(file), fix=_ROOM
+                ) from error
+        return answers
 
 
-def forget(file: Path, before: date) -> Aged:
-    """Remove the vectors of a file that were made before a day, in one transaction, so that no byte of them stays.
-
-    Raises:
-        FeatureError: the file cannot be written.
-    """
-    vectors = size = 0
-    with _forgetting(file) as connection:
-        if connection is not None:
-            query = f"SELECT count(*), coalesce(sum(length(vector)), 0) {_AGED}"
-            vectors, size = connection.execute(query, (before.toordinal(),)).fetchone()
-            keys = f"SELECT vectors.key {_AGED}"
-            connection.execute(f"DELETE FROM vectors WHERE key IN ({keys})", (before.toordinal(),))
-    return Aged(file, vectors, size)
+def _aged(file: Path, connection: sqlite3.Connection, before: date) -> Aged:
+    query = f"SELECT count(*), coalesce(sum(length(vector)), 0) {_AGED}"
+    vectors, size = connection.execute(query, (before.toordinal(),)).fetchone()
+    return Aged(str(file), vectors, size)
 
 
 @contextmanager
@@ -317,83 +313,13 @@ def _opened(path: Path) -> sqlite3.Connection:
         )
         with connection:
             # The empty key, which no text has, bears the day of the table itself.
-            connection.execute("INSERT OR IGNORE INTO made VALUES (x'', ?)", (_today(),))
+            connection.execute("INSERT OR IGNORE INTO made VALUES (x'', ?)", (today(),))
     except sqlite3.Error:
         connection.close()
         raise
     return connection
 
 
-def _today() -> int:
-    return datetime.now(UTC).date().toordinal()
-
-
-def forget_texts(folder: Path, keys: Collection[bytes] | None) -> int:
-    """Remove the vectors of these `text_key`s from every cache of a folder, or all of them; how many those were.
-
-    No byte of them stays, whoever uses the files meanwhile.
-
-    Raises:
-        ConfigError: some are sealed, and there is no key.
-        FeatureError: a cache cannot be written.
-    """
-    removed = 0
-    for file in sorted(folder.glob("*.sqlite")):
-        with _forgetting(file, whole=True) as connection:
-            if connection is not None:
-                if keys is None:
-                    removed += connection.execute("DELETE FROM vectors").rowcount
-                for key in _names(file, keys or ()):
-                    removed += connection.execute("DELETE FROM vectors WHERE key = ?", (key,)).rowcount
-    return removed
-
-
-def count_texts(folder: Path, keys: Collection[bytes]) -> int:
-    """How many vectors of these `text_key`s the caches of a folder hold; raises as `forget_texts`.
-
-    Raises:
-        FeatureError: a cache cannot be read.
-    """
-    present = 0
-    for file in sorted(folder.glob("*.sqlite")):
-        try:
-            with _shared(file) as connection:
-                if connection is not None:
-                    for key in _names(file, keys):
-                        query = "SELECT count(*) FROM vectors WHERE key = ?"
-                        present += connection.execute(query, (key,)).fetchone()[0]
-        except sqlite3.Error as error:
-            raise FeatureError(f"the embedding cache cannot be used: {error}", where=str(file), fix=_ROOM) from error
-    return present
-
-
 def _names(file: Path, keys: Collection[bytes]) -> list[bytes]:
     """What the vectors of these keys stand under in a file."""
-    return [form.name(key) for form in _forms(file) for key in keys] if keys else []
-
-
-def _checksum(key: bytes, vector: bytes) -> bytes:
-    """CRC-32, which misses no error of a few bits; four times as fast here as the shortest cryptographic digest."""
-    return zlib.crc32(vector, zlib.crc32(key)).to_bytes(_CHECKSUM_BYTES, "little")
-
-
-def _forms(file: Path) -> Sequence[ValueSeal | _Checked]:
-    """How entries of a file stand in it, the form of new ones first."""
-    if not file.name.endswith(_SEALED):
-        return [_Checked()]
-    writing_key()  # without any nobody could tell what is there
-    return [ValueSeal(key, "vectors") for key in all_keys()]
-
-
-class _Checked:
-    """Vectors as they are, each with its checksum."""
-
-    def name(self, name: bytes) -> bytes:
-        return name
-
-    def seal(self, name: bytes, value: bytes) -> bytes:
-        return value + _checksum(name, value)
-
-    def opened(self, name: bytes, sealed: bytes) -> bytes | None:
-        value = sealed[:-_CHECKSUM_BYTES]
-        return value if _checksum(name, value) == sealed[-_CHECKSUM_BYTES:] else None
+    return [form.name(key) for form in forms(sealed=file.name.endswith(_SEALED)) for key in keys] if keys else []
