@@ -7,6 +7,7 @@ the mark of its process in its name, so that the next one removes what a killed 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -29,6 +30,9 @@ _BOOT = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _MARKED = re.compile(rf"({_BOOT}\.\d+\.\d+\.\d+|unknown)\.(\d+)\.[0-9a-f]{{8}}")
 # What a process of another machine, or of this one before its last boot, left is removed after a week.
 _OLD_SECONDS = 7 * 24 * 3600.0
+
+# What file systems without hard links answer.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +60,7 @@ def private_file(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, shared: bool = False, suffix: str | None = None) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False, suffix: str | None = None, first: bool = False) -> Iterator[Path]:
     """A path to write to, which takes the name `path` only when the block ends well: nothing half-written stays.
 
     Only a regular file is replaced; other names of it (hard links) keep the old content. A symbolic link is followed:
@@ -66,6 +70,7 @@ def replacing(path: Path, *, shared: bool = False, suffix: str | None = None) ->
         shared: the file is for others too: as readable as any file that the user makes, or as the one that it replaces.
             Else it is for its owner alone.
         suffix: of the path that is written to, where a reader of the folder goes by suffixes; None for the file's own.
+        first: who takes the name first has it; a file that stands there by then stays, and what was written is dropped.
 
     Raises:
         OSError: there is a folder of this name, the link may not be followed, or it cannot be written.
@@ -90,9 +95,25 @@ def replacing(path: Path, *, shared: bool = False, suffix: str | None = None) ->
             with section.lifted():
                 yield partial
             partial.chmod(_mode_of(target) if shared else 0o600)
-            partial.replace(target)
+            if first:
+                _take_if_free(partial, target)
+            else:
+                partial.replace(target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _take_if_free(partial: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(partial)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system that has no second names leaves a moment between the look and the taking.
+        if not target.exists():
+            partial.replace(target)
 
 
 def write_durably(path: Path, text: str) -> None:

@@ -56,8 +56,12 @@ class ObjectStore(Protocol):
         """Copy an object to a new local file; StorageError if there is none."""
         ...
 
-    def upload(self, source: Path, name: str) -> None:
-        """Copy a local file to an object; readers see the old object or the whole new one, never a part."""
+    def upload(self, source: Path, name: str, *, first: bool = False) -> None:
+        """Copy a local file to an object; readers see the old object or the whole new one, never a part.
+
+        Args:
+            first: an object that is there by then stays, and nothing is copied.
+        """
         ...
 
     def reading(self, name: str) -> AbstractContextManager[IO[bytes]]:
@@ -130,11 +134,11 @@ class FolderStore:
         with source:
             yield source
 
-    def upload(self, source: Path, name: str) -> None:
+    def upload(self, source: Path, name: str, *, first: bool = False) -> None:
         path = self._path(name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path, shared=True) as partial:
+            with replacing(path, shared=True, first=first) as partial:
                 shutil.copyfile(source, partial)
         except OSError as error:
             raise _failure("write", str(path), error) from error
@@ -208,10 +212,16 @@ class BucketStore:
                 str(target), timeout=_TIMEOUT_SECONDS, retry=_retry()
             )
 
-    def upload(self, source: Path, name: str) -> None:
-        with _bucket_errors("write", f"{self.address}/{name}"):
+    def upload(self, source: Path, name: str, *, first: bool = False) -> None:
+        from google.api_core.exceptions import PreconditionFailed
+
+        with _bucket_errors("write", f"{self.address}/{name}"), suppress(PreconditionFailed):
             self._bucket.blob(self._prefix + _inside(name, self.address)).upload_from_filename(
-                str(source), timeout=_TIMEOUT_SECONDS, retry=_retry()
+                str(source),
+                # 0: only if there is none.
+                if_generation_match=0 if first else None,
+                timeout=_TIMEOUT_SECONDS,
+                retry=_retry(),
             )
 
     @contextmanager
@@ -308,25 +318,25 @@ def local_copy(address: str) -> Iterator[Path]:
 
 
 @contextmanager
-def writing(address: str, *, shared: bool = False) -> Iterator[Path]:
+def writing(address: str, *, shared: bool = False, first: bool = False) -> Iterator[Path]:
     """A path on this machine to write to, whose content takes the address when the block ends well.
 
     Args:
         address: a file, or an object of a bucket; nothing half-written stays under it.
-        shared: as of `replacing`.
+        shared, first: as of `replacing`.
 
     Raises:
         StorageError: it cannot be written.
     """
     if not address.startswith(BUCKET_SCHEME):
-        with replacing(local_path(address), shared=shared) as partial:
+        with replacing(local_path(address), shared=shared, first=first) as partial:
             yield partial
         return
     parent, _, name = address.rpartition("/")
     store = open_store(parent)
     with scratch() as folder:
         yield folder / name
-        store.upload(folder / name, name)
+        store.upload(folder / name, name, first=first)
 
 
 @dataclass(frozen=True)
@@ -377,11 +387,11 @@ def scratch() -> Iterator[Path]:
 
 
 @contextmanager
-def replacing(path: Path, *, shared: bool = False, suffix: str | None = None) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False, suffix: str | None = None, first: bool = False) -> Iterator[Path]:
     """`files.replacing`, whose failures, and a full disk within the block, are told as a StorageError."""
     within = False
     try:
-        with files.replacing(path, shared=shared, suffix=suffix) as partial:
+        with files.replacing(path, shared=shared, suffix=suffix, first=first) as partial:
             within = True
             yield partial
             within = False

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.api_core.exceptions import PreconditionFailed
+from google.cloud.storage import Blob
 
 from pcc_pipeline.errors import PccError, StorageError
 from pcc_pipeline.storage import objects
@@ -87,6 +91,49 @@ def test_an_upload_replaces_the_object(store: ObjectStore, tmp_path: Path) -> No
     store.upload(file_of(tmp_path, b"new"), "a/b")
     assert read(store, "a/b", tmp_path) == b"new"
     assert store.names() == ["a/b"]
+
+
+def test_who_is_first_stays_where_that_is_asked(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    for content in (b"first", b"second"):
+        store.upload(file_of(tmp_path, content), "a/object", first=True)
+        with objects.writing(str(tmp_path / "store" / "a" / "table.csv"), first=True) as path:
+            path.write_bytes(content)
+    assert [read(store, name, tmp_path) for name in store.names()] == [b"first", b"first"]
+    store.upload(file_of(tmp_path, b"second"), "a/object")
+    assert [read(store, name, tmp_path) for name in store.names()] == [b"second", b"first"]
+
+
+def test_who_is_first_stays_in_a_bucket_too(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulator goes by no generation, as Google's service does: 0 is that of an object that is not there."""
+    upload, conditions = Blob.upload_from_filename, []
+
+    def checked(blob: Blob, *where: Any, if_generation_match: int | None = None, **options: Any) -> None:
+        conditions.append(if_generation_match)
+        if if_generation_match == 0 and blob.exists():
+            raise PreconditionFailed("conditionNotMet")
+        upload(blob, *where, **options)
+
+    monkeypatch.setattr(Blob, "upload_from_filename", checked)
+    store = open_store(bucket)
+    for content in (b"first", b"second"):
+        with objects.writing(f"{bucket}/table.csv", first=True) as path:
+            path.write_bytes(content)
+    assert read(store, "table.csv", tmp_path) == b"first"
+    store.upload(file_of(tmp_path, b"second"), "table.csv")
+    assert read(store, "table.csv", tmp_path) == b"second"
+    assert conditions == [0, 0, None]
+
+
+def test_without_links_who_is_first_stays_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", none)
+    for text in ("first", "second"):
+        with replacing(tmp_path / "file", first=True) as partial:
+            partial.write_text(text)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file": "first"}
 
 
 def test_names_may_hold_spaces_and_letters_beyond_ascii(store: ObjectStore, tmp_path: Path) -> None:

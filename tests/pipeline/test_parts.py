@@ -343,7 +343,12 @@ def test_killed_and_begun_again_each_row_stands_once(trained, outside, words, af
 def cluster(tmp_path: Path):
     """A scheduler of Dask and two workers, as processes of their own: address, scheduler, workers."""
     program = str(Path(sys.executable).with_name("dask"))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        # A worker of which nothing was heard for so long is taken for gone; Dask's own is five minutes.
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s",
+    }
 
     def start(*words: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -389,6 +394,30 @@ def test_a_cluster_loses_a_worker_then_its_scheduler_and_no_row(trained, outside
     process = outside(trained.folder, *words)
     _, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
+    assert table(*parts_of(folder))["case_id"].is_unique
+    assert manifest_of(folder)["rows"] == 48 * (FILES * ROWS - 1)
+
+
+@pytest.mark.long
+def test_a_worker_that_stands_still_holds_nobody_up_and_doubles_nothing_when_it_goes_on(
+    trained, outside, cluster
+) -> None:
+    address, _, workers = cluster
+    source, folder = _many_files(trained, 48), trained.folder / "slow"
+    settings = ("--set", f"compute.engine=dask compute.address={address}")
+    process = outside(trained.folder, "pcc", "score", "--data", f"{source}/", "--output", "slow/", *settings)
+    _once_parts_stand(folder, 4, process)
+    still = [workers[0].pid, *(child.pid for child in psutil.Process(workers[0].pid).children(recursive=True))]
+    for number in still:
+        os.kill(number, signal.SIGSTOP)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    before = {path: path.read_bytes() for path in parts_of(folder)}
+    for number in still:
+        os.kill(number, signal.SIGCONT)
+    # It ends what it had under way, and by then the whole stands.
+    time.sleep(10)
+    assert {path: path.read_bytes() for path in parts_of(folder)} == before
     assert table(*parts_of(folder))["case_id"].is_unique
     assert manifest_of(folder)["rows"] == 48 * (FILES * ROWS - 1)
 

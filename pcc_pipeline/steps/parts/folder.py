@@ -224,8 +224,11 @@ class PartsFolder:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A path to write a part to, which stands under its name when the block ends well."""
-        with writing(self.address + name, shared=True) as path:
+        """A path to write a part to, which stands under its name when the block ends well.
+
+        A part that stands by then stays: a worker that was slow, and was taken for dead, changes nothing afterwards.
+        """
+        with writing(self.address + name, shared=True, first=True) as path:
             yield path
 
     def keep_rejected(self, name: str, rejected: pd.DataFrame, *, sealed: bool) -> None:
