@@ -20,6 +20,8 @@ from pcc_pipeline.config.serving_settings import ServingParams
 from pcc_pipeline.errors import ConfigError, TrackingError
 from pcc_pipeline.files import private_folder, replacing
 from pcc_pipeline.serving.forms import RefusedError
+from pcc_pipeline.tracking.delivery.outages import is_server
+from pcc_pipeline.tracking.environment import tracking_address
 from pcc_pipeline.tracking.registry.readers import may_read
 
 # For so many seconds what the tracking server said of an account holds; while it is away, a yes holds for longer.
@@ -40,23 +42,28 @@ logger = logging.getLogger(__name__)
 class Tokens:
     """A file of names and SHA-256 of tokens, one a line, read again when it changes.
 
-    Raises:
-        ConfigError: it cannot be read, or holds none.
+    Who is not in it is not known: a file that is gone or empty lets nobody in, and a line that is damaged not him whose
+    it was. Each is told once.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: tuple[int, int, int] | None = None
         self._names: dict[str, str] = {}
+        self._fault: ConfigError | None = None
+
+    def demand(self) -> None:
+        """Raises ConfigError where the file cannot be read, has a line that is none, or knows nobody."""
         self._read()
+        if self._fault is not None:
+            raise self._fault
 
     def name_of(self, token: str) -> str | None:
         """Whose token it is; None of one that is not in the file."""
-        try:
-            self._read()
-        except ConfigError as error:
-            # What was read last holds: an editor may be at it.
-            logger.error("%s", error.what)
+        before = self._fault
+        self._read()
+        if self._fault is not None and str(self._fault) != str(before):
+            logger.error("%s (%s)", self._fault.what, self._fault.where)
         # Tokens are random, so that a hash's look-up tells nothing by the time that it takes.
         return self._names.get(hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest())
 
@@ -66,24 +73,26 @@ class Tokens:
             seen = (status.st_mtime_ns, status.st_size, status.st_ino)
             if seen == self._seen:
                 return
-            lines = self._path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"the file of tokens cannot be read: {error}", where=str(self._path), fix=_MAKE
-            ) from error
-        names = {}
+            lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            self._names, self._seen = {}, None
+            self._fault = ConfigError(
+                f"the file of tokens cannot be read: {error.strerror}", where=str(self._path), fix=_MAKE
+            )
+            return
+        names, fault = {}, None
         for number, line in enumerate(lines, 1):
             if not line.strip() or line.startswith("#"):
                 continue
-            match = _LINE.fullmatch(line.strip())
-            if match is None:
-                raise ConfigError(
+            if match := _LINE.fullmatch(line.strip()):
+                names[match[2]] = match[1]
+            else:
+                fault = fault or ConfigError(
                     "this line is not a name and a SHA-256", where=f"{self._path}, line {number}", fix=_MAKE
                 )
-            names[match[2]] = match[1]
         if not names:
-            raise ConfigError("the file of tokens holds none", where=str(self._path), fix=_MAKE)
-        self._names, self._seen = names, seen
+            fault = fault or ConfigError("the file of tokens holds none", where=str(self._path), fix=_MAKE)
+        self._names, self._seen, self._fault = names, seen, fault
 
 
 _MAKE = "add one with: pcc serve --new-token NAME"
@@ -116,11 +125,7 @@ def new_token(path: Path, name: str) -> str:
 
 
 class Access:
-    """Whom this server answers.
-
-    Raises:
-        ConfigError: there are no tokens.
-    """
+    """Whom this server answers."""
 
     def __init__(self, params: Params) -> None:
         settings = params.serving
@@ -133,6 +138,22 @@ class Access:
         self._away_since: float | None = None  # when the tracking server last failed to answer
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pcc-accounts")
         self.limit = Limit(settings)
+
+    def demand_callers(self) -> None:
+        """See that somebody can be answered.
+
+        Raises:
+            ConfigError: there are no tokens, or no tracking server that has accounts.
+        """
+        if self._tokens is not None:
+            self._tokens.demand()
+        address = tracking_address()
+        if self._kind == "tracking" and not is_server(address):
+            raise ConfigError(
+                "the store of runs is no server, and has no accounts",
+                where=f"serving.accounts: tracking, with {address}",
+                fix="set MLFLOW_TRACKING_URI to a tracking server, or serving.accounts to tokens",
+            )
 
     async def caller(self, authorization: str, address: str) -> str:
         """Who asks: the name of a token or account, or the address where nobody needs one.

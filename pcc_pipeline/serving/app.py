@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,6 +34,11 @@ from pcc_pipeline.tracking.logged_models.served_model import answer_table
 _FEW, _LARGE_BYTES = 8, 100_000
 # Of the server, in place of what uvicorn would do at once; see `_drain_first`.
 _ENDS = (signal.SIGTERM, signal.SIGINT)
+_PRESSED_TWICE_SECONDS = 1.5
+
+Read = TypeVar("Read")
+
+_readers = ThreadPoolExecutor(2, thread_name_prefix="pcc-read")
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +61,7 @@ def application(params: Params, model_uri: str | None) -> Guard:
         held.append(service)
         _drain_first(service, params.serving.drain_seconds)
         ended = threading.Event()
-        threading.Thread(target=followed.follow, args=[ended], daemon=True, name="pcc-follow").start()
+        threading.Thread(target=followed.follow, args=[ended, metrics.duty], daemon=True, name="pcc-follow").start()
         try:
             yield
         finally:
@@ -78,11 +85,15 @@ def application(params: Params, model_uri: str | None) -> Guard:
 def _drain_first(service: Service, seconds: float) -> None:
     """On SIGTERM or Ctrl-C say no at /readyz, and end as uvicorn does so many seconds later."""
     loop = asyncio.get_running_loop()
+    first = math.inf
     for number in _ENDS:
         ends = signal.getsignal(number)
 
         def drain(number: int, frame: Any, ends: Any = ends) -> None:
-            again, service.draining = service.draining, True
+            nonlocal first
+            # A signal to the whole group comes twice, from its sender and from the parent.
+            again = loop.time() - first > _PRESSED_TWICE_SECONDS
+            first, service.draining = min(first, loop.time()), True
             if callable(ends):
                 # Who presses Ctrl-C twice means now.
                 loop.call_soon_threadsafe(loop.call_later, 0 if again else seconds, ends, number, None)
@@ -95,7 +106,7 @@ async def _classify(held: list[Service], request: Request) -> Response:
     # Anything else would let a page in a browser send a request here without asking.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise RefusedError(415, "not_json", f"Send Content-Type: {JSON}.")
-    asked = await _off_the_loop(forms.asked, await body_of(request), service.params.serving.request_texts)
+    asked = await _off_the_loop(partial(forms.asked, most=service.params.serving.request_texts), await body_of(request))
     work = service.answers(asked.cases, asked.encoder_digest, request.state.deadline)
     # Of a few texts there is little to give up, and to watch for the caller takes as long as a tenth of one.
     few = len(asked.cases) < _FEW
@@ -103,9 +114,14 @@ async def _classify(held: list[Service], request: Request) -> Response:
     return Response(forms.answer_document(asked, cases, answers, champion), media_type=JSON)
 
 
-async def _off_the_loop(read: Callable[[bytes, int], forms.Asked], body: bytes, most: int) -> forms.Asked:
-    """What is read of a body, in a thread where it is large, so that others need not wait for it."""
-    return read(body, most) if len(body) < _LARGE_BYTES else await asyncio.to_thread(read, body, most)
+async def _off_the_loop(read: Callable[[bytes], Read], body: bytes) -> Read:
+    """What is read of a body, in a thread where it is large, so that others need not wait for it.
+
+    A few at a time: what is read takes many times the bytes of a body, and goes on after its caller was given up.
+    """
+    if len(body) < _LARGE_BYTES:
+        return read(body)
+    return await asyncio.get_running_loop().run_in_executor(_readers, read, body)
 
 
 async def _invocations(held: list[Service], request: Request) -> Response:
@@ -113,13 +129,14 @@ async def _invocations(held: list[Service], request: Request) -> Response:
     champion, _ = service.duty()
     column = "text" if champion.takes_texts else "embeddings"
     kind = request.headers.get("content-type", "")
+    most = service.params.serving.request_texts
+    read = partial(mlflow_form.request_table, content_type=kind, column=column, most=most)
     try:
-        table = await asyncio.to_thread(mlflow_form.request_table, await body_of(request), kind, column)
+        table = await _off_the_loop(read, await body_of(request))
     except mlflow_form.ProtocolError as error:
         return Response(error.reply, error.status, media_type=error.kind)
-    most = service.params.serving.request_texts
-    if len(table) > most:
-        raise RefusedError(413, "too_many_cases", f"A request may hold {most:,} rows; this one has {len(table):,}.")
+    except mlflow_form.TooManyRowsError as error:
+        raise RefusedError(413, "too_many_cases", f"A request may hold {most:,} rows.") from error
     ids = list(table["case_id"]) if "case_id" in table else [None] * len(table)
     cases = [
         forms.case_of(value, case, of_text=champion.takes_texts) for value, case in zip(table[column], ids, strict=True)
@@ -160,7 +177,8 @@ def _add_routes(app: FastAPI, held: list[Service]) -> None:
     @app.get("/metrics", summary="Prometheus' metrics", response_class=Response, responses=_metrics_response())
     async def metrics() -> Response:
         service = held[-1]
-        content, kind = await asyncio.to_thread(service.metrics.text, service.followed)
+        service.metrics.duty(service.followed)
+        content, kind = await asyncio.to_thread(service.metrics.text)
         return Response(content, headers={"Content-Type": kind})
 
     for path in ("/ping", "/health"):

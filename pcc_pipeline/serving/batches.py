@@ -153,6 +153,7 @@ class Batcher:
 
     def _done(self, rows: int, _: asyncio.Future[np.ndarray]) -> None:
         self._pending -= rows
+        self._metrics.queued(self._pending)
 
     def _retry_after(self) -> int:
         return min(max(math.ceil(self._pending / self._rate), 1), _LONGEST_RETRY) if self._rate else 1
@@ -214,7 +215,6 @@ class Batcher:
                 work.answer.set_exception(answer)
             else:
                 work.answer.set_result(answer)
-        self._metrics.queued(self._pending)
 
     def _shadows(self, batch: list[Work], answers: list[np.ndarray | Exception], vectors: dict[str, _Encoded]) -> None:
         for work, answer in zip(batch, answers, strict=True):

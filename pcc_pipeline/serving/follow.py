@@ -11,6 +11,7 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -147,11 +148,12 @@ class Followed:
         if error is None:
             self._kept.clear()
 
-    def follow(self, ended: threading.Event) -> None:
-        """Look again and again, until the event is set."""
+    def follow(self, ended: threading.Event, tell: Callable[[Followed], None]) -> None:
+        """Look again and again, until the event is set; `tell` is called after each look."""
         while not ended.wait(jittered(self._params.serving.follow_seconds)):
             try:
                 self.look()
+                tell(self)
             except Exception as error:  # no fault of a look may end the following
                 logger.exception("following the registry failed (%s); it goes on", type(error).__name__)
 

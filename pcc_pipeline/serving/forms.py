@@ -201,11 +201,19 @@ def _renamed(case: Case) -> Case:
 
 def _json(body: bytes) -> Any:
     try:
-        return json.loads(body.decode())
+        return json.loads(body.decode(), object_pairs_hook=_once)
     except (ValueError, RecursionError):  # no JSON or UTF-8, numbers of thousands of digits, a deep nest
         pass
     # Outside the handler, so that the first error, which quotes the body, is not chained to this one.
-    raise RefusedError(400, "not_json", f"The body is not valid JSON in UTF-8: {_USAGE}.")
+    raise RefusedError(400, "not_json", f"The body is not valid JSON in UTF-8, or a field stands twice: {_USAGE}.")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose fields stand once: of two texts a proxy may have read the other one."""
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("a field stands twice")
+    return document
 
 
 _CASE_ID = {

@@ -97,6 +97,7 @@ class KeptVersions:
                     shutil.rmtree(target)
         partial = self._folder / marked(PARTIAL)
         with self._written():
+            private_folder(self._folder)  # somebody may have removed it
             partial.mkdir(mode=0o700)
             try:
                 bundle = stored.download(partial)
@@ -146,7 +147,7 @@ class KeptVersions:
                 named.add(json.loads(note.read_text(encoding="utf-8"))["digest"])
             except (OSError, ValueError, KeyError, TypeError):
                 note.unlink(missing_ok=True)
-        for folder in self._folder.iterdir():
+        for folder in self._folder.glob("*"):
             if len(folder.name) == _DIGEST_LETTERS and folder.name not in named and _age(folder) > _NEW_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 
 from pcc_pipeline.model.decision import certainty
 
@@ -126,11 +128,8 @@ class Metrics:
         """A shadow could not answer rows."""
         self._shadow_failed.inc(rows)
 
-    def text(self, followed: Followed) -> tuple[bytes, str]:
-        """All of it in Prometheus' text format, and that format's media type."""
-        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-        from prometheus_client.multiprocess import MultiProcessCollector
-
+    def duty(self, followed: Followed) -> None:
+        """Which versions are on duty in this process, now."""
         on_duty = {
             (role, version.name)
             for role, version in (("champion", followed.duty.champion), ("challenger", followed.duty.challenger))
@@ -142,8 +141,18 @@ class Metrics:
         self._switches.set(followed.switches)
         self._refused.set(len(followed.refused))
         self._away.set(followed.away is not None)
+
+    def text(self) -> tuple[bytes, str]:
+        """All of it in Prometheus' text format, and that format's media type."""
+        from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+        from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
         registry = self._registry
         if self._several:
+            # What a dead worker had in its queue, or on duty, is so no more.
+            for number in {int(file.stem.rpartition("_")[2]) for file in Path(self._several).glob("gauge_live*.db")}:
+                if not psutil.pid_exists(number):
+                    mark_process_dead(number)  # type: ignore[no-untyped-call] # as above
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # as above
         return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import ssl
+import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -29,6 +32,8 @@ _GRACE_SECONDS = 30
 _BACKLOG = 2048
 # For loading a model and an encoder from a slow disk.
 _START_SECONDS = 120.0
+# A worker looks so often whether its parent lives.
+_PARENT_SECONDS = 1.0
 
 
 def run(
@@ -46,12 +51,9 @@ def run(
     """
     settings = params.serving
     # What a user can mend is told here, before anything listens; the model is then on this machine for the workers.
-    Access(params)
+    Access(params).demand_callers()
     Followed(params, model_uri).bring()
-    for option in ("tls_certificate", "tls_key"):
-        file = getattr(settings, option)
-        if file is not None and not local_path(file).is_file():
-            raise ConfigError("there is no such file", where=f"serving.{option}: {file}", fix="name a PEM file")
+    _demand_certificate(settings)
     with _listening(settings.host, settings.port) as listener, scratch_folder() as folder:
         if settings.workers > 1:
             os.environ[SEVERAL_PROCESSES] = str(folder)
@@ -59,6 +61,24 @@ def run(
         address = f"{scheme}://{_shown_host(settings.host)}:{listener.getsockname()[1]}"
         application = partial(_application, params, model_uri, begin)
         _serve(params.serving, application, listener, lambda: ready(address, _on_duty(address)))
+
+
+def _demand_certificate(settings: ServingParams) -> None:
+    for option in ("tls_certificate", "tls_key"):
+        file = getattr(settings, option)
+        if file is not None and not local_path(file).is_file():
+            raise ConfigError("there is no such file", where=f"serving.{option}: {file}", fix="name a PEM file")
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return
+    certificate, key = local_path(settings.tls_certificate), local_path(settings.tls_key)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, lambda: b"")
+    except (OSError, ValueError) as error:  # ssl's own errors are OSErrors
+        raise ConfigError(
+            f"certificate and key cannot be used: {getattr(error, 'reason', None) or error}",
+            where=f"serving.tls_certificate: {certificate}, serving.tls_key: {key}",
+            fix="name PEM files of one pair, the key without a password",
+        ) from error
 
 
 def _serve(
@@ -84,6 +104,7 @@ def _serve(
         port=settings.port,
         workers=settings.workers,
         http=Bounded,
+        ws="none",
         access_log=False,  # the metrics count requests; who asks and for what is nobody's to read
         log_level="warning",
         server_header=False,
@@ -102,9 +123,17 @@ def _serve(
 def _application(params: Params, model_uri: str | None, begin: Callable[[str], None]) -> Guard:
     """In a worker."""
     begin(params.logging.level)
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True, name="pcc-parent").start()
     from pcc_pipeline.serving.app import application
 
     return application(params, model_uri)
+
+
+def _end_with(parent: int) -> None:
+    """Finish what was taken once the parent is gone, which was killed: it would hold the address from the next one."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _on_duty(address: str) -> str | None:

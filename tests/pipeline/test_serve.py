@@ -222,6 +222,7 @@ BAD: dict[str, tuple[bytes, int, str]] = {
     "no JSON": (b'{"text": "' + MARK.encode(), 400, "not_json"),
     "not UTF-8": (json.dumps({"text": MARK}).encode("utf-16"), 400, "not_json"),
     "a deep nest": (b'{"cases": ' + b"[" * 100_000, 400, "not_json"),
+    "a field twice": (json.dumps({"text": MARK})[:-1].encode() + b', "text": "a"}', 400, "not_json"),
     "a number of 5,000 digits": (b'{"text": ' + b"1" * 5000 + b"}", 400, "not_json"),
     "a list": (json.dumps([MARK]).encode(), 400, "not_an_object"),
     "nothing": (b"{}", 400, "no_cases"),
@@ -264,6 +265,98 @@ def test_a_caller_who_hangs_up_is_counted_and_nothing_is_left(server: Server) ->
         time.sleep(0.05)
     wait_until(lambda: "pcc_queue_texts 0.0" in get(server, "/metrics")[1])
     assert ask(server, {"text": "erase my profile"})[0] == 200
+
+
+def raw(server: Server) -> socket.socket:
+    host, _, port = server.address.rpartition("/")[2].partition(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+ENDLESS = {
+    "headers": (b"GET /healthz HTTP/1.1\r\nHost: a\r\n", b"a: b\r\n"),
+    "one header": (b"GET /healthz HTTP/1.1\r\nHost: a\r\na: ", b"bbbbbb"),
+    "an address": (b"GET /", b"aaaaaa"),
+    "trailers": (
+        b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n",
+        b"a: b\r\n",
+    ),
+    "the size of a chunk": (
+        b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n2;",
+        b"aaaaaa",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_comes_beside_a_body_without_end_is_refused_soon(server: Server, name: str) -> None:
+    begin, more = ENDLESS[name]
+    with raw(server) as client:
+        client.sendall(begin)
+        sent = 0
+        with contextlib.suppress(OSError):  # the server hung up
+            while sent < 20_000_000:
+                client.sendall(more * 1000)
+                sent += 1000 * len(more)
+    # What the system holds for both sides is some megabytes.
+    assert sent < 20_000_000
+    assert reached(server)
+
+
+def test_an_offer_of_another_protocol_is_passed_over(server: Server) -> None:
+    """As curl --http2 and Java's client send it on plain connections; the body may come later, and another request."""
+    body = json.dumps({"text": "erase my profile"}).encode()
+    head = (
+        b"POST /v1/classify HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+    )
+    sized, chunked = b"Content-Length: %d\r\n\r\n" % len(body), b"Transfer-Encoding: chunked\r\n\r\n"
+    for parts in (
+        [head + sized + body],
+        [head + sized, body],
+        [head[:90], head[90:] + sized + body[:5], body[5:]],
+        [head + chunked + b"5\r\n" + body[:5] + b"\r\n", b"%x\r\n" % (len(body) - 5) + body[5:] + b"\r\n0\r\n\r\n"],
+    ):
+        connection = http.client.HTTPConnection("unused", timeout=30)
+        with raw(server) as connection.sock:
+            for part in parts:
+                connection.sock.sendall(part)
+                time.sleep(0.1)
+            reply = http.client.HTTPResponse(connection.sock)
+            reply.begin()
+            assert (reply.status, json.load(reply)["predictions"][0]["predicted_label"]) == (200, "data_deletion")
+            if reply.will_close:
+                continue
+            connection.sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert connection.sock.recv(15) == b"HTTP/1.1 200 OK"
+    assert "websockets" not in server.log.read_text()
+
+
+@pytest.mark.long
+def test_who_reads_no_answer_is_let_go(server: Server) -> None:
+    with raw(server) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 2000)
+        number = client.getsockname()[1]
+        wait_until(
+            lambda: (
+                not [
+                    one
+                    for one in psutil.net_connections("tcp")
+                    if one.laddr and one.raddr and one.raddr.port == number and one.status == "ESTABLISHED"
+                ]
+            ),
+            90,
+        )
+
+
+def test_the_queue_is_empty_once_all_are_answered(server: Server) -> None:
+    for _ in range(3):
+        assert ask(server, {"cases": [{"text": text} for text, _ in EXAMPLES]})[0] == 200
+    assert "pcc_queue_texts 0.0" in get(server, "/metrics")[1]
 
 
 def test_metrics_count_and_openapi_describes(server: Server) -> None:
@@ -409,13 +502,17 @@ def test_what_is_served_by_another_address_than_the_champions_is_withdrawn_if_it
             assert (followed.duty.champion, followed.away) == (None, None)
 
 
-def test_it_ends_once_it_has_answered_what_it_took(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole_group", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_it_ends_once_it_has_answered_what_it_took(tmp_path: Path, whole_group: bool) -> None:
     store = new_store(tmp_path / "store")
     store.add(FIRST, "champion")
     with pcc_server(store, "--set", "serving.drain_seconds=2") as server:
         with callers(server, 8) as replies:
             wait_until(lambda: len(replies) > 20)
-            server.process.send_signal(signal.SIGTERM)
+            if whole_group:  # as a terminal's Ctrl-C, and systemd
+                os.killpg(server.process.pid, signal.SIGTERM)
+            else:
+                server.process.send_signal(signal.SIGTERM)
             wait_until(lambda: get(server, "/readyz")[0] == 503)
             said_no = time.monotonic()
             time.sleep(1)
@@ -440,6 +537,17 @@ def test_a_worker_that_is_killed_is_started_anew(tmp_path: Path) -> None:
         worker.send_signal(signal.SIGKILL)
         # The socket stays, so that who asks now waits and is answered.
         assert ask(server, {"text": "erase my profile"})[0] == 200
+
+
+@pytest.mark.long
+def test_workers_end_with_their_parent_and_the_address_is_free(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "store")
+    store.add(FIRST, "champion")
+    with pcc_server(store) as server:
+        server.process.kill()
+        wait_until(lambda: not reached(server), 30)
+        with socket.create_server(("127.0.0.1", int(server.address.rpartition(":")[2]))):
+            pass
 
 
 @pytest.mark.long
@@ -574,6 +682,13 @@ def test_what_a_user_can_mend_is_told_before_anything_listens(tmp_path: Path) ->
         with pcc_server(store, "--port", port, wait=False) as busy:
             assert busy.process.wait(60) == 1
     assert "this address cannot be listened at" in busy.log.read_text()
+    no_pem = tmp_path / "key.pem"
+    no_pem.write_text("no key\n")
+    with pcc_server(
+        store, "--set", f"serving.tls_certificate={no_pem}", "--set", f"serving.tls_key={no_pem}", wait=False
+    ) as unpaired:
+        assert unpaired.process.wait(60) == 1
+    assert "certificate and key cannot be used" in unpaired.log.read_text()
     if os.geteuid() == 0:  # may mount a small disk
         small = tmp_path / "small"
         small.mkdir()
@@ -585,5 +700,5 @@ def test_what_a_user_can_mend_is_told_before_anything_listens(tmp_path: Path) ->
         finally:
             subprocess.run(["umount", str(small)], check=True, timeout=20)
         assert "there is no room for the model's files" in full.log.read_text()
-    for server in (nothing, unpromoted, busy):
+    for server in (nothing, unpromoted, busy, unpaired):
         assert "Traceback" not in server.log.read_text()

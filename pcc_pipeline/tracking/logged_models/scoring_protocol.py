@@ -21,6 +21,8 @@ from pcc_pipeline.tracking.logged_models.served_model import (
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 _FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
+# A Parquet file may say of itself that it unpacks to so many times its bytes, of which small ones count as so many.
+_MOST_TIMES, _LEAST = 100, 100_000
 VERSION: str = mlflow.version.VERSION
 
 
@@ -32,11 +34,19 @@ class ProtocolError(Exception):
         super().__init__(f"refused with {status}")
 
 
-def request_table(body: bytes, content_type: str, column: str) -> pd.DataFrame:
+class TooManyRowsError(Exception):
+    """A request has more rows than are answered."""
+
+
+def request_table(body: bytes, content_type: str, column: str, most: int) -> pd.DataFrame:
     """The table of a request: `column`, and `case_id` where it has one; its cells as they were sent.
+
+    Args:
+        most: rows of a request; of CSV and Parquet no more are held, which a small body may have millions of.
 
     Raises:
         ProtocolError: it is no table in one of MLflow's forms.
+        TooManyRowsError: it has more rows.
     """
     kind, *parameters = [part.strip() for part in content_type.split(";")]
     settings = dict(part.partition("=")[::2] for part in parameters)
@@ -46,14 +56,17 @@ def request_table(body: bytes, content_type: str, column: str) -> pd.DataFrame:
         kinds = f"{JSON}, {CSV} and {PARQUET}"
         raise ProtocolError(415, f"This predictor only supports the content types {kinds}.", "text/plain")
     try:
-        return _TABLES[kind.lower()](body, column)
+        table = _TABLES[kind.lower()](body, column, most)
+        if len(table) > most:
+            raise TooManyRowsError
+        return table
     except (MlflowException, ValueError, RecursionError) as error:
         told = refusal(error, needed_columns(column))
     # Outside the handler, so that the first error, which quotes the request, is not chained to this one.
     raise ProtocolError(told.get_http_status_code(), told.serialize_as_json())
 
 
-def _of_json(body: bytes, column: str) -> pd.DataFrame:
+def _of_json(body: bytes, column: str, most: int) -> pd.DataFrame:
     request = json.loads(body.decode())
     # As MLflow does, which has other fields, such as params.
     if not isinstance(request, dict) or not (forms := {name: request[name] for name in _FORMS if name in request}):
@@ -61,21 +74,40 @@ def _of_json(body: bytes, column: str) -> pd.DataFrame:
     return table_of_json(forms, column)
 
 
-def _of_csv(body: bytes, column: str) -> pd.DataFrame:
-    return table_of_csv(body.decode(), column)
+def _of_csv(body: bytes, column: str, most: int) -> pd.DataFrame:
+    return table_of_csv(body.decode(), column, most + 1)
 
 
-def _of_parquet(body: bytes, column: str) -> pd.DataFrame:
+def _of_parquet(body: bytes, column: str, most: int) -> pd.DataFrame:
+    import pyarrow
     import pyarrow.parquet
 
+    cells: dict[str, list[Any]] = {}
     try:
-        table = pyarrow.parquet.read_table(io.BytesIO(body)).to_pandas()
-    except pyarrow.ArrowException:
-        table = pd.DataFrame()
-    if column not in table:
+        with pyarrow.parquet.ParquetFile(io.BytesIO(body)) as file:
+            names = [name for name in (column, "case_id") if name in file.schema_arrow.names]
+            if column in names:
+                if file.metadata.num_rows > most or _unpacked(file.metadata) > _MOST_TIMES * max(len(body), _LEAST):
+                    raise TooManyRowsError
+                # By cells and not by pandas, for which a null beside whole numbers makes them fractions.
+                cells = {name: [] for name in names}
+                for batch in file.iter_batches(most + 1, columns=names):
+                    for name in names:
+                        cells[name] += batch.column(name).to_pylist()
+                    if len(cells[column]) > most:  # the file's end may say what it likes
+                        raise TooManyRowsError
+    # What pyarrow says of a damaged file is any of these, and may quote it.
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, OverflowError):
+        cells = {}
+    if column not in cells:
         raise RequestError("The body is not a table that this model can read.")
-    kept: pd.DataFrame = table[[name for name in (column, "case_id") if name in table]]
-    return kept
+    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in cells.items()})
+
+
+def _unpacked(metadata: Any) -> int:
+    """Bytes that a file's columns take, by its own account."""
+    groups = (metadata.row_group(place) for place in range(metadata.num_row_groups))
+    return sum(group.total_byte_size for group in groups)
 
 
 _TABLES = {JSON: _of_json, CSV: _of_csv, PARQUET: _of_parquet}

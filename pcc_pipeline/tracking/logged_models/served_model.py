@@ -12,6 +12,7 @@ import csv
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import logging
 import math
@@ -53,6 +54,8 @@ TRUSTED_TYPES = (
 _TIME = "datetime64[us, UTC]"
 ENCODER_FILES = {".json", ".safetensors", ".txt", ".bin", ".model"}
 _FORMS = 'Send JSON {"dataframe_split": {"columns": ["text"], "data": [["…"]]}} or {"inputs": [{"text": "…"}]}, or CSV.'
+_NUMBERS = {int, float, np.float64, np.float32, np.int64}
+_LARGEST = float(np.finfo(np.float32).max)
 _ROW_FORMS = ("dataframe_records", "inputs", "instances")
 
 
@@ -201,13 +204,16 @@ def text_fault(text: Any) -> str:
 
 def vector_fault(vector: object) -> str:
     """Why a vector cannot be classified; empty if it can."""
+    if isinstance(vector, list) and not {*map(type, vector)} <= _NUMBERS:  # texts and truths would become numbers
+        return "not a list of numbers"
     try:
         numbers = np.asarray(vector, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):  # the last: a whole number of hundreds of digits
         return "not a list of numbers"
     if numbers.shape != (FULL_WIDTH,):
         return f"not {FULL_WIDTH} numbers"
-    return "" if np.isfinite(numbers).all() else "not finite"
+    # Models compute in single precision.
+    return "" if (np.abs(numbers) <= _LARGEST).all() else "not finite"
 
 
 class PrivacyCaseModel(mlflow.pyfunc.PythonModel):  # type: ignore[misc, name-defined] # mlflow makes it at run time
@@ -367,14 +373,18 @@ def table_of_json(request: Mapping[str, Any], column: str) -> pd.DataFrame:
     return _table(cells, column)
 
 
-def table_of_csv(text: str, column: str) -> pd.DataFrame:
+def table_of_csv(text: str, column: str, most: int | None = None) -> pd.DataFrame:
     """The table of a CSV request, otherwise as `table_of_json`.
 
     A cell is a text, or a vector written as a JSON list; an empty line of a file of one column is a row without a text.
+
+    Args:
+        most: rows that are read.
     """
     csv.field_size_limit(sys.maxsize)  # a long text refuses its row, not the request
+    lines = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
     try:
-        head, *rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+        head, *rows = lines if most is None else itertools.islice(lines, most + 1)
     except (ValueError, csv.Error):
         raise _no_table() from None
     rows = [row or [""] * (len(head) == 1) for row in rows]

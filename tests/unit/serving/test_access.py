@@ -33,9 +33,38 @@ def test_a_token_is_known_by_its_name_and_each_may_be_taken_back(tmp_path: Path)
     assert tokens.name_of(f"{first}x") is None
     file.write_text(file.read_text().splitlines()[1] + "\n")
     assert (tokens.name_of(first), tokens.name_of(second)) == (None, "batch")
-    # What cannot be read now changes nothing.
-    file.write_text("this is no line of it\n")
-    assert tokens.name_of(second) == "batch"
+
+
+def test_a_line_that_is_spoilt_and_a_file_that_is_gone_let_nobody_in_and_are_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "tokens"
+    first, second = new_token(file, "web"), new_token(file, "batch")
+    tokens, lines = Tokens(file), file.read_text().splitlines()
+    assert tokens.name_of(first) == "web"
+    file.write_text(f"web REVOKED\n{lines[1]}\n")
+    assert [(tokens.name_of(first), tokens.name_of(second)) for _ in range(2)] == [(None, "batch")] * 2
+    file.write_text("")
+    assert [tokens.name_of(second) for _ in range(2)] == [None] * 2
+    file.unlink()
+    assert [tokens.name_of(second) for _ in range(2)] == [None] * 2
+    assert [record.message.partition(" (")[0] for record in caplog.records] == [
+        "this line is not a name and a SHA-256",
+        "the file of tokens holds none",
+        "the file of tokens cannot be read: No such file or directory",
+    ]
+    assert f"{file}, line 1" in caplog.text
+    file.write_text("\n".join(lines))
+    assert tokens.name_of(first) == "web"
+
+
+def test_accounts_of_a_store_that_has_none_are_refused_before_anything_listens(tmp_path: Path) -> None:
+    with process_state.mlflow_undone():
+        mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+        with pytest.raises(ConfigError, match="no server"):
+            Access(params(accounts="tracking")).demand_callers()
+        mlflow.set_tracking_uri("http://127.0.0.1:9")
+        Access(params(accounts="tracking")).demand_callers()
 
 
 @pytest.mark.parametrize("content", [None, "", "# nobody\n", "web 12\n", "\xff"])
@@ -43,8 +72,9 @@ def test_a_file_without_tokens_is_refused(tmp_path: Path, content: str | None) -
     file = tmp_path / "tokens"
     if content is not None:
         file.write_text(content, encoding="latin-1")
+    tokens = Tokens(file)
     with pytest.raises(ConfigError, match=r"token|SHA-256") as refused:
-        Tokens(file)
+        tokens.demand()
     assert "pcc serve --new-token NAME" in str(refused.value)
 
 
