@@ -63,6 +63,8 @@ class Bounded(HttpToolsProtocol):
 
     def _decline(self, rest: bytes) -> None:
         """Go on with the request that offered another protocol; `rest` of what came is its body."""
+        if self.scope["method"] == "CONNECT":  # which has none, and is refused as any other method
+            return
         # The parser took the message for complete, and what answers it has not begun yet.
         self.cycle.more_body = True
         self.cycle.message_event.clear()
@@ -71,9 +73,7 @@ class Bounded(HttpToolsProtocol):
             *(name + b": " + value for name, value in self.headers if name not in _OFFERS),
         ]
         self.parser = httptools.HttpRequestParser(_Rest(self))
-        self.parser.feed_data(b"\r\n".join(lines) + b"\r\n\r\n")
-        if rest:
-            self._parse(rest)
+        self._parse(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
     def on_message_begin(self) -> None:
         self._came = self._of_bodies = 0

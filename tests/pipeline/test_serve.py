@@ -330,7 +330,11 @@ def test_an_offer_of_another_protocol_is_passed_over(server: Server) -> None:
                 continue
             connection.sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
             assert connection.sock.recv(15) == b"HTTP/1.1 200 OK"
+    with raw(server) as client:
+        client.sendall(b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(10).startswith(b"HTTP/1.1 4")
     assert "websockets" not in server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
 
 
 @pytest.mark.long
