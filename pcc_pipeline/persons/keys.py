@@ -8,11 +8,10 @@ earlier ones go on reading what they wrote.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,8 @@ VARIABLE = "PCC_LINEAGE_KEY"
 # Bytes of a hash. At 10^12 rows two of them are equal by chance with a probability of 10^-15.
 WIDTH = 16
 _KEY_BYTES = 32
+# What SHA-256 takes at a time.
+_BLOCK = 64
 _HEAD = "# keys of pcc_pipeline's lineage, newest first: who has them can tell who stood in a run's rows; keep a copy\n"
 
 Kind = Literal["case", "subject"]
@@ -43,14 +44,30 @@ class Key:
 
     def hashes(self, kind: Kind, values: Iterable[str | None]) -> bytes:
         """`WIDTH` bytes a value, in order; of None, zeros. A case and a subject of one name have different hashes."""
-        digest, secret, prefix = hmac.digest, self.secret, f"{kind}\0".encode()
+        digest, prefix = _hmac_sha256(self.secret), f"{kind}\0".encode()
         nobody = bytes(WIDTH)
         return b"".join(
-            nobody
-            if value is None
-            else digest(secret, prefix + value.encode("utf-8", "surrogatepass"), "sha256")[:WIDTH]
+            nobody if value is None else digest(prefix + value.encode("utf-8", "surrogatepass"))[:WIDTH]
             for value in values
         )
+
+
+def _hmac_sha256(key: bytes) -> Callable[[bytes], bytes]:
+    """HMAC-SHA256 by one key (RFC 2104), of which the two blocks that hold the key are hashed once.
+
+    `hmac.digest` takes two and a half times as long for a short message.
+    """
+    block = (hashlib.sha256(key).digest() if len(key) > _BLOCK else key).ljust(_BLOCK, b"\0")
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def digest(message: bytes) -> bytes:
+        first, second = inner.copy(), outer.copy()
+        first.update(message)
+        second.update(first.digest())
+        return second.digest()
+
+    return digest
 
 
 @dataclass(frozen=True)

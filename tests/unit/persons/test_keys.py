@@ -23,6 +23,14 @@ def test_a_hash_is_the_hmac_of_kind_and_value() -> None:
     assert key.hashes("subject", [None, "ä\ud800"])[:WIDTH] == bytes(WIDTH)
 
 
+@pytest.mark.parametrize("length", [1, 32, 64, 65, 200])
+def test_a_key_of_any_length_gives_the_hashes_of_hmac(length: int) -> None:
+    secret = bytes(range(length))
+    values = ["", "c-1", "Größe", "\udc80", "x" * 1000]
+    wanted = [hmac.digest(secret, b"case\0" + value.encode("utf-8", "surrogatepass"), "sha256") for value in values]
+    assert Key(secret).hashes("case", [*values, None]) == b"".join(one[:WIDTH] for one in wanted) + bytes(WIDTH)
+
+
 def test_without_a_key_there_is_none(tmp_path: Path) -> None:
     assert read_keys(tmp_path / "no.key", {}).writing is None
 
