@@ -114,7 +114,7 @@ def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1) -> 
         return 1
     except Interrupted as error:
         interruption.over()
-        became = getattr(error, "__notes__", ["no run was open, and nothing is left half done"])
+        became = getattr(error, "__notes__", ["no run was open, and this command changed nothing"])
         with contextlib.suppress(OSError):  # the terminal may be gone: that is what SIGHUP says
             print("\n  ".join([f"\nended from outside ({error.number.name})", *became]), file=sys.stderr, flush=True)
         return 128 + error.number

@@ -19,13 +19,14 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.interruption import allowed
-from pcc_pipeline.persons.keys import Keys
+from pcc_pipeline.persons.keys import Keys, Kind
 from pcc_pipeline.persons.rows import count_in
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.persons.suppression import read_suppressed, suppress
 from pcc_pipeline.steps.erasing import files, models
 from pcc_pipeline.steps.erasing.certificate import (
     certificate,
+    demand_same_page,
     json_of,
     moment,
     page,
@@ -34,9 +35,11 @@ from pcc_pipeline.steps.erasing.certificate import (
     write_certificate,
 )
 from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, holdings_of, keys_of_lineage
+from pcc_pipeline.steps.erasing.kept import kept_by_holds, standing, words
 from pcc_pipeline.steps.erasing.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan, Scan, held_in, make_plan, texts_of
 from pcc_pipeline.steps.erasing.published import published_as
+from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state, unfinished
 from pcc_pipeline.steps.erasing.tables import is_there, settle_parts, take_out_of
 from pcc_pipeline.steps.inputs.suppressed import list_digest
@@ -58,6 +61,7 @@ logger = logging.getLogger(__name__)
 
 # Of a run that made a plan, the plan's number.
 _PLAN_TAG = "pcc.plan"
+_SHOWN_NAMES = 3
 # Its parts, in their order, as they are told of.
 _PARTS = {
     "suppressed": "from now on their rows are kept out of what is read (1 of 10)",
@@ -145,11 +149,11 @@ def verify(params: Params, file: str) -> VerifiedOutcome:
         TrackingError: MLflow does not answer.
     """
     keys, path = keys_of_lineage(params), local_path(file)
-    if path.suffix == ".html":  # the page of the same certificate
-        path = path.with_suffix(".json")
-    document = read_certificate(path, keys)
-    persons = persons_of(document, keys, file)
-    return VerifiedOutcome(document, _still(params, persons, keys, Plan.of(document["plan"])))
+    document = read_certificate(path.with_suffix(".json") if path.suffix == ".html" else path, keys)
+    if path.suffix == ".html":
+        demand_same_page(path, document)
+    persons, plan = persons_of(document, keys, file), Plan.of(document["plan"])
+    return VerifiedOutcome(document, _still(params, persons, keys, plan), tuple(map(words, standing(plan))))
 
 
 def _planned(
@@ -166,15 +170,17 @@ def _planned(
         state = read_state(folder, ident, keys)
         if state is not None and asked.is_within(state.persons):
             lines = (
-                f"half done  an erasure of these persons was begun {moment(state.began)} and cut off; finish it with",
+                f"half done  an erasure of these persons was begun {moment(state.began)}; finish it with",
                 f"           pcc erase {given} --confirm {ident}",
+                *([_past_gates(given, ident)] if "others" in state.done else []),
             )
             return ThereAlready(opened.run_id, lines)
     _demand_none_half_done(folder)
     known = holdings(params, **names)
-    unknown = _unknown(params, known, names, keys)
+    unknown = _unknown(params, known, names)
+    kept = kept_by_holds(folder, keys, asked)
     scan = Scan(params, known)
-    if not known.traces and not scan.runs() and not any(scan.copies().values()):
+    if not kept and not known.traces and not scan.runs() and not any(scan.copies().values()):
         listed = read_suppressed(local_path(params.lineage.suppression_file), keys)
         if listed is not None and asked.is_within(listed):
             runs = counted(known.looked_into, "run")
@@ -193,7 +199,7 @@ def _planned(
             where="subjects, cases",
             fix="write the names as the data has them, one a line; capitals count",
         )
-    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent)
+    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent, kept=kept)
     ident = plan.id_for(known.persons)
     opened.log(payloads.Tags({"pcc.action": "planned", _PLAN_TAG: ident}), payloads.Json("plan.json", plan.document()))
     return PlannedOutcome(opened.run_id, ident, plan, given, unknown)
@@ -210,36 +216,27 @@ def _demand_none_half_done(folder: Path) -> None:
         )
 
 
-def _unknown(params: Params, known: Holdings, names: dict[str, list[str]], keys: Keys) -> tuple[str, ...]:
+def _unknown(params: Params, known: Holdings, names: dict[str, list[str]]) -> tuple[str, ...]:
     """A line for each name that no manifest has: by its place in the list, since a name stands in no output."""
     lines = []
-    absent = {
-        option: [name for name in names[option] if not _is_seen(known, kind, name, keys)]
-        for option, kind in (("subjects", "subject"), ("case_ids", "case"))
-    }
-    # Near ones are looked for only where a name is not there.
-    near = {option: [form for name in those for form in _near(name)] for option, those in absent.items()}
-    others = holdings(params, **near) if any(near.values()) else known
-    for option, kind, list_of in (("subjects", "subject", "persons"), ("case_ids", "case", "cases")):
+    unknown = unknown_names(params, known, names)
+    kinds: tuple[tuple[str, Kind, str], ...]
+    kinds = (("subjects", "subject", "persons"), ("case_ids", "case", "cases"))
+    for option, kind, list_of in kinds:
         for place, name in enumerate(names[option], start=1):
-            if name not in absent[option]:
+            if (kind, name) not in unknown:
                 continue
             line = f"name {place} of the list of {list_of} is not known here"
             if {",", ";"} & set(name):
                 line += ", and holds a comma or semicolon: one name a line"
-            elif any(_is_seen(others, kind, form, keys) for form in _near(name)):
-                line += " as it is written; in small letters, or without signs around it, it is"
+            elif unknown[kind, name]:
+                line += NEARLY
+            else:
+                line += ": look at the spelling; if it is right, nothing is held of it"
             lines.append(line)
+    if len(lines) > _SHOWN_NAMES + 1:
+        lines[_SHOWN_NAMES:] = [f"{len(lines) - _SHOWN_NAMES} more names are not known here either"]
     return tuple(lines)
-
-
-def _near(name: str) -> list[str]:
-    return [form for form in (name.lower(), name.strip("\"'<> ")) if form != name]
-
-
-def _is_seen(known: Holdings, kind: str, name: str, keys: Keys) -> bool:
-    hashed = [(key, key.hashes("subject" if kind == "subject" else "case", [name])) for key in keys.all]
-    return any(one in known.seen for one in hashed)
 
 
 def _demand_same(persons: Sought, plan: Plan, names: dict[str, list[str]], keys: Keys, ident: str) -> None:
@@ -253,12 +250,22 @@ def _demand_same(persons: Sought, plan: Plan, names: dict[str, list[str]], keys:
         )
 
 
+def _past_gates(given: str, ident: str) -> str:
+    return (
+        f"           or, if who trains models lets its successor serve though the gates refuse it: "
+        f'pcc erase {given} --confirm {ident} --force true --reason "…"'
+    )
+
+
 @contextmanager
 def _half_done(state: State, given: str) -> Iterator[None]:
     """Whoever ends it learns that it is not done."""
     try:
         yield
     except BaseException as error:  # raised again
+        if isinstance(error, models.WaitingError):
+            error.add_note("their rows are out of all runs and files; what is left is the model that answers now")
+            error.add_note(_past_gates(given, state.id).strip())
         error.add_note(
             f"erasure {state.id} is half done (done: {', '.join(state.done) or 'nothing yet'}); the same line goes on "
             f"where it was: pcc erase {given} --confirm {state.id}"
@@ -279,7 +286,8 @@ def _state(
         )
     _demand_none_half_done(folder)
     known = holdings(params, **names)
-    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent)
+    kept = kept_by_holds(folder, keys, Sought.of(keys, names["subjects"], names["case_ids"]))
+    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent, kept=kept)
     if (ident := plan.id_for(known.persons)) != confirm:
         raise ConfigError(
             f"{confirm} was planned for others, or what is held of these has changed since; nothing was done",
@@ -376,7 +384,7 @@ def _certified(params: Params, state: State, folder: Path, keys: Keys, opened: S
     )
     # All its parts are done: where rows stand yet, that is for a new plan.
     file_of(folder, state.id).unlink(missing_ok=True)
-    return ErasedOutcome(opened.run_id, state, still, tuple(paths))
+    return ErasedOutcome(opened.run_id, state, still, tuple(paths), kept=tuple(map(words, standing(state.plan))))
 
 
 def _still(params: Params, persons: Sought, keys: Keys, plan: Plan) -> dict[str, int]:

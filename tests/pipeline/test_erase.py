@@ -273,6 +273,72 @@ def test_who_is_held_is_not_erased(store: Path) -> None:
     assert ERASED[0] not in done.err
 
 
+def test_whose_a_case_is_that_is_held_is_not_erased_by_the_case_either(store: Path) -> None:
+    assert said(store, "hold", "add", "--subject", ERASED[0], "--reason", "a lawsuit").code == 0
+    (store / "cases.txt").write_text(f"case-of-{ERASED[0]}-3\n")
+    refused = said(store, "erase", "--cases", "cases.txt")
+    assert refused.code == 1
+    assert "a subject is held" in refused.err
+    (store / "cases.txt").write_text("case-of-customer-04@-4\n")
+    assert said(store, "erase", "--cases", "cases.txt").code == 0
+
+
+def test_a_version_that_is_held_is_told_of_everywhere_and_goes_once_it_is_let_go(store: Path) -> None:
+    held = said(store, "hold", "add", "--version", "@champion", "--reason", "case 15")
+    assert held.code == 0
+    assert "rows of persons who are erased leave those all the same" in held.out
+    planned = said(store, "erase", "--subjects", "persons.txt")
+    assert re.search(
+        rf"note       {MODEL} version 1 .* it stays \(.* case 15\)\n +published as .*: stays with it", planned.out
+    )
+    done = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
+    assert done.code == 0, done.err
+    (page,) = (store / "outputs" / "erasures").glob("*.certificate.html")
+    for told in (done.out, said(store, "erase", "--verify", str(page)).out):
+        assert "no row of theirs was found" in told
+        assert re.search(rf"warning    {MODEL} version 1 .* learned from \d+ rows of theirs and stays", told)
+    content = page.read_text()
+    assert "nothing of theirs was found" not in content
+    assert "1 model that learned from them stays, by a hold or the policy" in content
+    assert "every version that learned is removed" not in content
+
+    assert said(store, "hold", "remove", "--version", "@champion").code == 0
+    again = said(store, "erase", "--subjects", "persons.txt")
+    assert f"replace    {MODEL} version 1 (" in again.out
+    done = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
+    assert done.code == 0, done.err
+    assert "checked    everything was looked through again: nothing of theirs was found" in done.out
+    for name in ERASED:
+        assert holders(store, name) == set()
+    for file in (store / "outputs" / "erasures").glob("*.certificate.html"):
+        assert "nothing of theirs was found" in said(store, "erase", "--verify", str(file)).out
+    assert "were erased before, and nothing of theirs is held" in said(store, "erase", "--subjects", "persons.txt").out
+
+
+def test_a_hold_on_a_name_that_nobody_has_says_that_it_keeps_nothing(store: Path) -> None:
+    assert "warning" not in said(store, "hold", "add", "--subject", ERASED[0], "--reason", "x").out
+    for name, how in ((ERASED[1].upper(), "in small letters"), ("nobody@", "as it is written: the hold keeps nothing")):
+        told = said(store, "hold", "add", "--subject", name, "--reason", "x")
+        assert told.code == 0
+        assert "warning    no run knows this subject" in told.out
+        assert how in told.out
+        assert "pcc hold remove --hold " in told.out
+    assert "see the spelling" in said(store, "lineage", "--subject", "nobody@").out
+
+
+def test_a_page_that_was_changed_is_no_certificate(erased_store: Path, tmp_path: Path) -> None:
+    folder = copied(erased_store, tmp_path / "copy")
+    (page,) = (folder / "outputs" / "erasures").glob("*.certificate.html")
+    assert said(folder, "erase", "--verify", str(page)).code == 0
+    page.write_text(page.read_text().replace("2 persons", "3 persons"))
+    changed = said(folder, "erase", "--verify", str(page))
+    assert changed.code == 1
+    assert "the page was changed after it was written" in changed.err
+    assert said(folder, "erase", "--verify", str(page.with_suffix(".json"))).code == 0
+    absent = said(folder, "erase", "--verify", page.with_suffix(".json").name)
+    assert "the certificate cannot be read: No such file" in absent.err
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("policy", ["block", "note"])
 def test_the_policy_says_what_becomes_of_models(policy: str, store: Path) -> None:
@@ -577,6 +643,10 @@ def test_of_two_that_are_half_done_the_first_is_finished_first(store: Path) -> N
     (store / "params.yaml").write_text(strict)
     other = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan)
     assert (other.code, "the gates refuse it" in other.err, "is half done" in other.err) == (1, True, True), other.err
+    assert "their rows are out of all runs and files" in other.err
+    past = f'pcc erase --subjects persons.txt --confirm {plan} --force true --reason "…"'
+    assert past in other.err
+    assert past in said(store, "erase", "--subjects", "persons.txt").out
     refused = said(store, "erase", "--subjects", "second.txt")
     assert (refused.code, "an erasure of other persons is half done" in refused.err) == (1, True)
     forced = done(

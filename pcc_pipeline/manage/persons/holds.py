@@ -12,6 +12,8 @@ from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import table
 from pcc_pipeline.persons.holds import Person, PersonHold, VersionHold, hold_on, names
 from pcc_pipeline.persons.keys import VARIABLE, Keys, Kind, read_keys
+from pcc_pipeline.steps.erasing.holdings import asked, holdings
+from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
 from pcc_pipeline.steps.records.audit import record
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.payloads import json_text
@@ -34,15 +36,24 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
         number = _number(question, version)
         registry.hold_version(VersionHold(question.model_name, number, reason, since, by))
         warnings = record(question.params, "hold", {"model": question.model_name, "version": number}, reason=reason)
-        return _with(f"held       {question.model_name} version {number}, with its runs, files and copies", warnings)
+        held = f"{question.model_name} version {number}: its model and what is published of it"
+        also = "and from retention its runs and files too; rows of persons who are erased leave those all the same"
+        return _with(f"held       {held}, {also}", warnings)
     kind, name = _person(subject, case_id)
     if name in reason:
         raise ConfigError(
             "the reason names the person, whom the registry must not know", where="--reason", fix="say it otherwise"
         )
     hold = hold_on(kind, name, _keys(question), reason=reason, since=since, by=by)
+    sought = asked(name if kind == "subject" else None, name if kind == "case" else None)
+    unknown = unknown_names(question.params, holdings(question.params, **sought), sought)
     registry.hold_person(question.model_name, hold)
-    warnings = record(question.params, "hold", {"hold": hold.id, "of a": kind}, reason=reason)
+    warnings = [
+        f"warning    no run knows this {kind}{NEARLY if nearly else ' as it is written'}: the hold keeps nothing yet. "
+        f"Look at the spelling; to take it back: pcc hold remove --hold {hold.id}"
+        for nearly in unknown.values()
+    ]
+    warnings += record(question.params, "hold", {"hold": hold.id, "of a": kind}, reason=reason)
     return _with(f"held       a {kind}, as hold {hold.id}: every run and copy in which they stand", warnings)
 
 

@@ -11,6 +11,7 @@ from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.persons.keys import VARIABLE, add_key, read_keys
 from pcc_pipeline.persons.manifest import sides
 from pcc_pipeline.steps.erasing.holdings import Trace, asked, holdings
+from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.tables import written_by
 from pcc_pipeline.steps.records.audit import Audit, record
 from pcc_pipeline.steps.records.persons import hashed
@@ -67,6 +68,11 @@ def find(question: Question, *, subject: str | None, case_id: str | None) -> str
     if question.as_json:
         return json_text(known.document())
     lines = [f"{counted(len(known.traces), 'run')} of {known.looked_into} hold rows of this person"]
+    if not known.traces:
+        lines += [
+            f"nobody is known{NEARLY if nearly else ' as it is written'}: see the spelling; capitals and blanks count"
+            for nearly in unknown_names(question.params, known, asked(subject, case_id)).values()
+        ]
     lines += [line for trace in known.traces for line in _lines(trace)]
     lines += [
         f"not looked into: {counted(number, 'run')} of the key {key}, which is not here"

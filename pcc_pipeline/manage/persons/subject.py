@@ -16,7 +16,10 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.files import private_folder, replacing
 from pcc_pipeline.manage.queries import Question
+from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.steps.erasing.holdings import Holdings, asked, holdings, tables
+from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
+from pcc_pipeline.steps.erasing.tables import written_by
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.persons import hashed
 from pcc_pipeline.steps.records.summary import counted
@@ -62,10 +65,12 @@ def _export(question: Question, *, subject: str | None, case_id: str | None, out
     known = holdings(question.params, **asked(subject, case_id))
     read = list(tables(question.params, known))
     if not known.traces and not read:
+        nearly = any(unknown_names(question.params, known, asked(subject, case_id)).values())
         raise ConfigError(
             f"nothing is known of this person in {counted(known.looked_into, 'run')}",
             where="--subject" if subject is not None else "--case-id",
-            fix="look at the spelling; see `pcc lineage` for runs that were not looked into",
+            fix=f"look at the spelling{NEARLY if nearly else ''} (capitals and blanks count)"
+            + (f"; not looked into: {unseen}" if (unseen := _unseen(known)) else ""),
         )
     try:
         rows = private_folder(private_folder(folder) / "rows")
@@ -91,6 +96,7 @@ def _export(question: Question, *, subject: str | None, case_id: str | None, out
         f"{counted(len(known.traces), 'run')} to {folder}",
         "           it is for you alone; hand it over by a way that only this person can open",
     ]
+    lines += [f"not in it: {line}" for line in _own_files(known)]
     if unseen := _unseen(known):
         lines.append(f"warning    {unseen}")
     return "\n".join(lines)
@@ -104,8 +110,27 @@ def _readme(known: Holdings, read: Sequence[tuple[str, int]]) -> str:
         tables="\n".join(f"| {where} | {rows:,} |" for where, rows in read) or "| none | 0 |",
         runs=f"{counted(len(known.traces), 'run')} read them",
         versions=f"{counted(len(versions), 'version')} of a model",
-        unseen=f"\n\nNot everything could be looked at: {unseen}." if unseen else "",
+        unseen="".join(
+            [
+                *(f"\n\nNot in this folder: {line}." for line in _own_files(known)),
+                f"\n\nNot everything could be looked at: {unseen}." if unseen else "",
+            ]
+        ),
     )
+
+
+def _own_files(known: Holdings) -> list[str]:
+    """The files that their rows were read from, which are the owner's."""
+    rows: dict[str, set[int]] = {}
+    for trace in known.traces:
+        for (_, file), places in trace.places.items():
+            rows.setdefault(file, set()).update(places)
+    copies = {place for trace in known.traces for place in written_by(trace.run).values()}
+    return [
+        f"{counted(len(places), 'row')} of this person in the file {shown(file)}, which is yours"
+        for file, places in sorted(rows.items())
+        if file not in copies
+    ]
 
 
 def _unseen(known: Holdings) -> str:

@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from pcc_pipeline.steps.erasing.state import State
 from pcc_pipeline.steps.records.summary import counted
 
 _FORMAT = 1
+_NAME_IT = "name the .certificate.json that pcc erase wrote, with its folder (output.erasures_dir)"
 _POLICIES = {
-    "retrain": "trained again without them; every version that learned is removed",
-    "block": "out of use at once, and trained again without them; every version that learned is removed",
+    "retrain": "trained again without them; versions that learned are removed, but for those that are held",
+    "block": "out of use at once, and trained again without them; versions that learned are removed, but for held ones",
     "note": "marked, and still in use",
 }
 _ACTIONS = {
@@ -51,7 +53,30 @@ def certificate(state: State, still: Mapping[str, int], key: Key) -> dict[str, A
         "successors": state.successors,
         "still": dict(still),
     }
+    # The page is not signed itself; by its digest it is seen whether it is the one that was written.
+    document["page"] = sha256(page({**document, "signed_by": key.id}).encode()).hexdigest()
     return {**document, "signed_by": key.id, "signature": _signature(document, key)}
+
+
+def demand_same_page(file: Path, document: Mapping[str, Any]) -> None:
+    """See that the page of a certificate is as it was written.
+
+    Raises:
+        ConfigError: it cannot be read.
+        DataError: it was changed, or is of an earlier version of this program, which did not sign what it says.
+    """
+    try:
+        digest = sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"the page cannot be read: {error.strerror}", where=str(file), fix=_NAME_IT) from error
+    if digest != document.get("page"):
+        raise DataError(
+            "the page was changed after it was written"
+            if "page" in document
+            else "the page says what nobody signed: an earlier version of this program wrote it",
+            where=str(file),
+            fix=f"go by the one that is signed: {file.with_suffix('.json')}, or the copy that the erasure's run keeps",
+        )
 
 
 def read_certificate(file: Path, keys: Keys) -> dict[str, Any]:
@@ -64,12 +89,10 @@ def read_certificate(file: Path, keys: Keys) -> dict[str, Any]:
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         ident, signature = document.pop("signed_by"), document.pop("signature")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ConfigError(
-            "this is no certificate of an erasure",
-            where=str(file),
-            fix="name the .certificate.json that pcc erase wrote",
-        ) from error
+    except OSError as error:
+        raise ConfigError(f"the certificate cannot be read: {error.strerror}", where=str(file), fix=_NAME_IT) from error
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ConfigError("this is no certificate of an erasure", where=str(file), fix=_NAME_IT) from error
     key = keys.by_id(str(ident))
     if key is None:
         raise ConfigError(
@@ -116,15 +139,22 @@ def json_of(document: Mapping[str, Any]) -> str:
 def page(document: Mapping[str, Any]) -> str:
     """The certificate for people."""
     plan, removed, still = Plan.of(document["plan"]), document["removed"], document["still"]
-    answer = (
-        Paragraph(f"Rows of theirs still stand in {counted(len(still), 'place')}; they are listed below.", "bad")
-        if still
-        else Paragraph(
+    kept = [each for each in plan.learned if each.action == "note" and each.name]
+    if still:
+        stand = f"Rows of theirs still stand in {counted(len(still), 'place')}; they are listed below."
+        answer = Paragraph(stand, "bad")
+    elif kept:
+        answer = Paragraph(
+            f"Their rows are gone from runs and files. {counted(len(kept), 'model')} that learned from them "
+            f"{'stays' if len(kept) == 1 else 'stay'}, by a hold or the policy; see below.",
+            "open",
+        )
+    else:
+        answer = Paragraph(
             "Runs, files and models were looked through again after it was done: nothing of theirs was found. "
             "What is left for you to do stands below.",
             "good",
         )
-    )
     counts = [
         Tile("rows taken out of runs", f"{removed.get('tables', 0) + removed.get('documents', 0):,}"),
         Tile("rows taken out of files here", f"{removed.get('copies', 0):,}"),
@@ -161,7 +191,7 @@ def page(document: Mapping[str, Any]) -> str:
                 f"version {document['successors'].get(each.name, '?')}",
             ]
             if each.action == "replace"
-            else [each.title, f"{each.rows:,}", _ACTIONS[each.action], ""]
+            else [each.title, f"{each.rows:,}", f"stays: {each.held}" if each.held else _ACTIONS[each.action], ""]
             for each in plan.learned
         ]
         columns = ["version", "rows learned", "what became of it", "in its place"]
@@ -174,7 +204,7 @@ def page(document: Mapping[str, Any]) -> str:
         sections.append(Section("files", "Files that rows were taken out of", [Table(["file", "rows"], files)]))
     sections.append(Section("outside", "What is left for you to do", [Bullets(outside(plan))]))
     signed = f"Signed with the key {document['signed_by']}. To check it, and to look everywhere again: "
-    signed += f"pcc erase --verify {document['erasure']}.certificate.json"
+    signed += f"pcc erase --verify {document['erasure']}.certificate.json, in the folder of this page"
     sections.append(Section("signature", "Signature", [Paragraph(signed)]))
     return to_html("Certificate of erasure", f"{document['erasure']}, ended {moment(document['ended'])}", sections, {})
 
@@ -203,6 +233,7 @@ def outside(plan: Plan) -> list[str]:
         "backups of the tracking server, the bucket, this machine and the files: let them expire, or remove the persons"
         " there.",
         "whatever took models or predictions from here, such as a downstream system: ask its owner.",
+        "a folder that `pcc subject export` wrote of theirs, if there is one: remove it once it was handed over.",
         "names are compared as they are written: a person who stands in the data under two spellings is two names.",
     ]
 

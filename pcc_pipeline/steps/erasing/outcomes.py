@@ -61,6 +61,7 @@ class ErasedOutcome:
         still: place -> rows that stand there yet.
         certificates: as JSON and as a page.
         lines: what else to know.
+        kept: versions that learned from the rows and stay.
     """
 
     run_id: str
@@ -68,6 +69,7 @@ class ErasedOutcome:
     still: dict[str, int]
     certificates: tuple[Path, ...]
     lines: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -91,7 +93,7 @@ class ErasedOutcome:
             lines += _standing(self.still)
             lines.append("           make a new plan for them: the same line without --confirm")
         else:
-            lines.append("checked    everything was looked through again: nothing of theirs was found")
+            lines += _nothing_but("everything was looked through again", self.kept)
         to_verify, to_read = self.certificates
         return [
             *lines,
@@ -105,11 +107,13 @@ class VerifiedOutcome:
     """What a certificate is worth today.
 
     Attributes:
+        kept: versions that learned from the rows and stay.
         done_before: somebody wanted the erasure to be carried out, and it had been.
     """
 
     document: dict[str, Any]
     still: dict[str, int]
+    kept: tuple[str, ...] = ()
     done_before: bool = False
 
     @property
@@ -125,9 +129,15 @@ class VerifiedOutcome:
             f"verified   the certificate of erasure {ident}, ended {ended}, is as it was signed",
         ]
         if not self.still:
-            return [*lines, "checked    runs, files here and versions: nothing of theirs was found"]
+            return [*lines, *_nothing_but("runs, files here and versions", self.kept)]
         last = "           they are not erased any more: make a new plan with pcc erase --subjects …, or --cases …"
         return [*lines, *_standing(self.still), last]
+
+
+def _nothing_but(looked: str, kept: tuple[str, ...]) -> list[str]:
+    if not kept:
+        return [f"checked    {looked}: nothing of theirs was found"]
+    return [f"checked    {looked}: no row of theirs was found", *(f"warning    {line}" for line in kept)]
 
 
 def _standing(still: dict[str, int]) -> list[str]:
@@ -153,12 +163,14 @@ def _plan_lines(plan: Plan) -> list[str]:
         match version.action:
             case "replace":
                 what = (
-                    "a new one is trained without them, judged by the gates, and takes its place; this one is removed"
+                    "a new one is trained without them, judged by the gates, and takes its place; this one is removed. "
+                    "If the gates refuse it, this one serves on, and the erasure waits for you to decide"
                 )
                 lines.append(f"replace    {learned}: {what}")
             case "remove":
                 lines.append(f"remove     {learned}")
             case _:
                 lines.append(f"note       {learned}: it stays ({version.held or 'registry.erasure_policy: note'})")
-        lines += [f"           published as {address}: removed with it" for address in version.published]
+        goes = "stays" if version.action == "note" else "removed"
+        lines += [f"           published as {address}: {goes} with it" for address in version.published]
     return [*lines, *(f"to do      {line}" for line in outside(plan))]

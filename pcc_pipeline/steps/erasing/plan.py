@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,7 +28,7 @@ from pcc_pipeline.steps.records.persons import READING_STEPS
 from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.registry.holds import read_holds
 from pcc_pipeline.tracking.runs import SPLIT_FILE
-from pcc_pipeline.tracking.store.manifests import KEY_TAG
+from pcc_pipeline.tracking.store.manifests import KEY_TAG, versions_from
 from pcc_pipeline.tracking.store.past_runs import RecordedRun, runs_tagged
 from pcc_pipeline.tracking.store.run_files import RunFiles
 
@@ -84,7 +85,7 @@ class LearnedVersion:
     @property
     def title(self) -> str:
         """As a person reads it."""
-        never = f"what run {self.run_id[:8]} made, which is not registered,"
+        never = f"the unregistered model of run {self.run_id[:8]}"
         registered = f"{self.name} version {self.number} ({self.pcc_version})" if self.name else never
         return f"{registered}{', ' + ', '.join(self.aliases) if self.aliases else ''}"
 
@@ -134,11 +135,20 @@ class Plan:
         return digest.hexdigest()[:_ID_DIGITS]
 
 
-def make_plan(params: Params, known: Holdings, subjects: int, cases: int, *, unsent: Sequence[str] = ()) -> Plan:
+def make_plan(
+    params: Params,
+    known: Holdings,
+    subjects: int,
+    cases: int,
+    *,
+    unsent: Sequence[str] = (),
+    kept: Sequence[LearnedVersion] = (),
+) -> Plan:
     """Look everywhere for what is held of the persons.
 
     Args:
         unsent: why MLflow was not told all that runs kept for it.
+        kept: versions that learned from their rows and that a hold kept when these were erased.
 
     Raises:
         HeldError: one of them must be kept.
@@ -146,7 +156,7 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int, *, uns
         TrackingError: MLflow does not answer.
     """
     holds = read_holds()
-    _demand_not_held(known.persons, holds)
+    _demand_not_held(known, holds)
     scan = Scan(params, known)
     copies = scan.copies()
     runs = scan.runs()
@@ -155,6 +165,12 @@ def make_plan(params: Params, known: Holdings, subjects: int, cases: int, *, uns
         _unless_held(_with_folders(version, params), holds)
         for trace in known.traces
         for version in _learned(trace, policy)
+    ]
+    known_numbers = {(each.name, each.number) for each in learned}
+    learned += [
+        _unless_held(_with_folders(version, params), holds)
+        for version in map(partial(_as_it_stands, policy=policy), kept)
+        if (version.name, version.number) not in known_numbers
     ]
     inputs: Counter[str] = Counter()
     for trace in known.traces:
@@ -300,11 +316,14 @@ def texts_of(params: Params, persons: Sought, inputs: Mapping[str, int], copies:
     return texts
 
 
-def _demand_not_held(persons: Sought, holds: Holds) -> None:
+def _demand_not_held(known: Holdings, holds: Holds) -> None:
+    persons = known.persons
     for key in persons.keys:
         every = [(kind, getattr(persons, kind).get(key, ())) for kind in ("cases", "their_cases", "subjects")]
-        cases = [one for kind, hashes in every if kind != "subjects" for one in hashes]
-        subjects = [one for kind, hashes in every if kind == "subjects" for one in hashes]
+        # Whose a case is that was named, its rows tell.
+        seen = [one for of, one in known.seen if of == key]
+        cases = [*seen, *(one for kind, hashes in every if kind != "subjects" for one in hashes)]
+        subjects = [*seen, *(one for kind, hashes in every if kind == "subjects" for one in hashes)]
         if (hold := holds.on_rows(key.id, cases, subjects)) is not None:
             raise HeldError(
                 f"{hold.words}, so nothing was planned",
@@ -320,6 +339,14 @@ def _with_folders(version: LearnedVersion, params: Params) -> LearnedVersion:
 def _unless_held(version: LearnedVersion, holds: Holds) -> LearnedVersion:
     hold = holds.on_version(version.name, version.number)
     return version if hold is None else replace(version, action="note", held=hold.words)
+
+
+def _as_it_stands(version: LearnedVersion, policy: str) -> LearnedVersion:
+    """A version of an earlier plan, with what the registry has of it now."""
+    its = (version.name, version.number)
+    made = next(each for each in versions_from(version.run_id) if (each.name, each.number) == its)
+    action = "note" if policy == "note" else "remove"
+    return replace(version, aliases=made.aliases, published=made.published, action=action, held="")
 
 
 def _learned(trace: Trace, policy: str) -> Iterator[LearnedVersion]:
