@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
+import subprocess
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from pcc_pipeline import interruption
 from pcc_pipeline.command_line import options
 from pcc_pipeline.command_line.commands import auto_command
 from pcc_pipeline.command_line.running import exit_code
@@ -28,37 +29,47 @@ def rounds(one: Callable[[], CircleOutcome], every: float) -> int:
     return exit_code(lambda: auto_command._again_and_again(one, every, debug=False), debug=False)
 
 
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGINT")])
-def test_a_round_that_fails_ends_nothing_and_a_signal_ends_the_wait(
-    number: signal.Signals, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[int] = []
-    sleep = interruption.sleep
+ROUNDS = """
+import os, signal, sys
+from pcc_pipeline import interruption
+from pcc_pipeline.command_line.commands import auto_command
+from pcc_pipeline.command_line.running import exit_code
+from pcc_pipeline.steps.retraining.circle import CircleOutcome
 
-    # From within the wait, and not by a timer: one that is late would end the tests' own process.
-    def sent(seconds: float) -> None:
-        if len(done) >= 3:
-            os.kill(os.getpid(), number)
-            seconds = 60
-        sleep(seconds)
+done, sleep = [], interruption.sleep
 
-    def one() -> CircleOutcome:
-        done.append(len(done))
-        if len(done) == 1:
-            raise KeyError("Dear Sir, my address is")
-        if len(done) == 2:
-            return CircleOutcome((), ("no server answers",), False)
-        return CircleOutcome(("no need    it learned them",), (), False)
+def one():
+    done.append(len(done))
+    if len(done) == 1:
+        raise KeyError("Dear Sir, my address is")
+    if len(done) == 2:
+        return CircleOutcome((), ("no server answers",), False)
+    return CircleOutcome(("no need    it learned them",), (), False)
 
-    monkeypatch.setattr(interruption, "sleep", sent)
-    assert rounds(one, every=0.2) == 0
-    said = capsys.readouterr()
-    assert "error: KeyError at test_auto_command.py:" in said.err
-    assert "error: no server answers" in said.err
-    assert "Dear Sir" not in said.err + said.out
-    assert said.out.count("next round 20") == len(done) >= 3
-    assert "no need    it learned them" in said.out
-    assert said.out.endswith(f"ended      by {name}, between two rounds\n")
+def sent(seconds):
+    if len(done) >= 3:
+        os.kill(os.getpid(), signal.Signals[sys.argv[1]])
+        seconds = 60
+    sleep(seconds)
+
+interruption.sleep = sent
+sys.exit(exit_code(lambda: auto_command._again_and_again(one, 0.2, debug=False), debug=False))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_round_that_fails_ends_nothing_and_a_signal_ends_the_wait(name: str, tmp_path: Path) -> None:
+    """In a process of its own: a signal that came at a wrong time would end the tests' own."""
+    (tmp_path / "rounds.py").write_text(ROUNDS)
+    command = [sys.executable, str(tmp_path / "rounds.py"), name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    assert "error: KeyError at rounds.py:" in done.stderr
+    assert "error: no server answers" in done.stderr
+    assert "Dear Sir" not in done.stderr + done.stdout
+    assert done.stdout.count("next round 20") >= 3
+    assert "no need    it learned them" in done.stdout
+    assert done.stdout.endswith(f"ended      by {name}, between two rounds\n")
 
 
 def test_a_signal_in_a_round_ends_it_as_it_ends_a_step(capsys: pytest.CaptureFixture[str]) -> None:
