@@ -19,6 +19,8 @@ from pcc_pipeline import interruption
 from pcc_pipeline.errors import Interrupted
 from pcc_pipeline.interruption import SIGNALS, allowed, check, handled, install, protected, sleep, temporary_folder
 
+pytestmark = pytest.mark.signals
+
 
 @pytest.fixture
 def installed() -> Iterator[None]:

@@ -29,6 +29,7 @@ from pcc_pipeline.tracking.logged_models.bundle import TrainedModel
 from pcc_pipeline.tracking.registry import champion
 from pcc_pipeline.tracking.runs import Place, StepRun, step_run
 
+pytestmark = pytest.mark.signals
 NAME = "pcc-intent-classifier"
 
 
