@@ -91,8 +91,9 @@ def _drain_first(service: Service, seconds: float) -> None:
 
         def drain(number: int, frame: Any, ends: Any = ends) -> None:
             nonlocal first
-            # A signal to the whole group comes twice, from its sender and from the parent.
             again = loop.time() - first > _PRESSED_TWICE_SECONDS
+            if service.draining and not again:
+                return  # a signal to the whole group comes twice, from its sender and from the parent
             first, service.draining = min(first, loop.time()), True
             if callable(ends):
                 # Who presses Ctrl-C twice means now.

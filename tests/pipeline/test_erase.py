@@ -302,9 +302,13 @@ def test_a_version_that_is_held_is_told_of_everywhere_and_goes_once_it_is_let_go
     assert "1 model that learned from them stays, by a hold or the policy" in content
     assert "every version that learned is removed" not in content
 
+    # Carried out once more while it is held, it stands in two certificates.
+    more = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
+    assert more.code == 0, more.err
     assert said(store, "hold", "remove", "--version", "@champion").code == 0
     again = said(store, "erase", "--subjects", "persons.txt")
     assert f"replace    {MODEL} version 1 (" in again.out
+    assert again.out.count(f"{MODEL} version 1 (") == 1
     done = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
     assert done.code == 0, done.err
     assert "checked    everything was looked through again: nothing of theirs was found" in done.out

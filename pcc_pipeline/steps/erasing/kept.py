@@ -30,8 +30,10 @@ def words(version: LearnedVersion) -> str:
 
 
 def kept_by_holds(folder: Path, keys: Keys, asked: Sought) -> list[LearnedVersion]:
-    """Those of earlier erasures of these persons, or of more than these, by the certificates in a folder."""
-    return [version for plan in _plans(folder, keys, asked) for version in standing(plan) if version.held]
+    """Those of earlier erasures of these persons, or of more than these, by the certificates in a folder; each once."""
+    plans = _plans(folder, keys, asked)
+    every = [version for plan in plans for version in standing(plan) if version.held]
+    return list({(version.name, version.number): version for version in every}.values())
 
 
 def _plans(folder: Path, keys: Keys, asked: Sought) -> Iterator[Plan]:
