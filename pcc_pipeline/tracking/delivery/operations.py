@@ -6,7 +6,7 @@ Each operation changes nothing the second time, so one whose answer was lost may
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -121,12 +121,15 @@ class Registered:
     alias_moved: bool
 
 
-def carry_out(operation: Operation, folder: Path, *, again: bool) -> Registered | None:
+def carry_out(
+    operation: Operation, folder: Path, *, again: bool, placed: Callable[[], None] = lambda: None
+) -> Registered | None:
     """Write an operation to MLflow.
 
     Args:
         folder: holds the operation's `files` and `bundle`, where it has any.
         again: it was tried before, so it may be there already, in whole or in part.
+        placed: called once a model is registered, before a signal that came meanwhile raises.
 
     Raises:
         MlflowException, OSError, …: as MLflow's client does; `outages` tells which are worth another try.
@@ -139,7 +142,7 @@ def carry_out(operation: Operation, folder: Path, *, again: bool) -> Registered 
         case Nested():
             _nested(client, operation, folder, again=again)
         case Model():
-            return _model(client, operation, folder, again=again)
+            return _model(client, operation, folder, again=again, placed=placed)
         case Describe():
             _describe(operation)
         case End():
@@ -178,14 +181,18 @@ def _nested(client: MlflowClient, operation: Nested, folder: Path, *, again: boo
     client.set_terminated(run.info.run_id, operation.status, operation.end)
 
 
-def _model(client: MlflowClient, operation: Model, folder: Path, *, again: bool) -> Registered:
+def _model(
+    client: MlflowClient, operation: Model, folder: Path, *, again: bool, placed: Callable[[], None]
+) -> Registered:
     logged = log_bundle(operation.run_id, operation.experiment_id, folder / BUNDLE, operation.facts, again=again)
     write(client, operation.run_id, operation.batch, folder / FILES, model_id=logged.model_id)
     if operation.ended:
         return Registered(logged.model_uri, "", False)
     interruption.check()
     with interruption.protected():
-        return _placed(client, operation, logged.model_uri)
+        registered = _placed(client, operation, logged.model_uri)
+        placed()
+    return registered
 
 
 def _placed(client: MlflowClient, operation: Model, model_uri: str) -> Registered:

@@ -92,31 +92,32 @@ class Writer:
 
         Raises:
             KeptError: it stayed away; the operation is kept.
-            Interrupted: before the last step, so nothing is registered, now or later. If MLflow was away the model is
-                kept.
+            Interrupted: before the last step, so nothing is registered, now or later (if MLflow was away the model is
+                kept); or in it or after it, and then the run is `complete`.
         """
         tried = False
+
+        def placed() -> None:
+            self.complete = operation.run_id
 
         def attempt() -> Registered:
             nonlocal tried
             again, tried = tried, True
-            result = self._carry_out(operation, files, again=again)
+            result = self._carry_out(operation, files, again=again, placed=placed)
             assert result is not None, "only an operation that registers a model is demanded"
             return result
 
         try:
-            registered = self.patiently(attempt)
+            return self.patiently(attempt)
         except KeptError as error:
             self._keep(operation, files)
             kept = self._stayed_away()
             kept.run_id = operation.run_id
             raise kept from error
         except KeyboardInterrupt:
-            if self._error is not None:
+            if self._error is not None and self.complete != operation.run_id:
                 self._keep(operation.model_copy(update={"ended": True}), files)
             raise
-        self.complete = operation.run_id
-        return registered
 
     def settle(self) -> None:
         """Write all that is kept, waiting for MLflow as long as `patience`.
@@ -190,9 +191,11 @@ class Writer:
         logger.warning("MLflow is back: all that was kept has been written")
         return True
 
-    def _carry_out(self, operation: Operation, files: Path | None, *, again: bool) -> Registered | None:
+    def _carry_out(
+        self, operation: Operation, files: Path | None, *, again: bool, placed: Callable[[], None] = lambda: None
+    ) -> Registered | None:
         with brief_requests():
-            result = carry_out(operation, files or Path(os.devnull), again=again)
+            result = carry_out(operation, files or Path(os.devnull), again=again, placed=placed)
         self._has_answered()
         return result
 

@@ -26,7 +26,7 @@ from pcc_pipeline.steps import promote
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.journal import left_behind
 from pcc_pipeline.tracking.logged_models.bundle import TrainedModel
-from pcc_pipeline.tracking.registry import champion
+from pcc_pipeline.tracking.registry import champion, versions
 from pcc_pipeline.tracking.runs import Place, StepRun, step_run
 
 pytestmark = pytest.mark.signals
@@ -146,6 +146,18 @@ def test_a_run_that_is_ended_while_its_model_is_registered_moves_nothing_or_is_d
     assert run.info.status == ("FINISHED" if registered else "KILLED")
     assert challenger() == (run.info.run_id if registered else None)
     assert ("pcc.error" in run.data.tags) is not registered
+
+
+def test_a_run_that_is_ended_while_its_alias_moves_over_a_network_is_done(
+    whole: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests to a server may be cut off, so that the section around the alias is the outermost one."""
+    monkeypatch.setattr(versions, "is_server", lambda _uri: True)
+    with pytest.raises(Interrupted), amid("INSERT INTO registered_model_aliases", signal.SIGTERM):
+        train(whole)
+    run = runs()["train"]
+    assert (run.info.status, challenger()) == ("FINISHED", run.info.run_id)
+    assert "pcc.error" not in run.data.tags
 
 
 def test_after_an_interrupted_registration_the_next_training_registers_and_promotes_at_once(
