@@ -17,7 +17,12 @@ class PccError(Exception):
         what: what went wrong, one sentence.
         where: the file, option, run or address concerned.
         fix: what to do now.
+
+    Attributes:
+        became: what became of the work, as the audit log has it.
     """
+
+    became = "failed"
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         self.what, self.where, self.fix = what, where, fix

@@ -8,7 +8,7 @@ and last the manifests, by which the rows are found. `steps.erasing.state` holds
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -34,7 +34,7 @@ from pcc_pipeline.steps.erasing.certificate import (
     read_certificate,
     write_certificate,
 )
-from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, holdings_of, keys_of_lineage
+from pcc_pipeline.steps.erasing.holdings import holdings, holdings_of, keys_of_lineage
 from pcc_pipeline.steps.erasing.kept import kept_by_holds, standing, words
 from pcc_pipeline.steps.erasing.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan, Scan, held_in, make_plan, texts_of
@@ -67,7 +67,7 @@ _PARTS = {
     "suppressed": "from now on their rows are kept out of what is read (1 of 10)",
     "marked": "versions that learned from them are marked (2)",
     "documents": "their cases leave pages and JSON files (3)",
-    "cache": "their vectors leave the cache (4)",
+    "cache": "their messages' vectors leave the cache (4)",
     "tables": "their rows leave tables of runs (5)",
     "splits": "their lines leave records of splits (6)",
     "copies": "their rows leave files of this machine (7)",
@@ -177,7 +177,7 @@ def _planned(
             return ThereAlready(opened.run_id, lines)
     _demand_none_half_done(folder)
     known = holdings(params, **names)
-    unknown = _unknown(params, known, names)
+    unknown = unknown_names(params, known, names)
     kept = kept_by_holds(folder, keys, asked)
     scan = Scan(params, known)
     if not kept and not known.traces and not scan.runs() and not any(scan.copies().values()):
@@ -185,7 +185,7 @@ def _planned(
         if listed is not None and asked.is_within(listed):
             runs = counted(known.looked_into, "run")
             done = (
-                f"done       they were erased before, and nothing of theirs is held in {runs}; there is nothing to do"
+                f"done       this was carried out before: nothing of theirs is held in {runs}; there is nothing to do"
             )
             return ThereAlready(opened.run_id, (done,))
         if not known.looked_into:
@@ -194,15 +194,17 @@ def _planned(
                 where="MLFLOW_TRACKING_URI, and this folder",
                 fix="call it where the runs were made, with the key that they were made with",
             )
-        raise ConfigError(
-            f"none of them is known in {counted(known.looked_into, 'run')}: {'; '.join(unknown)}",
-            where="subjects, cases",
-            fix="write the names as the data has them, one a line; capitals count",
-        )
-    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent, kept=kept)
+        if any(nearly or _is_list(name) for (_, name), nearly in unknown.items()):
+            # Likely a slip, for which nobody should get a certificate that nothing is held.
+            raise ConfigError(
+                f"none of them is known in {counted(known.looked_into, 'run')}: {'; '.join(_told(unknown, names))}",
+                where="subjects, cases",
+                fix="write the names as the data has them, one a line; capitals count",
+            )
+    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent, kept=kept, unknown=len(unknown))
     ident = plan.id_for(known.persons)
     opened.log(payloads.Tags({"pcc.action": "planned", _PLAN_TAG: ident}), payloads.Json("plan.json", plan.document()))
-    return PlannedOutcome(opened.run_id, ident, plan, given, unknown)
+    return PlannedOutcome(opened.run_id, ident, plan, given, _told(unknown, names))
 
 
 def _demand_none_half_done(folder: Path) -> None:
@@ -216,10 +218,13 @@ def _demand_none_half_done(folder: Path) -> None:
         )
 
 
-def _unknown(params: Params, known: Holdings, names: dict[str, list[str]]) -> tuple[str, ...]:
+def _is_list(name: str) -> bool:
+    return bool({",", ";"} & set(name))
+
+
+def _told(unknown: Mapping[tuple[Kind, str], bool], names: dict[str, list[str]]) -> tuple[str, ...]:
     """A line for each name that no manifest has: by its place in the list, since a name stands in no output."""
     lines = []
-    unknown = unknown_names(params, known, names)
     kinds: tuple[tuple[str, Kind, str], ...]
     kinds = (("subjects", "subject", "persons"), ("case_ids", "case", "cases"))
     for option, kind, list_of in kinds:
@@ -227,7 +232,7 @@ def _unknown(params: Params, known: Holdings, names: dict[str, list[str]]) -> tu
             if (kind, name) not in unknown:
                 continue
             line = f"name {place} of the list of {list_of} is not known here"
-            if {",", ";"} & set(name):
+            if _is_list(name):
                 line += ", and holds a comma or semicolon: one name a line"
             elif unknown[kind, name]:
                 line += NEARLY
@@ -286,8 +291,9 @@ def _state(
         )
     _demand_none_half_done(folder)
     known = holdings(params, **names)
+    unknown = len(unknown_names(params, known, names))
     kept = kept_by_holds(folder, keys, Sought.of(keys, names["subjects"], names["case_ids"]))
-    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent, kept=kept)
+    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent, kept=kept, unknown=unknown)
     if (ident := plan.id_for(known.persons)) != confirm:
         raise ConfigError(
             f"{confirm} was planned for others, or what is held of these has changed since; nothing was done",
@@ -334,7 +340,8 @@ def _carry_out(
 
     def succeeded(old: LearnedVersion) -> int:
         learned = [each.number for each in plan.learned if each.name == old.name]
-        state.successors[old.name] = models.successor_of(params, old, learned, state.id, force=force, reason=reason)
+        number = models.successor_of(params, old, learned, state.id, force=force, reason=reason)
+        state.successors[old.name], state.judged[old.name] = number, models.how_it_came(old.name, number)
         return 1
 
     def copied() -> int:

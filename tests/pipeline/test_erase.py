@@ -229,6 +229,41 @@ def test_a_name_that_is_not_known_is_told_of_by_its_place(store: Path) -> None:
     assert "CUSTOMER" not in told.out + told.err
 
 
+def test_of_a_name_that_nobody_has_it_is_put_on_record_that_nothing_is_held(store: Path) -> None:
+    (store / "new.txt").write_text("nobody@example.org\n")
+    planned = said(store, "erase", "--subjects", "new.txt")
+    assert planned.code == 0, planned.err
+    assert "plan       for 1 person: nothing is held of them" in planned.out
+    assert "look at the spelling; if it is right, nothing is held of it" in planned.out
+    (ident,) = re.findall(r"--confirm ([0-9a-f]{12})", planned.out)
+    done = said(store, "erase", "--subjects", "new.txt", "--confirm", ident)
+    assert done.code == 0, done.err
+    assert "erased     nothing was held of them; from now on they are kept out of what is read" in done.out
+    assert "look at the runs" not in done.out
+    page = store / "outputs" / "erasures" / f"{ident}.certificate.html"
+    assert "Nothing is held of those who were asked for" in page.read_text()
+    assert "1 of 1, as they are written in the list" in page.read_text()
+    assert said(store, "erase", "--verify", str(page)).code == 0
+    assert "carried out before: nothing of theirs is held" in said(store, "erase", "--subjects", "new.txt").out
+    # From now on: a row of theirs is not read.
+    rows = pd.read_parquet(store / "today.parquet")
+    rows.loc[0, "customer"] = "nobody@example.org"
+    rows.to_parquet(store / "tomorrow.parquet", index=False)
+    scored = said(store, "score", "--data", "tomorrow.parquet", "--output", "tomorrow.csv")
+    assert scored.code == 0, scored.err
+    assert len(pd.read_csv(store / "tomorrow.csv")) == len(rows) - 1
+
+
+def test_a_training_whose_model_is_gone_is_in_no_later_plan(erased_store: Path, tmp_path: Path) -> None:
+    folder = copied(erased_store, tmp_path / "copy")
+    (folder / "other.txt").write_text("customer-05@\n")
+    planned = said(folder, "erase", "--subjects", "other.txt")
+    assert planned.code == 0, planned.err
+    assert "unregistered" not in planned.out
+    assert f"replace    {MODEL} version 3 (" in planned.out
+    assert "in use (champion)" in planned.out
+
+
 def test_a_plan_is_carried_out_for_whom_it_was_made_and_one_that_is_half_done_is_told_of(
     erased_store: Path, tmp_path: Path
 ) -> None:
@@ -238,7 +273,7 @@ def test_a_plan_is_carried_out_for_whom_it_was_made_and_one_that_is_half_done_is
     (folder / "others.txt").write_text("customer-05@\n")
     other = said(folder, "erase", "--subjects", "others.txt", "--confirm", ident)
     assert (other.code, "was planned for other persons" in other.err) == (1, True)
-    assert "they were erased before" in said(folder, "erase", "--subjects", "persons.txt").out
+    assert "this was carried out before" in said(folder, "erase", "--subjects", "persons.txt").out
     # As one leaves it that was cut off.
     plan = json.loads(certificate.read_text())
     state = {
@@ -316,7 +351,7 @@ def test_a_version_that_is_held_is_told_of_everywhere_and_goes_once_it_is_let_go
         assert holders(store, name) == set()
     for file in (store / "outputs" / "erasures").glob("*.certificate.html"):
         assert "nothing of theirs was found" in said(store, "erase", "--verify", str(file)).out
-    assert "were erased before, and nothing of theirs is held" in said(store, "erase", "--subjects", "persons.txt").out
+    assert "carried out before: nothing of theirs is held" in said(store, "erase", "--subjects", "persons.txt").out
 
 
 def test_a_hold_on_a_name_that_nobody_has_says_that_it_keeps_nothing(store: Path) -> None:
@@ -328,6 +363,18 @@ def test_a_hold_on_a_name_that_nobody_has_says_that_it_keeps_nothing(store: Path
         assert how in told.out
         assert "pcc hold remove --hold " in told.out
     assert "see the spelling" in said(store, "lineage", "--subject", "nobody@").out
+
+
+def test_who_is_held_the_list_says_to_whom_names_them(store: Path) -> None:
+    for kind, name in (("--subject", ERASED[0]), ("--case-id", "case-of-customer-04@-4")):
+        assert said(store, "hold", "add", kind, name, "--reason", f"for {kind}").code == 0
+        assert f"for {kind}" in said(store, "hold", "list", kind, name).out
+    everything = said(store, "hold", "list").out
+    assert "for --subject" in everything
+    assert "for --case-id" in everything
+    assert "whether somebody is: pcc hold list --subject" in everything
+    assert "for --case-id" not in said(store, "hold", "list", "--subject", ERASED[0]).out
+    assert said(store, "hold", "list", "--subject", ERASED[1]).out == "no hold is on this subject, as it is written\n"
 
 
 def test_a_page_that_was_changed_is_no_certificate(erased_store: Path, tmp_path: Path) -> None:
@@ -377,7 +424,6 @@ def test_the_policy_says_what_becomes_of_models(policy: str, store: Path) -> Non
             ("--subjects", "capitals.txt"),
             "none of them is known in 6 runs: name 1 of the list of persons is not known here",
         ),
-        (("--cases", "persons.txt"), "none of them is known"),
         (("--subjects", "persons.txt", "--dry-run", "false"), "nothing is erased before its plan was looked at"),
         (("--subjects", "persons.txt", "--force", "true"), "force needs a reason"),
     ],
@@ -674,8 +720,11 @@ def test_a_champion_that_is_challenger_too_stays_until_its_successor_is_promoted
         assert (refused.code, "the gates refuse it" in refused.err) == (1, True), refused.err
         assert aliases_of(folder)[f"{MODEL}@champion"] == 1
     forced = ("--force", "true", "--reason", "the law")
+    assert "waits for a decision: version 2" in said(folder, "audit", "--what", "erase").out
     done(folder, "erase", "--subjects", "persons.txt", "--confirm", plan, *forced)
     assert aliases_of(folder) == {f"{MODEL}@champion": 2, f"{MODEL}@challenger": 2}
+    (page,) = (folder / "outputs" / "erasures").glob("*.certificate.html")
+    assert re.search(r"version 2: 1 of 1 gate failed: [^<]*; promoted by [^<]+: the law", page.read_text())
 
 
 def contents_of(folder: Path, bucket: str, scratch: Path) -> bytes:

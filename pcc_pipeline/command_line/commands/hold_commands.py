@@ -17,6 +17,7 @@ examples:
   pcc hold add --version @champion --reason "case 12/26"
   pcc hold add --subject anna@example.org --reason "case 13/26"
   pcc hold list
+  pcc hold list --subject anna@example.org
   pcc hold remove --subject anna@example.org
 
 Holds are tags in MLflow's registry, so they hold for every machine that uses it. A person is held by keyed hashes, for
@@ -43,7 +44,7 @@ def _remove(question: Question, options: Namespace) -> str:
 def _list(question: Question, options: Namespace) -> str:
     from pcc_pipeline.manage.persons import holds
 
-    return holds.listed(question)
+    return holds.listed(question, subject=options.subject, case_id=options.case_id)
 
 
 _WHOM = {
@@ -68,5 +69,13 @@ COMMANDS = (
         "persons.holds",
         own={**_WHOM, "--hold": {"metavar": "ID", "help": "the id of a hold, as list shows it"}},
     ),
-    ManageCommand("list", "what is held, since when, by whom and why", _list, (), "persons.holds", of_runs=False),
+    ManageCommand(
+        "list",
+        "what is held, since when, by whom and why; or whether a person or a case is",
+        _list,
+        ("--subject", "--case-id"),
+        "persons.holds",
+        of_runs=False,
+        own=_WHOM,
+    ),
 )

@@ -50,6 +50,7 @@ class StepCommand(NamedTuple):
         name: its command of `pcc`.
         module: of pcc_pipeline.steps.
         options: those that it uses beside the parameter file and `--set`, which all have.
+        runs_are_next: whether its summary ends with where to look at the runs; else it says itself what is next.
         moves_champion: whether it may, with these options.
     """
 
@@ -60,6 +61,7 @@ class StepCommand(NamedTuple):
     options: tuple[Option, ...]
     call: Callable[[Params, Namespace], Outcome]
     epilog: str = EPILOG
+    runs_are_next: bool = True
     moves_champion: Callable[[Namespace], bool] = lambda _: False
 
     def add_options(self, parser: Parser) -> None:
@@ -92,7 +94,7 @@ class StepCommand(NamedTuple):
                     importlib.import_module(f"pcc_pipeline.steps.{self.module}")
                 outcome = self.call(params, options)
             done = getattr(outcome, "exit_code", 0)
-            return "\n".join(["", *outcome.summary, *_where_next()])
+            return "\n".join(["", *outcome.summary, *(_where_next() if self.runs_are_next else [])])
 
         return exit_code(answer, debug=options.debug, unprinted=0) or done
 
@@ -376,6 +378,7 @@ STEPS = (
         (of.SUBJECTS, of.CASES, of.CONFIRM, of.DRY_RUN, of.REASON, of.FORCE, of.VERIFY),
         _erase,
         epilog=_ERASE_EPILOG,
+        runs_are_next=False,
         moves_champion=lambda options: unless_left_out(options.confirm) is not None,
     ),
 )

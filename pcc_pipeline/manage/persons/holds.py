@@ -90,23 +90,32 @@ def remove(
     return _with("\n".join(f"released   hold {one.id}" for one in its), warnings)
 
 
-def listed(question: Question) -> str:
-    """All holds, of every registered model.
+def listed(question: Question, *, subject: str | None, case_id: str | None) -> str:
+    """All holds, of every registered model; or those of a subject or a case.
 
     Raises:
+        ConfigError: a person is named, and there is no key.
         TrackingError: MLflow does not answer, or a hold cannot be read.
     """
     known = registry.read_holds()
+    versions, persons, nothing = known.versions, known.persons, "nothing is held"
+    if subject is not None or case_id is not None:
+        _demand_one(subject, case_id)
+        kind, name = _person(subject, case_id)
+        person, keys = Person(**{_OPTION[kind]: name}), _keys(question)
+        versions, persons = (), tuple(hold for hold in persons if names(hold, person, keys))
+        nothing = f"no hold is on this {kind}, as it is written"
     if question.as_json:
         return json_text(
-            {
-                "versions": [vars(hold) for hold in known.versions],
-                "persons": [_document(hold) for hold in known.persons],
-            }
+            {"versions": [vars(hold) for hold in versions], "persons": [_document(hold) for hold in persons]}
         )
-    rows = [(f"{hold.name}/{hold.number}", "version", hold.since, hold.by, hold.reason) for hold in known.versions]
-    rows += [(hold.id, hold.kind, hold.since, hold.by, hold.reason) for hold in known.persons]
-    return table(("hold", "of a", "since (UTC)", "by", "reason"), rows) if rows else "nothing is held"
+    rows = [(f"{hold.name}/{hold.number}", "version", hold.since, hold.by, hold.reason) for hold in versions]
+    rows += [(hold.id, hold.kind, hold.since, hold.by, hold.reason) for hold in persons]
+    if not rows:
+        return nothing
+    hint = "who is held the list does not know; whether somebody is: pcc hold list --subject …, or --case-id …"
+    lines = [hint] if persons and subject is None and case_id is None else []
+    return _with(table(("hold", "of a", "since (UTC)", "by", "reason"), rows), lines)
 
 
 def _with(said: str, warnings: list[str]) -> str:

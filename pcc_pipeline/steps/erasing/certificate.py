@@ -51,6 +51,7 @@ def certificate(state: State, still: Mapping[str, int], key: Key) -> dict[str, A
         "plan": state.plan.document(),
         "removed": state.removed,
         "successors": state.successors,
+        "judged": state.judged,
         "still": dict(still),
     }
     # The page is not signed itself; by its digest it is seen whether it is the one that was written.
@@ -143,6 +144,12 @@ def page(document: Mapping[str, Any]) -> str:
     if still:
         stand = f"Rows of theirs still stand in {counted(len(still), 'place')}; they are listed below."
         answer = Paragraph(stand, "bad")
+    elif plan.holds_nothing:
+        answer = Paragraph(
+            "Nothing is held of those who were asked for: no run read their rows, and no file here has any. Whatever "
+            "is read from now on leaves them out.",
+            "good",
+        )
     elif kept:
         answer = Paragraph(
             f"Their rows are gone from runs and files. {counted(len(kept), 'model')} that learned from them "
@@ -171,6 +178,7 @@ def page(document: Mapping[str, Any]) -> str:
                     [],
                     [
                         ["asked for", asked_for(plan)],
+                        *([["of these not known here", _unknown(plan)]] if plan.unknown else []),
                         ["who they are", "is left out on purpose: keep this page with the list that was given"],
                         ["begun", f"{moment(document['began'])}, by {document['who']}"],
                         ["ended", moment(document["ended"])],
@@ -188,7 +196,7 @@ def page(document: Mapping[str, Any]) -> str:
                 each.title,
                 f"{each.rows:,}",
                 _ACTIONS[each.action],
-                f"version {document['successors'].get(each.name, '?')}",
+                _in_place(document, each.name),
             ]
             if each.action == "replace"
             else [each.title, f"{each.rows:,}", f"stays: {each.held}" if each.held else _ACTIONS[each.action], ""]
@@ -236,6 +244,16 @@ def outside(plan: Plan) -> list[str]:
         "a folder that `pcc subject export` wrote of theirs, if there is one: remove it once it was handed over.",
         "names are compared as they are written: a person who stands in the data under two spellings is two names.",
     ]
+
+
+def _unknown(plan: Plan) -> str:
+    return f"{plan.unknown} of {plan.subjects + plan.cases}, as they are written in the list: nothing is held of these"
+
+
+def _in_place(document: Mapping[str, Any], name: str) -> str:
+    """The version that stands in place of a model's one, and how it came there."""
+    judged = document.get("judged", {}).get(name, "")
+    return f"version {document['successors'].get(name, '?')}{': ' + judged if judged else ''}"
 
 
 def _signature(document: Mapping[str, Any], key: Key) -> str:

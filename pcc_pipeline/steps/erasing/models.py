@@ -14,12 +14,15 @@ from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, mark_version, remove_version, take_alias
 from pcc_pipeline.tracking.runs import read_training_run
+from pcc_pipeline.tracking.store.past_runs import run_of
 
 _CHALLENGER = "challenger"
 
 
 class WaitingError(PccError):
     """The gates refuse a successor, or it waits for its approval: somebody must decide."""
+
+    became = "waits for a decision"
 
 
 def mark(learned: Sequence[LearnedVersion], erasure: str, policy: str) -> None:
@@ -86,6 +89,23 @@ def successor_of(
             fix=f'let who did not train it say: pcc approve {number} --reason "…"; then confirm the plan again',
         )
     return number
+
+
+def how_it_came(name: str, number: str) -> str:
+    """How a version that stands in place of another was judged, who let it serve, and why; for the certificate.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    tags = next((each.tags for each in versions.versions_of(name) if str(each.version) == number), {})
+    if "pcc.move_run" not in tags:
+        return ""  # a challenger, which nobody promoted
+    by, reason, move = (tags.get(f"pcc.{tag}", "") for tag in ("moved_by", "move_reason", "move_run"))
+    run = run_of(move)
+    if run is not None and (asked_in := run.tags.get("pcc.asked_in")):
+        run = run_of(asked_in)  # that of the gates, where an approver moved it
+    gates = "gates not known" if run is None else run.tags.get("pcc.gates", "gates not known")
+    return f"{gates}; promoted by {by}: {reason}"
 
 
 def settings_of(params: Params, old: LearnedVersion) -> Params:

@@ -31,12 +31,19 @@ class PlannedOutcome:
 
     @property
     def summary(self) -> list[str]:
+        lines = [*_plan_lines(self.plan), *(f"warning    {line}" for line in self.unknown), ""]
+        its_line = f"           pcc erase {self.given} --confirm {self.id}"
+        if self.plan.holds_nothing:
+            return [
+                *lines,
+                "there is nothing to remove. To have that on record, as a signed page to file with the request, and",
+                "to keep them out of whatever is read from now on:",
+                its_line,
+            ]
         return [
-            *_plan_lines(self.plan),
-            *(f"warning    {line}" for line in self.unknown),
-            "",
+            *lines,
             "nothing was changed yet. To carry it out, which may take some minutes (leave the window open):",
-            f"           pcc erase {self.given} --confirm {self.id}",
+            its_line,
             "what was removed does not come back.",
         ]
 
@@ -79,12 +86,17 @@ class ErasedOutcome:
     @property
     def summary(self) -> list[str]:
         removed, plan = self.state.removed, self.state.plan
-        vectors = counted(removed.get("cache", 0), "vector")
+        messages = counted(removed.get("cache", 0), "message")
         gone = sum(1 for each in plan.learned if each.name and each.action != "note")
-        lines = [
+        erased = (
             f"erased     {counted(removed.get('tables', 0) + removed.get('documents', 0), 'row')} from files of runs, "
-            f"{removed.get('copies', 0):,} from files here, {vectors} from the cache",
+            f"{removed.get('copies', 0):,} from files here, vectors of {messages} from the cache"
+        )
+        nothing = "erased     nothing was held of them; from now on they are kept out of what is read"
+        lines = [
+            nothing if plan.holds_nothing else erased,
             *(f"replaced   {name}: version {number} now" for name, number in self.state.successors.items()),
+            *(f"           {judged}" for judged in self.state.judged.values() if judged),
             *([f"removed    {counted(gone, 'version')} that had learned from the rows"] if gone else []),
             *(f"to do      {line}" for line in outside(plan)),
             *self.lines,
@@ -148,16 +160,22 @@ def _plan_lines(plan: Plan) -> list[str]:
     rows = sum(sum(part.tables.values()) + sum(part.documents.values()) for part in plan.runs)
     touched = sum(1 for part in plan.runs if part.tables or part.documents or part.split)
     some = list(plan.copies.items())
-    lines = [f"plan       for {asked_for(plan)}: {counted(len(plan.runs), 'run')} read rows of theirs or hold some"]
+    some_runs = f"{counted(len(plan.runs), 'run')} read rows of theirs or hold some"
+    nothing = "nothing is held of them: no run read rows of theirs, and no file here has any"
+    lines = [f"plan       for {asked_for(plan)}: {nothing if plan.holds_nothing else some_runs}"]
     if touched:
         lines.append(f"remove     {counted(rows, 'row')} from the files of {counted(touched, 'run')} in MLflow")
     lines += [f"remove     {counted(number, 'row')} from {path}" for path, number in some[:_LONGEST_LIST]]
     if len(some) > _LONGEST_LIST:
         lines.append(f"           and rows from {len(some) - _LONGEST_LIST} more files here")
     if plan.vectors is None:
-        lines.append("remove     all vectors from the cache, since the texts of these rows are not known")
+        lines.append(
+            "remove     the vectors (a message as numbers) of all messages from the cache: theirs are not known"
+        )
     elif plan.vectors:
-        lines.append(f"remove     {counted(plan.vectors, 'vector')} from the cache")
+        lines.append(
+            f"remove     the vectors (a message as numbers) of {counted(plan.vectors, 'message')} from the cache"
+        )
     for version in plan.learned:
         learned = f"{version.title} learned from {counted(version.rows, 'row')} of theirs"
         match version.action:

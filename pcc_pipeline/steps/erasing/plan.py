@@ -26,6 +26,7 @@ from pcc_pipeline.steps.inputs.caches import cache_places
 from pcc_pipeline.steps.inputs.datasets import progress_bar, read
 from pcc_pipeline.steps.records.persons import READING_STEPS
 from pcc_pipeline.storage.objects import local_copy
+from pcc_pipeline.tracking.registry.erased import model_is_there
 from pcc_pipeline.tracking.registry.holds import read_holds
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 from pcc_pipeline.tracking.store.manifests import KEY_TAG, versions_from
@@ -34,6 +35,8 @@ from pcc_pipeline.tracking.store.run_files import RunFiles
 
 _LEARNED = ("train", "validation")
 _ID_DIGITS = 12
+# What an alias means to who has never seen the registry.
+_ALIASES = {"champion": "in use (champion)", "challenger": "newest candidate (challenger)", "previous": "in use before"}
 
 
 class HeldError(PccError):
@@ -87,7 +90,7 @@ class LearnedVersion:
         """As a person reads it."""
         never = f"the unregistered model of run {self.run_id[:8]}"
         registered = f"{self.name} version {self.number} ({self.pcc_version})" if self.name else never
-        return f"{registered}{', ' + ', '.join(self.aliases) if self.aliases else ''}"
+        return ", ".join([registered, *(_ALIASES.get(alias, alias) for alias in self.aliases)])
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Plan:
         inputs: file -> rows of theirs: the owner's, which are never changed.
         elsewhere: copies that runs wrote and that are not on this machine.
         unseen: what could not be looked into, in words.
+        unknown: how many of those who were asked for nobody has as they are written.
     """
 
     policy: str
@@ -113,6 +117,12 @@ class Plan:
     inputs: Mapping[str, int]
     elsewhere: Sequence[str]
     unseen: Sequence[str]
+    unknown: int = 0
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether there is nothing to remove."""
+        return not (self.runs or self.learned or self.copies or self.inputs)
 
     def document(self) -> dict[str, Any]:
         """For machines."""
@@ -143,12 +153,14 @@ def make_plan(
     *,
     unsent: Sequence[str] = (),
     kept: Sequence[LearnedVersion] = (),
+    unknown: int = 0,
 ) -> Plan:
     """Look everywhere for what is held of the persons.
 
     Args:
         unsent: why MLflow was not told all that runs kept for it.
         kept: versions that learned from their rows and that a hold kept when these were erased.
+        unknown: how many of the names nobody has.
 
     Raises:
         HeldError: one of them must be kept.
@@ -194,6 +206,7 @@ def make_plan(
         inputs={file: rows for file, rows in sorted(inputs.items()) if file not in copies},
         elsewhere=sorted(_elsewhere(known.traces)),
         unseen=[*_unseen(known), *scan.unseen, *unsent, *_unseen_copies(params)],
+        unknown=unknown,
     )
 
 
@@ -360,7 +373,8 @@ def _learned(trace: Trace, policy: str) -> Iterator[LearnedVersion]:
         yield LearnedVersion(
             run.run_id, made.name, made.number, made.pcc_version, made.aliases, made.published, rows, action
         )
-    if not trace.made:
+    # A training that was cut off made none, and that of a version which was removed is a record alone.
+    if not trace.made and model_is_there(run.run_id):
         yield LearnedVersion(run.run_id, "", "", run.pcc_version, (), (), rows, action)
 
 

@@ -23,6 +23,7 @@ class State:
         id: of its plan.
         done: the parts that are; `removed`: part -> how much was.
         successors: model -> the version that stands in place of one that learned.
+        judged: model -> how that one was judged, who let it serve, and why.
     """
 
     id: str
@@ -33,6 +34,7 @@ class State:
     done: list[str] = field(default_factory=list)
     removed: dict[str, int] = field(default_factory=dict)
     successors: dict[str, str] = field(default_factory=dict)
+    judged: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Keep it.
@@ -49,6 +51,7 @@ class State:
             "done": self.done,
             "removed": self.removed,
             "successors": self.successors,
+            "judged": self.judged,
         }
         path = file_of(folder, self.id)
         try:
@@ -79,7 +82,9 @@ def read_state(folder: Path, ident: str, keys: Keys) -> State | None:
             ident,
             Plan.of(document["plan"]),
             Sought.read(document["hashes"], keys, str(path)),
-            *(document[name] for name in ("began", "who", "done", "removed", "successors")),
+            **{name: document[name] for name in ("began", "who", "done", "removed", "successors")},
+            # Erasures that were begun by an earlier version of this program have none.
+            judged=document.get("judged", {}),
         )
     except FileNotFoundError:
         return None

@@ -76,7 +76,8 @@ class Audit:
         try:
             yield act
         except BaseException as error:  # raised again below
-            self.record(what, act.on, f"failed: {error.what if isinstance(error, PccError) else describe(error)}")
+            became, why = (error.became, error.what) if isinstance(error, PccError) else ("failed", describe(error))
+            self.record(what, act.on, f"{became}: {why}")
             raise
         self.record(what, act.on, act.outcome, reason=reason)
 

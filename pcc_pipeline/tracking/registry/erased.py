@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -99,19 +102,22 @@ def remove_version(name: str, number: str, run_id: str) -> None:
     if name:
         take_alias(name, number)
     with asking(f"models of run {run_id}"):
-        run = client.get_run(run_id)
-        for output in run.outputs.model_outputs if run.outputs else []:
-            try:
-                model = client.get_logged_model(output.model_id)
-            except MlflowException as error:
-                if error.error_code not in _GONE:
-                    raise
-                continue
+        for model in _models_of(client, run_id):
             # The files go first, so that a removal that broke off finds them again.
             remove_files(model.artifact_location, model.model_id)
             client.delete_logged_model(model.model_id)
         if name and _version(name, number) is not None:
             client.delete_model_version(name, number)
+
+
+def model_is_there(run_id: str) -> bool:
+    """Whether a model that a run logged is there still.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    with asking(f"models of run {run_id}"):
+        return next(_models_of(MlflowClient(), run_id), None) is not None
 
 
 def version_is_there(name: str, number: str) -> bool:
@@ -122,6 +128,16 @@ def version_is_there(name: str, number: str) -> bool:
     """
     with asking(f"models:/{name}/{number}"):
         return _version(name, number) is not None
+
+
+def _models_of(client: MlflowClient, run_id: str) -> Iterator[LoggedModel]:
+    outputs = client.get_run(run_id).outputs
+    for output in outputs.model_outputs if outputs else []:
+        try:
+            yield client.get_logged_model(output.model_id)
+        except MlflowException as error:
+            if error.error_code not in _GONE:
+                raise
 
 
 def _version(name: str, number: str) -> ModelVersion | None:
