@@ -39,6 +39,8 @@ from typing import Any, Protocol
 
 import psutil
 
+from pcc_pipeline.command_line.running import leave
+
 REPOSITORY = Path(__file__).parents[1]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MODEL = "pcc-interrupted"
@@ -348,7 +350,7 @@ class Harness:
         data = () if phase.entry in ("evaluate", "promote") else ("--data", "cases.parquet")
         code = importlib.import_module(phase.entry).main(["--params-file", "params.yaml", *data, *phase.arguments])
         (self.folder / _MODULES).write_text("\n".join(sys.modules))
-        sys.exit(code)
+        leave(code)
 
     def _leftovers(self, ended: Ended) -> Iterator[str]:
         """What no step may leave, however it ends."""

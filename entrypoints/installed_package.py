@@ -6,6 +6,7 @@ import sys
 
 try:
     from pcc_pipeline.command_line.commands import auto_command, manage_commands, step_commands
+    from pcc_pipeline.command_line.running import leave
 except ModuleNotFoundError as error:
     if error.name != "pcc_pipeline":
         raise
@@ -14,4 +15,4 @@ except ModuleNotFoundError as error:
         "  do:    activate the environment that has it (source .venv/bin/activate), or let `make run` make one"
     )
 
-__all__ = ["auto_command", "manage_commands", "step_commands"]
+__all__ = ["auto_command", "leave", "manage_commands", "step_commands"]

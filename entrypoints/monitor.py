@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from installed_package import step_commands
+from installed_package import leave, step_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,4 +13,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 from pcc_pipeline import __version__
 from pcc_pipeline.command_line.commands import (
@@ -22,7 +22,7 @@ from pcc_pipeline.command_line.commands import (
 )
 from pcc_pipeline.command_line.commands.step_commands import STEPS
 from pcc_pipeline.command_line.parser import Parser
-from pcc_pipeline.command_line.running import any_text_prints, quiet_if_ended
+from pcc_pipeline.command_line.running import any_text_prints, leave, quiet_if_ended
 
 _DESCRIPTION = "Train, evaluate, promote and use text classifiers, with every run and model on record in MLflow."
 _EPILOG = """\
@@ -162,6 +162,11 @@ def parser() -> Parser:
             entry.of.add_options(one)
             one.set_defaults(command=entry.of)
     return whole
+
+
+def program() -> NoReturn:
+    """What the script `pcc` calls."""
+    leave(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

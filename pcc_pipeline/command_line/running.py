@@ -12,12 +12,16 @@ import io
 import logging
 import os
 import sys
+import threading
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from pcc_pipeline.command_line.parser import Parser
+
+_LEAVES_WITHIN = 5.0
 
 
 def volume_options(parser: Parser) -> None:
@@ -127,6 +131,19 @@ def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1) -> 
         print(f"\nthe answer cannot be written: {error.strerror}{text if not unprinted else ''}", file=sys.stderr)
         return unprinted
     return 0
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with the exit code of a command; where a signal ended that, within `_LEAVES_WITHIN` seconds.
+
+    A signal raises between any two lines, also where a library's pool has started a thread and not noted it yet, and
+    for such a one Python waits for ever. Runs are closed and workers ended by then, so nothing is left to wait for.
+    """
+    if code > 128:  # 128 and the signal's number, as shells have it
+        end = threading.Timer(_LEAVES_WITHIN, os._exit, [code])
+        end.daemon = True
+        end.start()
+    sys.exit(code)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ PCC = "pcc_pipeline.command_line.pcc"
 def test_the_package_installs_the_command() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     target = importlib.metadata.EntryPoint("pcc", project["scripts"]["pcc"], "console_scripts")
-    assert target.load() is pcc.main
+    assert target.load() is pcc.program
 
 
 @pytest.fixture(autouse=True)

@@ -334,3 +334,18 @@ sys.exit({command})
     done = subprocess.run([sys.executable, "-c", early], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (130, "")
     assert done.stderr == "\nended from outside (SIGINT)\n  nothing was begun\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "stays"), [(143, "queue.Queue().get"), (1, "lambda: time.sleep(0.6) or print('done')")]
+)
+def test_a_command_that_was_ended_waits_for_no_thread_and_any_other_does(code: int, stays: str) -> None:
+    program = f"""
+import queue, threading, time
+from pcc_pipeline.command_line import running
+running._LEAVES_WITHIN = 0.2
+threading.Thread(target={stays}).start()
+running.leave({code})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (code, "done\n" if code == 1 else "")
