@@ -134,16 +134,22 @@ def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1) -> 
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with the exit code of a command; where a signal ended that, within `_LEAVES_WITHIN` seconds.
+    """End the process with the exit code of a command; where a signal ended that, without waiting for threads.
 
     A signal raises between any two lines, also where a library's pool has started a thread and not noted it yet, and
     for such a one Python waits for ever. Runs are closed and workers ended by then, so nothing is left to wait for.
     """
-    if code > 128:  # 128 and the signal's number, as shells have it
-        end = threading.Timer(_LEAVES_WITHIN, os._exit, [code])
-        end.daemon = True
-        end.start()
-    sys.exit(code)
+    if code <= 128:  # 128 and the signal's number, as shells have it
+        sys.exit(code)
+    # What waits for threads among the functions of the end must not keep it either.
+    end = threading.Timer(_LEAVES_WITHIN, os._exit, [code])
+    end.daemon = True
+    end.start()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # who reads it is gone
+            stream.flush()
+    os._exit(code)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from pcc_pipeline.serving.metrics import Metrics
 from pcc_pipeline.serving.service import Service
 from pcc_pipeline.serving.version import ServedVersion
 from pcc_pipeline.tracking.logged_models import scoring_protocol as mlflow_form
-from pcc_pipeline.tracking.logged_models.served_model import answer_table
+from pcc_pipeline.tracking.logged_models.served_model import TooManyRowsError, answer_table
 
 _FEW, _LARGE_BYTES = 8, 100_000
 # Of the server, in place of what uvicorn would do at once; see `_drain_first`.
@@ -136,7 +136,7 @@ async def _invocations(held: list[Service], request: Request) -> Response:
         table = await _off_the_loop(read, await body_of(request))
     except mlflow_form.ProtocolError as error:
         return Response(error.reply, error.status, media_type=error.kind)
-    except mlflow_form.TooManyRowsError as error:
+    except TooManyRowsError as error:
         raise RefusedError(413, "too_many_cases", f"A request may hold {most:,} rows.") from error
     ids = list(table["case_id"]) if "case_id" in table else [None] * len(table)
     cases = [

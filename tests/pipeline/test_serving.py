@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pcc_pipeline.evaluation.predictions import COLUMNS
@@ -22,7 +25,7 @@ from tests.http_servers import EXAMPLES, NAME, Store, mlflow_server, new_store, 
 
 pytestmark = pytest.mark.pipeline
 MARK = "Zanzibarkowski"
-JSON, CSV = "application/json", "text/csv"
+JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,7 @@ def test_no_form_makes_a_text_or_an_id_of_what_is_none(served: Served) -> None:
     for request in requests:
         rows = served.predict(request)
         made_other = served_model.made_case_id("stop the calls")
-        assert [row["case_id"] for row in rows] == ["12345678901234567", made, "x", "3", made_other, "True"], request
+        assert [row["case_id"] for row in rows] == ["12345678901234567", made, "x", "3", made_other, "1"], request
         assert [row["predicted_label"] for row in rows] == [None, "data_deletion", None, None, None, None], request
         assert [row["prediction_notes"] for row in rows] == [
             "not predicted: text missing",
@@ -138,6 +141,12 @@ def test_no_form_makes_a_text_or_an_id_of_what_is_none(served: Served) -> None:
         ], request
     (row,) = served.predict(b"text,case_id\nNone,007\n", CSV)
     assert (row["case_id"], row["prediction_notes"]) == ("007", None)
+    sink = io.BytesIO()
+    columns = {"text": ["erase my profile", None], "case_id": pa.array([9007199254740993, None], pa.int64())}
+    pq.write_table(pa.table(columns), sink)
+    first, second = served.predict(sink.getvalue(), PARQUET)
+    assert (first["case_id"], first["prediction_notes"]) == ("9007199254740993", None)
+    assert second["prediction_notes"] == "not predicted: text missing"
 
 
 def test_a_column_of_numbers_is_not_taken_for_texts(served: Served) -> None:

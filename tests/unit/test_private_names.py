@@ -55,6 +55,12 @@ PRIVATE = (
         "the call may go: it only spares the benchmark's forks some seconds each",
     ),
     Private(
+        "pcc_pipeline/command_line/running.py",
+        "atexit",
+        "_run_exitfuncs",
+        "what libraries remove at the end must go, though no thread is waited for: see how multiprocessing ends",
+    ),
+    Private(
         "pcc_pipeline/data/formats/pickles.py",
         "zoneinfo.ZoneInfo",
         "_unpickle",

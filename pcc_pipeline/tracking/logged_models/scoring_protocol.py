@@ -13,16 +13,16 @@ from mlflow.pyfunc.scoring_server import predictions_to_json
 
 from pcc_pipeline.tracking.logged_models.served_model import (
     RequestError,
+    TooManyRowsError,
     needed_columns,
     refusal,
     table_of_csv,
     table_of_json,
+    table_of_parquet,
 )
 
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 _FORMS = ("dataframe_split", "dataframe_records", "inputs", "instances")
-# A Parquet file may say of itself that it unpacks to so many times its bytes, of which small ones count as so many.
-_MOST_TIMES, _LEAST = 100, 100_000
 VERSION: str = mlflow.version.VERSION
 
 
@@ -32,10 +32,6 @@ class ProtocolError(Exception):
     def __init__(self, status: int, reply: str, kind: str = JSON) -> None:
         self.status, self.reply, self.kind = status, reply, kind
         super().__init__(f"refused with {status}")
-
-
-class TooManyRowsError(Exception):
-    """A request has more rows than are answered."""
 
 
 def request_table(body: bytes, content_type: str, column: str, most: int) -> pd.DataFrame:
@@ -78,39 +74,7 @@ def _of_csv(body: bytes, column: str, most: int) -> pd.DataFrame:
     return table_of_csv(body.decode(), column, most + 1)
 
 
-def _of_parquet(body: bytes, column: str, most: int) -> pd.DataFrame:
-    import pyarrow
-    import pyarrow.parquet
-
-    cells: dict[str, list[Any]] = {}
-    try:
-        with pyarrow.parquet.ParquetFile(io.BytesIO(body)) as file:
-            names = [name for name in (column, "case_id") if name in file.schema_arrow.names]
-            if column in names:
-                if file.metadata.num_rows > most or _unpacked(file.metadata) > _MOST_TIMES * max(len(body), _LEAST):
-                    raise TooManyRowsError
-                # By cells and not by pandas, for which a null beside whole numbers makes them fractions.
-                cells = {name: [] for name in names}
-                for batch in file.iter_batches(most + 1, columns=names):
-                    for name in names:
-                        cells[name] += batch.column(name).to_pylist()
-                    if len(cells[column]) > most:  # the file's end may say what it likes
-                        raise TooManyRowsError
-    # What pyarrow says of a damaged file is any of these, and may quote it.
-    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, OverflowError):
-        cells = {}
-    if column not in cells:
-        raise RequestError("The body is not a table that this model can read.")
-    return pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in cells.items()})
-
-
-def _unpacked(metadata: Any) -> int:
-    """Bytes that a file's columns take, by its own account."""
-    groups = (metadata.row_group(place) for place in range(metadata.num_row_groups))
-    return sum(group.total_byte_size for group in groups)
-
-
-_TABLES = {JSON: _of_json, CSV: _of_csv, PARQUET: _of_parquet}
+_TABLES = {JSON: _of_json, CSV: _of_csv, PARQUET: table_of_parquet}
 
 
 def reply(frame: pd.DataFrame) -> str:

@@ -15,17 +15,18 @@ import io
 import itertools
 import json
 import logging
-import math
 import os
+import re
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import mlflow
 import numpy as np
@@ -57,6 +58,19 @@ _FORMS = 'Send JSON {"dataframe_split": {"columns": ["text"], "data": [["…"]]}
 _NUMBERS = {int, float, np.float64, np.float32, np.int64}
 _LARGEST = float(np.finfo(np.float32).max)
 _ROW_FORMS = ("dataframe_records", "inputs", "instances")
+# A text of these alone shows nothing; see pcc_pipeline.data.columns.
+_INVISIBLE = re.compile(
+    "["
+    r"\x00-\x20\x7f-\xa0\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u115f-\u1160\u1680"
+    r"\u17b4-\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f"
+    r"\ufeff\uffa0\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U00013438\U0001bca0-\U0001bca3"
+    r"\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f\U000e0100-\U000e01ef"
+    "]*"
+)
+# Python writes no number of more than 4,300 digits, and no double has more than 309.
+_MOST_DIGITS = 400
+# A Parquet file may say of itself that it unpacks to so many times its bytes, of which small ones count as so many.
+_MOST_TIMES, _LEAST = 100, 100_000
 
 
 class RequestError(MlflowException):
@@ -64,6 +78,10 @@ class RequestError(MlflowException):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, error_code=BAD_REQUEST)
+
+
+class TooManyRowsError(Exception):
+    """A request has more rows than are answered."""
 
 
 class BundleError(Exception):
@@ -193,9 +211,8 @@ def made_case_id(content: str) -> str:
 def text_fault(text: Any) -> str:
     """Why a text cannot be classified; empty if it can."""
     if not isinstance(text, str):
-        absent = text is None or text is pd.NA or text is pd.NaT or (isinstance(text, float) and text != text)
-        return "missing" if absent else "not a string"
-    if text.strip() == "":
+        return "missing" if _is_missing(text) else "not a string"
+    if _INVISIBLE.fullmatch(text):
         return "blank"
     if len(text) > MAX_TEXT_CHARACTERS:
         return f"longer than {MAX_TEXT_CHARACTERS:,} characters"
@@ -304,17 +321,43 @@ def answer_table(
 
 
 def id_text(case: Any) -> str | None:
-    """A case id as text, as in the training data: whole numbers without a decimal point; "" where there is none.
+    """A case id as text, as files of any format have it: 7.0 is "7" and true is "1"; "" where there is none.
 
     None for what no id is, such as a list.
     """
+    if isinstance(case, bytes):
+        try:
+            case = case.decode()
+        except UnicodeDecodeError:
+            return None
     if text_fault(case) in ("missing", "blank"):
         return ""
-    if isinstance(case, float | np.floating | Decimal) and math.isfinite(case) and case == int(case):
+    if isinstance(case, bool | np.bool_):
         case = int(case)
-    return (
-        str(case) if isinstance(case, str | int | float | np.number | Decimal) and not text_fault(str(case)) else None
-    )
+    elif isinstance(case, float | np.floating):
+        case = int(case) if float(case).is_integer() else case
+    elif isinstance(case, Decimal):
+        case = int(case) if case.is_finite() and case.adjusted() < _MOST_DIGITS and case == int(case) else case
+    elif isinstance(case, int | np.integer) and abs(int(case)) >= 10**_MOST_DIGITS:
+        return None
+    if not isinstance(case, str | int | float | np.number | Decimal | date | np.datetime64 | UUID):
+        return None
+    text = str(case)
+    if re.fullmatch(r"-?(?:0|[1-9]\d*)\.0+", text):
+        whole = text.partition(".")[0]
+        text = "0" if whole == "-0" else whole
+    text = {"true": "1", "false": "0"}.get(text.lower(), text)
+    return None if text_fault(text) else text
+
+
+def _is_missing(cell: object) -> bool:
+    if cell is None or cell is pd.NA or cell is pd.NaT:
+        return True
+    if isinstance(cell, Decimal):
+        return cell.is_nan()
+    if isinstance(cell, (np.datetime64, np.timedelta64)):
+        return bool(np.isnat(cell))
+    return isinstance(cell, (float, np.floating)) and bool(cell != cell)
 
 
 def made_id(value: Any) -> str:
@@ -396,6 +439,46 @@ def table_of_csv(text: str, column: str, most: int | None = None) -> pd.DataFram
     return _table(cells, column)
 
 
+def table_of_parquet(body: bytes, column: str, most: int | None = None) -> pd.DataFrame:
+    """The table of a Parquet request, otherwise as `table_of_json`.
+
+    Args:
+        most: rows of a request; no more are held, which a small body may have millions of.
+
+    Raises:
+        TooManyRowsError: it has more.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    cells: dict[str, list[Any]] = {}
+    try:
+        with pyarrow.parquet.ParquetFile(io.BytesIO(body)) as file:
+            names = [name for name in (column, "case_id") if name in file.schema_arrow.names]
+            if column in names:
+                if most is not None and (
+                    file.metadata.num_rows > most or _unpacked(file.metadata) > _MOST_TIMES * max(len(body), _LEAST)
+                ):
+                    raise TooManyRowsError
+                # By cells and not by pandas, for which a null beside whole numbers makes them fractions.
+                cells = {name: [] for name in names}
+                for batch in file.iter_batches(65_536 if most is None else most + 1, columns=names):
+                    for name in names:
+                        cells[name] += batch.column(name).to_pylist()
+                    if most is not None and len(cells[column]) > most:  # the file's end may say what it likes
+                        raise TooManyRowsError
+    # What pyarrow says of a damaged file is any of these, and may quote it.
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, OverflowError):
+        raise _no_table() from None
+    return _table(cells, column)
+
+
+def _unpacked(metadata: Any) -> int:
+    """Bytes that a file's columns take, by its own account."""
+    groups = (metadata.row_group(place) for place in range(metadata.num_row_groups))
+    return sum(group.total_byte_size for group in groups)
+
+
 def _vector_of(cell: str) -> Any:
     try:
         return json.loads(cell)
@@ -421,7 +504,8 @@ def _serve_requests_as_sent(column: str, needed: str) -> None:
     """In MLflow's scoring server, read tables without changing a cell, and repeat nothing of a request in replies.
 
     MLflow 3.17 reads each form in another way: `inputs` and `instances` through numpy, which makes texts of null and of
-    numbers and shifts rows that leave a column out, and CSV with words such as "None" taken for null. And it quotes
+    numbers and shifts rows that leave a column out, CSV with words such as "None" taken for null, and Parquet through
+    pandas, for which a null beside whole numbers makes them fractions. And it quotes
     whole requests in replies to those that it cannot read, and unknown columns, which in a CSV without a head are a
     customer's words, in its log. No setting stops either, so the server's functions are replaced.
     """
@@ -429,9 +513,12 @@ def _serve_requests_as_sent(column: str, needed: str) -> None:
     if server is None or "__pyfunc_model_path__" not in os.environ:
         return
     logging.getLogger("mlflow.models.utils").setLevel(logging.ERROR)
-    server.infer_and_parse_data = lambda data, schema=None: table_of_json(data, column)  # type: ignore[attr-defined]
+    server.infer_and_parse_data = lambda data, schema=None: _whole_ids(table_of_json(data, column))  # type: ignore[attr-defined]
     server.parse_csv_input = lambda csv_input, schema=None: table_of_csv(  # type: ignore[attr-defined]
         csv_input.getvalue(), column
+    )
+    server.parse_parquet_input = lambda parquet_input: _whole_ids(  # type: ignore[attr-defined]
+        table_of_parquet(parquet_input.getvalue(), column)
     )
     answer: Callable[..., Any] = server.invocations
 
@@ -444,6 +531,14 @@ def _serve_requests_as_sent(column: str, needed: str) -> None:
         raise told
 
     server.invocations = quiet  # type: ignore[attr-defined] # `server` is mlflow's module
+
+
+def _whole_ids(table: pd.DataFrame) -> pd.DataFrame:
+    """Ids that are whole numbers as texts: where MLflow enforces the schema, a null among them makes them fractions."""
+    if "case_id" in table:
+        ids = [str(case) if type(case) is int else case for case in table["case_id"]]
+        table["case_id"] = pd.Series(ids, dtype=object)
+    return table
 
 
 def needed_columns(column: str) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime
+import sys
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from inspect import getsource
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import mlflow
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
+from pcc_pipeline.data import columns
 from pcc_pipeline.data.case_ids import CaseIds
 from pcc_pipeline.data.columns import text_rule
 from pcc_pipeline.encoder import sentence_encoder
@@ -32,8 +38,32 @@ def test_the_served_code_agrees_with_the_package(encoder: SentenceEncoder) -> No
     assert [served_model.made_case_id("a text"), served_model.made_case_id("größer")] == ids
     assert getsource(served_model.class_probabilities) == getsource(class_probabilities)
     texts = [None, "", " \n", "x" * 10_000, "x" * 10_001, "\ud800", 5, ["a"], np.nan, pd.NA, "good"]
+    texts += ["\u200b", "\u3164\xad", "\u2800\u2800", "\ufe0f", "\u200ba", np.float32("nan"), Decimal("nan")]
     reasons = text_rule(pd.Series(texts, dtype=object))[1]
     assert [served_model.text_fault(text) for text in texts] == list(reasons)
+    invisible = {chr(code) for code in range(sys.maxunicode + 1) if served_model._INVISIBLE.fullmatch(chr(code))}
+    assert invisible == set(columns._INVISIBLE)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *(True, False, "True", "false", "TRUE", np.True_),
+        *(7, 7.0, "7.0", "7.00", "07.0", "-0.0", 0.5, "0.50", np.float32(2), np.int8(3), 2**60, "1e5"),
+        *(Decimal("7.0"), Decimal("7.5"), Decimal("1e999999999"), 10**500, float("inf"), b"abc", b"\xff"),
+        *(date(2026, 1, 2), datetime(2026, 1, 2, 3), UUID(int=7), " a ", "\ud800", ["a"], {"a": 1}),
+        *(None, pd.NA, pd.NaT, float("nan"), "", " ", "\u200b"),
+    ],
+    ids=repr,
+)
+def test_a_server_names_a_case_as_a_file_does(case: Any) -> None:
+    names, faults = columns.label_rule(pd.Series([case], dtype=object))
+    if faults[0] in ("missing", "blank"):
+        assert served_model.id_text(case) == ""
+    elif faults[0]:
+        assert served_model.id_text(case) is None
+    else:
+        assert served_model.id_text(case) == names.iloc[0]
 
 
 @pytest.mark.usefixtures("store")
@@ -108,7 +138,7 @@ def test_error_replies_repeat_nothing_of_the_request(
     with pytest.raises(mlflow.MlflowException, match=mark):
         scoring_server.invocations(*request)
     monkeypatch.setenv("__pyfunc_model_path__", "anything")
-    for reader in ("infer_and_parse_data", "parse_csv_input"):
+    for reader in ("infer_and_parse_data", "parse_csv_input", "parse_parquet_input"):
         monkeypatch.setattr(scoring_server, reader, getattr(scoring_server, reader))
     for answer, status, said in ((scoring_server.invocations, 400, "not valid JSON"), (broken, 500, "ValueError")):
         monkeypatch.setattr(scoring_server, "invocations", answer)
@@ -124,7 +154,7 @@ def test_error_replies_repeat_nothing_of_the_request(
 
 
 def test_mlflows_own_readers_still_change_cells() -> None:
-    """Once they no longer do, `table_of_json` and `table_of_csv` can go."""
+    """Once they no longer do, `table_of_json`, `table_of_csv` and `table_of_parquet` can go."""
     from mlflow.pyfunc import scoring_server
 
     typed = Schema([ColSpec(DataType.string, "text")])
@@ -134,6 +164,9 @@ def test_mlflows_own_readers_still_change_cells() -> None:
     table = scoring_server.infer_and_parse_data({"instances": rows}, untyped)
     assert (table["text"].tolist(), len(table["case_id"])) == (["a", "5"], 1)
     assert scoring_server.parse_csv_input(io.StringIO("text\nNone\n"), typed)["text"].isna().all()
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"case_id": pa.array([9007199254740993, None], pa.int64())}), sink)
+    assert int(scoring_server.parse_parquet_input(sink)["case_id"][0]) == 9007199254740992
 
 
 CELLS = {
