@@ -201,7 +201,7 @@ def run(
             watched = None if another_file else _watched_by(measured, training)
             opened.log(*profile_payloads(watched))
             scores = {} if watched is None else {RUN_TAG: opened.run_id}
-            scores |= {f"metric.test/{score}": f"{test_report.scores[score]:.6f}" for score in ("accuracy", "f1_macro")}
+            scores |= measured.version_tags
             opened.describe(name, version, version_page(facts, name, version, test, doubts, run), scores)
         targets = Path(params.output.predictions), Path(params.output.metrics), Path(params.output.report)
         places = held.dataset.places

@@ -151,6 +151,8 @@ def run(
         good = passed(judgement.verdicts)
         action = "promoted" if good else "forced" if force else "refused"
         _record(opened, action if action == "refused" else "not moved", reason, judgement, version)
+        if judgement.test is not None:
+            opened.describe(name, version, "", judgement.test.version_tags)
         audit = Audit(params, opened)
         about = {**_about(name, version, judgement.loaded, opened), "gates": headline(judgement.verdicts)}
         if action == "refused":

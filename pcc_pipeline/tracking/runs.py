@@ -117,7 +117,9 @@ class StepRun:
             return self.writer.demand(operation, folder)
 
     def describe(self, name: str, version: str, description: str, tags: Mapping[str, str]) -> None:
-        """Set what a registered version's page says, and tags of it; kept like all else while MLflow is away.
+        """Set what a registered version's page says, unless that is empty, and tags of it.
+
+        Kept like all else while MLflow is away.
 
         Raises:
             TrackingError: MLflow refuses, for another reason than this account.

@@ -167,6 +167,7 @@ def test_the_measurement_of_a_judgement_is_an_evaluation_of_the_version(
     ]
     assert found[0]["measured_on"] == found[1]["measured_on"] == first.data.tags["pcc.test_rows_digest"]
     assert "not evaluated" not in asked("compare", "1", "2")
+    assert re.search(r"tested +macro F1 0\.\d{4}, accuracy 0\.\d{4}", asked("status"))
 
 
 @pytest.mark.long

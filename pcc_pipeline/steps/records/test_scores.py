@@ -40,6 +40,11 @@ class Measurement:
     slices: tuple[Slice, ...] = ()
 
     @property
+    def version_tags(self) -> dict[str, str]:
+        """The scores that a registered version shows."""
+        return {f"metric.test/{score}": f"{self.report.scores[score]:.6f}" for score in ("accuracy", "f1_macro")}
+
+    @property
     def record(self) -> tuple[payloads.Payload, ...]:
         """Scores with intervals, on the run and on the model's page, and on which rows of which files."""
         model = self.loaded.model

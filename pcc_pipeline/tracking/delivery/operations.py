@@ -214,7 +214,8 @@ def _placed(client: MlflowClient, operation: Model, model_uri: str) -> Registere
 def _describe(operation: Describe) -> None:
     """An account that may measure a version need not be one that may write on its page, which may be gone by now."""
     try:
-        versions.describe_version(operation.name, operation.version, operation.description)
+        if operation.description:
+            versions.describe_version(operation.name, operation.version, operation.description)
         versions.tag_version(operation.name, operation.version, operation.tags)
     except TrackingError as error:
         cause = error.__cause__
