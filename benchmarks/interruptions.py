@@ -117,6 +117,11 @@ class Seen:
     locks: tuple[str, ...]
 
 
+def _is_lock(tag: str) -> bool:
+    """Whether a registered model's tag is a place in a queue, or the beat of who has one."""
+    return "turn." in tag or "beat." in tag or "turn_" in tag
+
+
 class Store(Protocol):
     """Where runs are kept, read beside MLflow's client."""
 
@@ -146,8 +151,8 @@ class Database:
                 "SELECT a.alias, v.run_id FROM registered_model_aliases a JOIN model_versions v "
                 "ON v.name = a.name AND v.version = a.version"
             )
-            names = [name for (name,) in database.execute("SELECT name FROM registered_models")]
-            return Seen(runs, dict(aliases), tuple(name for name in names if name != MODEL))
+            tags_of_models = [key for (key,) in database.execute("SELECT key FROM registered_model_tags")]
+            return Seen(runs, dict(aliases), tuple(filter(_is_lock, tags_of_models)))
 
     def faults(self) -> Iterator[str]:
         try:
@@ -185,7 +190,8 @@ class Server:
         for alias in next((model.get("aliases", []) for model in models if model["name"] == MODEL), []):
             version = self._ask("model-versions/get", name=MODEL, version=alias["version"])["model_version"]
             aliases[alias["alias"]] = version["run_id"]
-        return Seen(runs, aliases, tuple(model["name"] for model in models if model["name"].startswith(f"{MODEL}.")))
+        tags_of_models = [tag["key"] for model in models for tag in model.get("tags", []) if model["name"] == MODEL]
+        return Seen(runs, aliases, tuple(filter(_is_lock, tags_of_models)))
 
     def faults(self) -> Iterator[str]:
         return iter(())

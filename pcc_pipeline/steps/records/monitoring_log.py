@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pcc_pipeline.errors import StorageError
-from pcc_pipeline.files import private_folder
+from pcc_pipeline.files import private_file, private_folder
 from pcc_pipeline.tracking.runs import describe
 
 
@@ -72,7 +72,7 @@ def _append(path: Path, line: str) -> None:
     try:
         private_folder(path.parent)
         # One write of one line in append mode: lines of processes that log at the same time do not mix.
-        with path.open("ab", buffering=0) as log:
+        with private_file(path).open("ab", buffering=0) as log:
             log.write(line.encode())
     except OSError as error:
         raise StorageError(
