@@ -25,7 +25,7 @@ from pcc_pipeline.config import Params, reference
 from pcc_pipeline.config.schema import ContractColumn, SearchMethod
 from pcc_pipeline.evaluation.predictions import COLUMNS
 from pcc_pipeline.model.families import FAMILIES
-from pcc_pipeline.serving.forms import asked
+from pcc_pipeline.serving.forms import read_request
 from pcc_pipeline.steps.parameters import NAMED_OPTIONS, resolve
 from tests.compose_files import compose
 
@@ -317,7 +317,7 @@ def test_the_requests_that_curl_sends_are_those_that_the_servers_take() -> None:
     (serve,) = commands("mlflow", "models", "serve")
     assert f":{settings_of(words_of(serve)[1], '-p')[0]}/invocations" in of_mlflow[1]
     for words in of_ours:
-        assert [case.text for case in asked(settings_of(words, "-d")[0].encode(), 1).cases] != [None]
+        assert [case.text for case in read_request(settings_of(words, "-d")[0].encode(), 1).cases] != [None]
     addresses = {word for words in of_ours for word in words if "/v1/classify" in word}
     assert addresses == {
         f"http://127.0.0.1:{Params().serving.port}/v1/classify",

@@ -96,7 +96,7 @@ def joined(contents: Sequence[bytes], where: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class Found:
+class SoughtRows:
     """The rows of those who are sought, in one manifest.
 
     Attributes:
@@ -123,7 +123,7 @@ class KeyAbsentError(DataError):
     """A manifest was written by a key that is not here."""
 
 
-def look_up(content: bytes, keys: Keys, sought: Sought, where: str) -> Found:
+def look_up(content: bytes, keys: Keys, sought: Sought, where: str) -> SoughtRows:
     """The rows of those who are sought.
 
     Raises:
@@ -148,7 +148,7 @@ def look_up(content: bytes, keys: Keys, sought: Sought, where: str) -> Found:
                 cases |= {row["case"]} - {None}
                 named |= {row["subject"]} - {None}
         before += len(hashes)
-    return Found(key, places, tuple(lines), frozenset(cases), frozenset(named), by_case_only=not subjects)
+    return SoughtRows(key, places, tuple(lines), frozenset(cases), frozenset(named), by_case_only=not subjects)
 
 
 def without(content: bytes, lines: Sequence[int], where: str) -> bytes:
@@ -208,7 +208,7 @@ def key_of(content: bytes, where: str) -> str:
     return _described(content, where)[1]
 
 
-def sides(content: bytes, where: str) -> Counter[tuple[str, str]]:
+def rows_by_side(content: bytes, where: str) -> Counter[tuple[str, str]]:
     """How many rows stand on each side of each file; it needs no key.
 
     Raises:

@@ -107,12 +107,13 @@ async def _classify(held: list[Service], request: Request) -> Response:
     # Anything else would let a page in a browser send a request here without asking.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
         raise RefusedError(415, "not_json", f"Send Content-Type: {JSON}.")
-    asked = await _off_the_loop(partial(forms.asked, most=service.params.serving.request_texts), await body_of(request))
-    work = service.answers(asked.cases, asked.encoder_digest, request.state.deadline)
+    read = partial(forms.read_request, most=service.params.serving.request_texts)
+    parsed = await _off_the_loop(read, await body_of(request))
+    work = service.answers(parsed.cases, parsed.encoder_digest, request.state.deadline)
     # Of a few texts there is little to give up, and to watch for the caller takes as long as a tenth of one.
-    few = len(asked.cases) < _FEW
+    few = len(parsed.cases) < _FEW
     champion, cases, answers = await (work if few else while_there(request, work))
-    return Response(forms.answer_document(asked, cases, answers, champion), media_type=JSON)
+    return Response(forms.answer_document(parsed, cases, answers, champion), media_type=JSON)
 
 
 async def _off_the_loop(read: Callable[[bytes], Read], body: bytes) -> Read:

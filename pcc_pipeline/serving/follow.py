@@ -92,7 +92,7 @@ class Followed:
             PccError: there is none, or its files cannot be kept.
         """
         address = self._addresses["champion"]
-        away = self._asked()
+        away = self._registry_fault()
         try:
             if away is not None:
                 raise away
@@ -107,7 +107,7 @@ class Followed:
         Raises:
             PccError: there is none to serve, or it cannot be kept.
         """
-        away = self._asked()
+        away = self._registry_fault()
         for role, address in self._addresses.items():
             try:
                 if away is not None:
@@ -118,12 +118,12 @@ class Followed:
                     self.away = error.what
                 standing = self._last(address, error, away)
                 if standing is not None:
-                    logger.error("%s: the %s of last time serves, %s", _told(error), role, standing.model_uri)
+                    logger.error("%s: the %s of last time serves, %s", _reason(error), role, standing.model_uri)
                     self._put(role, self._ready(*self._kept.open(standing.digest, address), standing))
                 elif role == "champion":
                     raise
                 else:
-                    logger.error("no %s serves: %s", role, _told(error))
+                    logger.error("no %s serves: %s", role, _reason(error))
 
     def _last(self, address: str, error: Exception, away: TrackingError | None) -> Standing | None:
         """What served last, where it may serve on: the registry is away, or the new version is bad."""
@@ -133,7 +133,7 @@ class Followed:
 
     def look(self) -> None:
         """Follow what changed in the registry since the last look; nothing that fails takes a version off duty."""
-        error = self._asked()
+        error = self._registry_fault()
         try:
             if error is None:
                 for role, address in self._addresses.items():
@@ -157,7 +157,7 @@ class Followed:
             except Exception as error:  # no fault of a look may end the following
                 logger.exception("following the registry failed (%s); it goes on", type(error).__name__)
 
-    def _asked(self) -> TrackingError | None:
+    def _registry_fault(self) -> TrackingError | None:
         """Why the registry cannot be asked, within seconds: MLflow's own client would try for minutes."""
         try:
             demand_server(create=False)
@@ -206,7 +206,7 @@ class Followed:
         try:
             self._take(role, address, stored)
         except (PccError, MemoryError, RuntimeError) as error:
-            reason = _told(error)
+            reason = _reason(error)
             self._refused[role] = Refused(uri, reason, time.monotonic())
             goes_on = f"{current.name} goes on" if current else "none serves"
             logger.error("the %s %s is refused, %s: %s", role, uri, goes_on, reason)
@@ -253,7 +253,7 @@ class Followed:
     def _stored(self, address: str) -> StoredBundle | None:
         """What stands under an address; None where nothing does, and MLflow says so."""
         try:
-            return within(_PATIENCE_SECONDS, lambda: _found(address))
+            return within(_PATIENCE_SECONDS, lambda: _bundle_at(address))
         except TimeoutError as error:
             # The server went away since it was asked for a sign of life; MLflow's client goes on trying for minutes.
             raise TrackingError(
@@ -261,7 +261,7 @@ class Followed:
             ) from error
 
 
-def _found(address: str) -> StoredBundle | None:
+def _bundle_at(address: str) -> StoredBundle | None:
     source: Resolved | None
     if match := _ALIAS.fullmatch(address):
         source = find_alias(match[1], match[2])
@@ -284,5 +284,5 @@ def _is_withdrawn(address: str, version: ServedVersion) -> bool:
     return known is None or known.version is None or bool(erasure_of(match[1], known.version))  # type: ignore[index] # there is a match where a version is known
 
 
-def _told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     return error.what if isinstance(error, PccError) else f"{type(error).__name__}: {error}"

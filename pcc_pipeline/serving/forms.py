@@ -52,7 +52,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ClassifyRequest:
     """A request at `/v1/classify`.
 
     Attributes:
@@ -93,7 +93,7 @@ class Answered:
         return Answered(version, probabilities, label, confidence, None)
 
 
-def asked(body: bytes, most: int) -> Asked:
+def read_request(body: bytes, most: int) -> ClassifyRequest:
     """The request in a body of JSON.
 
     Args:
@@ -122,7 +122,7 @@ def asked(body: bytes, most: int) -> Asked:
         raise RefusedError(400, "not_a_truth", "probabilities is neither true nor false.")
     if digest is not None and not isinstance(digest, str):
         raise RefusedError(400, "not_a_digest", "encoder_digest is not a text.")
-    return Asked(tuple(_case(row) for row in rows), wants, digest)
+    return ClassifyRequest(tuple(_case(row) for row in rows), wants, digest)
 
 
 def case_of(value: Any, case_id: Any, *, of_text: bool) -> Case:
@@ -130,15 +130,15 @@ def case_of(value: Any, case_id: Any, *, of_text: bool) -> Case:
     column = "text" if of_text else "embeddings"
     fault = text_fault(value) if of_text else vector_fault(value)
     known = id_text(case_id)
-    told = f"{column} {fault}" if fault else "case_id neither text nor a number" * (known is None)
+    message = f"{column} {fault}" if fault else "case_id neither text nor a number" * (known is None)
     named = known or made_id(value)
-    if told:
-        return Case(named, fault=told)
+    if message:
+        return Case(named, fault=message)
     return Case(named, text=value) if of_text else Case(named, vector=np.asarray(value, dtype=np.float64))
 
 
 def answer_document(
-    asked: Asked, cases: Sequence[Case], answers: Sequence[Answered | None], version: ServedVersion
+    request: ClassifyRequest, cases: Sequence[Case], answers: Sequence[Answered | None], version: ServedVersion
 ) -> bytes:
     """The reply as JSON, one prediction for each case, in the order of the request.
 
@@ -150,7 +150,7 @@ def answer_document(
     document = {
         "model_version": version.name,
         "predictions": [
-            _refused_row(case) if answer is None else _row(case, answer, asked.probabilities)
+            _refused_row(case) if answer is None else _row(case, answer, request.probabilities)
             for case, answer in zip(cases, answers, strict=True)
         ],
     }

@@ -109,7 +109,7 @@ def run(
             where="subjects, cases",
             fix="give a text file with a name a line: --subjects persons.txt, or --cases cases.txt",
         )
-    given = " ".join(
+    options = " ".join(
         f"--{option} {path}" for option, path in (("subjects", subjects), ("cases", cases)) if path is not None
     )
     folder = local_path(params.output.erasures_dir)
@@ -122,7 +122,7 @@ def run(
             for fault in catch_up(local_path(params.output.unlogged_dir)).faults
         ]
         if confirm is None:
-            return _planned(params, opened, folder, names, keys, given, unsent)
+            return _planned(params, opened, folder, names, keys, options, unsent)
         with turn(params.registry.model_name, account(), ERASING) as own, allowed():
             done = folder / f"{confirm}.certificate.json"
             if done.is_file() and not file_of(folder, confirm).exists():
@@ -133,7 +133,7 @@ def run(
             state = _state(params, folder, confirm, names, keys, unsent)
             audit, about = Audit(params, opened), {"erasure": state.id, "run": opened.run_id}
             with audit.act("erase", about, reason=reason) as act:
-                with _half_done(state, given):
+                with _half_done(state, options):
                     _carry_out(params, state, folder, keys, opened, own, force=force, reason=reason)
                 outcome = _certified(params, state, folder, keys, opened)
                 act.on |= {"removed": state.removed, "successors": state.successors, "still": len(outcome.still)}
@@ -162,27 +162,27 @@ def _planned(
     folder: Path,
     names: dict[str, list[str]],
     keys: Keys,
-    given: str,
+    options: str,
     unsent: list[str],
 ) -> PlannedOutcome | ThereAlready:
-    asked = Sought.of(keys, names["subjects"], names["case_ids"])
+    sought = Sought.of(keys, names["subjects"], names["case_ids"])
     for ident in unfinished(folder):
         state = read_state(folder, ident, keys)
-        if state is not None and asked.is_within(state.persons):
+        if state is not None and sought.is_within(state.persons):
             lines = (
                 f"half done  an erasure of these persons was begun {moment(state.began)}; finish it with",
-                f"           pcc erase {given} --confirm {ident}",
-                *([_past_gates(given, ident)] if "others" in state.done else []),
+                f"           pcc erase {options} --confirm {ident}",
+                *([_past_gates(options, ident)] if "others" in state.done else []),
             )
             return ThereAlready(opened.run_id, lines)
     _demand_none_half_done(folder)
     known = holdings(params, **names)
     unknown = unknown_names(params, known, names)
-    kept = kept_by_holds(folder, keys, asked)
+    kept = kept_by_holds(folder, keys, sought)
     scan = Scan(params, known)
     if not kept and not known.traces and not scan.runs() and not any(scan.copies().values()):
         listed = read_suppressed(local_path(params.lineage.suppression_file), keys)
-        if listed is not None and asked.is_within(listed):
+        if listed is not None and sought.is_within(listed):
             runs = counted(known.looked_into, "run")
             done = (
                 f"done       this was carried out before: nothing of theirs is held in {runs}; there is nothing to do"
@@ -196,15 +196,16 @@ def _planned(
             )
         if any(nearly or _is_list(name) for (_, name), nearly in unknown.items()):
             # Likely a slip, for which nobody should get a certificate that nothing is held.
+            unknown_lines = "; ".join(_unknown_lines(unknown, names))
             raise ConfigError(
-                f"none of them is known in {counted(known.looked_into, 'run')}: {'; '.join(_told(unknown, names))}",
+                f"none of them is known in {counted(known.looked_into, 'run')}: {unknown_lines}",
                 where="subjects, cases",
                 fix="write the names as the data has them, one a line; capitals count",
             )
     plan = make_plan(params, known, *map(len, names.values()), unsent=unsent, kept=kept, unknown=len(unknown))
     ident = plan.id_for(known.persons)
     opened.log(payloads.Tags({"pcc.action": "planned", _PLAN_TAG: ident}), payloads.Json("plan.json", plan.document()))
-    return PlannedOutcome(opened.run_id, ident, plan, given, _told(unknown, names))
+    return PlannedOutcome(opened.run_id, ident, plan, options, _unknown_lines(unknown, names))
 
 
 def _demand_none_half_done(folder: Path) -> None:
@@ -222,7 +223,7 @@ def _is_list(name: str) -> bool:
     return bool({",", ";"} & set(name))
 
 
-def _told(unknown: Mapping[tuple[Kind, str], bool], names: dict[str, list[str]]) -> tuple[str, ...]:
+def _unknown_lines(unknown: Mapping[tuple[Kind, str], bool], names: dict[str, list[str]]) -> tuple[str, ...]:
     """A line for each name that no manifest has: by its place in the list, since a name stands in no output."""
     lines = []
     kinds: tuple[tuple[str, Kind, str], ...]
@@ -245,9 +246,9 @@ def _told(unknown: Mapping[tuple[Kind, str], bool], names: dict[str, list[str]])
 
 
 def _demand_same(persons: Sought, plan: Plan, names: dict[str, list[str]], keys: Keys, ident: str) -> None:
-    asked = Sought.of(keys, names["subjects"], names["case_ids"])
+    sought = Sought.of(keys, names["subjects"], names["case_ids"])
     same_number = (plan.subjects, plan.cases) == (len(names["subjects"]), len(names["case_ids"]))
-    if not same_number or not asked.is_within(persons):
+    if not same_number or not sought.is_within(persons):
         raise ConfigError(
             f"{ident} was planned for other persons than those of this list; nothing was done",
             where="subjects, cases",
@@ -255,25 +256,25 @@ def _demand_same(persons: Sought, plan: Plan, names: dict[str, list[str]], keys:
         )
 
 
-def _past_gates(given: str, ident: str) -> str:
+def _past_gates(options: str, ident: str) -> str:
     return (
         f"           or, if who trains models lets its successor serve though the gates refuse it: "
-        f'pcc erase {given} --confirm {ident} --force true --reason "…"'
+        f'pcc erase {options} --confirm {ident} --force true --reason "…"'
     )
 
 
 @contextmanager
-def _half_done(state: State, given: str) -> Iterator[None]:
+def _half_done(state: State, options: str) -> Iterator[None]:
     """Whoever ends it learns that it is not done."""
     try:
         yield
     except BaseException as error:  # raised again
         if isinstance(error, models.WaitingError):
             error.add_note("their rows are out of all runs and files; what is left is the model that answers now")
-            error.add_note(_past_gates(given, state.id).strip())
+            error.add_note(_past_gates(options, state.id).strip())
         error.add_note(
             f"erasure {state.id} is half done (done: {', '.join(state.done) or 'nothing yet'}); the same line goes on "
-            f"where it was: pcc erase {given} --confirm {state.id}"
+            f"where it was: pcc erase {options} --confirm {state.id}"
         )
         raise
 

@@ -56,7 +56,7 @@ class MonitorOutcome:
         alarms: what is wrong now; empty where nothing is.
         failed: whether that is to be the exit code.
         log: what the monitoring logs say; None where none was named.
-        told: lines about alerts, where it is the champion that was looked at.
+        alert_lines: about alerts, where it is the champion that was looked at.
         novel: the file that names the rows unlike what the model learned; None where rows have no novelty.
     """
 
@@ -71,7 +71,7 @@ class MonitorOutcome:
     failed: bool
     page: Path
     novel: Path | None
-    told: tuple[str, ...] = ()
+    alert_lines: tuple[str, ...] = ()
     log: Log | None = None
     notes: tuple[str, ...] = ()
 
@@ -104,7 +104,7 @@ class MonitorOutcome:
             f"           page       {self.page}",
             *([] if self.novel is None else [f"           novel rows by case id in {self.novel}"]),
             *([f"           {self.rejected_rows:,} rows rejected"] if self.rejected_rows else []),
-            *self.told,
+            *self.alert_lines,
             *(f"warning    {note}" for note in self.notes),
         ]
 
@@ -123,8 +123,8 @@ def run(params: Params, model_uri: str | None = None, labels: str | None = None)
         DataError: the file cannot be read, has no times where windows are days or weeks, or the labels fit no row.
         FeatureError: its vectors are of another encoder than the model's.
     """
-    told = telling_of_failure(params, "monitor") if model_uri is None else nullcontext()
-    with told, step_run("monitor", params) as opened:
+    failure_alert = telling_of_failure(params, "monitor") if model_uri is None else nullcontext()
+    with failure_alert, step_run("monitor", params) as opened:
         return _run(params, opened, model_uri, labels)
 
 
@@ -198,7 +198,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
     target = Path(params.output.monitor_page)
     with replacing(target) as partial:
         partial.write_text(page, encoding="utf-8")
-    told: list[str] = []
+    alert_lines: list[str] = []
     champion = find_alias(params.registry.model_name, CHAMPION)
     if champion is not None and champion.run_id == loaded.run_id:
         (last, numbers) = by_window[-1]  # what is known of the file as a whole is known now
@@ -210,7 +210,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         if quality.alarms:
             of_window = words.get((last, "quality/alarm"))
             words[last, "quality/alarm"] = "; ".join([*([of_window] if of_window else []), *quality.alarms])
-        told = tell_of_windows(params, version, [*by_window[:-1], (last, now_known)], words)
+        alert_lines = tell_of_windows(params, version, [*by_window[:-1], (last, now_known)], words)
         Audit(params, opened).anchor()
         if params.output.metrics_file is not None:
             seen = {} if observed is None else observed.metrics()
@@ -227,7 +227,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         failed=bool(alarms) and options.fail_on == "alert",
         page=target,
         novel=_write_novel(rows, profile, Path(params.output.novel_rows), sealed=params.output.encrypts),
-        told=tuple(told),
+        alert_lines=tuple(alert_lines),
         log=log,
         notes=rows.notes,
     )

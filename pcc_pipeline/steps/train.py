@@ -83,7 +83,7 @@ from pcc_pipeline.steps.training.search import (
     register_once,
     search,
 )
-from pcc_pipeline.steps.training.sides import Sides
+from pcc_pipeline.steps.training.split_rows import SplitRows
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.operations import NUMBER
@@ -148,12 +148,12 @@ class SharedOutcome:
 
     Attributes:
         registered_version: empty where MLflow is away, and that run's machine keeps the model for later.
-        told: candidates that this run tried, of `trials` in all.
+        tried: how many candidates this run tried, of `trials` in all.
     """
 
     run_id: str
     study_name: str
-    told: int
+    tried: int
     trials: int
     concluded_by: str
     registered_name: str
@@ -164,7 +164,7 @@ class SharedOutcome:
         made = f"{self.registered_name} version {self.registered_version}"
         kept = f"the model of {self.registered_name}, which its machine keeps until MLflow is back"
         return [
-            f"searched   {self.told:,} of the {self.trials:,} candidates of study {self.study_name}",
+            f"searched   {self.tried:,} of the {self.trials:,} candidates of study {self.study_name}",
             f"trained    by run {self.concluded_by}: {made if self.registered_version else kept}",
         ]
 
@@ -241,20 +241,31 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
                 dataset, backend = encoded(dataset, params, encoder, "vectors"), encoder.backend
             opened.log(payloads.Tags({"pcc.encoder_backend": backend}))
         rows = rows_of(dataset)
-        sides = Sides.of(rows, split)
-        # From here on the vectors are those of the sides: all rows' in the file's order would be held twice.
+        split_rows = SplitRows.of(rows, split)
+        # From here on the vectors are those of `split_rows`: all rows' in the file's order would be held twice.
         dataset, in_order = replace(dataset, vectors=None), rows if windows else None
         del rows
         if test_file is None:
             test = set_aside(dataset, split.record, params.data.path)
-            test = replace(test, dataset=replace(test.dataset, vectors=sides.test_vectors))
+            test = replace(test, dataset=replace(test.dataset, vectors=split_rows.test_vectors))
         else:
             if (handed := at_hand.get(str(params.data.test_path))) is not None:
                 test_file = handed.with_vectors(test_file)
             test = whole_file(test_file, str(params.data.test_path))
         test_texts = test.dataset.texts
         material = _Material(
-            dataset, split, sides, exclusion, quality, encoder, digests, test, test_texts, windows, in_order, before
+            dataset,
+            split,
+            split_rows,
+            exclusion,
+            quality,
+            encoder,
+            digests,
+            test,
+            test_texts,
+            windows,
+            in_order,
+            before,
         )
         with ExitStack() as until_registered:
             return _train(params, material, version, opened, until_registered)
@@ -265,7 +276,7 @@ class _Material:
     """What a model is trained from, once it is read, split and encoded.
 
     Attributes:
-        dataset: without vectors, which `sides` have.
+        dataset: without vectors, which `split_rows` has.
         digests: of data, vectors that came with it, split and encoder, by name.
         test: rows that are set aside for `evaluate`; of them the training looks at `test_texts` alone, for copies of
             training rows.
@@ -276,7 +287,7 @@ class _Material:
 
     dataset: Dataset
     split: Split
-    sides: Sides
+    split_rows: SplitRows
     exclusion: Exclusion
     quality: DuplicateReport
     encoder: SentenceEncoder
@@ -292,7 +303,7 @@ def _train(
     params: Params, material: _Material, version: str, opened: StepRun, until_registered: ExitStack
 ) -> TrainOutcome | SharedOutcome:
     dataset, split, encoder = material.dataset, material.split, material.encoder
-    train, validation = material.sides.train, material.sides.validation
+    train, validation = material.split_rows.train, material.split_rows.validation
     classes = sorted(set(train.labels))
     positive = _positive_label(params, classes)
     recipe = recipe_of(params, train.labels)
@@ -305,10 +316,10 @@ def _train(
     )
     give_back(train.vectors)
     if params.model.folds_used:
-        found = until_registered.enter_context(search(search_rows, recipe, params, version, opened))
-        if isinstance(found, SearchedElsewhere):
-            return _left(found, params, opened)
-        searched, held, shared = found.outcome, found.held, found.shared
+        result = until_registered.enter_context(search(search_rows, recipe, params, version, opened))
+        if isinstance(result, SearchedElsewhere):
+            return _left(result, params, opened)
+        searched, held, shared = result.outcome, result.held, result.shared
     chosen = searched.best.hyperparameters if searched else params.model.fixed
     hyperparameters = complete(params.model.type, without_idle(chosen))
     recipe = recipe.only_for(hyperparameters)
@@ -334,7 +345,7 @@ def _train(
         "val": report("val", validation.labels, of_validation, classes, positive),
     }
     issues = _label_issues(answering, dataset.case_ids[split.train], classes)
-    final = _refit(material.sides.both(), hyperparameters, recipe) if params.model.refit else fitted
+    final = _refit(material.split_rows.both(), hyperparameters, recipe) if params.model.refit else fitted
     give_back(train.vectors)
     backtest = run_backtest(material.windows, material.in_order, hyperparameters, params)
     near = near_duplicates(train.texts, [*validation.texts, *material.test_texts])
@@ -454,12 +465,12 @@ def _train(
     )
 
 
-def _left(found: SearchedElsewhere, params: Params, opened: StepRun) -> SharedOutcome:
-    conclusion = found.conclusion
+def _left(elsewhere: SearchedElsewhere, params: Params, opened: StepRun) -> SharedOutcome:
+    conclusion = elsewhere.conclusion
     outcome = SharedOutcome(
         opened.run_id,
-        found.study_name,
-        found.told,
+        elsewhere.study_name,
+        elsewhere.tried,
         conclusion.trials,
         conclusion.run_id,
         params.registry.model_name,

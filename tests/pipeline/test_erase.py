@@ -817,6 +817,6 @@ from pcc_pipeline.command_line import pcc
 from pcc_pipeline.steps import train
 os.chdir(sys.argv[1])
 os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{sys.argv[1]}/mlflow.db"
-train.Sides.of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+train.SplitRows.of = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 pcc.main(["train", "--data", "cases.parquet", "--search-method", "none"])
 """

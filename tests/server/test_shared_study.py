@@ -120,7 +120,7 @@ def test_what_a_dead_run_had_under_way_is_tried_again_elsewhere(join: Join, monk
         assert living.tell(told(candidate))
     assert living.ask() is None
     assert living.await_others(willing=True) is False
-    assert len(living.finished()) + living.told == 6
+    assert len(living.finished()) + living.tried == 6
 
 
 def test_a_run_that_wakes_up_after_it_was_taken_for_dead_claims_anew(
@@ -235,7 +235,7 @@ def test_the_run_that_ends_last_concludes_and_the_others_wait_for_it(join: Join)
         with pytest.raises(ConcludedElsewhereError) as conclusion:
             elsewhere.result(10)
     assert (conclusion.value.conclusion.run_id, conclusion.value.conclusion.version) == ("first", "7")
-    assert conclusion.value.told == 1
+    assert conclusion.value.tried == 1
 
 
 def test_another_run_takes_over_from_one_that_dies_as_it_concludes(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,7 +351,7 @@ def test_many_at_once_try_exactly_the_budget_and_one_concludes(join: Join, pruni
 
         def objective(hyperparameters: dict[str, Any], fold: int) -> dict[str, float]:
             time.sleep(0.01)
-            if place < 2 and run.told >= 3:
+            if place < 2 and run.tried >= 3:
                 given_up.append(hyperparameters["x"])
                 raise Killed
             return {"f1": -abs(hyperparameters["x"] - 1) - fold}

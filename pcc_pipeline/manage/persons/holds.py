@@ -12,7 +12,7 @@ from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import table
 from pcc_pipeline.persons.holds import Person, PersonHold, VersionHold, hold_on, names
 from pcc_pipeline.persons.keys import VARIABLE, Keys, Kind, read_keys
-from pcc_pipeline.steps.erasing.holdings import asked, holdings
+from pcc_pipeline.steps.erasing.holdings import holdings, names_of
 from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
 from pcc_pipeline.steps.records.audit import record
 from pcc_pipeline.tracking.environment import account
@@ -45,7 +45,7 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
             "the reason names the person, whom the registry must not know", where="--reason", fix="say it otherwise"
         )
     hold = hold_on(kind, name, _keys(question), reason=reason, since=since, by=by)
-    sought = asked(name if kind == "subject" else None, name if kind == "case" else None)
+    sought = names_of(name if kind == "subject" else None, name if kind == "case" else None)
     unknown = unknown_names(question.params, holdings(question.params, **sought), sought)
     registry.hold_person(question.model_name, hold)
     warnings = [

@@ -9,8 +9,8 @@ from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.persons.keys import VARIABLE, add_key, read_keys
-from pcc_pipeline.persons.manifest import sides
-from pcc_pipeline.steps.erasing.holdings import Trace, asked, holdings
+from pcc_pipeline.persons.manifest import rows_by_side
+from pcc_pipeline.steps.erasing.holdings import Trace, holdings, names_of
 from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.tables import written_by
 from pcc_pipeline.steps.records.audit import Audit, record
@@ -63,7 +63,7 @@ def find(question: Question, *, subject: str | None, case_id: str | None) -> str
     """
     audit = Audit(question.params)
     with audit.act("look up", hashed(question.params, subject=subject, case_id=case_id)) as act:
-        known = holdings(question.params, **asked(subject, case_id))
+        known = holdings(question.params, **names_of(subject, case_id))
         act.on["runs"] = len(known.traces)
     if question.as_json:
         return json_text(known.document())
@@ -71,7 +71,7 @@ def find(question: Question, *, subject: str | None, case_id: str | None) -> str
     if not known.traces:
         lines += [
             f"nobody is known{NEARLY if nearly else ' as it is written'}: see the spelling; capitals and blanks count"
-            for nearly in unknown_names(question.params, known, asked(subject, case_id)).values()
+            for nearly in unknown_names(question.params, known, names_of(subject, case_id)).values()
         ]
     lines += [line for trace in known.traces for line in _lines(trace)]
     lines += [
@@ -100,7 +100,7 @@ def of_version(question: Question, reference: str) -> str:
     ).pcc_version
     runs = [run for run in runs_with_manifest() if run.pcc_version == version]
     read = [(run, manifest_of(run)) for run in runs]
-    counted = [(run, sides(content, f"run {run.run_id}")) for run, content in read if content is not None]
+    counted = [(run, rows_by_side(content, f"run {run.run_id}")) for run, content in read if content is not None]
     if question.as_json:
         documents = [
             {

@@ -17,7 +17,7 @@ from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.files import private_folder, replacing
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
-from pcc_pipeline.steps.erasing.holdings import Holdings, asked, holdings, tables
+from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, names_of, tables
 from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.tables import written_by
 from pcc_pipeline.steps.records.audit import Audit
@@ -62,10 +62,10 @@ def _export(question: Question, *, subject: str | None, case_id: str | None, out
     folder = local_path(output)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError("there is something already", where=str(folder), fix="name a folder that is not there")
-    known = holdings(question.params, **asked(subject, case_id))
+    known = holdings(question.params, **names_of(subject, case_id))
     read = list(tables(question.params, known))
     if not known.traces and not read:
-        nearly = any(unknown_names(question.params, known, asked(subject, case_id)).values())
+        nearly = any(unknown_names(question.params, known, names_of(subject, case_id)).values())
         raise ConfigError(
             f"nothing is known of this person in {counted(known.looked_into, 'run')}",
             where="--subject" if subject is not None else "--case-id",

@@ -24,12 +24,12 @@ class ConcludedElsewhereError(Exception):
     """Another run has fitted and registered the model: nothing is left to do here.
 
     Attributes:
-        told: candidates that this run tried.
+        tried: how many candidates this run tried.
     """
 
-    def __init__(self, conclusion: Conclusion, told: int) -> None:
+    def __init__(self, conclusion: Conclusion, tried: int) -> None:
         super().__init__(f"run {conclusion.run_id} concluded the study")
-        self.conclusion, self.told = conclusion, told
+        self.conclusion, self.tried = conclusion, tried
 
 
 class SharedStudy(Protocol):
@@ -50,7 +50,7 @@ class SharedStudy(Protocol):
         ...
 
     @property
-    def told(self) -> int:
+    def tried(self) -> int:
         """How many candidates this run tried."""
         ...
 

@@ -52,7 +52,7 @@ class SharedOptunaSearcher(OptunaSearcher):
         self._workers = Workers(place.url, place.study_name, participant)
         self._began = 0.0
         self._ended_elsewhere: dict[int, Trial] = {}
-        self._told: set[int] = set()
+        self._tried: set[int] = set()
         self._left_by: str | None = None
         self.shared = self
         super().__init__(place, identity, plan)
@@ -139,7 +139,7 @@ class SharedOptunaSearcher(OptunaSearcher):
                 trial.number,
             )
             return False
-        self._told.add(trial.number)
+        self._tried.add(trial.number)
         return True
 
     def await_others(self, *, willing: bool) -> bool:
@@ -150,7 +150,7 @@ class SharedOptunaSearcher(OptunaSearcher):
                 counted = self._look(peers)
                 running = sum(trial.state == OptunaState.RUNNING for trial in counted)
                 if (concluded := self._concluded(counted, running)) is not None:
-                    raise ConcludedElsewhereError(concluded, self.told)
+                    raise ConcludedElsewhereError(concluded, self.tried)
                 if willing and len(counted) < self.n_trials:
                     alone.set_state("searching")
                     return True
@@ -167,8 +167,8 @@ class SharedOptunaSearcher(OptunaSearcher):
             interruption.sleep(jittered(_LOOK_SECONDS))
 
     @property
-    def told(self) -> int:
-        return len(self._told)
+    def tried(self) -> int:
+        return len(self._tried)
 
     @property
     def left_by(self) -> str | None:
@@ -207,7 +207,7 @@ class SharedOptunaSearcher(OptunaSearcher):
         counted = self._counted()
         for trial in counted:
             ended = trial.state != OptunaState.RUNNING
-            if ended and trial.number not in self._told and trial.number not in self._ended_elsewhere:
+            if ended and trial.number not in self._tried and trial.number not in self._ended_elsewhere:
                 self._ended_elsewhere[trial.number] = self._trial_of(trial)
         return counted
 

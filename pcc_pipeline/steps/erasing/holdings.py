@@ -95,7 +95,7 @@ class Holdings:
         }
 
 
-def asked(subject: str | None, case_id: str | None) -> dict[str, list[str]]:
+def names_of(subject: str | None, case_id: str | None) -> dict[str, list[str]]:
     """One person or one case, as `holdings` takes them."""
     return {"subjects": [] if subject is None else [subject], "case_ids": [] if case_id is None else [case_id]}
 
@@ -175,17 +175,17 @@ def _looked(
             known.gone += 1
             continue
         try:
-            found = look_up(place.read_bytes(), keys, persons, f"run {run.run_id}")
+            rows = look_up(place.read_bytes(), keys, persons, f"run {run.run_id}")
         except KeyAbsentError:
             known.absent[key_of(place.read_bytes(), f"run {run.run_id}")] += 1
             continue
         known.looked_into += 1
-        known.nameless += found.by_case_only
-        known.seen |= {(found.key, one) for one in found.cases | found.subjects}
-        if found.places:
-            if by_subject and not found.by_case_only:
-                known.persons = known.persons.with_their_cases({found.key: found.cases})
-            known.traces.append(Trace(run, found.places, found.lines, []))
+        known.nameless += rows.by_case_only
+        known.seen |= {(rows.key, one) for one in rows.cases | rows.subjects}
+        if rows.places:
+            if by_subject and not rows.by_case_only:
+                known.persons = known.persons.with_their_cases({rows.key: rows.cases})
+            known.traces.append(Trace(run, rows.places, rows.lines, []))
     return known
 
 

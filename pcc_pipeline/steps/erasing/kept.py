@@ -29,19 +29,19 @@ def words(version: LearnedVersion) -> str:
     return f"{version.title} learned from {counted(version.rows, 'row')} of theirs and stays ({why})"
 
 
-def kept_by_holds(folder: Path, keys: Keys, asked: Sought) -> list[LearnedVersion]:
+def kept_by_holds(folder: Path, keys: Keys, sought: Sought) -> list[LearnedVersion]:
     """Those of earlier erasures of these persons, or of more than these, by the certificates in a folder; each once."""
-    plans = _plans(folder, keys, asked)
+    plans = _plans(folder, keys, sought)
     every = [version for plan in plans for version in standing(plan) if version.held]
     return list({(version.name, version.number): version for version in every}.values())
 
 
-def _plans(folder: Path, keys: Keys, asked: Sought) -> Iterator[Plan]:
+def _plans(folder: Path, keys: Keys, sought: Sought) -> Iterator[Plan]:
     for file in sorted(folder.glob("*.certificate.json")):
         try:
             document = read_certificate(file, keys)
             persons = persons_of(document, keys, str(file))
         except PccError:  # of a key that is not here, or none of ours: it tells nothing
             continue
-        if asked.is_within(persons):
+        if sought.is_within(persons):
             yield Plan.of(document["plan"])

@@ -19,20 +19,20 @@ class PlannedOutcome:
     """A plan, of which nothing is done yet.
 
     Attributes:
-        given: the options that name the lists.
+        options: of the command line, that name the lists.
         unknown: a line for each name that nothing is known of.
     """
 
     run_id: str
     id: str
     plan: Plan
-    given: str
+    options: str
     unknown: tuple[str, ...] = ()
 
     @property
     def summary(self) -> list[str]:
         lines = [*_plan_lines(self.plan), *(f"warning    {line}" for line in self.unknown), ""]
-        its_line = f"           pcc erase {self.given} --confirm {self.id}"
+        its_line = f"           pcc erase {self.options} --confirm {self.id}"
         if self.plan.holds_nothing:
             return [
                 *lines,

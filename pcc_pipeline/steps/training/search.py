@@ -119,11 +119,11 @@ class Searched:
 
 @dataclass(frozen=True)
 class SearchedElsewhere:
-    """Another run of the study has fitted and registered the model. `told`: candidates that this run tried."""
+    """Another run of the study has fitted and registered the model. `tried`: how many candidates this run did."""
 
     study_name: str
     conclusion: Conclusion
-    told: int
+    tried: int
 
 
 @contextmanager
@@ -148,14 +148,14 @@ def search(
     )
     searcher = make_searcher(SearchPlan.of(params), study)
     with closing(searcher):
-        found: Searched | SearchedElsewhere
+        result: Searched | SearchedElsewhere
         try:
-            found = _searched(searcher, rows, folds, recipe, params, run)
+            result = _searched(searcher, rows, folds, recipe, params, run)
         except ConcludedElsewhereError as ended:
-            found = SearchedElsewhere(study.name, ended.conclusion, ended.told)
-        if isinstance(found, SearchedElsewhere) or found.shared is None:
+            result = SearchedElsewhere(study.name, ended.conclusion, ended.tried)
+        if isinstance(result, SearchedElsewhere) or result.shared is None:
             searcher.close()  # nothing of the study is needed any more
-        yield found
+        yield result
 
 
 def _searched(
@@ -172,11 +172,11 @@ def _searched(
         TrialRuns(run, model.scoring, partial(_solver, recipe, len(rows.classes))) as trial_runs,
     ):
         scoring = Scoring(scored, len(folds), partial(objective, scoring=model.scoring), model.scoring)
-        found = run_search(searcher, scoring, pool, params.search.timeout, trial_runs.log)
+        outcome = run_search(searcher, scoring, pool, params.search.timeout, trial_runs.log)
         if searcher.shared is not None:
             _demand_unregistered(searcher.shared, params)
-        held = _held(rows, scored, folds, pool, found.best.hyperparameters) if params.needs_held_scores else None
-        return Searched(found, held, searcher.shared)
+        held = _held(rows, scored, folds, pool, outcome.best.hyperparameters) if params.needs_held_scores else None
+        return Searched(outcome, held, searcher.shared)
 
 
 def _demand_unregistered(shared: SharedStudy, params: Params) -> None:
@@ -193,7 +193,7 @@ def _demand_unregistered(shared: SharedStudy, params: Params) -> None:
             standing = find_alias(name, CHALLENGER)
             if standing is None or int(str(standing.version)) < int(version.version):
                 set_alias(name, CHALLENGER, str(version.version))  # which is the last thing that a registration does
-            raise ConcludedElsewhereError(shared.conclude(shared.left_by, str(version.version)), shared.told)
+            raise ConcludedElsewhereError(shared.conclude(shared.left_by, str(version.version)), shared.tried)
 
 
 def register_once(shared: SharedStudy | None, run: StepRun, register: Callable[[], Registered]) -> Registered:

@@ -9,7 +9,7 @@ import pytest
 from pcc_pipeline.data.contract import RowPlaces
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.persons.keys import Key, Keys
-from pcc_pipeline.persons.manifest import KeyAbsentError, Manifest, look_up, sides
+from pcc_pipeline.persons.manifest import KeyAbsentError, Manifest, look_up, rows_by_side
 from pcc_pipeline.persons.sought import Sought
 
 KEY, OTHER = Key(b"k" * 32), Key(b"o" * 32)
@@ -64,7 +64,7 @@ def test_nothing_of_it_can_be_read_without_the_key() -> None:
         assert word not in content
     with pytest.raises(KeyAbsentError, match=f"the key {KEY.id}, which wrote the manifest, is not here"):
         look_up(content, Keys((OTHER,)), person("anna"), "run 1")
-    assert sides(content, "m") == {
+    assert rows_by_side(content, "m") == {
         ("train", "a.csv"): 2,
         ("val", "a.csv"): 1,
         ("test", "a.csv"): 1,
@@ -78,7 +78,7 @@ def test_the_same_rows_give_the_same_bytes_and_none_a_whole_file() -> None:
     assert made() != made(OTHER)
     empty = Manifest(KEY).to_bytes()
     assert look_up(empty, Keys((KEY,)), person("anna"), "m").places == {}
-    assert sides(empty, "m") == {}
+    assert rows_by_side(empty, "m") == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", made()[:-9], made()[:40] + b"x" * 60])
@@ -86,7 +86,7 @@ def test_a_damaged_manifest_is_an_error_that_says_so(content: bytes) -> None:
     with pytest.raises(DataError, match="damaged"):
         look_up(content, Keys((KEY,)), person("anna"), "run 1")
     with pytest.raises(DataError, match="damaged"):
-        sides(content, "run 1")
+        rows_by_side(content, "run 1")
 
 
 def test_a_row_takes_less_than_a_hundred_bytes() -> None:

@@ -14,7 +14,7 @@ from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.data.vector_file import is_on_disk, written
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.split import Split
-from pcc_pipeline.steps.training.sides import Sides
+from pcc_pipeline.steps.training.split_rows import SplitRows
 
 TRAIN, VALIDATION, TEST = np.array([9, 2, 4, 0]), np.array([7, 1, 5]), np.array([3, 6])
 BOTH = np.array([9, 7, 1, 2, 4, 0, 5])  # row 8 is left out
@@ -33,22 +33,26 @@ def rows_and_split(count: int = 10) -> tuple[Rows, Split]:
 def test_each_side_has_its_own_rows_and_both_those_that_a_model_may_learn(on_disk: bool) -> None:
     rows, split = rows_and_split()
     given = replace(rows, vectors=written([rows.vectors], 384)) if on_disk else rows
-    sides = Sides.of(given, split)
-    for side, places in ((sides.train, TRAIN), (sides.validation, VALIDATION), (sides.both(), [9, 1, 2, 4, 0, 5])):
+    parts = SplitRows.of(given, split)
+    for side, places in (
+        (parts.train, TRAIN),
+        (parts.validation, VALIDATION),
+        (parts.both(), [9, 1, 2, 4, 0, 5]),
+    ):
         found = [int(text.removeprefix("text ")) for text in side.texts]
         assert sorted(found) == sorted(places)
         np.testing.assert_array_equal(side.vectors, rows.vectors[found])
         assert side.labels.tolist() == rows.labels[found].tolist()
-    assert sides.train.texts == [f"text {place}" for place in TRAIN], "its order is the split's"
-    np.testing.assert_array_equal(sides.test_vectors, rows.vectors[TEST])
-    assert np.shares_memory(sides.both().vectors, sides.train.vectors) == on_disk
+    assert parts.train.texts == [f"text {place}" for place in TRAIN], "its order is the split's"
+    np.testing.assert_array_equal(parts.test_vectors, rows.vectors[TEST])
+    assert np.shares_memory(parts.both().vectors, parts.train.vectors) == on_disk
 
 
 def test_many_vectors_that_an_encoder_made_in_memory_are_laid_out_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vector_file, "LARGE_BYTES", 1)
-    sides = Sides.of(*rows_and_split())
-    assert is_on_disk(sides.train.vectors)
-    assert np.shares_memory(sides.both().vectors, sides.validation.vectors)
+    parts = SplitRows.of(*rows_and_split())
+    assert is_on_disk(parts.train.vectors)
+    assert np.shares_memory(parts.both().vectors, parts.validation.vectors)
 
 
 def test_sides_of_a_file_take_no_memory_of_their_own() -> None:
@@ -59,8 +63,8 @@ def test_sides_of_a_file_take_no_memory_of_their_own() -> None:
     given = replace(rows, vectors=written([rows.vectors], 384))
     tracemalloc.start()
     try:
-        sides = Sides.of(given, split)
-        both = sides.both()
+        parts = SplitRows.of(given, split)
+        both = parts.both()
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

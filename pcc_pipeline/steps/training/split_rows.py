@@ -13,7 +13,7 @@ from pcc_pipeline.steps.inputs.split import Split
 
 
 @dataclass(frozen=True)
-class Sides:
+class SplitRows:
     """What a training fits and measures on.
 
     Attributes:
@@ -29,7 +29,7 @@ class Sides:
     test_vectors: np.ndarray
 
     @classmethod
-    def of(cls, rows: Rows, split: Split) -> Sides:
+    def of(cls, rows: Rows, split: Split) -> SplitRows:
         """The sides of all rows.
 
         Many vectors are laid out in a file, side by side, wherever they were made, so that each side, and train and
