@@ -320,7 +320,7 @@ class AlertBook:
             pages = self._read()
             now = self._clock()
             yield pages
-            pages.events = {key: told for key, told in pages.events.items() if now - told < _REMEMBERED}
+            pages.events = {key: last for key, last in pages.events.items() if now - last < _REMEMBERED}
             stale = [letter for letter in pages.letters if now - letter.made >= _STALE]
             for letter in stale:
                 logger.warning("%s was not told within a week: %s", letter.to, letter.title)

@@ -327,9 +327,9 @@ def join_rejected(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Joins the batches' rejected rows; with none, an empty frame of the same columns and types."""
     kinds = {"row": "int64", "case_id": "str", "column": "str", "reason": "str"}
     empty = pd.DataFrame(columns=list(REJECTED_COLUMNS)).astype(kinds)
-    given = list(parts)
+    frames = list(parts)
     # Of several files the empty ones say, too, which file they would stand in.
-    filled = [part for part in given if len(part)] or given[:1]
+    filled = [part for part in frames if len(part)] or frames[:1]
     return pd.concat(filled, ignore_index=True) if filled else empty
 
 

@@ -127,17 +127,17 @@ class Answers:
 
     def metrics(self, split: str) -> dict[str, float]:
         """Every number under its name in MLflow, NaN left out."""
-        found = {f"accuracy_at_{round(share * 100)}_coverage": self.curve.at(share) for share in COVERAGES}
-        found["risk_coverage_area"] = self.curve.area
-        found["calibration_error_low"], found["calibration_error_high"] = self.calibration_interval
-        found |= {f"calibration_{name}": value for name, value in self.calibration.items() if name != "error"}
-        found |= {f"decided_{name}": value for name, value in self.decided.items()}
-        found |= {f"out_of_scope/{name}": value for name, value in self.out_of_scope.items()}
-        found |= {f"label_sets/{name}": value for name, value in self.sets.items()}
+        metrics = {f"accuracy_at_{round(share * 100)}_coverage": self.curve.at(share) for share in COVERAGES}
+        metrics["risk_coverage_area"] = self.curve.area
+        metrics["calibration_error_low"], metrics["calibration_error_high"] = self.calibration_interval
+        metrics |= {f"calibration_{name}": value for name, value in self.calibration.items() if name != "error"}
+        metrics |= {f"decided_{name}": value for name, value in self.decided.items()}
+        metrics |= {f"out_of_scope/{name}": value for name, value in self.out_of_scope.items()}
+        metrics |= {f"label_sets/{name}": value for name, value in self.sets.items()}
         for kind, by_class in (("review_share", self.review_share), ("label_set_coverage", self.set_coverage)):
             safe = metric_names(list(by_class))
-            found |= {f"class/{safe[label]}/{kind}": value for label, value in by_class.items()}
-        return {f"{split}/{name}": value for name, value in found.items() if math.isfinite(value)}
+            metrics |= {f"class/{safe[label]}/{kind}": value for label, value in by_class.items()}
+        return {f"{split}/{name}": value for name, value in metrics.items() if math.isfinite(value)}
 
     @property
     def lines(self) -> tuple[str, ...]:

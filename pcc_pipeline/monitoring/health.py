@@ -80,18 +80,18 @@ class WatchedWindow:
     @property
     def alarms_by_metric(self) -> dict[str, tuple[str, ...]]:
         """The metric that says so -> what is wrong."""
-        found: dict[str, tuple[str, ...]] = {}
+        alarms: dict[str, tuple[str, ...]] = {}
         if self.health.drift.alarm:
-            found["drift/alarm"] = (f"messages have changed: {', '.join(self.health.drift.causes)}",)
+            alarms["drift/alarm"] = (f"messages have changed: {', '.join(self.health.drift.causes)}",)
         if self.observed is not None and self.less_right:
             estimate = self.health.estimate
-            found["observed/alarm"] = (
+            alarms["observed/alarm"] = (
                 f"accuracy is {self.observed.accuracy:.3f} on {self.observed.rows:,} labelled rows, "
                 f"and was {estimate.reference:.3f} on {estimate.reference_rows:,}: less by more than chance",
             )
         if unusual := tuple(quality_words(figure) for figure in self.quality if figure.unusual):
-            found["quality/alarm"] = unusual
-        return found
+            alarms["quality/alarm"] = unusual
+        return alarms
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,12 @@ class FileQuality:
     @property
     def alarms(self) -> tuple[str, ...]:
         """What is wrong with it; empty where nothing is."""
-        found = [quality_words(figure) for figure in (self.rejected, self.age) if figure is not None and figure.unusual]
+        alarms = [
+            quality_words(figure) for figure in (self.rejected, self.age) if figure is not None and figure.unusual
+        ]
         if not self.rejected.unusual and self.rejected.value > self.most_rejected:
-            found = [*found, f"{_REJECTED.format(self.rejected.value)}; the limit is {self.most_rejected:.1%}"]
-        return tuple(found)
+            alarms = [*alarms, f"{_REJECTED.format(self.rejected.value)}; the limit is {self.most_rejected:.1%}"]
+        return tuple(alarms)
 
 
 _REJECTED = "{:.1%} of the rows break the data contract"

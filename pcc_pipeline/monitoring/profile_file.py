@@ -51,7 +51,7 @@ def to_bytes(profile: ReferenceProfile) -> bytes:
         "sketcher.scales": sketcher.scales,
         **{f"edges.{name}": edges for name, edges in sketcher.edges.items()},
         **{f"reference.{name}": block.astype(np.float32) for name, block in profile.reference.items()},
-        **{f"chance.{size}": found.astype(np.float16) for size, found in chance.draws.items()},
+        **{f"chance.{size}": draws.astype(np.float16) for size, draws in chance.draws.items()},
     }
     content = io.BytesIO()
     # numpy's own savez writes the time of the writing.
@@ -113,7 +113,7 @@ def _profile(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Refe
         rows=facts["rows"],
         chance=Chance(
             tuple(facts["statistics"]),
-            {int(size): found.astype(np.float64) for size, found in under("chance.").items()},
+            {int(size): draws.astype(np.float64) for size, draws in under("chance.").items()},
         ),
         estimators=Estimators(**facts["estimators"]),
         novel_above=facts["novel_above"],

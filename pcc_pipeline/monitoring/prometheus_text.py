@@ -36,8 +36,8 @@ def exposition(metrics: Mapping[str, float], labels: Mapping[str, str]) -> str:
         meaning = "/".join(parts)
         name = re.sub(r"\W+", "_", f"pcc/{re.sub('/<.*?>', '', meaning)}", flags=re.ASCII)
         meanings[name] = f"{meaning} of the last monitor."
-        told = ",".join(f'{key}="{_escaped(text)}"' for key, text in own.items())
-        samples.setdefault(name, []).append(f"{name}{{{told}}} {float(value)!r}")
+        own_labels = ",".join(f'{key}="{_escaped(text)}"' for key, text in own.items())
+        samples.setdefault(name, []).append(f"{name}{{{own_labels}}} {float(value)!r}")
     lines = [
         line
         for name in sorted(samples)

@@ -89,8 +89,8 @@ def _parquet_without(path: Path, partial: Path, persons: Sought, subject_column:
                 writer.write_batch(batch.filter(pa.array(~hit)))
             # What a file says of itself at its end, as a part of a data set does, Arrow's schema does not always tell.
             said = file.metadata.metadata or {}
-            told = {b"ARROW:schema", *(file.schema_arrow.metadata or {})}
-            writer.add_key_value_metadata({name: value for name, value in said.items() if name not in told})
+            in_schema = {b"ARROW:schema", *(file.schema_arrow.metadata or {})}
+            writer.add_key_value_metadata({name: value for name, value in said.items() if name not in in_schema})
     return removed
 
 

@@ -166,5 +166,5 @@ def _hashed(key: Key, kind: str, names: Iterable[str]) -> frozenset[bytes]:
 def _is_in(hashes: pa.Array, those: frozenset[bytes] | None) -> np.ndarray:
     if not those:
         return np.zeros(len(hashes), dtype=bool)
-    found = pc.is_in(hashes, value_set=pa.array(sorted(those), HASH), skip_nulls=True)
-    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
+    mask = pc.is_in(hashes, value_set=pa.array(sorted(those), HASH), skip_nulls=True)
+    return np.asarray(mask.to_numpy(zero_copy_only=False), dtype=bool)

@@ -284,12 +284,12 @@ class OptunaSearcher:
             return TPESampler(seed=seed)
 
 
-def differences(known: Mapping[str, str], given: Mapping[str, str]) -> str:
+def differences(known: Mapping[str, str], now: Mapping[str, str]) -> str:
     """What was so and is otherwise now, in words; empty where nothing is."""
     return "; ".join(
-        f"{name} was {known.get(name, 'unknown')}, is {given.get(name, 'unknown')}"
-        for name in dict.fromkeys((*given, *known))
-        if known.get(name) != given.get(name)
+        f"{name} was {known.get(name, 'unknown')}, is {now.get(name, 'unknown')}"
+        for name in dict.fromkeys((*now, *known))
+        if known.get(name) != now.get(name)
     )
 
 

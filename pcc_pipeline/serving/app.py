@@ -209,8 +209,8 @@ def _table(champion: ServedVersion, cases: Sequence[Case], answers: Sequence[Ans
             "embedding_model": model.embedding_model,
             "decision": model.decision.document(),
         }
-        given = [answer.probabilities for place in places if (answer := answers[place]) is not None]
-        probabilities = np.stack(given) if given else np.zeros((0, len(model.classes)))
+        rows = [answer.probabilities for place in places if (answer := answers[place]) is not None]
+        probabilities = np.stack(rows) if rows else np.zeros((0, len(model.classes)))
         faults = [cases[place].fault for place in places]
         frame = answer_table(manifest, [cases[place].case_id for place in places], faults, probabilities)
         frames.append(frame.set_axis(places, axis=0))

@@ -92,7 +92,7 @@ class Guard:
         except ClientGoneError:
             status = 499
         except Exception as error:  # any may quote the request: neither uvicorn nor a caller is told its words
-            _told(error)
+            _log_frames(error)
             failed = RefusedError(500, "failed", f"This server failed ({type(error).__name__}); its log has more.")
             # FastAPI has answered already, if it was one of its routes.
             reply = None if status else self._refusal(failed, path)
@@ -115,8 +115,8 @@ class Guard:
 
     async def _no_route(self, request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        told = _NO_ROUTE.get(status, "The request is refused.")
-        return self._refusal(RefusedError(status, "no_route", told), request.url.path)
+        message = _NO_ROUTE.get(status, "The request is refused.")
+        return self._refusal(RefusedError(status, "no_route", message), request.url.path)
 
     @contextmanager
     def _bounded(self, receive: Receive) -> Iterator[Receive]:
@@ -193,6 +193,6 @@ def as_json(document: Any) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode()
 
 
-def _told(error: Exception) -> None:
+def _log_frames(error: Exception) -> None:
     # Frames without values: enough to find a defect, and nothing of a request.
     sys.stderr.write(f"{type(error).__name__}\n" + "".join(traceback.format_tb(error.__traceback__)))

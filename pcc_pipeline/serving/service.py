@@ -61,8 +61,8 @@ class Service:
         """
         champion, duty = self.duty()
         if encoder_digest is not None and champion.model.encoder_digest != encoder_digest:
-            told = f"The vectors are not of the encoder of {champion.name}'s training."
-            raise RefusedError(409, "another_encoder", told)
+            message = f"The vectors are not of the encoder of {champion.name}'s training."
+            raise RefusedError(409, "another_encoder", message)
         cases = [_for_version(case, champion) for case in cases]
         good = [place for place, case in enumerate(cases) if not case.fault]
         shadow = duty.challenger if self.params.ab_test.shadow else None

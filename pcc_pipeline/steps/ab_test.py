@@ -214,9 +214,9 @@ def _compared(
         comparison = compare_pairs(expected, back["challenger_label"], back["champion_label"], terms)
     else:
         its = [(back["model_version"] == version).to_numpy() for version in pair]
-        sides = [(expected[one], back["predicted_label"].to_numpy(dtype=object)[one]) for one in its]
+        answers = [(expected[one], back["predicted_label"].to_numpy(dtype=object)[one]) for one in its]
         total = (int((rows["model_version"] == pair[0]).sum()), int((rows["model_version"] == pair[1]).sum()))
-        comparison = compare_shares(sides[0], sides[1], terms, total)
+        comparison = compare_shares(answers[0], answers[1], terms, total)
     return AbTestOutcome(run_id, *pair, comparison, still_needed(comparison, power=settings.power), tuple(notes))
 
 

@@ -22,7 +22,7 @@ from pcc_pipeline.steps.inputs.own_files import own_page
 from pcc_pipeline.steps.pages.profile_page import (
     Demands,
     Finding,
-    findings,
+    findings_of,
     profile_document,
     profile_lines,
     profile_page,
@@ -97,10 +97,10 @@ def run(
     if file is None:
         raise DataError("the data file has no rows", where=address, fix="give a file with at least one row")
     profile = profiler.profile(file, notes.lines, notes.blank_lines, model)
-    found = tuple(findings(profile, _demands(params)))
-    outcome = ProfileOutcome(address, profile, found, page)
+    findings = tuple(findings_of(profile, _demands(params)))
+    outcome = ProfileOutcome(address, profile, findings, page)
     if page is not None:
-        content = profile_page(address, f"{now:%Y-%m-%d %H:%M %Z}", profile, found)
+        content = profile_page(address, f"{now:%Y-%m-%d %H:%M %Z}", profile, findings)
         with replacing(page) as partial:
             partial.write_text(content, encoding="utf-8")
     return outcome

@@ -206,16 +206,16 @@ def approve(
     name, by = params.registry.model_name, account()
     if not reason.strip():
         raise ConfigError("a decision needs a reason, for the record", where="--reason", fix='give one: --reason "…"')
-    asked = approval_of(name, version)
-    if asked is None or asked.state != "waiting":
-        became = "nobody asked for it" if asked is None else f"it was {asked.state}"
+    request = approval_of(name, version)
+    if request is None or request.state != "waiting":
+        became = "nobody asked for it" if request is None else f"it was {request.state}"
         raise ConfigError(
             f"version {version} does not wait for an approver: {became}",
             where=name,
             fix="with registry.approvals: 1, `pcc promote` asks for one",
         )
-    if by == asked.trained_by and not decline:
-        tried = {"model": name, "version": version, "trained_by": by, "asked_in": asked.run_id}
+    if by == request.trained_by and not decline:
+        tried = {"model": name, "version": version, "trained_by": by, "asked_in": request.run_id}
         Audit(params).record("approve", tried, "refused: who trained it", reason=reason)
         raise ConfigError(
             f"who trained a version does not approve it, and {by} trained this one",
@@ -226,8 +226,12 @@ def approve(
         _demand_not_erased(params, version)
     with step_run("promote", params, experiment=experiment) as opened:
         about = {"model": name, "version": version, "run": opened.run_id}
-        about |= {"asked_by": asked.asked_by, "asked_in": asked.run_id, "trained_by": asked.trained_by}
-        on_record = {"pcc.registered_version": version, "pcc.asked_by": asked.asked_by, "pcc.asked_in": asked.run_id}
+        about |= {"asked_by": request.asked_by, "asked_in": request.run_id, "trained_by": request.trained_by}
+        on_record = {
+            "pcc.registered_version": version,
+            "pcc.asked_by": request.asked_by,
+            "pcc.asked_in": request.run_id,
+        }
         opened.log(
             payloads.LoggedParams(used(params, "roll_back")),
             payloads.Tags({"pcc.action": "not moved", "pcc.reason": reason, "pcc.who": by, **on_record}),
@@ -243,9 +247,9 @@ def approve(
         opened.log(
             payloads.Tags({"pcc.model_uri": loaded.model_uri, "pcc.version": loaded.model.model_version}),
         )
-        judged_against = promotion.ANY_CHAMPION if asked.action == "forced" else asked.judged_against
+        judged_against = promotion.ANY_CHAMPION if request.action == "forced" else request.judged_against
         with protected():
-            with audit.act("approve", {**about, "action": asked.action}, reason=reason) as act:
+            with audit.act("approve", {**about, "action": request.action}, reason=reason) as act:
                 signed = _signed("approved", reason, opened)
                 move = promotion.promote(name, version, signed, judged_against=judged_against)
                 settle(name, version, "approved", by=by, reason=reason)

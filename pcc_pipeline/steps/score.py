@@ -223,7 +223,7 @@ def _into_file(
         seconds=time.perf_counter() - began,
         label_counts={label: scored.counts[label] for label in scorer.classes},
         notes=(*notes.lines, *file.notes_on_kept_out),
-        challenger=_told(challenge, scored, target),
+        challenger=_challenger_summary(challenge, scored, target),
     )
 
 
@@ -268,13 +268,13 @@ def _into_parts(
         seconds=time.perf_counter() - began,
         label_counts={label: scored.counts[label] for label in classes},
         notes=written.notes,
-        challenger=_told(challenge, scored, name),
+        challenger=_challenger_summary(challenge, scored, name),
         parts=written,
         scored=sum(part.rows for part in written.made),
     )
 
 
-def _told(challenge: Challenge | None, scored: Scored, target: str) -> tuple[str, int, str | None] | None:
+def _challenger_summary(challenge: Challenge | None, scored: Scored, target: str) -> tuple[str, int, str | None] | None:
     """The challenger's version, the rows that it answered, and the file that they are in if they are not used."""
     if challenge is None:
         return None

@@ -46,7 +46,7 @@ def code_version(folder: Path = _FOLDER) -> CodeVersion:
     """
     checkout = _checkout(folder)
     if checkout is None:
-        return _told() or CodeVersion(f"package {__version__}", None)
+        return _from_environment() or CodeVersion(f"package {__version__}", None)
     commit, failure = _git(folder, "rev-parse", "--verify", "HEAD^{commit}")
     if commit is None and "dubious ownership" in failure:
         # git runs what a repository's settings name, and so does nothing in one of another user. This only reads.
@@ -68,12 +68,12 @@ def code_version(folder: Path = _FOLDER) -> CodeVersion:
     return CodeVersion(commit, None if changes is None else bool(changes))
 
 
-def _told() -> CodeVersion | None:
+def _from_environment() -> CodeVersion | None:
     """What the environment says; None where it says nothing."""
     revision = os.environ.get(_REVISION, "")
-    told = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", revision)
-    if told:
-        return CodeVersion(told[1], told[2] is not None)
+    match = re.fullmatch(r"([0-9a-f]{40})(-dirty)?", revision)
+    if match:
+        return CodeVersion(match[1], match[2] is not None)
     if revision:
         _warn(f"{_REVISION} is no commit of 40 hex digits, with or without -dirty behind it: {revision!r}")
     return None

@@ -51,13 +51,13 @@ class ServeCommand:
         """Serve until a signal comes; the exit code."""
 
         def answer() -> str:
-            given = {option.name: unless_left_out(getattr(options, option.name)) for option in _OPTIONS}
+            values = {option.name: unless_left_out(getattr(options, option.name)) for option in _OPTIONS}
             options.set += [
-                f"serving.{name}={value}" for name in ("host", "port", "workers") if (value := given[name]) is not None
+                f"serving.{name}={value}" for name in ("host", "port", "workers") if (value := values[name]) is not None
             ]
             with imports():
                 params = configuration(options, ())
-                if (name := given["new_token"]) is not None:
+                if (name := values["new_token"]) is not None:
                     from pcc_pipeline.config.paths import local_path
                     from pcc_pipeline.serving.access import new_token
 
@@ -77,7 +77,7 @@ class ServeCommand:
                 ]
                 print("\n".join(lines), file=sys.stdout, flush=True)
 
-            server.run(params, given["model"], ready, log)
+            server.run(params, values["model"], ready, log)
             return "ended      what was taken has been answered"
 
         return exit_code(answer, debug=options.debug, unprinted=0)

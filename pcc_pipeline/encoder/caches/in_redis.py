@@ -174,7 +174,7 @@ class RedisCache(AbstractContextManager["RedisCache"]):
         self._entries = Entries(width, where, sealed=sealed)
         self._prefix = _SEALED if sealed else _PLAIN
         self._away_until = 0.0
-        self._told = False
+        self._warned = False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -183,7 +183,7 @@ class RedisCache(AbstractContextManager["RedisCache"]):
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         """The vectors that are there, by key; a damaged entry counts as absent."""
-        found: list[tuple[Form, bytes, bytes, object]] = []
+        stored: list[tuple[Form, bytes, bytes, object]] = []
 
         def look() -> None:
             left = set(keys)
@@ -193,15 +193,15 @@ class RedisCache(AbstractContextManager["RedisCache"]):
                         for name, _ in some:
                             round_.hget(self._prefix + name, self._space)
                         blobs = round_.execute()
-                    found.extend(
+                    stored.extend(
                         (form, key, name, blob)
                         for (name, key), blob in zip(some, blobs, strict=True)
                         if blob is not None
                     )
-                left -= {key for _, key, _, _ in found}
+                left -= {key for _, key, _, _ in stored}
 
         self._unless_away(look)
-        return self._entries.vectors(found)
+        return self._entries.vectors(stored)
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """Keep `vectors` (len(keys), width), if there is room."""
@@ -225,8 +225,8 @@ class RedisCache(AbstractContextManager["RedisCache"]):
             work()
         except RedisError as error:
             self._away_until = time.monotonic() + _SECONDS_AWAY
-            if not self._told:
-                self._told = True
+            if not self._warned:
+                self._warned = True
                 logger.warning(
                     "the shared cache %s cannot be used (%s): what it does not give or keep is encoded, and it is "
                     "tried again after %d seconds",

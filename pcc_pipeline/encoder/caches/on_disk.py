@@ -86,20 +86,20 @@ class EmbeddingCache:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, np.ndarray]:
         """The vectors that are there, by key; a damaged entry counts as absent."""
-        found: list[tuple[Form, bytes, bytes, object]] = []
+        stored: list[tuple[Form, bytes, bytes, object]] = []
         try:
             for form in self._entries.forms:
                 names = {form.name(key): key for key in keys}
                 sought = list(names)
                 for start in range(0, len(sought), _KEYS_PER_QUERY):
                     rows = self._rows(sought[start : start + _KEYS_PER_QUERY])
-                    found += [(form, names[name], name, blob) for name, blob in rows]
+                    stored += [(form, names[name], name, blob) for name, blob in rows]
                 if len(self._entries.forms) > 1:
-                    keys = [*set(keys) - {key for _, key, _, _ in found}]
+                    keys = [*set(keys) - {key for _, key, _, _ in stored}]
         except sqlite3.Error as error:
             self._mend(error)
             return {}
-        return self._entries.vectors(found)
+        return self._entries.vectors(stored)
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
         """Store `vectors` (len(keys), width) in one transaction."""
@@ -187,7 +187,7 @@ class FolderCaches:
         def present(file: Path, connection: sqlite3.Connection) -> int:
             return sum(connection.execute(query, (key,)).fetchone()[0] for key in _names(file, keys))
 
-        return sum(self._asked(present))
+        return sum(self._of_files(present))
 
     def forget(self, keys: Collection[bytes] | None) -> int:
         """As `CachePlace`."""
@@ -203,7 +203,7 @@ class FolderCaches:
 
     def aged(self, before: date) -> list[Aged]:
         """As `CachePlace`."""
-        return [old for old in self._asked(lambda file, connection: _aged(file, connection, before)) if old.vectors]
+        return [old for old in self._of_files(lambda file, connection: _aged(file, connection, before)) if old.vectors]
 
     def forget_aged(self, before: date) -> list[Aged]:
         """As `CachePlace`, of each file in one transaction."""
@@ -220,7 +220,7 @@ class FolderCaches:
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.sqlite"))
 
-    def _asked(self, question: Callable[[Path, sqlite3.Connection], Answer]) -> list[Answer]:
+    def _of_files(self, question: Callable[[Path, sqlite3.Connection], Answer]) -> list[Answer]:
         answers = []
         for file in self._files:
             try:

@@ -93,13 +93,13 @@ def further_changes(values: FloatArray, first: Change, level: float) -> list[Cha
     """The change, and those in the stretches before and after a break whose chance is below `level`, in order."""
     if first.at is None:
         return [first]
-    found = [first]
+    changes = [first]
     for start, end in ((first.start, first.at), (first.at, first.end)):
         chance, change = change_chance(values[start:end])
         if change is not None and chance <= level:
             at = None if change.at is None else start + change.at
-            found += further_changes(values, Change(change.kind, start, end, at), level)
-    return sorted(found, key=lambda each: (each.start if each.at is None else each.at, each.kind))
+            changes += further_changes(values, Change(change.kind, start, end, at), level)
+    return sorted(changes, key=lambda each: (each.start if each.at is None else each.at, each.kind))
 
 
 def rooted(counts: IntArray) -> FloatArray:

@@ -164,13 +164,13 @@ def since_champion_section(facts: EvaluatedFacts) -> Section | None:
 
 
 def _said_of(part: Difference, what: str) -> Paragraph:
-    found = [
+    differences = [
         f"labels that the champion never learned: {_named(part.new)}" * bool(part.new),
         f"labels without a row: {_named(part.gone)}" * bool(part.gone),
         f"{len(part.changed)} of {part.looked_at} shares (of labels{' and of lengths' * part.lengths}) differ by more "
         "than chance allows" * bool(part.changed),
     ]
-    said = "; ".join(filter(None, found))
+    said = "; ".join(filter(None, differences))
     begun = f"{part.rows_now:,} {what}, beside {part.rows_before:,} that the champion learned"
     if not said:
         alike = "labels and lengths are" if part.lengths else "labels are"

@@ -49,17 +49,17 @@ class Chance:
         references = _sketches(table, rows, draws)
         made = {}
         for size in SIZES:
-            found = statistics(references, _sketches(table, size, draws), rows, size)
-            names = tuple(found)
+            by_name = statistics(references, _sketches(table, size, draws), rows, size)
+            names = tuple(by_name)
             # As it is kept, so that it judges the same before and after it was written.
-            made[size] = np.column_stack(list(found.values())).astype(np.float16).astype(np.float64)
+            made[size] = np.column_stack(list(by_name.values())).astype(np.float16).astype(np.float64)
         return Chance(names, made)
 
     def without(self, name: str) -> Chance:
         """The same without one statistic, by which no window is judged then."""
         kept = [place for place, each in enumerate(self.names) if each != name]
         names = tuple(self.names[place] for place in kept)
-        return Chance(names, {size: found[:, kept] for size, found in self.draws.items()})
+        return Chance(names, {size: table[:, kept] for size, table in self.draws.items()})
 
     def of_size(self, rows: int) -> np.ndarray:
         """The draws for windows of the nearest size, (draws, T)."""
@@ -108,20 +108,23 @@ def drift(reference: Sketch, reference_rows: int, window: Sketch, rows: int, cha
         reference, window: sketches by one Sketcher; what the window lacks is not judged.
         rate: of false alarms, by window.
     """
-    found = {
+    by_name = {
         name: float(value)
         for name, value in statistics(reference, window, reference_rows, rows).items()
         if name in chance.names
     }
     if rows < FEWEST_ROWS:
-        return Drift(rows, found, dict.fromkeys(found, float("nan")), float("nan"), False)
-    by_chance = chance.of_size(rows)[:, [chance.names.index(name) for name in found]]
-    several, total = len(by_chance) + 1, np.vstack([by_chance, list(found.values())])
+        return Drift(rows, by_name, dict.fromkeys(by_name, float("nan")), float("nan"), False)
+    by_chance = chance.of_size(rows)[:, [chance.names.index(name) for name in by_name]]
+    several, total = len(by_chance) + 1, np.vstack([by_chance, list(by_name.values())])
     # The window is one of the draws: of each statistic, how many of all are at least as large.
     ordered = np.sort(total, axis=0)
     p_values = np.column_stack(
-        [1 - np.searchsorted(ordered[:, place], total[:, place], side="left") / several for place in range(len(found))]
+        [
+            1 - np.searchsorted(ordered[:, place], total[:, place], side="left") / several
+            for place in range(len(by_name))
+        ]
     )
     least = p_values.min(axis=1)
     p_value = float((least <= least[-1]).mean())
-    return Drift(rows, found, dict(zip(found, map(float, p_values[-1]), strict=True)), p_value, p_value <= rate)
+    return Drift(rows, by_name, dict(zip(by_name, map(float, p_values[-1]), strict=True)), p_value, p_value <= rate)

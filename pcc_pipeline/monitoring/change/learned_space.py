@@ -73,9 +73,9 @@ def _prototypes(components: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.cluster import MiniBatchKMeans  # slow to import, and only training needs it
 
     with threadpool_limits(1):
-        found = MiniBatchKMeans(count, random_state=seed, n_init=1, max_iter=20, batch_size=2048).fit(components)
-    sizes = np.bincount(found.labels_, minlength=count)
-    means = [components[found.labels_ == place].mean(axis=0) for place in np.flatnonzero(sizes >= FEWEST)]
+        clusters = MiniBatchKMeans(count, random_state=seed, n_init=1, max_iter=20, batch_size=2048).fit(components)
+    sizes = np.bincount(clusters.labels_, minlength=count)
+    means = [components[clusters.labels_ == place].mean(axis=0) for place in np.flatnonzero(sizes >= FEWEST)]
     return np.asarray(means if means else components.mean(axis=0, keepdims=True))
 
 

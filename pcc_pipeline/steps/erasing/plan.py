@@ -315,16 +315,16 @@ def texts_of(params: Params, persons: Sought, inputs: Mapping[str, int], copies:
                 part = rows_of(path, persons, column)
             texts |= {str(text) for text in part[TEXT]} if TEXT in part else set()
     for address, rows in inputs.items():
-        found = 0
+        seen = 0
         try:
             for batch in read(address):
                 hit = persons.in_table(batch, column)
-                found += int(hit.sum())
+                seen += int(hit.sum())
                 if TEXT in batch:
                     texts |= {str(text) for text in batch[TEXT][hit]}
         except (PccError, OSError):
             return None
-        if found < rows:
+        if seen < rows:
             return None
     return texts
 

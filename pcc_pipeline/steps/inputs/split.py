@@ -76,8 +76,8 @@ def assign(
     train, validation, test = both[training], both[~training], kept[parts.test]
     if listed.any():
         _demand_rows(dataset, train, validation if len(parts.validation) else train)
-    sides = {TRAIN: train, VALIDATION: validation, TEST: test}
-    record = SplitRecord.of(keys, sides, dataset.labels, refit=params.model.refit)
+    positions = {TRAIN: train, VALIDATION: validation, TEST: test}
+    record = SplitRecord.of(keys, positions, dataset.labels, refit=params.model.refit)
     where = [
         *(["in the test file"] if test_file is not None else []),
         *(["in earlier rows"] if data.split == "time" else []),

@@ -52,9 +52,9 @@ class Finding:
     stops: bool = False
 
 
-def findings(profile: Profile, demands: Demands) -> list[Finding]:
+def findings_of(profile: Profile, demands: Demands) -> list[Finding]:
     """What stops a run first, then by what it is about: rows, texts, labels, times, the model."""
-    found = [
+    findings = [
         *_about_rows(profile, demands),
         *_about_texts(profile),
         *_about_labels(profile),
@@ -62,7 +62,7 @@ def findings(profile: Profile, demands: Demands) -> list[Finding]:
         *_about_the_model(profile),
         *(Finding(note) for note in profile.notes),
     ]
-    return sorted(found, key=lambda finding: not finding.stops)
+    return sorted(findings, key=lambda finding: not finding.stops)
 
 
 def _about_rows(profile: Profile, demands: Demands) -> list[Finding]:
@@ -126,11 +126,13 @@ def _about_labels(profile: Profile) -> list[Finding]:
                 "shown. Name the column of the labels with --label."
             )
         ]
-    found = []
+    findings = []
     if labels.kinds == 1:
-        found.append(Finding("All rows have one label: there is nothing to learn, and a training stops.", stops=True))
+        findings.append(
+            Finding("All rows have one label: there is nothing to learn, and a training stops.", stops=True)
+        )
     if texts.conflicting_texts:
-        found.append(
+        findings.append(
             Finding(
                 f"Texts with more than one label: {texts.conflicting_texts:,}, in "
                 f"{_part(texts.rows_in_conflict, good)}. No model can get them all right: look at how they were "
@@ -138,7 +140,7 @@ def _about_labels(profile: Profile) -> list[Finding]:
             )
         )
     if labels.rare:
-        found.append(
+        findings.append(
             Finding(
                 f"Labels with fewer than {RARE} rows: {labels.rare:,} of {labels.kinds:,}"
                 f"{_named([label for label, rows in labels.rows.items() if rows < RARE][::-1])}. Too few to learn and "
@@ -147,41 +149,43 @@ def _about_labels(profile: Profile) -> list[Finding]:
         )
     if labels.near_equal:
         line = near_equal_line(labels.near_equal, merged=False)
-        found.append(Finding(f"{line[0].upper()}{line[1:]}."))
+        findings.append(Finding(f"{line[0].upper()}{line[1:]}."))
     if labels.not_shown:
-        found.append(
+        findings.append(
             Finding(
                 f"Labels that may be texts, and are not shown: {labels.not_shown:,}, in "
                 f"{_part(labels.rows_not_shown, good)}. Look at whether fields were shifted in these rows."
             )
         )
-    return found
+    return findings
 
 
 def _about_times(profile: Profile, demands: Demands) -> list[Finding]:
-    times, found = profile.times, []
+    times, findings = profile.times, []
     if times is None:
         return []
     if times.ahead:
-        found.append(Finding(f"Times in the future, which are wrong: {_part(times.ahead, times.rows)}."))
+        findings.append(Finding(f"Times in the future, which are wrong: {_part(times.ahead, times.rows)}."))
     if times.age_days is not None and demands.oldest_days is not None and times.age_days > demands.oldest_days:
-        found.append(
+        findings.append(
             Finding(
                 f"The newest row is {times.age_days:,.0f} days old, and the gate data_age lets {demands.oldest_days} "
                 "days pass: a model of this file would not become the champion by itself. Add newer messages."
             )
         )
     if missing := profile.good - times.rows:
-        found.append(Finding(f"Rows without a time: {_part(missing, profile.good)}. Nothing tells how old they are."))
-    return found
+        findings.append(
+            Finding(f"Rows without a time: {_part(missing, profile.good)}. Nothing tells how old they are.")
+        )
+    return findings
 
 
 def _about_the_model(profile: Profile) -> list[Finding]:
-    against, found = profile.against, []
+    against, findings = profile.against, []
     if against is None:
         return []
     if against.unknown_rows:
-        found.append(
+        findings.append(
             Finding(
                 f"Labels that {against.name} does not know: {against.unknown_kinds:,}, in "
                 f"{_part(against.unknown_rows, profile.good)}{_named(against.unknown)}. It gets all of them wrong: "
@@ -189,20 +193,20 @@ def _about_the_model(profile: Profile) -> list[Finding]:
             )
         )
     if against.absent:
-        found.append(
+        findings.append(
             Finding(
                 f"Labels of {against.name} without a row: {len(against.absent):,}{_named(against.absent)}. On this "
                 "file nothing can be measured of them."
             )
         )
     if against.learned_rows:
-        found.append(
+        findings.append(
             Finding(
                 f"Texts that {against.name} learned: {_part(against.learned_rows, profile.good)}. An evaluation on "
                 "this file leaves them out."
             )
         )
-    return found
+    return findings
 
 
 def _named(labels: Sequence[str]) -> str:
@@ -210,7 +214,7 @@ def _named(labels: Sequence[str]) -> str:
     return f" ({listed([_label(label) for label in labels])})" if labels else ""
 
 
-def profile_lines(source: str, profile: Profile, found: Sequence[Finding]) -> list[str]:
+def profile_lines(source: str, profile: Profile, findings: Sequence[Finding]) -> list[str]:
     """For the terminal."""
     counts = [_number(profile.rows, "row"), f"{profile.good:,} good", f"{profile.rejected:,} rejected"]
     if profile.good:
@@ -227,13 +231,13 @@ def profile_lines(source: str, profile: Profile, found: Sequence[Finding]) -> li
     if labels is not None and labels.rows:
         others = {"(labels that are not shown)": labels.rows_not_shown} if labels.not_shown else {}
         lines += rows_by_class({"rows": {**labels.rows, **others}})
-    return [*lines, *(f"{'stops' if one.stops else 'look at':<11}{one.text}" for one in found)]
+    return [*lines, *(f"{'stops' if one.stops else 'look at':<11}{one.text}" for one in findings)]
 
 
 _WITHOUT_LABELS = "without labels, as a file to score; --label names the column of the labels"
 
 
-def profile_document(source: str, profile: Profile, found: Sequence[Finding]) -> dict[str, Any]:
+def profile_document(source: str, profile: Profile, findings: Sequence[Finding]) -> dict[str, Any]:
     """For machines."""
     labels, times = profile.labels, profile.times
     return {
@@ -247,16 +251,16 @@ def profile_document(source: str, profile: Profile, found: Sequence[Finding]) ->
         "rejections": [vars(one) for one in profile.rejections],
         "labels": None if labels is None else dict(labels.rows),
         "rows_by_day": None if times is None else {day.isoformat(): rows for day, rows in times.by_day.items()},
-        "findings": [{"text": one.text, "stops": one.stops} for one in found],
+        "findings": [{"text": one.text, "stops": one.stops} for one in findings],
     }
 
 
-def profile_page(source: str, made_at: str, profile: Profile, found: Sequence[Finding]) -> str:
+def profile_page(source: str, made_at: str, profile: Profile, findings: Sequence[Finding]) -> str:
     """The page; `made_at` is when the file was read."""
     name = cut(file_name(source), LONGEST_FILE)
     subtitle = f"{cut(source, LONGEST_FILE)}, {_number(profile.rows, 'row')}, read {made_at}"
     made = [
-        _in_short(profile, found),
+        _in_short(profile, findings),
         _columns(profile),
         _rejected(profile),
         _texts(profile),
@@ -267,13 +271,13 @@ def profile_page(source: str, made_at: str, profile: Profile, found: Sequence[Fi
     return to_html(f"Profile of {name}", subtitle, [section for section in made if section is not None], {})
 
 
-def _in_short(profile: Profile, found: Sequence[Finding]) -> Section:
-    stops = sum(one.stops for one in found)
+def _in_short(profile: Profile, findings: Sequence[Finding]) -> Section:
+    stops = sum(one.stops for one in findings)
     if stops:
         answer = Paragraph("Not as it is: a run would stop at what stands first in the list below.", "bad")
-    elif found:
-        verb = "was" if len(found) == 1 else "were"
-        answer = Paragraph(f"It can be used; {_number(len(found), 'thing')} to look at {verb} found.", "open")
+    elif findings:
+        verb = "was" if len(findings) == 1 else "were"
+        answer = Paragraph(f"It can be used; {_number(len(findings), 'thing')} to look at {verb} found.", "open")
     else:
         answer = Paragraph("It can be used, and nothing was found to mend.", "good")
     labels, notes = profile.labels, list[Block]()
@@ -287,7 +291,7 @@ def _in_short(profile: Profile, found: Sequence[Finding]) -> Section:
             )
         )
     tiles += [Tile(title, value, detail) for title, value, detail in _dimensions(profile)]
-    bullets = [Bullets([one.text for one in found])] if found else []
+    bullets = [Bullets([one.text for one in findings])] if findings else []
     return Section("answer", "Can it be used?", [answer, *notes, Tiles(tiles), *bullets])
 
 

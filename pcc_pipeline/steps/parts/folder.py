@@ -173,9 +173,9 @@ class PartsFolder:
         there = self._read(JOB)
         if there != json.loads(_json(job)):
             names = [name for name in {**there, **job} if there.get(name) != job.get(name)]
-            told = "; ".join(f"{name} is {there.get(name)} there and {job.get(name)} now" for name in names)
+            changes = "; ".join(f"{name} is {there.get(name)} there and {job.get(name)} now" for name in names)
             raise ConfigError(
-                f"the folder holds another data set: {told}",
+                f"the folder holds another data set: {changes}",
                 where=self.address,
                 fix="name another folder, or remove this one",
             )

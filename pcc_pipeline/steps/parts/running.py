@@ -73,13 +73,13 @@ class PartsWritten:
         """For the summary."""
         before = len(self.parts) - len(self.made)
         own = f"shard {self.shard}: " if self.shard else ""
-        told = [f"{own}{len(self.parts):,} parts in {self.folder}" + (f", {before:,} stood before" if before else "")]
+        lines = [f"{own}{len(self.parts):,} parts in {self.folder}" + (f", {before:,} stood before" if before else "")]
         if self.missing:
-            told.append(f"{self.missing:,} of {self.inputs:,} parts do not stand yet: whoever ends last writes")
-            told[-1] += " _manifest.json"
+            lines.append(f"{self.missing:,} of {self.inputs:,} parts do not stand yet: whoever ends last writes")
+            lines[-1] += " _manifest.json"
         else:
-            told.append(f"whole: _manifest.json lists {self.inputs:,} parts")
-        return told
+            lines.append(f"whole: _manifest.json lists {self.inputs:,} parts")
+        return lines
 
 
 def demand_inputs(params: Params, contract: Contract) -> None:
@@ -147,9 +147,9 @@ def _failure(failed: dict[str, PccError], inputs: int, stand: int) -> PccError:
     source, first = next(iter(failed.items()))
     if inputs == 1:
         return first
-    told = f"{len(failed):,} of {inputs:,} files failed, this one first: {first.what}"
+    message = f"{len(failed):,} of {inputs:,} files failed, this one first: {first.what}"
     fix = f"{first.fix}; then begin again: {stand:,} parts stand already" if first.fix else "begin again"
-    return type(first)(told, where=first.where if source in first.where else f"{source}, {first.where}", fix=fix)
+    return type(first)(message, where=first.where if source in first.where else f"{source}, {first.where}", fix=fix)
 
 
 def lineage_payloads(folder: PartsFolder, parts: Sequence[Part]) -> list[Payload]:
@@ -167,9 +167,11 @@ def refuse_compute(params: Params, name: str | None, option: str) -> None:
     settings = params.compute
     if settings.shard is None and settings.engine == "local" and settings.workers == 1:
         return
-    asked = "compute.shard" if settings.shard else "compute.engine" if settings.engine != "local" else "compute.workers"
+    setting = (
+        "compute.shard" if settings.shard else "compute.engine" if settings.engine != "local" else "compute.workers"
+    )
     raise ConfigError(
-        f"{asked} is for a data set in parts, and one file is written",
+        f"{setting} is for a data set in parts, and one file is written",
         where=f"{option}: {name}",
         fix="name a folder, with a slash at its end, to get a part for each file; or leave out the options of compute",
     )

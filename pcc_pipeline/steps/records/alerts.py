@@ -35,7 +35,7 @@ def tell_of_windows(
         words: (window, metric) -> what is wrong.
     """
     rules = params.monitoring.alerts
-    return _told(
+    return _send_notices(
         params,
         lambda book, names: book.judge(params.registry.model_name, rules, windows, names, version=version, words=words),
     )
@@ -43,7 +43,7 @@ def tell_of_windows(
 
 def tell_of_event(params: Params, key: str, title: str, body: str, level: Level = "warning") -> list[str]:
     """Tell of something that happened, once for each key; lines for the summary."""
-    return _told(params, lambda book, names: book.event(key, title, body, names, level))
+    return _send_notices(params, lambda book, names: book.event(key, title, body, names, level))
 
 
 def note_alerts(params: Params, notices: Sequence[Notice]) -> list[str]:
@@ -71,7 +71,7 @@ def telling_of_failure(params: Params, step: str) -> Iterator[None]:
         raise
 
 
-def _told(params: Params, make: Callable[[AlertBook, Sequence[str]], list[Notice]]) -> list[str]:
+def _send_notices(params: Params, make: Callable[[AlertBook, Sequence[str]], list[Notice]]) -> list[str]:
     receivers = Receivers(params.monitoring.notify, os.environ)
     book = AlertBook(Path(params.output.alerts_dir))
     try:

@@ -69,8 +69,8 @@ def training_manifest(params: Params, dataset: Dataset, split: Split, test_file:
     """Of a training: which side each row stood on, also those that were left out; test rows of another file too."""
     manifest = new_manifest(params)
     if manifest is not None:
-        sides = split.record.frame()["split"].astype(str)
-        manifest.add(dataset.frame, dataset.places, list(sides), params.data.path)
+        side_of_rows = split.record.frame()["split"].astype(str)
+        manifest.add(dataset.frame, dataset.places, list(side_of_rows), params.data.path)
         add_rejected(manifest, dataset, params.data.path)
         if test_file is not None:
             manifest.add(test_file.frame, test_file.places, "test", str(params.data.test_path))

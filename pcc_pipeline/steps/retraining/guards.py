@@ -142,8 +142,8 @@ def _of_data(params: Params, dataset: Dataset) -> Mapping[str, float]:
 def _of_champion(champion: Champion) -> Mapping[str, float]:
     """The same of the champion's data; without what an earlier release did not count."""
     data = champion.training.metrics["data"]
-    sides = data.get("class_counts", {})
-    held_out = min(sum(sum(sides.get(side, {}).values()) for side in ("val", "test")), MOST_HELD_OUT)
+    class_counts = data.get("class_counts", {})
+    held_out = min(sum(sum(class_counts.get(side, {}).values()) for side in ("val", "test")), MOST_HELD_OUT)
     counts = {
         _REJECTED: (data.get("rejected_rows"), data["rows"] + data.get("rejected_rows", 0)),
         _IN_CONFLICT: (data.get("conflicting_texts"), data.get("unique_texts", 0)),

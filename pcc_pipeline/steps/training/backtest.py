@@ -81,5 +81,5 @@ def _classes(model: FittedModel) -> list[str]:
 
 
 def _time(moment: np.datetime64) -> datetime:
-    found: datetime = moment.astype("datetime64[us]").astype(datetime)
-    return found.replace(tzinfo=UTC)
+    naive: datetime = moment.astype("datetime64[us]").astype(datetime)
+    return naive.replace(tzinfo=UTC)

@@ -37,8 +37,8 @@ class Sampled:
             *(["lexical half"] if needs_lexical(train.vectors) else []),
             *(["choice of features"] if recipe.rankings else []),
         )
-        asked = params.preprocessing.balance_for(class_counts(list(train.labels)).imbalance)
-        replaced = None if asked == recipe.balance_method else (asked, recipe.balance_method)
+        method = params.preprocessing.balance_for(class_counts(list(train.labels)).imbalance)
+        replaced = None if method == recipe.balance_method else (method, recipe.balance_method)
         return cls(most if searched_rows is None else searched_rows, count, uses, replaced)
 
     def document(self) -> dict[str, Any]:
@@ -67,9 +67,9 @@ class Sampled:
         """What was asked for and not done."""
         if self.balance is None:
             return ()
-        asked, instead = self.balance
+        method, instead = self.balance
         done = "classes are weighed instead (class_weight)" if instead == "class_weight" else "nothing is balanced"
         return (
-            f"preprocessing.balance_method: {asked} makes no rows beside {self.of:,}, more than model.in_memory_rows; "
+            f"preprocessing.balance_method: {method} makes no rows beside {self.of:,}, more than model.in_memory_rows; "
             f"{done}.",
         )

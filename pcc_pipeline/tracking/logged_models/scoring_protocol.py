@@ -57,9 +57,9 @@ def request_table(body: bytes, content_type: str, column: str, most: int) -> pd.
             raise TooManyRowsError
         return table
     except (MlflowException, ValueError, RecursionError) as error:
-        told = refusal(error, needed_columns(column))
+        refused = refusal(error, needed_columns(column))
     # Outside the handler, so that the first error, which quotes the request, is not chained to this one.
-    raise ProtocolError(told.get_http_status_code(), told.serialize_as_json())
+    raise ProtocolError(refused.get_http_status_code(), refused.serialize_as_json())
 
 
 def _of_json(body: bytes, column: str, most: int) -> pd.DataFrame:

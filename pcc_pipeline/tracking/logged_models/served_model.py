@@ -526,9 +526,9 @@ def _serve_requests_as_sent(column: str, needed: str) -> None:
         try:
             return answer(*args, **kwargs)
         except Exception as error:  # any may quote the request
-            told = refusal(error, needed)
+            refused = refusal(error, needed)
         # Outside the handler, so that the first error, which quotes the request, is not chained to this one.
-        raise told
+        raise refused
 
     server.invocations = quiet  # type: ignore[attr-defined] # `server` is mlflow's module
 
