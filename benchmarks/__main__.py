@@ -73,15 +73,15 @@ _HEAD = ("benchmark", "runs", "ours s", "peer s", "ratio", "lowest to highest", 
 def compare(comparison: Comparison, runs: int) -> Row:
     """Run a pair several times, ours and peer in turn."""
     runs = min(runs, comparison.most_runs or runs)
-    found = [comparison.pair() for _ in range(runs)]
-    peers = [peer for _, peer, _ in found if peer is not None]
+    results = [comparison.pair() for _ in range(runs)]
+    peers = [peer for _, peer, _ in results if peer is not None]
     return Row(
         comparison,
         runs,
-        statistics.median(ours for ours, _, _ in found),
+        statistics.median(ours for ours, _, _ in results),
         statistics.median(peers) if peers else None,
-        tuple(peer / ours for ours, peer, _ in found if peer is not None),
-        found[-1][2],
+        tuple(peer / ours for ours, peer, _ in results if peer is not None),
+        results[-1][2],
     )
 
 
@@ -90,18 +90,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(_SUITES)}; default: all")
     parser.add_argument("--runs", type=int, default=3, help="runs of each pair, fewer of long ones (default 3)")
-    given = parser.parse_args()
-    if unknown := set(given.suites) - set(_SUITES):
+    options = parser.parse_args()
+    if unknown := set(options.suites) - set(_SUITES):
         parser.error(f"no such suite: {', '.join(sorted(unknown))}")
     begun, rows = time.perf_counter(), []
     print(_line(_HEAD))
-    for suite in given.suites or _SUITES:
+    for suite in options.suites or _SUITES:
         for comparison in _SUITES[suite].comparisons():
-            rows.append(compare(comparison, given.runs))
+            rows.append(compare(comparison, options.runs))
             print(_line(rows[-1].cells), flush=True)
     minutes = (time.perf_counter() - begun) / 60
     print(f"{minutes:.1f} minutes")
-    if not given.suites:
+    if not options.suites:
         _write(rows, minutes)
         print(f"written to {_RESULTS.relative_to(Path.cwd()) if _RESULTS.is_relative_to(Path.cwd()) else _RESULTS}")
     return 0
@@ -114,11 +114,15 @@ def _line(cells: Sequence[str]) -> str:
 
 def _write(rows: list[Row], minutes: float) -> None:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    told = (
+    circumstances = (
         f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"{packages}. The whole took {minutes:.0f} minutes. Medians, ours and peer in turn."
     )
-    parts = [told, _table(_HEAD, [row.cells for row in rows]), "Growth with size, ours in seconds and the ratio:"]
+    parts = [
+        circumstances,
+        _table(_HEAD, [row.cells for row in rows]),
+        "Growth with size, ours in seconds and the ratio:",
+    ]
     parts.append(_table(("benchmark", "1x", "4x", "16x"), list(_growth(rows))))
     text = _RESULTS.read_text(encoding="utf-8") if _RESULTS.is_file() else f"{_BEGIN}\n{_END}\n"
     made = "\n".join([_BEGIN, "\n\n".join(parts), _END])
@@ -141,10 +145,10 @@ def _table(head: Sequence[str], lines: list[tuple[str, ...]]) -> str:
 
 def _processor() -> str:
     try:
-        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        match = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
+        match = None
+    return match[1] if match else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--trials", type=int, default=50, help="of each process")
-    given = parser.parse_args()
+    options = parser.parse_args()
     server = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not server.startswith("http"):
         print("error: MLFLOW_TRACKING_URI names no server", file=sys.stderr)
@@ -72,9 +72,9 @@ def main() -> int:
             environment = {**os.environ, "MLFLOW_TRACKING_URI": address, "MLFLOW_EXPERIMENT_NAME": name}
             # Tables and experiment are made before anybody is timed.
             seconds(environment, 1, 1)
-            for processes in (1, given.processes):
-                took = seconds(environment, processes, given.trials)
-                whole = processes * given.trials
+            for processes in (1, options.processes):
+                took = seconds(environment, processes, options.trials)
+                whole = processes * options.trials
                 each, own = 1000 * max(took) / whole, 1000 * sum(took) / whole
                 print(f"{store:<12}{processes:>10}{whole:>8}{max(took):>10.1f}{each:>12.1f}{own:>16.1f}", flush=True)
     return 0

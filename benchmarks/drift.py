@@ -131,16 +131,16 @@ def world(rows: Rows, domain: Rows, vectors: Callable[[list[str]], np.ndarray], 
 
     few = held.take(draws.permutation(len(held.texts))[:_CHANGED_ROWS])
 
-    def told(change: Callable[[str], str]) -> Stream:
+    def stream_of(change: Callable[[str], str]) -> Stream:
         texts = [change(text) for text in few.texts]
         return seen(Rows(texts, vectors(texts), few.labels))
 
     changed = {
         "new labels": seen(rows.take(np.flatnonzero(new))),
         "another domain": seen(Rows(domain.texts, domain.vectors, np.full(len(domain.texts), "", dtype=object))),
-        "3 % typos": told(lambda text: with_typos(text, 0.03, draws)),
-        "10 % typos": told(lambda text: with_typos(text, 0.1, draws)),
-        "first 4 words": told(lambda text: " ".join(text.split()[:4]) or text),
+        "3 % typos": stream_of(lambda text: with_typos(text, 0.03, draws)),
+        "10 % typos": stream_of(lambda text: with_typos(text, 0.1, draws)),
+        "first 4 words": stream_of(lambda text: " ".join(text.split()[:4]) or text),
     }
     return World(np.array(classes), space, seen(held), changed)
 
@@ -219,8 +219,8 @@ def _mean_discrepancy(here: np.ndarray, there: np.ndarray, seed: int, most: int 
     kernel = np.exp(-squares / np.median(squares[np.triu_indices(len(rows), 1)]))
     signs = np.concatenate([np.full(len(parts[0]), 1 / len(parts[0])), np.full(len(parts[1]), -1 / len(parts[1]))])
     orders = np.array([signs, *(draws.permutation(signs) for _ in range(times))])
-    found = np.einsum("ij,jk,ik->i", orders, kernel, orders, optimize=True)
-    return float((found >= found[0]).mean())
+    discrepancies = np.einsum("ij,jk,ik->i", orders, kernel, orders, optimize=True)
+    return float((discrepancies >= discrepancies[0]).mean())
 
 
 def deal(there: World, kinds: list[str], tallies: dict[str, Tally], rows: int, seed: int) -> None:

@@ -142,11 +142,11 @@ def main(arguments: list[str] | None = None) -> int:
             by = {
                 machines: makespan(files, line.at(_ROWS_A_FILE), machines, **cluster) for machines in options.machines
             }
-            told = ", ".join(
+            by_machines = ", ".join(
                 f"{machines}: {ended / 3600:.1f} ({again} again)" for machines, (ended, again) in by.items()
             )
             # Each part is looked for, read and written once, and listed and looked into at the end.
-            print(f"{step:26}{rows:>8.0e}{hours:>15,.0f}{hours * options.dollars:>9,.0f}{5 * files:>9,}  {told}")
+            print(f"{step:26}{rows:>8.0e}{hours:>15,.0f}{hours * options.dollars:>9,.0f}{5 * files:>9,}  {by_machines}")
     return 0
 
 
@@ -179,13 +179,13 @@ def _measured(folder: Path, vectors: int, texts: int) -> dict[str, Line]:
     print("step                      rows at 1, 2, 4, 16      seconds                       peak MB              line")
     for step, (kind, words) in steps.items():
         rows = [sizes[kind] * times for times in _TIMES]
-        found = [_timed(folder, words(times)) for times in _TIMES]
-        seconds = dict(zip(_TIMES, (took for took, _ in found), strict=True))
+        runs = [_timed(folder, words(times)) for times in _TIMES]
+        seconds = dict(zip(_TIMES, (took for took, _ in runs), strict=True))
         line = Line.fitted([sizes[kind] * times for times in _FITTED], [seconds[times] for times in _FITTED])
         lines[step] = line
         miss = line.at(sizes[kind] * _HELD_OUT) / seconds[_HELD_OUT] - 1
         shown = ", ".join(f"{seconds[times]:.1f}" for times in _TIMES)
-        peaks = ", ".join(f"{peak:,.0f}" for _, peak in found)
+        peaks = ", ".join(f"{peak:,.0f}" for _, peak in runs)
         print(
             f"{step:26}{rows[0]:>7,} … {rows[-1]:>9,}   {shown:28}  {peaks:24} {line.start:.1f} s + rows / "
             f"{1 / line.per_row:,.0f} a second; misses the held-out size by {miss:+.0%}",

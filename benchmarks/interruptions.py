@@ -173,11 +173,11 @@ class Server:
         self._experiment = experiment
 
     def look(self) -> Seen:
-        found = self._ask("experiments/get-by-name", experiment_name=self._experiment)
+        reply = self._ask("experiments/get-by-name", experiment_name=self._experiment)
         runs: dict[str, tuple[str, str, str, str, str]] = {}
         token = ""
-        while found:
-            body = {"experiment_ids": [found["experiment"]["experiment_id"]], "max_results": 1000, "page_token": token}
+        while reply:
+            body = {"experiment_ids": [reply["experiment"]["experiment_id"]], "max_results": 1000, "page_token": token}
             page = self._ask("runs/search", body)
             for run in page.get("runs", []):
                 tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
@@ -290,13 +290,13 @@ class Harness:
         ended = self.run(phase, tuple(zip(kinds, waits, strict=True)))
         shown = " then ".join(f"{kind.name} after {wait:.2f} s" for kind, wait in zip(kinds, waits, strict=True))
         after = self._seen = self.store.look()
-        found = [*self._leftovers(ended), *self.store.faults(), *_contradictions(ended, before, after)]
+        faults = [*self._leftovers(ended), *self.store.faults(), *_contradictions(ended, before, after)]
         self.counts[f"{name}: {'twice' if twice else 'once'}"] += 1
         self.counts[f"{name}: exit code {ended.code}"] += 1
-        if found:
+        if faults:
             log = self.folder / f"fault-{len(self.faults)}.log"
             log.write_text(ended.said)
-            for fault in found:
+            for fault in faults:
                 self.faults.append(f"{name}, {shown}: {fault} ({log.name})")
                 print(self.faults[-1], flush=True)
 

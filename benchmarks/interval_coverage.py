@@ -62,13 +62,13 @@ def coverage(
 ) -> Coverage:
     """Draw test rows again and again, and see whether their intervals hold what is true of the population."""
     draws = np.random.default_rng(seed)
-    truth, given = np.divmod(np.arange(n_labels**2), n_labels)
+    truth, predicted_label = np.divmod(np.arange(n_labels**2), n_labels)
     held, widths = [], []
     for _ in range(simulations):
         table = population(n_labels, accuracy, prevalence, draws)
         f1_macro = float((2 * np.diag(table) / (table.sum(axis=0) + table.sum(axis=1))).mean())
         counts = draws.multinomial(rows, table.ravel() / table.sum())
-        y, predicted = np.repeat(truth, counts), np.repeat(given, counts)
+        y, predicted = np.repeat(truth, counts), np.repeat(predicted_label, counts)
         ends = (
             proportion_interval(int((y == predicted).sum()), rows),
             macro_f1_interval(y, predicted, n_labels),

@@ -40,8 +40,8 @@ def _pair(vectors: np.ndarray, labels: np.ndarray) -> tuple[float, float, str]:
         between = time.perf_counter()
     peer = build_classifier("LogisticRegression", values, task).fit(vectors, labels)
     ended = time.perf_counter()
-    found, wanted = (_objective(model, vectors, labels, values["C"]) for model in (ours, peer))
-    return between - begun, ended - between, f"objective {found / wanted - 1:+.1e} of liblinear's"
+    our_objective, peer_objective = (_objective(model, vectors, labels, values["C"]) for model in (ours, peer))
+    return between - begun, ended - between, f"objective {our_objective / peer_objective - 1:+.1e} of liblinear's"
 
 
 def _objective(model: object, vectors: np.ndarray, labels: np.ndarray, C: float) -> float:

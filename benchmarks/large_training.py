@@ -73,9 +73,9 @@ class Watch:
                 rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
             except OSError:  # it has ended
                 continue
-            found = dict(re.findall(r"^(\w+): +(\d+) kB$", rollup, re.MULTILINE))
-            resident += 1024 * int(found.get("Pss", 0))
-            anonymous += 1024 * int(found.get("Anonymous", 0))
+            sizes = dict(re.findall(r"^(\w+): +(\d+) kB$", rollup, re.MULTILINE))
+            resident += 1024 * int(sizes.get("Pss", 0))
+            anonymous += 1024 * int(sizes.get("Anonymous", 0))
         phase = self.phases[-1]
         phase.resident, phase.anonymous = max(phase.resident, resident), max(phase.anonymous, anonymous)
 
@@ -109,8 +109,8 @@ def main(arguments: list[str] | None = None) -> int:
         file = options.file.absolute() if options.file else folder / "rows.parquet"
         if not file.exists():
             write_rows(file, options.rows, 0, apart=0.2)
-        given = ["--data", str(file), "--search-method", options.search]
-        return _measured(folder, options.rows, [*given, *(["--set", options.set] if options.set else [])])
+        words = ["--data", str(file), "--search-method", options.search]
+        return _measured(folder, options.rows, [*words, *(["--set", options.set] if options.set else [])])
 
 
 def _measured(folder: Path, rows: int, options: list[str]) -> int:
@@ -125,8 +125,8 @@ def _measured(folder: Path, rows: int, options: list[str]) -> int:
         with watch.looking():
             for line in process.stdout:
                 said.append(line.rstrip())
-                if found := re.match(r"peak (\d+)$", line):
-                    peak = int(found[1])
+                if match := re.match(r"peak (\d+)$", line):
+                    peak = int(match[1])
                 else:
                     watch.phases.append(Phase(line.strip()[:90], time.perf_counter()))
                     watch.look()

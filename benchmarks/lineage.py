@@ -31,19 +31,19 @@ def measure(rows: int, batch: int = 50_000) -> dict[str, float]:
             "customer": [f"customer-{number}@example.org" for number in subjects],
         }
     )
-    sides = np.where(draws.random(rows) < 0.7, "train", "test")
+    side_of_rows = np.where(draws.random(rows) < 0.7, "train", "test")
     key = Key(b"k" * 32)
     began = time.perf_counter()
     manifest = Manifest(key, "customer")
     for first in range(0, rows, batch):
         places = RowPlaces(np.arange(first, min(first + batch, rows)))
-        manifest.add(frame[first : first + batch], places, list(sides[first : first + batch]), "cases.parquet")
+        manifest.add(frame[first : first + batch], places, list(side_of_rows[first : first + batch]), "cases.parquet")
     content = manifest.to_bytes()
     made = time.perf_counter()
     person = Sought.of(Keys((key,)), [str(frame["customer"].iloc[0])])
-    found = look_up(content, Keys((key,)), person, "the manifest")
+    rows_of_person = look_up(content, Keys((key,)), person, "the manifest")
     looked_up = time.perf_counter()
-    assert found.rows == int((subjects == subjects[0]).sum())
+    assert rows_of_person.rows == int((subjects == subjects[0]).sum())
     return {
         "making, s": made - began,
         "look-up, s": looked_up - made,

@@ -50,8 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         _process(_STEP.format("train"), folder, ["--data", str(folder / "learned.parquet"), *fixed])
         _process(_STEP.format("evaluate") + _PROMOTE, folder, [])
-        given = ["--data", str(folder / "rows.parquet"), "--windows", "day"]
-        said, seconds = _process(_STEP.format("monitor") + PEAK, folder, given)
+        monitored = ["--data", str(folder / "rows.parquet"), "--windows", "day"]
+        said, seconds = _process(_STEP.format("monitor") + PEAK, folder, monitored)
     peak = int(said.splitlines()[-1])
     print(f"monitor, {options.rows:,} rows of {WIDTH} numbers, {DAYS} windows: {seconds:,.1f} s, {peak:,} MB at most")
     return 0

@@ -162,8 +162,8 @@ def main() -> int:
             cells = _of_f1(metric, prevalence, n_labels, rows, simulations)
             highest[metric] = max(highest.get(metric, 0.0), *(level for level, _ in cells))
             _line([metric, prevalence, n_labels, rows], cells)
-    told = ", ".join(f"{metric} {level:.1%}" for metric, level in highest.items())
-    print(f"highest level: {told}; {simulations} simulations, {time.perf_counter() - begun:.0f} s")
+    levels = ", ".join(f"{metric} {level:.1%}" for metric, level in highest.items())
+    print(f"highest level: {levels}; {simulations} simulations, {time.perf_counter() - begun:.0f} s")
     return 0
 
 

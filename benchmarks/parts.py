@@ -112,10 +112,10 @@ def _compare(
     best = dict.fromkeys(ways, 0.0)
     for number in range(rounds + 1):
         for way, runs in ways.items():
-            told = [[word.replace("ADDRESS", address) for word in words] for words in runs]
+            commands = [[word.replace("ADDRESS", address) for word in words] for words in runs]
             # The first round of a cluster is that in which its workers import and load.
             if number or way == "two workers of a cluster":
-                rate = _timed(folder, step, told)
+                rate = _timed(folder, step, commands)
                 best[way] = max(best[way], rate) if number else 0.0
     print(f"\n{kind}", flush=True)
     first = next(iter(best.values()))

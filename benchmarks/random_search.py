@@ -123,7 +123,7 @@ def search_ours(rows: Messages, setting: Setting, exact: bool = False) -> Search
         with pool.sharing(encoded) as shared:
             pool.run_all(
                 prepare_fold,
-                [(shared, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)],
+                [(shared, *fold, recipe, scored.fold_folder(number)) for number, fold in enumerate(folds)],
                 "preparing the folds",
             )
         prepared = time.perf_counter()
@@ -206,16 +206,16 @@ def search_peer(rows: Messages, setting: Setting) -> Searched:
     wall = time.perf_counter() - begun
     # Processor time of a worker is counted when it has ended.
     get_reusable_executor().shutdown(wait=True)
-    found = search.cv_results_
+    cv_results = search.cv_results_
     # RandomizedSearchCV shuffles a list of choices; the classifier itself says which candidate it was.
     order = {id(choice["classifier"][0]): place for place, choice in enumerate(choices)}
     results: list[dict[str, Any]] = [{} for _ in candidates]
-    for place, classifier in enumerate(found["param_classifier"]):
+    for place, classifier in enumerate(cv_results["param_classifier"]):
         number = order[id(classifier)]
         results[number] = {
             **candidates[number],
-            "score": float(found["mean_test_score"][place]),
-            "seconds": float(found["mean_fit_time"][place] + found["mean_score_time"][place]) * setting.folds,
+            "score": float(cv_results["mean_test_score"][place]),
+            "seconds": float(cv_results["mean_fit_time"][place] + cv_results["mean_score_time"][place]) * setting.folds,
         }
     return Searched(wall, _processor_seconds() - worked, results)
 
@@ -260,26 +260,28 @@ def main() -> int:
     parser.add_argument("--side", choices=("both", "ours", "exact", "peer"), default="both")
     parser.add_argument("--peer", type=Path, help="a file to keep the peer's figures in; read if it is there")
     parser.add_argument("--vectors", type=Path, help="a folder to keep the sentence vectors in")
-    given = parser.parse_args()
-    full = FULL[given.set]
-    setting = Setting(full.name, given.rows or full.rows, full.trials, full.folds)
-    rows = messages(setting.name, setting.rows, given.vectors)
+    options = parser.parse_args()
+    full = FULL[options.set]
+    setting = Setting(full.name, options.rows or full.rows, full.trials, full.folds)
+    rows = messages(setting.name, setting.rows, options.vectors)
     if rows is None:
         print(f"{setting.name} is not beside the checkout", file=sys.stderr)
         return 1
-    if given.side == "peer" or (given.side == "both" and not (given.peer and given.peer.is_file())):
+    if options.side == "peer" or (options.side == "both" and not (options.peer and options.peer.is_file())):
         peer: Searched | None = search_peer(rows, setting)
-        if given.peer and peer:
-            given.peer.write_text(json.dumps(vars(peer)))
+        if options.peer and peer:
+            options.peer.write_text(json.dumps(vars(peer)))
     else:
-        peer = Searched(**json.loads(given.peer.read_text())) if given.peer and given.peer.is_file() else None
+        peer = Searched(**json.loads(options.peer.read_text())) if options.peer and options.peer.is_file() else None
     if peer:
         print(f"peer: {peer.wall:.1f} s, {peer.processor:.1f} s of processor, best {peer.best:.4f}")
-    if given.side == "peer":
+    if options.side == "peer":
         return 0
-    found = sorted((search_ours(rows, setting, given.side == "exact") for _ in range(given.runs)), key=lambda s: s.wall)
-    ours = found[len(found) // 2]
-    for run in found:
+    runs = sorted(
+        (search_ours(rows, setting, options.side == "exact") for _ in range(options.runs)), key=lambda s: s.wall
+    )
+    ours = runs[len(runs) // 2]
+    for run in runs:
         parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in run.phases.items())
         print(f"ours: {run.wall:.1f} s, {run.processor:.1f} s of processor, best {run.best:.4f} ({parts})")
     if peer:

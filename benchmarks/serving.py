@@ -113,12 +113,12 @@ def _switch(folder: Path, options: argparse.Namespace) -> None:
     with _pcc(folder, "--set", "serving.follow_seconds=1") as server:
         client.set_registered_model_alias(_NAME, "champion", "1")
         load = _begin(server, "/v1/classify", 32, options.minutes * 60)
-        moves, late, taken, refusals = 0, 0, [], 0
+        switches, late, taken, refusals = 0, 0, [], 0
         end = time.monotonic() + options.minutes * 60 - 10
         while time.monotonic() < end:
             for number in ("2", "3", "1", "2", "1"):
                 client.set_registered_model_alias(_NAME, "champion", number)
-                moves += 1
+                switches += 1
                 began = time.monotonic()
                 if number == "3":
                     while "refused" not in server.get("/readyz"):
@@ -134,7 +134,8 @@ def _switch(folder: Path, options: argparse.Namespace) -> None:
         output, _ = load.communicate()
     seen = json.loads(output)
     print(
-        f"{moves} moves of the champion in {options.minutes:g} minutes, {refusals} of them to a bad version (refused)"
+        f"{switches} moves of the champion in {options.minutes:g} minutes, "
+        f"{refusals} of them to a bad version (refused)"
     )
     print(f"taken up after {max(taken):.1f} s at most; {late} answers by another version after a switch")
     print(f"{seen['requests']} requests of 32 clients: {seen['statuses']}, by version {seen['versions']}")

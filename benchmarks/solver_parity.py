@@ -58,21 +58,21 @@ def main() -> int:
     parser.add_argument("--sets", nargs="*", default=["sage_privacy_reviews", "pcc_bitext", "banking77"])
     parser.add_argument("--C", type=float, nargs="*", default=[0.01, 1.0, 30.0, 1000.0])
     parser.add_argument("--vectors", type=Path, help="a folder to keep the sentence vectors in")
-    given = parser.parse_args()
+    options = parser.parse_args()
     worst = -np.inf
     print(f"{'set':<22}{'classes':>8} {'solver':<10}{'penalty':<11}{'C':>8}{'ours s':>8}{'theirs s':>9}  objective")
-    for name in given.sets:
-        found = messages(name, given.rows, given.vectors)
-        if found is None:
+    for name in options.sets:
+        rows = messages(name, options.rows, options.vectors)
+        if rows is None:
             print(f"{name:<22}skipped, the set is not beside the checkout")
             continue
-        vectors = full_vectors(found.vectors, fit_lexical(found.texts), found.texts)
-        labels = found.labels
+        vectors = full_vectors(rows.vectors, fit_lexical(rows.texts), rows.texts)
+        labels = rows.labels
         if name == "pcc_bitext":
             vectors, labels = balance(vectors, labels, "SMOTE", 0)
         task = Task(len(np.unique(labels)), seed=0)
         for solver, penalty in _PROBLEMS:
-            for C in given.C:
+            for C in options.C:
                 ratio = 0.5 if penalty == "elasticnet" else None
                 choice = {"solver": solver, "penalty": penalty, "C": C, "l1_ratio": ratio}
                 values = complete("LogisticRegression", choice)
@@ -91,8 +91,8 @@ def _compare(values: dict[str, Any], task: Task, vectors: np.ndarray, labels: np
         between = time.perf_counter()
         theirs = build_classifier("LogisticRegression", values, task).fit(vectors, labels)
         ended = time.perf_counter()
-    reached, wanted = (objective(model, values, vectors, labels) for model in (fitted.classifier, theirs))
-    difference = reached / wanted - 1
+    our_objective, peer_objective = (objective(model, values, vectors, labels) for model in (fitted.classifier, theirs))
+    difference = our_objective / peer_objective - 1
     note = "" if fitted.converged else "  ours did not converge"
     return f"{between - begun:>8.2f}{ended - between:>9.2f}  {difference:+.1e}{note}", difference
 

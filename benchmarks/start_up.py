@@ -40,8 +40,8 @@ def _pair() -> tuple[float, float, str]:
         _run(folder, "empty")
         between = time.perf_counter()
         settings = f"output.embedded_dir={folder}/embedded output.rejected={folder}/rejected.parquet"
-        given = [f"data={folder}/rows.parquet", "search_method=none", f"set={settings}"]
-        _run(folder, str(_PROJECT), "-e", "train", *(word for one in given for word in ("-P", one)))
+        parameters = [f"data={folder}/rows.parquet", "search_method=none", f"set={settings}"]
+        _run(folder, str(_PROJECT), "-e", "train", *(word for one in parameters for word in ("-P", one)))
         ended = time.perf_counter()
     empty, train = between - begun, ended - between
     return train, 1.5 * empty + 3, f"empty {empty:.1f} s"

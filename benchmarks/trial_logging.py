@@ -108,7 +108,7 @@ def _prepared(rows: Messages) -> Iterator[tuple[Callable[[Callable[[Trial], None
         with pool.sharing(encoded) as shared:
             pool.run_all(
                 prepare_fold,
-                [(shared, *sides, recipe, scored.fold_folder(number)) for number, sides in enumerate(folds)],
+                [(shared, *fold, recipe, scored.fold_folder(number)) for number, fold in enumerate(folds)],
                 "preparing the folds",
             )
 
@@ -160,9 +160,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=_ROWS)
     parser.add_argument("--runs", type=int, default=3)
-    given = parser.parse_args()
-    for comparison in comparisons(given.rows):
-        for _ in range(given.runs):
+    options = parser.parse_args()
+    for comparison in comparisons(options.rows):
+        for _ in range(options.runs):
             whole, workers, check = comparison.pair()
             print(f"{comparison.title}: {whole:.1f} s of processor, {workers:.1f} s the workers'; {check}", flush=True)
     return 0

@@ -73,12 +73,12 @@ def call(method: str, route: str, **fields: Any) -> dict[str, Any]:
 
 def new_password(name: str) -> str:
     """The new password, which is never an argument: other users of the machine see those."""
-    given = os.environ.get("PCC_ACCOUNT_PASSWORD")
-    if given is None:
-        given = getpass.getpass(f"password of {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    if len(given) < 12:
+    password = os.environ.get("PCC_ACCOUNT_PASSWORD")
+    if password is None:
+        password = getpass.getpass(f"password of {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if len(password) < 12:
         sys.exit("error: a password has at least 12 characters; nothing was changed")
-    return given
+    return password
 
 
 def roles_held() -> dict[str, int]:
@@ -165,40 +165,40 @@ def parser_of_accounts() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run it; what is wrong ends the process with a message."""
-    given = parser_of_accounts().parse_args()
+    options = parser_of_accounts().parse_args()
     if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         sys.exit("error: MLFLOW_TRACKING_URI names no server; set it, and the name and password of an admin")
-    if given.action == "list":
+    if options.action == "list":
         roles = {name: role_of(user) for name, user in sorted(users().items())}
         width = max(map(len, roles), default=0)
-        print(json.dumps(roles) if given.json else "\n".join(f"{name:{width}}  {roles[name]}" for name in roles))
+        print(json.dumps(roles) if options.json else "\n".join(f"{name:{width}}  {roles[name]}" for name in roles))
         return
-    password = new_password(given.name) if given.action in ("add", "password") else ""
-    what, role = f"account {given.action}", getattr(given, "role", None)
-    record(given.audit, what, given.name, "begun", role)
+    password = new_password(options.name) if options.action in ("add", "password") else ""
+    what, role = f"account {options.action}", getattr(options, "role", None)
+    record(options.audit, what, options.name, "begun", role)
     try:
-        print(change(given, password))
+        print(change(options, password))
     except SystemExit:
-        record(given.audit, what, given.name, "failed", role)
+        record(options.audit, what, options.name, "failed", role)
         raise
-    record(given.audit, what, given.name, "done", role)
+    record(options.audit, what, options.name, "done", role)
 
 
-def change(given: argparse.Namespace, password: str) -> str:
+def change(options: argparse.Namespace, password: str) -> str:
     """Do what is asked; what was done, in words."""
-    if given.action == "add":
-        call("POST", "2.0/mlflow/users/create", username=given.name, password=password)
-        if given.role != "reader":
-            give_role(given.name, given.role)
-        return f"added {given.name}, who may {ROLES[given.role]}"
-    if given.action == "role":
-        give_role(given.name, given.role)
-        return f"{given.name} is {given.role} now, who may {ROLES[given.role]}"
-    if given.action == "password":
-        call("PATCH", "2.0/mlflow/users/update-password", username=given.name, password=password)
-        return f"{given.name} has a new password"
-    call("DELETE", "2.0/mlflow/users/delete", username=given.name)
-    return f"removed {given.name}"
+    if options.action == "add":
+        call("POST", "2.0/mlflow/users/create", username=options.name, password=password)
+        if options.role != "reader":
+            give_role(options.name, options.role)
+        return f"added {options.name}, who may {ROLES[options.role]}"
+    if options.action == "role":
+        give_role(options.name, options.role)
+        return f"{options.name} is {options.role} now, who may {ROLES[options.role]}"
+    if options.action == "password":
+        call("PATCH", "2.0/mlflow/users/update-password", username=options.name, password=password)
+        return f"{options.name} has a new password"
+    call("DELETE", "2.0/mlflow/users/delete", username=options.name)
+    return f"removed {options.name}"
 
 
 if __name__ == "__main__":

@@ -244,17 +244,17 @@ class LocalServer:
 
     def _databases(self) -> None:
         """The databases if they are not there yet, and whether the role's password is the one given."""
-        given = {**plain(self.environment), "PCC_SERVER_DB_PASSWORD": self.environment["PCC_SERVER_DB_PASSWORD"]}
+        environment = {**plain(self.environment), "PCC_SERVER_DB_PASSWORD": self.environment["PCC_SERVER_DB_PASSWORD"]}
         psql = [programs()["psql"], "-X", "-q", "-p", str(self.ports["postgres"]), "-d", "postgres"]
         local = [*psql, "-h", self._record()["sockets"], "-U", "postgres"]
         user = postgres_user()
-        there = succeed("psql", [*local, "-Atc", "SELECT 1 FROM pg_roles WHERE rolname = 'mlflow'"], given, user)
+        there = succeed("psql", [*local, "-Atc", "SELECT 1 FROM pg_roles WHERE rolname = 'mlflow'"], environment, user)
         if not there.strip():
             with (HERE / "databases.sql").open() as script:
-                succeed("psql", [*local, "-f", "-"], given, user, stdin=script)
-        given["PGPASSWORD"] = given["PCC_SERVER_DB_PASSWORD"]
+                succeed("psql", [*local, "-f", "-"], environment, user, stdin=script)
+        environment["PGPASSWORD"] = environment["PCC_SERVER_DB_PASSWORD"]
         tried = subprocess.run(
-            [*psql[:-1], "mlflow", "-h", HOST, "-U", "mlflow", "-c", "SELECT 1"], env=given, capture_output=True
+            [*psql[:-1], "mlflow", "-h", HOST, "-U", "mlflow", "-c", "SELECT 1"], env=environment, capture_output=True
         )
         if tried.returncode:
             raise ServerError(
@@ -290,7 +290,7 @@ class LocalServer:
 
     def _mlflow(self) -> tuple[list[str], dict[str, str], dict[str, Any]]:
         port = str(self.ports["mlflow"])
-        given = {
+        environment = {
             **self.environment,
             "PGHOST": HOST,
             "PGPORT": str(self.ports["postgres"]),
@@ -305,9 +305,9 @@ class LocalServer:
             "PCC_SERVER_WORKERS": str(self.workers),
         }
         # A client's settings would make the server a client of itself or of another one.
-        for name in [name for name in given if name.startswith("MLFLOW_TRACKING_") or name == "MLFLOW_RUN_ID"]:
-            del given[name]
-        return [sys.executable, str(HERE / "tracking_server.py")], given, {}
+        for name in [name for name in environment if name.startswith("MLFLOW_TRACKING_") or name == "MLFLOW_RUN_ID"]:
+            del environment[name]
+        return [sys.executable, str(HERE / "tracking_server.py")], environment, {}
 
     def _mlflow_answers(self) -> bool:
         return status_of(f"{self.address}/health") == 200
@@ -352,32 +352,32 @@ class LocalServer:
         self._write(record)
 
     def _first(self, part: str) -> Process | None:
-        found = self._record()["parts"].get(part)
-        return Process(found["pid"], found["began"]) if found else None
+        first = self._record()["parts"].get(part)
+        return Process(first["pid"], first["began"]) if first else None
 
     def _processes(self, part: str) -> list[Process]:
         """The live processes of a part: the one that was started, and all that carry its mark."""
-        record, found = self._record(), []
+        record, processes = self._record(), []
         first = self._first(part)
         if first and first.alive:
-            found.append(first)
+            processes.append(first)
         if first and part != "postgres":  # PostgreSQL's processes end with their first one, and hide their environment
             mark = f"{record['mark']}-{part}"
             for process in psutil.process_iter():
                 with contextlib.suppress(psutil.Error, OSError):
                     if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                        found.append(Process.of(process.pid))
-        return found
+                        processes.append(Process.of(process.pid))
+        return processes
 
     # The state folder
 
     def _choose_ports(self) -> dict[str, int]:
         before: dict[str, int] = self._record()["ports"]
         chosen: dict[str, int] = {}
-        for part, wanted in (("mlflow", self.port), ("postgres", self.postgres_port), ("emulator", self.emulator_port)):
-            port = wanted or before.get(part, 0)
+        for part, named in (("mlflow", self.port), ("postgres", self.postgres_port), ("emulator", self.emulator_port)):
+            port = named or before.get(part, 0)
             if port and not is_free(port):
-                if wanted:
+                if named:
                     raise ServerError(f"port {port} for {part} is taken; name another: make server PORT=5050")
                 port = 0
             chosen[part] = port or any_port(set(chosen.values()))
@@ -419,10 +419,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--state", type=Path, default=DEFAULT_STATE, help="folder for all it keeps")
     parser.add_argument("--port", type=int, default=5000, help="port of MLflow (0: any)")
     parser.add_argument("--workers", type=int, default=2, help="MLflow's processes")
-    given = parser.parse_args(arguments)
-    server = LocalServer(given.state, port=given.port, workers=given.workers)
+    options = parser.parse_args(arguments)
+    server = LocalServer(options.state, port=options.port, workers=options.workers)
     try:
-        if given.action == "start":
+        if options.action == "start":
             server.start()
             print(
                 f"\nthe tracking server runs at {server.address}; log in as admin with MLFLOW_AUTH_ADMIN_PASSWORD"
@@ -430,7 +430,7 @@ def main(arguments: list[str] | None = None) -> int:
                 ' MLFLOW_TRACKING_PASSWORD="$MLFLOW_AUTH_ADMIN_PASSWORD"'
                 f"\nend it:    {server.stop_command}\nlogs:      {server.state}/*.log"
             )
-        elif given.action == "stop":
+        elif options.action == "stop":
             print("the tracking server has ended" if server.stop() else "no tracking server was running")
         else:
             running = server.running()

@@ -32,10 +32,10 @@ def page(server: str, experiment: str) -> str:
     from pcc_pipeline.tracking.store.experiments import runs_page
 
     with asking(f"experiment {experiment}"):
-        found = MlflowClient().get_experiment_by_name(experiment)
-    if found is None:
+        known = MlflowClient().get_experiment_by_name(experiment)
+    if known is None:
         return f"{server}/#/experiments (the experiment {experiment} has no runs yet: make run)"
-    return runs_page(server, found.experiment_id)
+    return runs_page(server, known.experiment_id)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -58,14 +58,14 @@ def refusal(faults: list[str]) -> str:
     )
 
 
-def environment_of(given: Mapping[str, str]) -> dict[str, str]:
+def environment_of(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of the server's processes; the database's password goes to libpq, never onto a command line."""
     return {
-        **given,
+        **environment,
         "PGUSER": "mlflow",
-        "PGPASSWORD": given["PCC_SERVER_DB_PASSWORD"],
+        "PGPASSWORD": environment["PCC_SERVER_DB_PASSWORD"],
         "PYTHONPATH": os.pathsep.join(
-            [str(HERE / "mlflow_app"), str(HERE.parent), *filter(None, [given.get("PYTHONPATH")])]
+            [str(HERE / "mlflow_app"), str(HERE.parent), *filter(None, [environment.get("PYTHONPATH")])]
         ),
         "MLFLOW_AUTH_CONFIG_PATH": str(HERE / "basic_auth.ini"),
         "MLFLOW_AUTH_ADMIN_USERNAME": "admin",

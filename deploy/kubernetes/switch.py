@@ -133,9 +133,9 @@ class Kubectl:
         )
         try:
             line = _first_line(process)
-            if (found := _FORWARDED.match(line)) is None:
+            if (match := _FORWARDED.match(line)) is None:
                 raise SwitchError(f"no port could be forwarded to {pod}")
-            yield f"http://127.0.0.1:{found[1]}"
+            yield f"http://127.0.0.1:{match[1]}"
         finally:
             process.kill()
             process.communicate()
@@ -288,11 +288,11 @@ class Switch:
         if limits.get("minReplicas", 1) < pods:
             self._kubectl.patch("horizontalpodautoscaler", name, {"spec": {"minReplicas": pods}})
             self._say(f"{colour:<10} gets {pods} pods, as many as are called now")
-        end, told = time.monotonic() + self._timeout, ""
+        end, last_reason = time.monotonic() + self._timeout, ""
         while reason := self._not_ready(colour, pods):
-            if reason != told:
+            if reason != last_reason:
                 self._say(f"{colour:<10} waiting: {reason}")
-                told = reason
+                last_reason = reason
             if time.monotonic() + _LOOK_SECONDS > end:
                 raise SwitchError(f"{colour} is not ready after {self._timeout:g} s: {reason}")
             time.sleep(_LOOK_SECONDS)

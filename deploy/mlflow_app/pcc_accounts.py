@@ -165,10 +165,10 @@ def _announced(scope: Scope) -> int:
     return int(length) if length.isdigit() else 0  # what is no number, the web server has refused
 
 
-def _header(scope: Scope, wanted: bytes, *, alone: bool = False) -> bytes | None:
+def _header(scope: Scope, name: bytes, *, alone: bool = False) -> bytes | None:
     """The first header of a name; None where there is none, or where it should stand alone and does not."""
-    found = [value for name, value in scope["headers"] if name == wanted]
-    return found[0] if len(found) == 1 or (found and not alone) else None
+    values = [value for key, value in scope["headers"] if key == name]
+    return values[0] if len(values) == 1 or (values and not alone) else None
 
 
 async def _refuse(scope: Scope, send: Send, status: int, text: str, *headers: tuple[bytes, bytes]) -> None:

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from pcc_requests import ANCHOR_TAG
-from pcc_rights import Tier, account, asked_of_registry, asked_of_tracking, current
+from pcc_rights import Tier, account, current, registry_message, tracking_message
 
 if TYPE_CHECKING:
     from flask import Request, Response
@@ -54,62 +54,62 @@ def note(request: Request, response: Response) -> Response:
             made = (response.get_json(silent=True) or {})["model_version"]
             _stamp(made["name"], str(made["version"]), REGISTERED_BY)
         elif action == "registered-models/alias":
-            asked = asked_of_registry("SetRegisteredModelAlias")
-            if asked.alias == GUARDED[0] and _is_guarded(asked.name):
-                _stamp(asked.name, asked.version, APPROVED_BY)
+            message = registry_message("SetRegisteredModelAlias")
+            if message.alias == GUARDED[0] and _is_guarded(message.name):
+                _stamp(message.name, message.version, APPROVED_BY)
     return response
 
 
 def _may_move() -> str:
-    asked = asked_of_registry("SetRegisteredModelAlias")
-    if asked.alias not in GUARDED or not _is_guarded(asked.name):
+    message = registry_message("SetRegisteredModelAlias")
+    if message.alias not in GUARDED or not _is_guarded(message.name):
         return ""
     if _tier() < Tier.APPROVER:
-        return _ONLY_APPROVERS.format(name=asked.name)
-    tags = _registry().get_model_version(asked.name, asked.version).tags
+        return _ONLY_APPROVERS.format(name=message.name)
+    tags = _registry().get_model_version(message.name, message.version).tags
     return _OWN if tags.get(REGISTERED_BY) == account.get() and APPROVED_BY not in tags else ""
 
 
 def _may_take_alias_away() -> str:
-    asked = asked_of_registry("DeleteRegisteredModelAlias")
-    return _approvers_alone(asked.name) if asked.alias in GUARDED else ""
+    message = registry_message("DeleteRegisteredModelAlias")
+    return _approvers_alone(message.name) if message.alias in GUARDED else ""
 
 
 def _may_delete_model() -> str:
-    return _approvers_alone(asked_of_registry("DeleteRegisteredModel").name)
+    return _approvers_alone(registry_message("DeleteRegisteredModel").name)
 
 
 def _may_rename() -> str:
-    asked = asked_of_registry("RenameRegisteredModel")
-    return _approvers_alone(asked.name) or _approvers_alone(asked.new_name)
+    message = registry_message("RenameRegisteredModel")
+    return _approvers_alone(message.name) or _approvers_alone(message.new_name)
 
 
 def _may_delete_version() -> str:
-    asked = asked_of_registry("DeleteModelVersion")
-    if not _is_guarded(asked.name):
+    message = registry_message("DeleteModelVersion")
+    if not _is_guarded(message.name):
         return ""
-    aliases = _registry().get_model_version(asked.name, asked.version).aliases
-    return _approvers_alone(asked.name) if set(aliases) & set(GUARDED) else ""
+    aliases = _registry().get_model_version(message.name, message.version).aliases
+    return _approvers_alone(message.name) if set(aliases) & set(GUARDED) else ""
 
 
 def _creates_no_record_of_ours() -> str:
-    return _SERVERS if {tag.key for tag in asked_of_registry("CreateModelVersion").tags} & _RECORDS else ""
+    return _SERVERS if {tag.key for tag in registry_message("CreateModelVersion").tags} & _RECORDS else ""
 
 
 def _sets_no_record_of_ours() -> str:
-    return _SERVERS if asked_of_registry("SetModelVersionTag").key in _RECORDS else ""
+    return _SERVERS if registry_message("SetModelVersionTag").key in _RECORDS else ""
 
 
 def _deletes_no_record_of_ours() -> str:
-    return _SERVERS if asked_of_registry("DeleteModelVersionTag").key in _RECORDS else ""
+    return _SERVERS if registry_message("DeleteModelVersionTag").key in _RECORDS else ""
 
 
 def _leaves_anchors_alone() -> str:
-    return _SERVERS if str(asked_of_tracking("SetExperimentTag").key).startswith(ANCHOR_TAG) else ""
+    return _SERVERS if str(tracking_message("SetExperimentTag").key).startswith(ANCHOR_TAG) else ""
 
 
 def _keeps_anchors() -> str:
-    return _SERVERS if str(asked_of_tracking("DeleteExperimentTag").key).startswith(ANCHOR_TAG) else ""
+    return _SERVERS if str(tracking_message("DeleteExperimentTag").key).startswith(ANCHOR_TAG) else ""
 
 
 _CHECKS = {

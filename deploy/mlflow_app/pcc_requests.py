@@ -185,8 +185,8 @@ def route_of(path: str) -> str:
         return path
     route = match[1]
     for pattern in (_ARTIFACT, _LOGGED_MODEL):
-        if found := pattern.match(route):
-            route = route[: found.start(1)].rstrip("/") + route[found.end(1) :]
+        if part := pattern.match(route):
+            route = route[: part.start(1)].rstrip("/") + route[part.end(1) :]
     return route.partition("mlflow/")[2] if route[3:].startswith("/mlflow/") else route
 
 
@@ -201,10 +201,10 @@ def ids_in_address(scope: Scope) -> dict[str, Any]:
     query = urllib.parse.parse_qs(scope["query_string"].decode("latin-1"))
     ids = ids_of({name: values if len(values) > 1 else values[0] for name, values in query.items()})
     if match := _API.fullmatch(scope["path"]):
-        if found := _ARTIFACT.match(match[1]):
-            ids["artifact"] = found[1][:_LONGEST]
-        elif found := _LOGGED_MODEL.match(match[1]):
-            ids["model_id"] = found[1]
+        if part := _ARTIFACT.match(match[1]):
+            ids["artifact"] = part[1][:_LONGEST]
+        elif part := _LOGGED_MODEL.match(match[1]):
+            ids["model_id"] = part[1]
     return ids
 
 

@@ -227,10 +227,10 @@ def fault_of_request(request: Request) -> str:
     from mlflow.server.handlers import _get_request_json
 
     if request.path.endswith("/mlflow/experiments/create"):
-        if asked_of_tracking("CreateExperiment").artifact_location:
+        if tracking_message("CreateExperiment").artifact_location:
             return "Where an experiment's artifacts lie is the admin's to choose: leave out artifact_location."
     elif request.path.endswith("/mlflow/model-versions/create"):
-        source = str(asked_of_registry("CreateModelVersion").source)
+        source = str(registry_message("CreateModelVersion").source)
         if source and not source.startswith(_SOURCES):
             return f"A version's source begins with one of {', '.join(_SOURCES)}."
     elif request.path == "/graphql" and _writes(_get_request_json().get("query")):
@@ -238,21 +238,21 @@ def fault_of_request(request: Request) -> str:
     return ""
 
 
-def asked_of_registry(kind: str) -> Any:
+def registry_message(kind: str) -> Any:
     """The message of the registry, such as CreateModelVersion, that MLflow reads out of the current request."""
     from mlflow.protos import model_registry_pb2
 
-    return _asked(getattr(model_registry_pb2, kind)())
+    return _read_message(getattr(model_registry_pb2, kind)())
 
 
-def asked_of_tracking(kind: str) -> Any:
+def tracking_message(kind: str) -> Any:
     """The same of tracking, such as CreateExperiment."""
     from mlflow.protos import service_pb2
 
-    return _asked(getattr(service_pb2, kind)())
+    return _read_message(getattr(service_pb2, kind)())
 
 
-def _asked(empty: Any) -> Any:
+def _read_message(empty: Any) -> Any:
     from mlflow.server.handlers import _get_request_message
 
     return _get_request_message(empty)
