@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,8 @@ TOOL = "manage_models"
 SCHEDULE = "auto_pipeline"
 SCRIPTS = sorted(path.stem for path in ENTRYPOINTS.glob("*.py") if path.stem not in (SHARED_BY_SCRIPTS, TOOL))
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc"}
+# Alone they say how something came, not what it is: a reader has to go and look.
+SAYS_NOTHING = {"found", "wanted", "given", "told", "asked", "sides", "moves"}
 
 
 def test_entry_points_are_thin() -> None:
@@ -47,6 +51,22 @@ def test_modules_are_named_for_their_subject() -> None:
     files = [*ROOT.rglob("*.py"), *ENTRYPOINTS.glob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
     folders = [path for path in ROOT.rglob("*") if path.is_dir()]
     assert [path for path in [*files, *folders] if path.stem in NAMELESS] == []
+
+
+@pytest.mark.parametrize("folder", [PACKAGE, "entrypoints", "deploy", "benchmarks"])
+def test_names_say_what_a_thing_is(folder: str) -> None:
+    paths = sorted((REPOSITORY / folder).rglob("*.py"))
+    assert paths, f"{folder} is not there any more: take it out of the list"
+    said = [
+        f"{path.relative_to(REPOSITORY)}:{line}: {name}"
+        for path in paths
+        for line, name in [*((1, part) for part in (path.parent.name, path.stem)), *_names_in(path)]
+        if name.strip("_").lower() in SAYS_NOTHING
+    ]
+    assert said == [], (
+        "these names say how a thing came and not what it is. Call each what it holds at its place, such as lines, "
+        "match, rows, options or request"
+    )
 
 
 def test_importing_the_package_imports_nothing_else() -> None:
@@ -80,6 +100,20 @@ def test_help_answers_without_loading_a_library(script: str) -> None:
 def test_help_of_pcc_answers_without_loading_a_library(command: list[str]) -> None:
     code = f"import sys\nfrom pcc_pipeline.command_line import pcc\nsys.exit(pcc.main({[*command, '--help']}))\n"
     assert _help_of(code).startswith(" ".join(["usage: pcc", *command]))
+
+
+def _names_in(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of each variable, argument, field, function and class of a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, name
+            case ast.alias(asname=str(name)) | ast.ExceptHandler(name=str(name)):
+                yield node.lineno, name
+            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+                yield node.lineno, name
 
 
 def _modules_after(statement: str) -> set[str]:
