@@ -131,7 +131,7 @@ def group_ids(texts: Sequence[str], groups: Labels | None = None) -> Keys:
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitPositions:
     """Sorted row positions of the sides; together each row once, but for those that a split leaves out.
 
     A split by time leaves out later rows of a known text or group; a stable one, rows of a text that is held out.
@@ -142,7 +142,9 @@ class Split:
     test: Positions
 
 
-def split(labels: Labels, groups: Keys, test_size: float, validation_size: float, stratify: bool, seed: int) -> Split:
+def split(
+    labels: Labels, groups: Keys, test_size: float, validation_size: float, stratify: bool, seed: int
+) -> SplitPositions:
     """Splits rows by group; the test side does not depend on `validation_size`, nor any side on the order of the rows.
 
     labels: (n,). groups: (n,) numbers, see `group_ids`. Sizes are shares of all rows; 0 leaves a side empty.
@@ -167,7 +169,7 @@ def split(labels: Labels, groups: Keys, test_size: float, validation_size: float
     if not len(parts[0]):
         raise _empty_side("The training side would be empty", units, f"test_size={test_size}")
     _demand_two_classes(labels, parts[0], "the training side")
-    return Split(*parts)
+    return SplitPositions(*parts)
 
 
 def cross_validation_folds(
@@ -230,7 +232,9 @@ def stratified_sample(labels: Labels, most: int, seed: int) -> Positions:
     return np.sort(np.concatenate(parts)).astype(np.int64)
 
 
-def split_by_time(labels: Labels, groups: Keys, times: Times, test_size: float, validation_size: float) -> Split:
+def split_by_time(
+    labels: Labels, groups: Keys, times: Times, test_size: float, validation_size: float
+) -> SplitPositions:
     """The latest rows test, those before them validate, and what came first trains.
 
     Rows of one moment stay on one side, so a side may be larger than its share. A later row of a group that stands on
@@ -263,10 +267,10 @@ def split_by_time(labels: Labels, groups: Keys, times: Times, test_size: float, 
                 fix="give rows of more days, choose other shares, or set data.split: random",
             )
     _demand_two_classes(labels, parts[0], "the training side")
-    return Split(*parts)
+    return SplitPositions(*parts)
 
 
-def split_stable(labels: Labels, keys: RowKeys, test_size: float, validation_size: float, seed: int) -> Split:
+def split_stable(labels: Labels, keys: RowKeys, test_size: float, validation_size: float, seed: int) -> SplitPositions:
     """Each row's side follows from its group and the seed alone, so rows that are added move no other row.
 
     A group's keyed hash, as a fraction of its range, is compared with the shares: tests below `test_size`, validates
@@ -298,7 +302,7 @@ def split_stable(labels: Labels, keys: RowKeys, test_size: float, validation_siz
                 fix="give more rows with different texts, choose other shares, or set data.split: random",
             )
     _demand_two_classes(labels, parts[0], "the training side")
-    return Split(*parts)
+    return SplitPositions(*parts)
 
 
 def _known_before(groups: Keys, place: Positions) -> Mask:
