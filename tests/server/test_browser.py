@@ -169,6 +169,30 @@ def test_a_person_finds_the_run_its_scores_and_a_figure(
     page.screenshot(path=pictures / "5-report.png")
 
 
+@pytest.mark.parametrize("step", ["pipeline", "train", "evaluate"])
+def test_the_page_of_a_run_says_at_first_sight_which_data_which_model_and_how_good(
+    page: Any, server: Any, trained: dict[str, Run], pictures: Path, step: str
+) -> None:
+    run = trained[step].info
+    page.goto(runs_page(server.address, run.experiment_id, run.run_id))
+    for said in ("LogisticRegression", "good rows", re.compile(r"[Mm]acro F1")):
+        page.get_by_text(said).first.wait_for()
+    page.screenshot(path=pictures / f"7-{step}.png")
+
+
+def test_the_page_of_a_version_says_at_first_sight_what_it_is_and_how_good(
+    page: Any, server: Any, trained: dict[str, Run], pictures: Path
+) -> None:
+    page.goto(f"/#/models/{MODEL}/versions/1")
+    page.get_by_text("LogisticRegression").first.wait_for()
+    page.screenshot(path=pictures / "8-version.png")
+    page.goto("/#/models")
+    page.get_by_role("dialog").first.wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name=MODEL, exact=True).first.wait_for()
+    page.screenshot(path=pictures / "9-registry.png")
+
+
 def test_a_person_sees_the_model_with_its_aliases(page: Any, trained: dict[str, Run], pictures: Path) -> None:
     page.goto("/#/models")
     page.get_by_role("dialog").first.wait_for()  # MLflow tells of its new registry, once
