@@ -51,7 +51,7 @@ from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.catching_up import catch_up
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, note_list, version_is_there
-from pcc_pipeline.tracking.registry.turns import ERASING, Turn, turn
+from pcc_pipeline.tracking.registry.locks import ERASING, Turn, turn
 from pcc_pipeline.tracking.registry.versions import demand_model, shown_address
 from pcc_pipeline.tracking.runs import StepRun, step_run
 from pcc_pipeline.tracking.store.past_runs import newest_of_step

@@ -16,8 +16,8 @@ from pcc_pipeline.evaluation.explanations.halves_importance import halves_import
 from pcc_pipeline.evaluation.metrics import label_indices
 from pcc_pipeline.evaluation.page.facts import EvaluatedFacts, TrainedFacts
 from pcc_pipeline.evaluation.page.sections import model_card, report_page
-from pcc_pipeline.evaluation.plots.confusion import figures
 from pcc_pipeline.evaluation.plots.coverage import risk_coverage_curve
+from pcc_pipeline.evaluation.plots.figures import figures
 from pcc_pipeline.evaluation.plots.halves import feature_halves
 from pcc_pipeline.evaluation.plots.over_time import score_against_time, volumes_over_time
 from pcc_pipeline.evaluation.predictions import ScoredBy, prediction_frame

@@ -36,7 +36,7 @@ from pcc_pipeline.tracking.delivery.catching_up import catch_up
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.registry.champion import MOVE_TAG
-from pcc_pipeline.tracking.registry.turns import RETRAINING, BusyError, Turn, turn
+from pcc_pipeline.tracking.registry.locks import RETRAINING, BusyError, Turn, turn
 from pcc_pipeline.tracking.runs import StepRun, outermost_step, read_training_run, step_run
 
 __all__ = ["DECIDED_TAG", "RetrainOutcome", "RetrainStoppedError", "demand_watch", "run"]

@@ -20,7 +20,7 @@ import pytest
 
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.storage.objects import open_store
-from pcc_pipeline.tracking.registry import turns
+from pcc_pipeline.tracking.registry import locks
 from tests.pipeline.conftest import Store, moved, said
 from tests.pipeline.erase_killed import PLACES
 
@@ -442,7 +442,7 @@ def test_a_mistake_erases_nothing(words: tuple[str, ...], message: str, store: P
 def test_killed_at_any_place_it_goes_on_to_the_same_end(
     place: str, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "STALE_SECONDS", 1.0)  # how long the killed process is waited for
+    monkeypatch.setattr(locks, "STALE_SECONDS", 1.0)  # how long the killed process is waited for
     plan = plan_of(store)
     line = ["--subjects", "persons.txt", "--confirm", plan]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}"}

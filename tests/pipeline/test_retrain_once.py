@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pcc_pipeline.tracking.registry import turns
+from pcc_pipeline.tracking.registry import locks
 from tests.http_receiver import HttpReceiver, receiving
 from tests.pipeline.retrain_killed import PLACES
 
@@ -67,7 +67,7 @@ def test_what_a_kill_leaves_is_done_by_the_next_and_nothing_twice(
     receiver: HttpReceiver,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(turns, "STALE_SECONDS", 1.0)
+    monkeypatch.setattr(locks, "STALE_SECONDS", 1.0)
     process = outside(store.folder, sys.executable, str(PROGRAM), place, *options)
     out, err = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL, out + err

@@ -1,4 +1,4 @@
-"""Moving `champion`: one promotion at a time over all machines that share a tracking server (see `turns`)."""
+"""Moving `champion`: one promotion at a time over all machines that share a tracking server (see `locks`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.outages import reason_of, status_of
-from pcc_pipeline.tracking.registry.turns import Turn, turn
+from pcc_pipeline.tracking.registry.locks import Turn, turn
 from pcc_pipeline.tracking.registry.versions import Resolved, asking, find_alias, resolve
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"

@@ -30,9 +30,9 @@ SETTINGS = (
 )
 # What is left of a process that was killed is waited for a minute; here that would be most of the test.
 HURRIED = (
-    "import sys; from pcc_pipeline.tracking.registry import turns; "
+    "import sys; from pcc_pipeline.tracking.registry import locks; "
     "from pcc_pipeline.command_line.commands import step_commands; "
-    "turns.STALE_SECONDS = 2.0; sys.exit(step_commands.main('erase', sys.argv[1:]))"
+    "locks.STALE_SECONDS = 2.0; sys.exit(step_commands.main('erase', sys.argv[1:]))"
 )
 
 

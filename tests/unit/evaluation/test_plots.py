@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.metrics import class_scores, scores
-from pcc_pipeline.evaluation.plots.confusion import figures
 from pcc_pipeline.evaluation.plots.data_and_search import (
     class_distribution,
     optimisation_history,
     parameter_importances,
 )
+from pcc_pipeline.evaluation.plots.figures import figures
 from pcc_pipeline.evaluation.plots.style import short, shorts
 
 STEMS = [
@@ -252,9 +252,9 @@ def test_importing_the_floor_does_not_import_matplotlib_and_drawing_does_not_imp
     code = (
         "import sys, numpy as np\n"
         "import pcc_pipeline.evaluation.report, pcc_pipeline.evaluation.cautions, pcc_pipeline.evaluation.predictions\n"
-        "from pcc_pipeline.evaluation.plots import confusion\n"
+        "from pcc_pipeline.evaluation.plots import figures\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "confusion.figures(np.array([0, 1]), np.eye(2), ['a', 'b'])\n"
+        "figures.figures(np.array([0, 1]), np.eye(2), ['a', 'b'])\n"
         "assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
         "assert not {'mlflow', 'torch', 'pydantic'} & set(sys.modules)\n"
     )

@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, log_trained_model
 from pcc_pipeline.tracking.registry import champion as promotion
-from pcc_pipeline.tracking.registry import turns
+from pcc_pipeline.tracking.registry import locks
 from pcc_pipeline.tracking.registry import versions as registry
 
 NAME = "promoted"
@@ -42,7 +42,7 @@ def alias(name: str) -> str | None:
     return None if found is None else found.version
 
 
-def locks() -> list[str]:
+def lock_tags() -> list[str]:
     """Tags of the queue, and what earlier versions locked by."""
     client = MlflowClient()
     tags = [tag for tag in client.get_registered_model(NAME).tags if tag.startswith("pcc.turn")]
@@ -63,7 +63,7 @@ def holder(versions: list[str], *, stale: float = 60.0) -> Iterator[int]:
     process = _context().Process(target=_hold_the_turn, args=(mlflow.get_tracking_uri(), versions[2], stale, ended))
     process.start()
     try:
-        until(lambda: any(tag.startswith("pcc.turn.") for tag in locks()) and Path("held").exists())
+        until(lambda: any(tag.startswith("pcc.turn.") for tag in lock_tags()) and Path("held").exists())
         assert process.pid is not None
         yield process.pid
         if process.is_alive():
@@ -77,8 +77,8 @@ def holder(versions: list[str], *, stale: float = 60.0) -> Iterator[int]:
 
 
 def hasten(monkeypatch: pytest.MonkeyPatch, stale: float) -> None:
-    monkeypatch.setattr(turns, "STALE_SECONDS", stale)
-    monkeypatch.setattr(turns, "_BEAT_SECONDS", stale / 12)
+    monkeypatch.setattr(locks, "STALE_SECONDS", stale)
+    monkeypatch.setattr(locks, "_BEAT_SECONDS", stale / 12)
 
 
 def test_the_champion_before_becomes_previous(versions: list[str]) -> None:
@@ -90,7 +90,7 @@ def test_the_champion_before_becomes_previous(versions: list[str]) -> None:
     tags = [dict(MlflowClient().get_model_version(NAME, number).tags) for number in versions[:2]]
     assert [each["pcc.state"] for each in tags] == ["previous", "champion"]
     assert {each["pcc.moved_by"] for each in tags} == {"bob"}
-    assert locks() == []
+    assert lock_tags() == []
 
 
 def test_promoting_the_champion_again_is_no_move_and_keeps_the_way_back(versions: list[str]) -> None:
@@ -153,7 +153,7 @@ def test_with_nothing_to_go_back_to_a_rollback_says_so(versions: list[str]) -> N
     with pytest.raises(TrackingError, match="there is no previous champion to go back to"):
         promotion.roll_back(NAME, {})
     assert alias("champion") == versions[0]
-    assert locks() == []
+    assert lock_tags() == []
 
 
 def test_a_version_that_is_not_there_changes_nothing(versions: list[str]) -> None:
@@ -161,17 +161,17 @@ def test_a_version_that_is_not_there_changes_nothing(versions: list[str]) -> Non
     with pytest.raises(TrackingError, match="99"):
         promotion.promote(NAME, "99", {})
     assert (alias("champion"), alias("previous")) == (versions[0], None)
-    assert locks() == []
+    assert lock_tags() == []
 
 
 def test_the_turn_of_a_dead_process_is_taken_away(versions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A process is killed while it has the turn; the next promotion waits until it is known dead, then works."""
     with holder(versions) as number:
         os.kill(number, signal.SIGKILL)
-    assert len(locks()) >= 1
+    assert len(lock_tags()) >= 1
     hasten(monkeypatch, 3.0)
     assert promotion.promote(NAME, versions[0], {}).number == 1
-    assert locks() == []
+    assert lock_tags() == []
 
 
 @pytest.mark.long
@@ -195,7 +195,7 @@ def test_a_clock_that_is_an_hour_ahead_takes_no_turn_from_another(
         waiting.join(300)
         assert (alias("champion"), alias("previous")) == (versions[0], versions[2])
         assert Path("outcome").read_text() == "moved"
-    assert locks() == []
+    assert lock_tags() == []
 
 
 @pytest.mark.long
@@ -223,18 +223,18 @@ def test_a_process_that_stood_still_too_long_moves_nothing_when_it_goes_on(
     assert "has lost its turn to another promotion" in Path("outcome").read_text()
     assert (alias("champion"), alias("previous")) == (versions[0], None)
     assert promotion.promote(NAME, versions[1], {}).number == 2
-    assert locks() == []
+    assert lock_tags() == []
 
 
 def test_who_waits_in_vain_is_told_whose_turn_it_is(versions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "PROMOTION", replace(turns.PROMOTION, wait=0.5))
+    monkeypatch.setattr(locks, "PROMOTION", replace(locks.PROMOTION, wait=0.5))
     with (
-        turns.turn(NAME, "ada"),
+        locks.turn(NAME, "ada"),
         pytest.raises(TrackingError, match=r"another promotion has held the registry for minutes, of ada"),
     ):
         promotion.promote(NAME, versions[0], {})
     assert alias("champion") is None
-    assert locks() == []
+    assert lock_tags() == []
 
 
 def test_what_earlier_versions_locked_by_is_cleared_away(versions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,10 +244,10 @@ def test_what_earlier_versions_locked_by_is_cleared_away(versions: list[str], mo
     client.create_registered_model(f"{NAME}.promoting.of-a-user", tags={"pcc.lock": "true"})
     client.create_registered_model(f"other.{NAME}.promoting", tags={"pcc.lock": "true"})
     promotion.promote(NAME, versions[0], {})
-    assert len(locks()) == 4, "they may be of a process that lives"
-    monkeypatch.setattr(turns, "server_now", lambda: time.time() + 61)
+    assert len(lock_tags()) == 4, "they may be of a process that lives"
+    monkeypatch.setattr(locks, "server_now", lambda: time.time() + 61)
     promotion.promote(NAME, versions[1], {})
-    assert sorted(locks()) == [f"other.{NAME}.promoting", f"{NAME}.promoting.of-a-user"]
+    assert sorted(lock_tags()) == [f"other.{NAME}.promoting", f"{NAME}.promoting.of-a-user"]
 
 
 @pytest.mark.pipeline
@@ -269,7 +269,7 @@ def test_twenty_processes_at_once_leave_one_champion_and_no_gap(versions: list[s
     assert [before for _, before, _ in moves] == [None, *(after for _, _, after in moves[:-1])]
     assert alias("champion") == moves[-1][2]
     assert alias("previous") not in (None, alias("champion"))
-    assert locks() == []
+    assert lock_tags() == []
 
 
 def _context() -> multiprocessing.context.ForkServerContext:
@@ -290,7 +290,7 @@ def _hold_the_turn(address: str, version: str, stale: float, ended: multiprocess
     with pytest.MonkeyPatch.context() as patch:
         hasten(patch, stale)
         try:
-            with turns.turn(NAME, "another process") as own:
+            with locks.turn(NAME, "another process") as own:
                 Path("held").touch()
                 until(Path("go").exists)
                 promotion._make_champion(own, NAME, version, registry.find_alias(NAME, "champion"), {})

@@ -21,10 +21,10 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 import mlflow
-from pcc_pipeline.tracking.registry import turns
+from pcc_pipeline.tracking.registry import locks
 name, stale, folder, number, holds = sys.argv[1], float(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], float(sys.argv[5])
-turns.STALE_SECONDS, turns._BEAT_SECONDS = stale, stale / 12
-with turns.turn(name, number) as own:
+locks.STALE_SECONDS, locks._BEAT_SECONDS = stale, stale / 12
+with locks.turn(name, number) as own:
     inside = folder / "inside"
     inside.mkdir()  # fails if another is inside
     (folder / f"had-{number}").touch()
