@@ -170,10 +170,10 @@ def run_pipeline(params: Params, *, promotion: bool = False) -> PipelineOutcome:
 
 def _left_to_another(outcome: SharedOutcome) -> PccError:
     return SearchError(
-        f"Run {outcome.concluded_by} of the same study has registered the model; this run tried {outcome.tried:,} of "
-        f"its {outcome.trials:,} candidates.",
+        f"run {outcome.concluded_by} of the same study has registered the model; this run tried {outcome.tried:,} of "
+        f"its {outcome.trials:,} candidates",
         where=f"study {outcome.study_name}",
-        fix=f"Go on with version {outcome.registered_version or '(once MLflow is back)'} of {outcome.registered_name}.",
+        fix=f"go on with version {outcome.registered_version or '(once MLflow is back)'} of {outcome.registered_name}",
     )
 
 

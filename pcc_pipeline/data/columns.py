@@ -97,10 +97,10 @@ def check_names(names: list[str], source: object) -> list[str]:
     """Returns a file's column names; raises DataError where one is repeated or no text, or where they are too many."""
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        problem = f"Column names are repeated: {shown_columns(repeated)}."
+        problem = f"column names are repeated: {shown_columns(repeated)}"
         raise DataError(problem, where=str(source), fix="give each column a name of its own")
     if not all(map(is_unicode, names)):
-        raise DataError("A column's name is not valid Unicode.", where=str(source), fix="rename the column")
+        raise DataError("a column's name is not valid Unicode", where=str(source), fix="rename the column")
     if len(names) > MAX_COLUMNS:
         raise too_many_columns(source)
     return names
@@ -109,7 +109,7 @@ def check_names(names: list[str], source: object) -> list[str]:
 def too_many_columns(source: object) -> DataError:
     """The error about a file of more than MAX_COLUMNS columns."""
     return DataError(
-        f"The file has more than {MAX_COLUMNS:,} columns.",
+        f"the file has more than {MAX_COLUMNS:,} columns",
         where=str(source),
         fix="keep vectors as one column of lists",
     )

@@ -62,14 +62,14 @@ class Contract:
         reserved = (TEXT, CASE_ID, EMBEDDINGS, *OPTIONAL_RULES)
         if self.label_column in reserved:
             raise DataError(
-                f"The column {self.label_column} cannot hold the labels.",
+                f"the column {self.label_column} cannot hold the labels",
                 where="label column",
                 fix="name another column",
             )
         for name, what in ((self.group_column, "group"), (self.subject_column, "subject")):
             if name in (TEXT, EMBEDDINGS, *OPTIONAL_RULES):
                 raise DataError(
-                    f"The column {name} cannot hold the {what}s.", where=f"{what} column", fix="name another column"
+                    f"the column {name} cannot hold the {what}s", where=f"{what} column", fix="name another column"
                 )
 
     @property
@@ -203,7 +203,7 @@ class ContractChecker:
         if any(name in missing for name in self.contract.slices):
             fixes.append("evaluation.slices may name columns of the file with the test rows only")
         raise DataError(
-            f"The data file lacks required columns: {', '.join(missing)}. Columns found: {shown_columns(columns)}.",
+            f"the data file lacks required columns: {', '.join(missing)}. Columns found: {shown_columns(columns)}",
             where=self._file or self._source,
             fix="; ".join(fixes),
         )
@@ -211,7 +211,7 @@ class ContractChecker:
     def _demand_vectors_of_all(self, brings_vectors: bool) -> None:
         if self._brings_vectors not in (None, brings_vectors):
             raise DataError(
-                f"Of several files, some have a column {EMBEDDINGS} and others none.",
+                f"of several files, some have a column {EMBEDDINGS} and others none",
                 where=self._file or self._source,
                 fix="give files that all bring vectors, or none that does",
             )

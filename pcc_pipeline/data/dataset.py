@@ -123,7 +123,7 @@ class Dataset:
     def labels(self) -> Strings:
         """(n,) str objects; DataError where the contract asked for no labels."""
         if self.contract.label_column is None:
-            raise DataError("This data was read without labels.", fix="name the label column in the contract")
+            raise DataError("this data was read without labels", fix="name the label column in the contract")
         return self.frame[self.contract.label_column].to_numpy(dtype=object)
 
     @property
@@ -193,7 +193,7 @@ class CheckedFile:
         digest = origin_of(batch)
         if self._checker.rows > len(batch) and digest != self._encoder_digest:
             raise DataError(
-                "The vectors of this file were made by another encoder than those of the files before.",
+                "the vectors of this file were made by another encoder than those of the files before",
                 where=file_of(batch) or self._source,
                 fix="give files whose vectors one encoder made, or leave out their vectors",
             )
@@ -245,7 +245,7 @@ class CheckedFile:
     def rejected(self, max_fraction: float) -> pd.DataFrame:
         """All rejected rows. Raises DataError where there are no rows, none is good, or too many are rejected."""
         if not self._rejected:
-            raise DataError("The data file has no rows.", where=self._source, fix="give a file with at least one row")
+            raise DataError("the data file has no rows", where=self._source, fix="give a file with at least one row")
         rejected = self.all_rejected
         check_rejections(rejected, self.total_rows, self._source, max_fraction)
         return rejected

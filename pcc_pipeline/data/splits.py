@@ -72,7 +72,7 @@ class RowKeys:
     def of(cls, texts: Sequence[str], groups: Labels | None = None) -> RowKeys:
         """Raises DataError unless there is a group, or None, per text."""
         if groups is not None and len(groups) != len(texts):
-            raise DataError(f"There are {len(texts)} texts and {len(groups)} groups.", fix="give one group per text")
+            raise DataError(f"there are {len(texts)} texts and {len(groups)} groups", fix="give one group per text")
         text_keys = _hashed((fold_text(text) for text in texts), b"pcc-text")
         if groups is None:
             return cls(text_keys, None)
@@ -154,7 +154,7 @@ def split(
     """
     if not (0 <= test_size < 1 and 0 <= validation_size < 1 and test_size + validation_size < 1):
         raise DataError(
-            f"Sides of test_size={test_size} and validation_size={validation_size} leave no training rows.",
+            f"sides of test_size={test_size} and validation_size={validation_size} leave no training rows",
             fix="give shares of at least 0 that sum to less than 1",
         )
     units = _Units.of(labels, groups, stratify, seed)
@@ -260,9 +260,9 @@ def split_by_time(
     ):
         if share > 0 and not len(rows_of_side):
             raise DataError(
-                f"The {name} side of a split by time would be empty: the {len(times):,} rows have "
+                f"the {name} side of a split by time would be empty: the {len(times):,} rows have "
                 f"{len(np.unique(times)):,} different times, and {int(known_before.sum()):,} repeat a text or group "
-                "of an earlier side.",
+                "of an earlier side",
                 where="data.split: time",
                 fix="give rows of more days, choose other shares, or set data.split: random",
             )
@@ -296,8 +296,8 @@ def split_stable(labels: Labels, keys: RowKeys, test_size: float, validation_siz
     ):
         if share > 0 and not len(rows):
             raise DataError(
-                f"The {name} side of a split that stays would be empty: the {len(labels):,} rows have "
-                f"{len(np.unique(own)):,} different texts or groups, and chance gave it none.",
+                f"the {name} side of a split that stays would be empty: the {len(labels):,} rows have "
+                f"{len(np.unique(own)):,} different texts or groups, and chance gave it none",
                 where="data.split: stable",
                 fix="give more rows with different texts, choose other shares, or set data.split: random",
             )
@@ -353,8 +353,8 @@ def windows_by_time(labels: Labels, groups: Keys, times: Times, n: int) -> list[
             (m for m in range(n - 1, 0, -1) if not _window_fault(labels, _time_windows(groups, times, m), m)), 0
         )
         raise DataError(
-            f"The later half of {len(times):,} rows of {len(np.unique(times)):,} different times makes no {n} windows "
-            f"to test on: {fault}.",
+            f"the later half of {len(times):,} rows of {len(np.unique(times)):,} different times makes no {n} windows "
+            f"to test on: {fault}",
             where=f"evaluation.backtest: {n}",
             fix=f"ask for at most {most}" if most else "give rows of more days, or set evaluation.backtest: 0",
         )
@@ -409,18 +409,18 @@ class _Units:
     @classmethod
     def of(cls, labels: Labels, groups: Keys, stratify: bool, seed: int) -> _Units:
         if len(labels) != len(groups):
-            raise DataError(f"There are {len(labels)} labels and {len(groups)} groups.", fix="give one group per label")
+            raise DataError(f"there are {len(labels)} labels and {len(groups)} groups", fix="give one group per label")
         if len(labels) < 2:
             raise DataError(f"{len(labels)} rows are too few to split.", fix="give at least 2 rows, better hundreds")
         # np.unique sorts, so nothing depends on the hash seed or the order of appearance.
         classes, codes = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
         if len(classes) < 2:
             raise DataError(
-                "All rows have the same label.", fix="give rows of at least 2 classes, or name another label column"
+                "all rows have the same label", fix="give rows of at least 2 classes, or name another label column"
             )
         if len(classes) == len(labels) > 2:
             raise DataError(
-                f"Each of the {len(labels):,} rows has a label of its own, so the labels tell no classes apart.",
+                f"each of the {len(labels):,} rows has a label of its own, so the labels tell no classes apart",
                 fix="name the column that holds the labels with -P label=…",
             )
         # np.unique sorts here as well: units of equal hashes stand in the order of their numbers.

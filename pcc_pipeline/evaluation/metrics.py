@@ -74,7 +74,7 @@ def check(y_true: ArrayLike, probabilities: ArrayLike) -> tuple[IntArray, NDArra
     if y.ndim != 1 or y.shape[0] != proba.shape[0]:
         raise ValueError(f"expected as many class indices as rows of probabilities {proba.shape}, got shape {y.shape}")
     if y.size == 0:
-        raise DataError("There are no rows to measure.", fix="Give the split more rows: raise its size or add data.")
+        raise DataError("there are no rows to measure", fix="give the split more rows: raise its size or add data")
     if not np.issubdtype(y.dtype, np.integer):
         raise ValueError(f"expected integer class indices, got {y.dtype}")
     if y.min() < 0 or y.max() >= proba.shape[1]:
@@ -92,8 +92,8 @@ def check_probabilities(probabilities: ArrayLike) -> NDArray[Any]:
     if proba.size and not np.isfinite(proba).all():
         rows = int((~np.isfinite(proba).all(axis=1)).sum())
         raise ModelError(
-            f"The classifier gave NaN or infinite probabilities for {rows} rows.",
-            fix="It did not converge: scale the features, strengthen its regularisation or lower its learning rate.",
+            f"the classifier gave NaN or infinite probabilities for {rows} rows",
+            fix="it did not converge: scale the features, strengthen its regularisation or lower its learning rate",
         )
     if proba.size and (proba.min() < -1e-6 or proba.max() > 1 + 1e-6):
         raise ValueError(f"expected probabilities within 0..1, got {proba.min()}..{proba.max()}")
@@ -194,7 +194,7 @@ def scores(y_true: ArrayLike, probabilities: ArrayLike, n_classes: int, positive
 def objective(scores: Mapping[str, float], scoring: str) -> float:
     """The number that a search makes as great as it can; NaN where the score could not be measured."""
     if scoring not in SCORINGS:
-        raise ConfigError(f"Unknown scoring {scoring!r}.", fix=f"Use one of {', '.join(SCORINGS)}.")
+        raise ConfigError(f"unknown scoring {scoring!r}", fix=f"use one of {', '.join(SCORINGS)}")
     return -scores["log_loss"] if scoring == "neg_log_loss" else scores[scoring]
 
 

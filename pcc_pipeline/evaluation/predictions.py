@@ -130,7 +130,7 @@ def prediction_frame(case_ids: Sequence[object] | ArrayLike, probabilities: Arra
         raise ValueError(f"expected probabilities of shape ({rows}, {labels.size}), got {proba.shape}")
     if missing := int(pd.isna(cases).sum()):
         raise DataError(
-            f"{missing} of {rows} cases have no id.", where="case_id", fix="Give every row an id, or drop the column."
+            f"{missing} of {rows} cases have no id.", where="case_id", fix="give every row an id, or drop the column"
         )
     times = pd.DatetimeIndex([_utc(by.time)] * rows, dtype="datetime64[us, UTC]")
     likeliest = labels[proba.argmax(axis=1)]

@@ -147,7 +147,7 @@ def report(
     if proba.shape != (truth.size, len(known)):
         raise ValueError(f"expected probabilities of shape ({truth.size}, {len(known)}), got {proba.shape}")
     if truth.size == 0:
-        raise DataError(f"The {split} split has no rows to measure.", fix="Raise the split's size or add data.")
+        raise DataError(f"the {split} split has no rows to measure", fix="raise the split's size or add data")
     positive = None
     if len(known) == 2:
         positive = 1 if positive_label is None else _positive(positive_label, known)
@@ -186,8 +186,8 @@ def report(
 def _positive(label: str, classes: list[str]) -> int:
     if label not in classes:
         raise ConfigError(
-            f"The positive label {label!r} is not one of the model's two classes.",
-            fix=f"Name one of {', '.join(map(repr, classes))}, or none.",
+            f"the positive label {label!r} is not one of the model's two classes",
+            fix=f"name one of {', '.join(map(repr, classes))}, or none",
         )
     return classes.index(label)
 

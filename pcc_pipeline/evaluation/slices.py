@@ -84,7 +84,7 @@ def groups(frame: pd.DataFrame, named: Sequence[str] = ()) -> dict[str, pd.Serie
             continue
         if column not in frame:
             raise DataError(
-                f"The test rows have no column {column}; they have {shown_columns(frame.columns)}.",
+                f"the test rows have no column {column}; they have {shown_columns(frame.columns)}",
                 where="evaluation.slices",
                 fix="name a column of the file",
             )

@@ -212,21 +212,21 @@ def _nothing_completed(trials: tuple[Trial, ...], timeout: float | None) -> Sear
     counted = "; ".join(f"{count} x {reason}" for reason, count in Counter(t.reason for t in failed).most_common())
     if timeout is not None and not failed:
         return SearchError(
-            f"No trial was completed within search.timeout of {timeout:g} s.",
+            f"no trial was completed within search.timeout of {timeout:g} s",
             where="search.timeout",
-            fix="Raise search.timeout or set it to null.",
+            fix="raise search.timeout or set it to null",
         )
     if not trials:
-        return SearchError("The search has no candidate to try.", where="model.search_space")
+        return SearchError("the search has no candidate to try", where="model.search_space")
     what = f"None of {len(trials)} trials was completed; {len(failed)} failed"
     if 2 * sum(trial.reason == WORKER_DIED for trial in failed) > len(failed):
         return SearchError(
             f"{what}: {counted}.",
             where="search.n_jobs",
-            fix="Lower search.n_jobs (1 works without worker processes), or give the process more memory.",
+            fix="lower search.n_jobs (1 works without worker processes), or give the process more memory",
         )
     return SearchError(
         f"{what}: {counted}." if counted else f"{what}.",
         where="model.search_space and model.hyperparameters",
-        fix="Mend the cause, or narrow the search space to values that work.",
+        fix="mend the cause, or narrow the search space to values that work",
     )

@@ -210,9 +210,9 @@ class OptunaSearcher:
         if not differing:
             return
         raise SearchError(
-            f"The study {self._place.study_name!r} was made with other data or settings: {differing}.",
+            f"the study {self._place.study_name!r} was made with other data or settings: {differing}",
             where=str(self._place),
-            fix="Give another search.study_name to start anew, or go back to what the study was made with.",
+            fix="give another search.study_name to start anew, or go back to what the study was made with",
         )
 
     def _trials(self) -> list[FrozenTrial]:

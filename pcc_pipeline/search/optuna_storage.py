@@ -115,8 +115,8 @@ def storage_errors(place: StudyPlace) -> Iterator[None]:
         raise SearchError(
             f"The study's storage cannot be used: {type(cause).__name__}: {line}",
             where=str(place),
-            fix="See that search.storage names a database or folder that exists and can be written; a stored study "
-            "resumes from its last finished trial.",
+            fix="see that search.storage names a database or folder that exists and can be written; a stored study "
+            "resumes from its last finished trial",
         ) from error
 
 
@@ -139,9 +139,9 @@ def _journal(place: StudyPlace, held: contextlib.ExitStack) -> BaseStorage:
 def damaged(place: StudyPlace) -> SearchError:
     """What to say of a study that cannot be read back."""
     return SearchError(
-        "The study is damaged: what is stored cannot be read back.",
+        "the study is damaged: what is stored cannot be read back",
         where=str(place),
-        fix="Restore it from a backup; or move it away, or give another search.study_name, to start anew.",
+        fix="restore it from a backup; or move it away, or give another search.study_name, to start anew",
     )
 
 
@@ -216,9 +216,9 @@ def _in_use(place: StudyPlace, owner: str) -> SearchError:
     return SearchError(
         f"The study {place.study_name!r} is in use by {owner}.{reason}",
         where=str(place),
-        fix="Wait until it ends, or give this search another search.study_name (and, for a journal, another file). "
+        fix="wait until it ends, or give this search another search.study_name (and, for a journal, another file). "
         "To search one study on several machines at once, give all of them the same search.study_name and a "
-        "search.storage of the kind postgresql+psycopg://user@host/database.",
+        "search.storage of the kind postgresql+psycopg://user@host/database",
     )
 
 
@@ -226,6 +226,6 @@ def _unusable(problem: str, where: str) -> SearchError:
     return SearchError(
         f"search.storage {problem}.",
         where=where,
-        fix="Write sqlite:///studies.db, postgresql+psycopg://user@host/database, a path such as studies/mine.log, "
-        "or null for a journal of the run's own.",
+        fix="write sqlite:///studies.db, postgresql+psycopg://user@host/database, a path such as studies/mine.log, "
+        "or null for a journal of the run's own",
     )

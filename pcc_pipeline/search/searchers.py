@@ -129,9 +129,9 @@ class GridSearcher(ListSearcher):
     def __init__(self, fixed: Mapping[str, Any], space: Space, pruning: bool = False) -> None:
         if without := [name for name, dimension in space.items() if not dimension.points]:
             raise SearchError(
-                f"A grid search needs the points to try of {', '.join(without)}.",
+                f"a grid search needs the points to try of {', '.join(without)}",
                 where="model.search_space",
-                fix="Add `grid: [...]` to the range, list choices, or set model.search_method to random or optuna.",
+                fix="add `grid: [...]` to the range, list choices, or set model.search_method to random or optuna",
             )
         grid = ParameterGrid({name: list(dimension.points) for name, dimension in space.items()})
         different = list(_different(fixed, grid))

@@ -70,7 +70,7 @@ def space_of(family: str, space: Mapping[str, Any] | str | None) -> Space:
         raise SearchError(
             "The search space cannot be used: " + "; ".join(": ".join(filter(None, pair)) for pair in problems) + ".",
             where="model.search_space",
-            fix=f"Give a list of choices or a range such as {_EXAMPLE} for each hyperparameter to search.",
+            fix=f"give a list of choices or a range such as {_EXAMPLE} for each hyperparameter to search",
         )
     chosen = _chosen(family, space)
     return {name: _dimension(spec) for name, spec in chosen.items()}

@@ -121,8 +121,8 @@ class WorkerPool:
                 f"A worker process was killed twice while {what}, the second time with no other beside it: out of "
                 "memory?",
                 where=f"search.n_jobs, {self.n_jobs} now",
-                fix="Give the process more memory, lower search.n_jobs (1 works without worker processes), or train on "
-                "fewer rows.",
+                fix="give the process more memory, lower search.n_jobs (1 works without worker processes), or train on "
+                "fewer rows",
             ) from error
 
     def shutdown(self, kill: bool = False) -> None:

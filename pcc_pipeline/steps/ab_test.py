@@ -205,8 +205,8 @@ def _compared(
     counts = [len(back)] * 2 if paired else [int((back["model_version"] == version).sum()) for version in pair]
     if not all(counts):
         raise DataError(
-            f"Of {len(rows):,} answered cases {len(back):,} have a label by now, and a version has none of them "
-            f"(challenger {counts[0]:,}, champion {counts[1]:,}).",
+            f"of {len(rows):,} answered cases {len(back):,} have a label by now, and a version has none of them "
+            f"(challenger {counts[0]:,}, champion {counts[1]:,})",
             where="the labels, joined by case_id",
             fix="give labels of the cases that were scored, under the same case ids",
         )
@@ -230,7 +230,7 @@ def _answers(address: str) -> tuple[pd.DataFrame, InputFile]:
     answered = pd.concat(parts, ignore_index=True)
     if len({tuple(part.columns) for part in parts}) > 1:
         raise DataError(
-            "Answers that were used and shadow answers are in one set of files.",
+            "answers that were used and shadow answers are in one set of files",
             where=f"data: {address}",
             fix="give one kind: those in predictions, or those in *.shadow.parquet",
         )
@@ -252,7 +252,7 @@ def _texts(batch: pd.DataFrame, columns: tuple[str, ...], where: str, fix: str) 
     """Columns as text, as labels are read everywhere; what is missing is no label."""
     if missing := [name for name in columns if name not in batch]:
         raise DataError(
-            f"The file has no column {', '.join(missing)}; it has {shown_columns(batch.columns)}.", where=where, fix=fix
+            f"the file has no column {', '.join(missing)}; it has {shown_columns(batch.columns)}", where=where, fix=fix
         )
     return pd.DataFrame({name: label_rule(batch[name])[0].fillna(_NO_LABEL).astype(object) for name in columns})
 

@@ -139,7 +139,7 @@ def test_what_cannot_be_compared_says_why(command, two, small_file) -> None:
     _field(store, (champion, challenger), (0.8, 0.8))
     for arguments, message in (
         (("--data", "field_0.parquet"), "no labels are named"),
-        (("--data", str(small_file), "--labels", "back.parquet"), "The file has no column predicted_label"),
+        (("--data", str(small_file), "--labels", "back.parquet"), "the file has no column predicted_label"),
         (("--data", "field_0.parquet", "--labels", "back.parquet", "--label", "topic"), "has no column topic"),
         (("--data", "field_0.parquet", "--labels", "back.parquet", "--challenger", "v1"), "v1 did not answer here"),
         (("--plan", "9"), "'9' is no accuracy"),

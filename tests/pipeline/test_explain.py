@@ -152,7 +152,7 @@ def test_the_nearest_messages_that_it_learned_are_named_by_case_id(command, trai
     assert all(each in page.read_text(encoding="utf-8") for _, _, each in named)
     for options, says in (
         (("--set", f"preprocessing.cache_dir={tmp_path / 'cache'}"), "holds no vector of the training messages"),
-        (("--training-data", "elsewhere.csv"), "The data file does not exist"),
+        (("--training-data", "elsewhere.csv"), "the data file does not exist"),
     ):
         without = command(PCC, "explain", "--text", "Delete it", *asked, *options, store=trained)
         assert without.code == 0, without.err

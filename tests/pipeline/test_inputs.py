@@ -13,8 +13,8 @@ pytestmark = pytest.mark.pipeline
 # Reached first, it would be the error.
 NO_ENCODER = ("--set", "preprocessing.embedding_model=/nowhere/model")
 FAULTS = {
-    "missing": "The data file does not exist",
-    "empty": "The data file is empty",
+    "missing": "the data file does not exist",
+    "empty": "the data file is empty",
     "header alone": "columns and no rows",
     "unknown column": "lacks required columns: intent",
     "no text": "lacks required columns: text",

@@ -68,7 +68,7 @@ def test_a_mistake_fails_the_run_and_says_why(mlflow_run, store) -> None:
     done = mlflow_run("-P", f"data={store.folder}/missing.csv", entry="train")
     said = done.stdout + done.stderr
     assert done.returncode != 0
-    assert re.search(r"error: The data file does not exist.*missing\.csv", said, re.DOTALL), said
+    assert re.search(r"error: the data file does not exist.*missing\.csv", said, re.DOTALL), said
     (run,) = store.runs()
     assert run.info.status == "FAILED"
     assert "does not exist" in run.data.tags["pcc.error"]

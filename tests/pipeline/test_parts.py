@@ -186,7 +186,7 @@ def test_a_bad_file_stops_none_of_the_others_and_is_named(command, trained, tmp_
     (tmp_path / "cases_3.parquet").rename(tmp_path / "cases_3.pkl")
     done = command("score", *words, *IN_WORKERS, store=trained)
     assert done.code == 1
-    assert "1 of 6 files failed, this one first: The pickle cannot be read" in done.err
+    assert "1 of 6 files failed, this one first: the pickle cannot be read" in done.err
     assert "then begin again: 5 parts stand already" in done.err
     assert str(tmp_path / "cases_3.pkl") in done.err
     assert len(parts_of(folder)) == FILES - 1

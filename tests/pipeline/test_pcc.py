@@ -65,7 +65,7 @@ def test_without_a_parameter_file_the_defaults_stand_and_a_line_says_so(command:
     """But what may move a champion goes by a file, and a file that is named must be there."""
     unnamed = ("--params-file", options.LEFT_OUT)
     done = command(PCC, "train", *unnamed, "--data", "missing.csv")
-    assert "The data file does not exist" in done.err
+    assert "the data file does not exist" in done.err
     assert done.err.count("no params.yaml in this folder: the defaults of every option are used") == 1
     assert "no such parameter file" in command(PCC, "train", "--params-file", "params.yaml").err
     for words in (("promote",), ("promote", "--rollback", "true"), ("run", "--promote", "auto")):
@@ -172,7 +172,7 @@ def test_an_older_command_line_is_taken_and_told_what_changes_nothing(
     given = [word for word in arguments if not word.startswith("--params-file")]
     done = command(entry, *given)
     assert done.code == 1
-    assert "The data file does not exist" in done.err
+    assert "the data file does not exist" in done.err
     for name in idle:
         assert done.err.count(f"{entry} does not use {name}: it changes nothing") == 1
 

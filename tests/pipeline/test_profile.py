@@ -92,8 +92,8 @@ def test_messages_without_labels_are_a_file_to_score(command, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "says"),
     [
-        (None, (), "The data file does not exist"),
-        ("", (), "The data file is empty"),
+        (None, (), "the data file does not exist"),
+        ("", (), "the data file is empty"),
         ("text,intent\n", (), "columns and no rows"),
         ("message,intent\na,b\n", (), "lacks required columns: text"),
         ("text,intent\na,b\n", ("--html", "cases.csv"), "would replace the file of data.path"),

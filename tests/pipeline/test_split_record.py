@@ -316,7 +316,7 @@ def test_rows_without_a_group_are_told_where_the_version_is(command, store, file
 def test_a_column_of_different_labels_is_told_as_such(command, store, file) -> None:
     done = command("train", "--data", file(rows_of(40).assign(ticket=range(40))), *FIXED, "--label", "ticket")
     assert done.code == 1
-    assert "Each of the 40 rows has a label of its own" in done.err
+    assert "each of the 40 rows has a label of its own" in done.err
     assert "-P label=" in done.err
 
 

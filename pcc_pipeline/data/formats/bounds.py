@@ -31,7 +31,7 @@ class Budget:
         self._left -= size
         if self._left < 0:
             raise DataError(
-                f"The file of {self._size:,} bytes expands to more than {_MAX_RATIO:,} times its size.",
+                f"the file of {self._size:,} bytes expands to more than {_MAX_RATIO:,} times its size",
                 where=str(self._path),
                 fix="write the rows again: it repeats one long value, or announces rows that it does not hold",
             )
@@ -57,7 +57,7 @@ class Room:
         self._taken += size
         if self._taken > self._limit:
             raise DataError(
-                f"The rows take more than {self._limit / 2**30:,.1f} GiB, half of this machine's memory.",
+                f"the rows take more than {self._limit / 2**30:,.1f} GiB, half of this machine's memory",
                 where=self._source,
                 fix="give a part of the rows, or use a machine with more memory",
             )

@@ -28,7 +28,7 @@ def read_csv(path: Path, batch_rows: int, notes: ReadNotes) -> Iterator[pd.DataF
         header = rows.header()
         if header is None:
             held = "blank lines only" if lines.taken else "0 bytes"
-            raise DataError(f"The data file is empty ({held}).", where=str(path), fix="write or download it again")
+            raise DataError(f"the data file is empty ({held})", where=str(path), fix="write or download it again")
         names = check_names(header, path)
         for table in _batches(rows.tables(), batch_rows):
             yield pd.DataFrame({name: column.to_pandas() for name, column in zip(names, table.columns, strict=True)})

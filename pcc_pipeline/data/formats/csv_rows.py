@@ -101,7 +101,7 @@ class CsvRows:
             row = next(self._reader, None)
         except csv.Error as error:
             raise DataError(
-                f"The CSV cannot be read in the row that starts at line {last_line + 1}: {error}.",
+                f"the CSV cannot be read in the row that starts at line {last_line + 1}: {error}",
                 where=str(self._path),
                 fix='close every quoted field, double the quotes within it (""), and end lines with \\n or \\r\\n',
             ) from None
@@ -113,7 +113,7 @@ class CsvRows:
             self.first_blank = self.first_blank or last_line + 1
         elif row is not None and self._width not in (None, len(row)):
             raise DataError(
-                f"The CSV's line {last_line + 1} has {len(row)} fields and its header {self._width}.",
+                f"the CSV's line {last_line + 1} has {len(row)} fields and its header {self._width}",
                 where=str(self._path),
                 fix="quote fields that hold a separator or a line break, and separate fields by "
                 f"{SEPARATORS[self.separator]}",

@@ -59,13 +59,13 @@ def _object(line: str, number: int, path: Path) -> dict[str, Any]:
         row = json.loads(line, object_pairs_hook=_unrepeated)
     except _RepeatedKeyError:
         raise DataError(
-            f"The JSONL's line {number} has a key twice.", where=str(path), fix="give each key of an object once"
+            f"the JSONL's line {number} has a key twice", where=str(path), fix="give each key of an object once"
         ) from None
     except (ValueError, RecursionError):  # its messages may quote the line
         row = None
     if not isinstance(row, dict):
         raise DataError(
-            f"The JSONL's line {number} is no JSON object.",
+            f"the JSONL's line {number} is no JSON object",
             where=str(path),
             fix='write one object a line, such as {"text": "…", "intent": "…"}',
         )

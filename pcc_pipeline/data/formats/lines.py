@@ -61,7 +61,7 @@ class Block:
         for number, line in enumerate(io.BytesIO(self.data), start=self.n_lines_before + 1):
             if b"\0" in line:
                 raise DataError(
-                    f"The {self.kind} holds a NUL byte at byte {offset + line.index(0)}, line {number}.",
+                    f"the {self.kind} holds a NUL byte at byte {offset + line.index(0)}, line {number}",
                     where=str(self.path),
                     fix="save it again as UTF-8 text; a binary file may have been renamed",
                 )
@@ -69,7 +69,7 @@ class Block:
                 text = line.decode()
             except UnicodeDecodeError as error:
                 raise DataError(
-                    f"The {self.kind} is not UTF-8 at byte {offset + error.start}, line {number}.",
+                    f"the {self.kind} is not UTF-8 at byte {offset + error.start}, line {number}",
                     where=str(self.path),
                     fix="save it as UTF-8; for a Windows file: iconv -f cp1252 -t utf-8 old.csv > new.csv",
                 ) from None
@@ -107,7 +107,7 @@ class Lines:
                 end = piece.rfind(b"\n") + 1
                 if size + (piece.find(b"\n") + 1 or len(piece)) > MAX_LINE_BYTES:
                     raise DataError(
-                        f"The {self._kind}'s line {self._n_lines + 1} is longer than {MAX_LINE_BYTES:,} bytes.",
+                        f"the {self._kind}'s line {self._n_lines + 1} is longer than {MAX_LINE_BYTES:,} bytes",
                         where=str(self._path),
                         fix="end each row with a line end; a row that long is none",
                     )
@@ -119,7 +119,7 @@ class Lines:
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             problem = "cut short" if isinstance(error, EOFError) else "no gzip file or damaged"
             raise DataError(
-                f"The .gz file is {problem} (after {self._n_lines} lines).",
+                f"the .gz file is {problem} (after {self._n_lines} lines)",
                 where=str(self._path),
                 fix="download or compress it again",
             ) from None
@@ -130,12 +130,12 @@ class Lines:
         # Whatever was handed out since the row began belongs to it, since its reader asks for more.
         if self.taken - self._row_start > MAX_LINE_BYTES:
             raise DataError(
-                f"A row of the {self._kind} goes on for more than {MAX_LINE_BYTES:,} bytes.",
+                f"a row of the {self._kind} goes on for more than {MAX_LINE_BYTES:,} bytes",
                 where=str(self._path),
                 fix="close every quoted field; a row that long is none",
             )
         if self.taken == 0 and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise DataError(f"The {self._kind} is in UTF-16.", where=str(self._path), fix="save it as UTF-8")
+            raise DataError(f"the {self._kind} is in UTF-16", where=str(self._path), fix="save it as UTF-8")
         n_lines_before, offset = self._n_lines, self.taken
         self._n_lines += count_ends(data)
         self.taken += len(data)

@@ -38,19 +38,19 @@ def read_parquet(path: Path, batch_rows: int) -> Iterator[pd.DataFrame]:
                 yield from _slices(batch.select(kept), budget)
     except MemoryError as error:
         raise DataError(
-            "The Parquet file needs more memory than there is.",
+            "the Parquet file needs more memory than there is",
             where=str(path),
             fix="write it with smaller row groups and pages, or give the process more memory",
         ) from error
     except (pa.ArrowException, OSError) as error:
         if "Expected all lists to be of size" in str(error):
             raise DataError(
-                "A column of lists of one fixed size lacks the list of some row, which Arrow can write and not read.",
+                "a column of lists of one fixed size lacks the list of some row, which Arrow can write and not read",
                 where=str(path),
                 fix="write the vectors as ordinary lists, or leave out the rows that have none",
             ) from error
         raise DataError(
-            "The file is not a readable parquet file.", where=str(path), fix="write it again, or check that it is whole"
+            "the file is not a readable parquet file", where=str(path), fix="write it again, or check that it is whole"
         ) from error
 
 

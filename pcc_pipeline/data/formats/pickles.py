@@ -254,27 +254,27 @@ def load_frame(path: Path) -> pd.DataFrame:
     Raises DataError, before any of it runs, where the pickle names anything that a DataFrame is not made of.
     """
     size = path.stat().st_size
-    too_many = DataError(f"The pickle of {size:,} bytes announces more rows than that.", where=str(path), fix=_FIX)
+    too_many = DataError(f"the pickle of {size:,} bytes announces more rows than that", where=str(path), fix=_FIX)
     with path.open("rb") as file:
         unpickler = _FrameUnpickler(file, size)
         try:
             frame = unpickler.load()
         except _Refused as error:
-            raise DataError(f"The pickle was refused: it asks for {error}.", where=str(path), fix=_FIX) from None
+            raise DataError(f"the pickle was refused: it asks for {error}", where=str(path), fix=_FIX) from None
         except _TooManyRowsError:
             raise too_many from None
         except _TooManyColumnsError:
             raise too_many_columns(path) from None
         except Exception:  # a damaged or forged pickle can raise anything, and its messages may quote values
             raise DataError(
-                "The pickle cannot be read: it is damaged or holds more than a DataFrame.", where=str(path), fix=_FIX
+                "the pickle cannot be read: it is damaged or holds more than a DataFrame", where=str(path), fix=_FIX
             ) from None
         finally:
             altered = unpickler.restore_classes()
     if altered:
-        raise DataError("The pickle was refused: it alters classes of pandas.", where=str(path), fix=_FIX)
+        raise DataError("the pickle was refused: it alters classes of pandas", where=str(path), fix=_FIX)
     if type(frame) is not pd.DataFrame:
-        raise DataError(f"The pickle holds a {type(frame).__name__}, not a DataFrame.", where=str(path), fix=_FIX)
+        raise DataError(f"the pickle holds a {type(frame).__name__}, not a DataFrame", where=str(path), fix=_FIX)
     try:
         if len(frame) > size:
             raise too_many
@@ -287,7 +287,7 @@ def load_frame(path: Path) -> pd.DataFrame:
     except DataError:
         raise
     except Exception:  # a forged frame can fail anywhere inside pandas
-        raise DataError("The pickle's DataFrame is damaged.", where=str(path), fix=_FIX) from None
+        raise DataError("the pickle's DataFrame is damaged", where=str(path), fix=_FIX) from None
 
 
 def expanded_sizes(frame: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -34,26 +34,26 @@ def read_batches(path: Path, batch_rows: int = 8192, notes: ReadNotes | None = N
     Raises DataError: at the call for the path, later for the contents.
     """
     if batch_rows < 1:
-        raise DataError(f"A batch of {batch_rows} rows is none.", fix="use batch_rows of at least 1")
+        raise DataError(f"a batch of {batch_rows} rows is none", fix="use batch_rows of at least 1")
     suffix = suffix_of(path.name)
     if not path.exists():
         raise DataError(
-            "The data file does not exist.", where=str(path), fix="check the path; a relative one starts at the project"
+            "the data file does not exist", where=str(path), fix="check the path; a relative one starts at the project"
         )
     if path.is_dir():
-        raise DataError("The data file is a folder.", where=str(path), fix="name one file in it")
+        raise DataError("the data file is a folder", where=str(path), fix="name one file in it")
     if suffix is None:
-        raise DataError("The data file's kind is not known.", where=str(path), fix=f"use one of {', '.join(SUFFIXES)}")
+        raise DataError("the data file's kind is not known", where=str(path), fix=f"use one of {', '.join(SUFFIXES)}")
     try:
         size = path.stat().st_size
         with path.open("rb"):
             pass
     except OSError as error:
         raise DataError(
-            f"The data file cannot be opened: {error.strerror}.", where=str(path), fix="check its permissions"
+            f"the data file cannot be opened: {error.strerror}", where=str(path), fix="check its permissions"
         ) from error
     if size == 0:
-        raise DataError("The data file is empty (0 bytes).", where=str(path), fix="write or download it again")
+        raise DataError("the data file is empty (0 bytes)", where=str(path), fix="write or download it again")
     return _numbered(_rows(path, suffix.lower().removesuffix(".gz"), batch_rows, notes or ReadNotes()), path)
 
 
@@ -78,7 +78,7 @@ def _numbered(batches: Iterator[pd.DataFrame], path: Path) -> Iterator[pd.DataFr
         start += len(batch)
     if start == 0:
         raise DataError(
-            "The data file has columns and no rows.", where=str(path), fix="give a file with at least one row"
+            "the data file has columns and no rows", where=str(path), fix="give a file with at least one row"
         )
 
 

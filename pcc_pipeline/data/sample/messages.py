@@ -27,7 +27,7 @@ def sample(n_rows: int = 900, seed: int = 7) -> pd.DataFrame:
     At most 3 % of the labels are wrong on purpose, with a low `confidence`.
     """
     if n_rows < 40:
-        raise DataError(f"A sample of {n_rows} rows is too small to hold each intent.", fix="ask for at least 40 rows")
+        raise DataError(f"a sample of {n_rows} rows is too small to hold each intent", fix="ask for at least 40 rows")
     writer = _Writer(random.Random(seed))
     intents = [intent for intent, share in SHARES.items() for _ in range(round(n_rows * share))]
     intents = (intents + ["other"] * n_rows)[:n_rows]

@@ -79,11 +79,11 @@ class SharedOptunaSearcher(OptunaSearcher):
         for peer in peers:
             if differing := differences(peer.settings, self._participant.settings):
                 raise SearchError(
-                    f"The study {self._place.study_name!r} is being searched by run {peer.run_id} with other data or "
-                    f"settings: {differing}.",
+                    f"the study {self._place.study_name!r} is being searched by run {peer.run_id} with other data or "
+                    f"settings: {differing}",
                     where=str(self._place),
-                    fix="Start all runs of a study with the same options on the same data, or give another "
-                    "search.study_name.",
+                    fix="start all runs of a study with the same options on the same data, or give another "
+                    "search.study_name",
                 )
 
     def finished(self) -> tuple[Trial, ...]:
@@ -179,9 +179,9 @@ class SharedOptunaSearcher(OptunaSearcher):
             state = alone.own_state()
         if state != "concluding":
             raise SearchError(
-                "This run was not heard of for so long that it was taken for dead: another one concludes the study.",
+                "this run was not heard of for so long that it was taken for dead: another one concludes the study",
                 where=str(self._place),
-                fix="Nothing is lost: see which version that run registers.",
+                fix="nothing is lost: see which version that run registers",
             )
 
     def conclude(self, run_id: str, version: str) -> Conclusion:

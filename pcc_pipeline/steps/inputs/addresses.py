@@ -31,7 +31,7 @@ def files_of(address: str) -> list[str]:
     """
     files = [file for one in addresses_in(address) for file in _files(one)]
     if repeated := [file for number, file in enumerate(files) if file in files[:number]]:
-        raise DataError("A file of the data is named twice.", where=repeated[0], fix="name each file once")
+        raise DataError("a file of the data is named twice", where=repeated[0], fix="name each file once")
     return files
 
 
@@ -98,7 +98,7 @@ def _none(address: str, names: list[str]) -> DataError:
         f" and {len(names) - _MOST_SHOWN} more" * (len(names) > _MOST_SHOWN)
     )
     return DataError(
-        f"There is no data file here; there lies: {shown or 'nothing'}.",
+        f"there is no data file here; there lies: {shown or 'nothing'}",
         where=address,
         fix=f"check the address; in a folder the files that end in {', '.join(SUFFIXES)} are read",
     )

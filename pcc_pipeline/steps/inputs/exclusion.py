@@ -50,7 +50,7 @@ def read_exclusion(path: str | None) -> Exclusion:
     for batch in read(path):
         if CASE_ID not in batch:
             raise DataError(
-                f"The list of rows to leave out has no column {CASE_ID}; it has {shown_columns(batch.columns)}.",
+                f"the list of rows to leave out has no column {CASE_ID}; it has {shown_columns(batch.columns)}",
                 where=f"data.exclude: {path}",
                 fix="give a Parquet or CSV file with the rows' case ids, such as label_issues.parquet of a training",
             )

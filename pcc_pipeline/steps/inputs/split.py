@@ -101,8 +101,8 @@ def assign(
 def _demand_rows(dataset: Dataset, train: np.ndarray, validation: np.ndarray) -> None:
     if len(set(dataset.labels[train])) < 2 or not len(validation):
         raise DataError(
-            f"Without the rows that data.exclude lists, {len(train):,} training rows of "
-            f"{len(set(dataset.labels[train]))} classes and {len(validation):,} validation rows are left.",
+            f"without the rows that data.exclude lists, {len(train):,} training rows of "
+            f"{len(set(dataset.labels[train]))} classes and {len(validation):,} validation rows are left",
             where="data.exclude",
             fix="list fewer rows",
         )

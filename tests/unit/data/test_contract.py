@@ -141,7 +141,7 @@ def test_missing_columns_are_listed_together_with_a_hint(cases: pd.DataFrame) ->
         check(frame, Contract("intent", required=("urgency_score",), group_column="customer"))
     shown = str(caught.value)
     assert "lacks required columns: text, intent, urgency_score, customer." in shown
-    assert "Columns found: case_id, Texts, label, confidence, timestamp, has_personal_info." in shown
+    assert "Columns found: case_id, Texts, label, confidence, timestamp, has_personal_info" in shown
     assert "Texts may be text" in shown
     assert "use -P label=… if labels stand in another column" in shown
 

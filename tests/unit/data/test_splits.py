@@ -219,12 +219,12 @@ def test_hash_randomisation_changes_nothing() -> None:
     ("labels", "groups", "test_size", "validation_size", "message"),
     [
         (["a"], [0], 0.2, 0.1, "1 rows are too few"),
-        (["a"] * 9, range(9), 0.2, 0.1, "All rows have the same label"),
+        (["a"] * 9, range(9), 0.2, 0.1, "all rows have the same label"),
         (["a", "b"] * 9, range(18), 0.6, 0.4, "leave no training rows"),
         (["a", "b"] * 9, range(18), -0.1, 0.4, "shares of at least 0"),
         (["a", "b"] * 9, range(17), 0.2, 0.1, "18 labels and 17 groups"),
         (["a", "b"], range(2), 0.2, 0.0, "test side would be empty: 2 rows form 2 groups"),
-        (["a", "b", "c"], range(3), 0.2, 0.0, "Each of the 3 rows has a label of its own"),
+        (["a", "b", "c"], range(3), 0.2, 0.0, "each of the 3 rows has a label of its own"),
         (["a", "b"] * 9, [0] * 18, 0.2, 0.0, "test side would be empty: 18 rows form 1 groups, the largest of 18 rows"),
     ],
 )

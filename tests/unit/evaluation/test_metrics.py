@@ -137,7 +137,7 @@ def test_objective_takes_every_scoring_and_is_higher_for_better():
 
 
 def test_an_unknown_scoring_names_the_ones_there_are():
-    with pytest.raises(ConfigError, match=r"Unknown scoring 'f2'") as caught:
+    with pytest.raises(ConfigError, match=r"unknown scoring 'f2'") as caught:
         objective({"f2": 1.0}, "f2")
     assert "f1_macro" in caught.value.fix
 

@@ -93,7 +93,7 @@ def test_to_json_is_valid_json_that_keeps_labels_and_says_null_for_nan():
 
 
 def test_an_empty_split_and_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(DataError, match=r"The val split has no rows"):
+    with pytest.raises(DataError, match=r"the val split has no rows"):
         report("val", [], np.empty((0, 3)), CLASSES)
     with pytest.raises(ValueError, match=r"shape \(2, 3\), got \(3, 3\)"):
         report("val", ["other", "other"], np.eye(3), CLASSES)

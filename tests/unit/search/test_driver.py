@@ -175,7 +175,7 @@ def test_a_search_that_ended_by_its_timeout_or_lost_workers_says_so_and_what_to_
 
 
 def test_a_timeout_before_the_first_trial_says_so() -> None:
-    with pytest.raises(SearchError, match=r"No trial was completed within search\.timeout of 1e-09 s"):
+    with pytest.raises(SearchError, match=r"no trial was completed within search\.timeout of 1e-09 s"):
         run(plain, [1], timeout=1e-9)
 
 
