@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from mlflow.entities import RunStatus
 from mlflow.projects.utils import load_project
 
 from pcc_pipeline.data.sample.messages import sample
@@ -134,6 +136,39 @@ def test_a_signal_amid_the_search_closes_runs_and_workers(store, outside, small_
     left = {path.name for path in (store.folder / "outputs").rglob("*") if path.is_file()} if entry == "main" else set()
     assert {re.sub("small-[0-9a-f]{8}", "small", name) for name in left} <= {"small.parquet", "rejected.parquet"}
     assert not list(store.folder.rglob(".partial-*"))
+    assert not store.client.search_registered_models()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_under_mlflow_run_closes_its_runs_and_says_why(store, outside, small_file, times: int) -> None:
+    """As a terminal sends it: to all processes of the group, of which mlflow ends its child by a SIGTERM besides."""
+    command = ["mlflow", "run", ".", "--env-manager", "local", "-e", "main", "-P", f"data={small_file}"]
+    for option in ("model_type=RandomForest", "n_iter=500", "set=model.cv_folds=2 search.n_jobs=2"):
+        command += ["-P", option]
+    process = outside(store.folder, *command, cwd=REPOSITORY)
+    deadline = time.monotonic() + 180
+    while not [run for run in store.runs() if run.data.tags.get("pcc.step") == "trial"]:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    members = [process, *_workers(process)]
+    for _ in range(times):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.3)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode != 0, out + err
+    _, alive = psutil.wait_procs(members[1:], timeout=20)
+    assert not alive
+    runs = {run.data.tags["pcc.step"]: run for run in store.runs()}
+    states = {step: run.info.status for step, run in runs.items()}
+    # MLflow 3.17 calls the run that it opened FAILED once we have closed it as KILLED: it asks
+    # RunStatus.is_terminated for the status by name, which knows numbers alone. docs/operations.md says so.
+    assert not RunStatus.is_terminated("KILLED"), "mended: the pipeline's run is KILLED now, and docs can say so"
+    assert states["train"] == "KILLED", out + err
+    assert states["pipeline"] in ("FAILED", "KILLED"), out + err  # a second Ctrl-C ends MLflow before it calls it so
+    assert "ended from outside" in runs["pipeline"].data.tags["pcc.error"]
+    assert "RUNNING" not in states.values()
     assert not store.client.search_registered_models()
 
 
