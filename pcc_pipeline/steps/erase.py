@@ -34,16 +34,25 @@ from pcc_pipeline.steps.erasing.certificate import (
     read_certificate,
     write_certificate,
 )
-from pcc_pipeline.steps.erasing.holdings import holdings, holdings_of, keys_of_lineage
-from pcc_pipeline.steps.erasing.kept import kept_by_holds, standing, words
+from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, holdings_of, keys_of_lineage
+from pcc_pipeline.steps.erasing.kept import Earlier, earlier_erasures, standing, words
 from pcc_pipeline.steps.erasing.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
-from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan, Scan, held_in, make_plan, texts_of
+from pcc_pipeline.steps.erasing.plan import (
+    LearnedVersion,
+    Plan,
+    Scan,
+    demand_not_held,
+    held_in,
+    make_plan,
+    texts_of,
+    with_holds,
+)
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state, unfinished
 from pcc_pipeline.steps.erasing.tables import is_there, settle_parts, take_out_of
 from pcc_pipeline.steps.inputs.suppressed import list_digest
-from pcc_pipeline.steps.records.audit import Audit
+from pcc_pipeline.steps.records.audit import Audit, demand_reason
 from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import local_copy
@@ -51,6 +60,7 @@ from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.catching_up import catch_up
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, note_list, version_is_there
+from pcc_pipeline.tracking.registry.holds import read_holds
 from pcc_pipeline.tracking.registry.locks import ERASING, Turn, turn
 from pcc_pipeline.tracking.registry.versions import demand_model, shown_address
 from pcc_pipeline.tracking.runs import StepRun, step_run
@@ -99,8 +109,8 @@ def run(
             replace all is done, and confirming again goes on there.
         DataError, StorageError, TrackingError: what was done stays done, and confirming again goes on.
     """
-    if force and not reason.strip():
-        raise ConfigError("force needs a reason, for the record", where="force", fix='give one: --reason "…"')
+    if force:
+        demand_reason(reason, "force")
     names = {"subjects": _names(subjects), "case_ids": _names(cases)}
     keys = keys_of_lineage(params)
     if keys.writing is None or not any(names.values()):
@@ -150,8 +160,8 @@ def verify(params: Params, file: str) -> VerifiedOutcome:
     """
     keys, path = keys_of_lineage(params), local_path(file)
     document = read_certificate(path.with_suffix(".json") if path.suffix == ".html" else path, keys)
-    if path.suffix == ".html":
-        demand_same_page(path, document)
+    if path.suffix == ".html" or path.with_suffix(".html").is_file():
+        demand_same_page(path.with_suffix(".html"), document)
     persons, plan = persons_of(document, keys, file), Plan.of(document["plan"])
     return VerifiedOutcome(document, _still(params, persons, keys, plan), tuple(map(words, standing(plan))))
 
@@ -176,11 +186,12 @@ def _planned(
             )
             return ThereAlready(opened.run_id, lines)
     _demand_none_half_done(folder)
-    known = holdings(params, **names)
-    unknown = unknown_names(params, known, names)
-    kept = kept_by_holds(folder, keys, sought)
-    scan = Scan(params, known)
-    if not kept and not known.traces and not scan.runs() and not any(scan.copies().values()):
+    known, earlier, unknown = _looked_up(params, folder, keys, names)
+    scan = Scan(params, known, earlier.plans)
+    if not earlier.kept and not known.traces and not scan.runs() and not any(scan.copies().values()):
+        if earlier.files:
+            done = f"done       this was carried out {earlier.words}; nothing of theirs was found now"
+            return ThereAlready(opened.run_id, (done,))
         listed = read_suppressed(local_path(params.lineage.suppression_file), keys)
         if listed is not None and sought.is_within(listed):
             runs = counted(known.looked_into, "run")
@@ -202,10 +213,28 @@ def _planned(
                 where="subjects, cases",
                 fix="write the names as the data has them, one a line; capitals count",
             )
-    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent, kept=kept, unknown=len(unknown))
+    plan = _plan(params, known, earlier, names, unsent, len(unknown))
     ident = plan.id_for(known.persons)
     opened.log(payloads.Tags({"pcc.action": "planned", _PLAN_TAG: ident}), payloads.Json("plan.json", plan.document()))
     return PlannedOutcome(opened.run_id, ident, plan, options, _unknown_lines(unknown, names))
+
+
+def _looked_up(
+    params: Params, folder: Path, keys: Keys, names: dict[str, list[str]]
+) -> tuple[Holdings, Earlier, dict[tuple[Kind, str], bool]]:
+    """What is held of the persons, their earlier erasures, and names that nobody has and that were not erased."""
+    known = holdings(params, **names)
+    earlier = earlier_erasures(folder, keys, Sought.of(keys, names["subjects"], names["case_ids"]))
+    # No manifest names their cases any more; rows that somebody put back are found by them.
+    known.persons = known.persons.with_their_cases(earlier.persons.their_cases)
+    return known, earlier, {} if earlier.files else unknown_names(params, known, names)
+
+
+def _plan(
+    params: Params, known: Holdings, earlier: Earlier, names: dict[str, list[str]], unsent: list[str], unknown: int
+) -> Plan:
+    numbers = map(len, names.values())
+    return make_plan(params, known, *numbers, unsent=unsent, kept=earlier.kept, earlier=earlier.plans, unknown=unknown)
 
 
 def _demand_none_half_done(folder: Path) -> None:
@@ -259,7 +288,7 @@ def _demand_same(persons: Sought, plan: Plan, names: dict[str, list[str]], keys:
 def _past_gates(options: str, ident: str) -> str:
     return (
         f"           or, if who trains models lets its successor serve though the gates refuse it: "
-        f'pcc erase {options} --confirm {ident} --force true --reason "…"'
+        f'pcc erase {options} --confirm {ident} --force true --reason "WHO LET IT, AND WHY"'
     )
 
 
@@ -269,12 +298,13 @@ def _half_done(state: State, options: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:  # raised again
-        if isinstance(error, models.WaitingError):
+        if waits := isinstance(error, models.WaitingError):
             error.add_note("their rows are out of all runs and files; what is left is the model that answers now")
             error.add_note(_past_gates(options, state.id).strip())
+        goes_on = "once the checks or the data changed, this goes on" if waits else "the same line goes on where it was"
         error.add_note(
-            f"erasure {state.id} is half done (done: {', '.join(state.done) or 'nothing yet'}); the same line goes on "
-            f"where it was: pcc erase {options} --confirm {state.id}"
+            f"erasure {state.id} is half done (done: {', '.join(state.done) or 'nothing yet'}); {goes_on}: "
+            f"pcc erase {options} --confirm {state.id}"
         )
         raise
 
@@ -285,16 +315,20 @@ def _state(
     state = read_state(folder, confirm, keys)
     if state is not None:
         _demand_same(state.persons, state.plan, names, keys, confirm)
+        # Whoever was held since it was begun is kept as far as something is left.
+        holds = read_holds()
+        so = "so the erasure that was begun goes no further; what is done stays done"
+        demand_not_held(holdings_of(params, state.persons, keys), holds, so)
+        state.plan = with_holds(state.plan, holds)
+        state.write(folder)
         return state
     if newest_of_step("erase", {_PLAN_TAG: confirm}) is None:
         raise ConfigError(
             "no plan has this number; nothing was done", where="confirm", fix="copy it from the last lines of the plan"
         )
     _demand_none_half_done(folder)
-    known = holdings(params, **names)
-    unknown = len(unknown_names(params, known, names))
-    kept = kept_by_holds(folder, keys, Sought.of(keys, names["subjects"], names["case_ids"]))
-    plan = make_plan(params, known, *map(len, names.values()), unsent=unsent, kept=kept, unknown=unknown)
+    known, earlier, unknown = _looked_up(params, folder, keys, names)
+    plan = _plan(params, known, earlier, names, unsent, len(unknown))
     if (ident := plan.id_for(known.persons)) != confirm:
         raise ConfigError(
             f"{confirm} was planned for others, or what is held of these has changed since; nothing was done",
@@ -375,7 +409,7 @@ def _carry_out(
 def _certified(params: Params, state: State, folder: Path, keys: Keys, opened: StepRun) -> ErasedOutcome:
     assert keys.writing is not None, "asked for before"
     still = _still(params, state.persons, keys, state.plan)
-    document = certificate(state, still, keys.writing)
+    document = certificate(state, still, keys.writing, params.output.erasures_dir)
     try:
         paths = write_certificate(folder, document)
     except OSError as error:

@@ -18,7 +18,7 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.test_rows import HeldOut
 from pcc_pipeline.steps.judging.gate_evidence import Judgement, judge_version
 from pcc_pipeline.steps.publish import check_targets, publication_lines, publish_champion, targets
-from pcc_pipeline.steps.records.audit import Act, Audit
+from pcc_pipeline.steps.records.audit import Act, Audit, demand_reason
 from pcc_pipeline.steps.records.used_options import used, used_on_model
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.environment import account
@@ -136,10 +136,8 @@ def run(
         NotPublishedError: the version is champion now, but could not be published.
         ConfigError: `force` without a reason.
     """
-    if force and not reason.strip():
-        raise ConfigError(
-            "force needs a reason, for the record", where="force", fix='give one: -P reason="…", or --reason "…"'
-        )
+    if force:
+        demand_reason(reason, "force")
     name = params.registry.model_name
     with step_run("promote", params, experiment=experiment) as opened:
         if at_hand is None:
@@ -204,8 +202,7 @@ def approve(
         NotPublishedError: the version is champion now, but could not be published.
     """
     name, by = params.registry.model_name, account()
-    if not reason.strip():
-        raise ConfigError("a decision needs a reason, for the record", where="--reason", fix='give one: --reason "…"')
+    demand_reason(reason, "a decision")
     request = approval_of(name, version)
     if request is None or request.state != "waiting":
         became = "nobody asked for it" if request is None else f"it was {request.state}"

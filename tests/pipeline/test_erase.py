@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,10 @@ def erased_store(used_store: Store, tmp_path_factory: pytest.TempPathFactory) ->
     folder = copied(used_store.folder, tmp_path_factory.mktemp("erased") / "copy")
     done = said(folder, "erase", "--subjects", "persons.txt", "--confirm", plan_of(folder))
     assert done.code == 0, done.err
-    assert "checked    everything was looked through again: nothing of theirs was found" in done.out
+    assert (
+        "checked    runs, models, and the files that runs wrote here, once more: nothing of theirs was found"
+        in done.out
+    )
     return folder
 
 
@@ -244,7 +248,7 @@ def test_of_a_name_that_nobody_has_it_is_put_on_record_that_nothing_is_held(stor
     assert "Nothing is held of those who were asked for" in page.read_text()
     assert "1 of 1, as they are written in the list" in page.read_text()
     assert said(store, "erase", "--verify", str(page)).code == 0
-    assert "carried out before: nothing of theirs is held" in said(store, "erase", "--subjects", "new.txt").out
+    assert "nothing of theirs was found now" in said(store, "erase", "--subjects", "new.txt").out
     # From now on: a row of theirs is not read.
     rows = pd.read_parquet(store / "today.parquet")
     rows.loc[0, "customer"] = "nobody@example.org"
@@ -273,7 +277,10 @@ def test_a_plan_is_carried_out_for_whom_it_was_made_and_one_that_is_half_done_is
     (folder / "others.txt").write_text("customer-05@\n")
     other = said(folder, "erase", "--subjects", "others.txt", "--confirm", ident)
     assert (other.code, "was planned for other persons" in other.err) == (1, True)
-    assert "this was carried out before" in said(folder, "erase", "--subjects", "persons.txt").out
+    assert (
+        f"this was carried out on {datetime.now(UTC):%-d %B %Y}"
+        in said(folder, "erase", "--subjects", "persons.txt").out
+    )
     # As one leaves it that was cut off.
     plan = json.loads(certificate.read_text())
     state = {
@@ -346,12 +353,58 @@ def test_a_version_that_is_held_is_told_of_everywhere_and_goes_once_it_is_let_go
     assert again.out.count(f"{MODEL} version 1 (") == 1
     done = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
     assert done.code == 0, done.err
-    assert "checked    everything was looked through again: nothing of theirs was found" in done.out
+    assert (
+        "checked    runs, models, and the files that runs wrote here, once more: nothing of theirs was found"
+        in done.out
+    )
     for name in ERASED:
         assert holders(store, name) == set()
     for file in (store / "outputs" / "erasures").glob("*.certificate.html"):
         assert "nothing of theirs was found" in said(store, "erase", "--verify", str(file)).out
-    assert "carried out before: nothing of theirs is held" in said(store, "erase", "--subjects", "persons.txt").out
+    assert "nothing of theirs was found now" in said(store, "erase", "--subjects", "persons.txt").out
+
+
+def test_rows_that_somebody_put_back_are_in_the_next_plan(
+    used_store: Store, erased_store: Path, tmp_path: Path
+) -> None:
+    folder = copied(erased_store, tmp_path / "copy")
+    shutil.copyfile(used_store.folder / "outputs" / "scores.parquet", folder / "outputs" / "scores.parquet")
+    again = said(folder, "erase", "--subjects", "persons.txt")
+    assert "remove     2 rows from outputs/scores.parquet" in again.out
+    assert "not known here" not in again.out
+    done = said(folder, "erase", "--subjects", "persons.txt", "--confirm", plan_of(folder))
+    assert done.code == 0, done.err
+    for name in ERASED:
+        assert holders(folder, name) == set()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("held", ["version", "person"])
+def test_a_hold_on_what_is_half_erased_keeps_what_is_left(store: Path, held: str) -> None:
+    plan = plan_of(store)
+    (store / "params.yaml").write_text(
+        SETTINGS.replace("gates: []", "gates: [{kind: minimum, metric: test/f1_macro, threshold: 1.1}]")
+    )
+    refused = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan)
+    assert "the persons' rows are gone" in refused.err
+    forced = ("erase", "--subjects", "persons.txt", "--confirm", plan, "--force", "true", "--reason", "the board")
+    if held == "version":
+        assert said(store, "hold", "add", "--version", "@champion", "--reason", "case 18").code == 0
+        done = said(store, *forced)
+        assert done.code == 0, done.err
+        assert re.search(rf"warning    {MODEL} version 1 .* stays \(.*case 18\)", done.out)
+        with sqlite3.connect(store / "mlflow.db") as database:
+            aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
+        assert aliases["champion"] == 1
+        assert "case 18" in said(store, "hold", "list").out
+    else:
+        told = said(store, "hold", "add", "--subject", ERASED[0], "--reason", "case 19")
+        assert "an erasure of theirs was begun" in told.out
+        stopped = said(store, *forced)
+        assert (stopped.code, "a subject is held" in stopped.err) == (1, True), stopped.err
+        assert "what is done stays done" in stopped.err
+        assert said(store, "hold", "remove", "--subject", ERASED[0]).code == 0
+        assert said(store, *forced).code == 0
 
 
 def test_a_hold_on_a_name_that_nobody_has_says_that_it_keeps_nothing(store: Path) -> None:
@@ -385,6 +438,9 @@ def test_a_page_that_was_changed_is_no_certificate(erased_store: Path, tmp_path:
     changed = said(folder, "erase", "--verify", str(page))
     assert changed.code == 1
     assert "the page was changed after it was written" in changed.err
+    # The page lies beside the one that is asked for, and is what people file.
+    assert "the page was changed" in said(folder, "erase", "--verify", str(page.with_suffix(".json"))).err
+    page.unlink()
     assert said(folder, "erase", "--verify", str(page.with_suffix(".json"))).code == 0
     absent = said(folder, "erase", "--verify", page.with_suffix(".json").name)
     assert "the certificate cannot be read: No such file" in absent.err
@@ -426,6 +482,7 @@ def test_the_policy_says_what_becomes_of_models(policy: str, store: Path) -> Non
         ),
         (("--subjects", "persons.txt", "--dry-run", "false"), "nothing is erased before its plan was looked at"),
         (("--subjects", "persons.txt", "--force", "true"), "force needs a reason"),
+        (("--subjects", "persons.txt", "--force", "true", "--reason", "…"), "force needs a reason"),
     ],
 )
 def test_a_mistake_erases_nothing(words: tuple[str, ...], message: str, store: Path) -> None:
@@ -694,7 +751,7 @@ def test_of_two_that_are_half_done_the_first_is_finished_first(store: Path) -> N
     other = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan)
     assert (other.code, "the gates refuse it" in other.err, "is half done" in other.err) == (1, True, True), other.err
     assert "their rows are out of all runs and files" in other.err
-    past = f'pcc erase --subjects persons.txt --confirm {plan} --force true --reason "…"'
+    past = f'pcc erase --subjects persons.txt --confirm {plan} --force true --reason "WHO LET IT, AND WHY"'
     assert past in other.err
     assert past in said(store, "erase", "--subjects", "persons.txt").out
     refused = said(store, "erase", "--subjects", "second.txt")
@@ -720,7 +777,7 @@ def test_a_champion_that_is_challenger_too_stays_until_its_successor_is_promoted
         assert (refused.code, "the gates refuse it" in refused.err) == (1, True), refused.err
         assert aliases_of(folder)[f"{MODEL}@champion"] == 1
     forced = ("--force", "true", "--reason", "the law")
-    assert "waits for a decision: version 2" in said(folder, "audit", "--what", "erase").out
+    assert "waits for a decision: the persons' rows" in said(folder, "audit", "--what", "erase").out
     done(folder, "erase", "--subjects", "persons.txt", "--confirm", plan, *forced)
     assert aliases_of(folder) == {f"{MODEL}@champion": 2, f"{MODEL}@challenger": 2}
     (page,) = (folder / "outputs" / "erasures").glob("*.certificate.html")
@@ -769,7 +826,10 @@ def test_parts_and_objects_in_buckets_lose_their_rows(store: Path, bucket: str, 
     assert "killed/" in done.out
     done = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
     assert done.code == 0, done.err
-    assert "checked    everything was looked through again: nothing of theirs was found" in done.out
+    assert (
+        "checked    runs, models, and the files that runs wrote here, once more: nothing of theirs was found"
+        in done.out
+    )
     for file in (store / "days").iterdir():  # the owner's
         file.unlink()
     for name in ("cases.parquet", "today.parquet"):
@@ -808,7 +868,10 @@ def test_a_training_that_was_killed_after_its_split_stands_in_nobodys_way(store:
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     done = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
     assert done.code == 0, done.err
-    assert "checked    everything was looked through again: nothing of theirs was found" in done.out
+    assert (
+        "checked    runs, models, and the files that runs wrote here, once more: nothing of theirs was found"
+        in done.out
+    )
 
 
 KILLED_AFTER_ITS_SPLIT = """

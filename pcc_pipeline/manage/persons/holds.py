@@ -12,8 +12,11 @@ from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import table
 from pcc_pipeline.persons.holds import Person, PersonHold, VersionHold, hold_on, names
 from pcc_pipeline.persons.keys import VARIABLE, Keys, Kind, read_keys
+from pcc_pipeline.persons.sought import Sought
+from pcc_pipeline.steps.erasing.certificate import moment
 from pcc_pipeline.steps.erasing.holdings import holdings, names_of
 from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
+from pcc_pipeline.steps.erasing.state import read_state, unfinished
 from pcc_pipeline.steps.records.audit import record
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.payloads import json_text
@@ -53,6 +56,7 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
         f"Look at the spelling; to take it back: pcc hold remove --hold {hold.id}"
         for nearly in unknown.values()
     ]
+    warnings += _half_erased(question, sought)
     warnings += record(question.params, "hold", {"hold": hold.id, "of a": kind}, reason=reason)
     return _with(f"held       a {kind}, as hold {hold.id}: every run and copy in which they stand", warnings)
 
@@ -116,6 +120,19 @@ def listed(question: Question, *, subject: str | None, case_id: str | None) -> s
     hint = "who is held the list does not know; whether somebody is: pcc hold list --subject …, or --case-id …"
     lines = [hint] if persons and subject is None and case_id is None else []
     return _with(table(("hold", "of a", "since (UTC)", "by", "reason"), rows), lines)
+
+
+def _half_erased(question: Question, names: dict[str, list[str]]) -> list[str]:
+    """A warning where an erasure of the person was begun: what it took out is gone."""
+    folder, keys = local_path(question.params.output.erasures_dir), _keys(question)
+    sought = Sought.of(keys, names["subjects"], names["case_ids"])
+    states = [state for ident in unfinished(folder) if (state := read_state(folder, ident, keys)) is not None]
+    return [
+        f"warning    an erasure of theirs was begun {moment(state.began)} ({state.id}): what it has taken out is gone; "
+        "what is left is kept from now on, and it goes no further"
+        for state in states
+        if sought.is_within(state.persons)
+    ]
 
 
 def _with(said: str, warnings: list[str]) -> str:

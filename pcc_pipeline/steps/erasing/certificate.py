@@ -34,11 +34,12 @@ _ACTIONS = {
 }
 
 
-def certificate(state: State, still: Mapping[str, int], key: Key) -> dict[str, Any]:
+def certificate(state: State, still: Mapping[str, int], key: Key, folder: str) -> dict[str, Any]:
     """The document, with its signature.
 
     Args:
         still: place -> rows of the persons that stand there yet; empty where all is done.
+        folder: where it lies, as the configuration names it.
         key: what it is signed with.
     """
     document = {
@@ -52,6 +53,7 @@ def certificate(state: State, still: Mapping[str, int], key: Key) -> dict[str, A
         "removed": state.removed,
         "successors": state.successors,
         "judged": state.judged,
+        "folder": folder,
         "still": dict(still),
     }
     # The page is not signed itself; by its digest it is seen whether it is the one that was written.
@@ -141,6 +143,7 @@ def page(document: Mapping[str, Any]) -> str:
     """The certificate for people."""
     plan, removed, still = Plan.of(document["plan"]), document["removed"], document["still"]
     kept = [each for each in plan.learned if each.action == "note" and each.name]
+    learned = sum(1 for each in plan.learned if each.name)
     if still:
         stand = f"Rows of theirs still stand in {counted(len(still), 'place')}; they are listed below."
         answer = Paragraph(stand, "bad")
@@ -158,7 +161,8 @@ def page(document: Mapping[str, Any]) -> str:
         )
     else:
         answer = Paragraph(
-            "Runs, files and models were looked through again after it was done: nothing of theirs was found. "
+            "The runs, the models, and the files that runs wrote here were looked through again after it was done: "
+            "nothing of theirs was found. "
             "What is left for you to do stands below.",
             "good",
         )
@@ -166,7 +170,7 @@ def page(document: Mapping[str, Any]) -> str:
         Tile("rows taken out of runs", f"{removed.get('tables', 0) + removed.get('documents', 0):,}"),
         Tile("rows taken out of files here", f"{removed.get('copies', 0):,}"),
         Tile("number forms of messages forgotten", f"{removed.get('cache', 0):,}"),
-        Tile("models that had learned", f"{sum(1 for each in plan.learned if each.name):,}", "see below"),
+        *([Tile("models that had learned", f"{learned:,}", "see below")] if learned else []),
     ]
     sections = [
         Section("answer", "What was done", [answer, Tiles(counts)]),
@@ -183,7 +187,8 @@ def page(document: Mapping[str, Any]) -> str:
                         ["begun", f"{moment(document['began'])}, by {document['who']}"],
                         ["ended", moment(document["ended"])],
                         ["number", str(document["erasure"])],
-                        ["models that learned from the rows", _POLICIES[plan.policy]],
+                        *([["models that learned from the rows", _POLICIES[plan.policy]]] if learned else []),
+                        *([f"the new {name}", judged] for name, judged in document.get("judged", {}).items() if judged),
                     ],
                     words=2,
                 )
@@ -211,10 +216,12 @@ def page(document: Mapping[str, Any]) -> str:
         files = [[path, f"{rows:,}"] for path, rows in plan.copies.items()]
         sections.append(Section("files", "Files that rows were taken out of", [Table(["file", "rows"], files)]))
     sections.append(Section("outside", "What is left for you to do", [Bullets(outside(plan))]))
-    signed = f"Signed with the key {document['signed_by']}. To check it, and to look everywhere again: "
-    signed += f"pcc erase --verify {document['erasure']}.certificate.json, in the folder of this page"
+    place = f"{document.get('folder', 'outputs/erasures')}/{document['erasure']}.certificate.html"
+    signed = f"Signed with the key {document['signed_by']}. To check it, and to look through all of it again: "
+    signed += f"pcc erase --verify {place}, in the project's folder, where params.yaml lies"
     sections.append(Section("signature", "Signature", [Paragraph(signed)]))
-    return to_html("Certificate of erasure", f"{document['erasure']}, ended {moment(document['ended'])}", sections, {})
+    title = "Nothing is held" if plan.holds_nothing and not still else "Certificate of erasure"
+    return to_html(title, f"{document['erasure']}, ended {moment(document['ended'])}", sections, {})
 
 
 def asked_for(plan: Plan) -> str:
@@ -241,7 +248,8 @@ def outside(plan: Plan) -> list[str]:
         "backups of the tracking server, the bucket, this machine and the files: let them expire, or remove the persons"
         " there.",
         "whatever took models or predictions from here, such as a downstream system: ask its owner.",
-        "a folder that `pcc subject export` wrote of theirs, if there is one: remove it once it was handed over.",
+        "a folder that pcc subject export wrote of theirs, if there is one: remove it once it was handed over. The "
+        "list of names that you gave, and lines with a name in your shell's history, are yours as well.",
         "names are compared as they are written: a person who stands in the data under two spellings is two names.",
     ]
 

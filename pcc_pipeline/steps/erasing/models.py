@@ -77,10 +77,10 @@ def successor_of(
         outcome = promote.run(own, f"models:/{old.name}/{number}", reason=why, force=force)
     except promote.PromotionRefusedError as refusal:
         raise WaitingError(
-            f"version {number} of {old.name} was trained without the rows, and the gates refuse it: {refusal.what}",
+            f"the persons' rows are gone, but version {number} of {old.name}, trained without them, did not pass the "
+            f"checks that are set for it (the gates refuse it), so the version before it answers still: {refusal.what}",
             where=f"{old.name} version {number}, in place of version {old.number}",
-            fix="mend what they ask for and confirm the plan again, or go past them, on record: force and a reason "
-            '(-P force=true -P reason="…", or pcc erase --force true --reason "…")',
+            fix="ask who trains models: let them mend what the checks ask for, or let it answer anyway, on record",
         ) from refusal
     if isinstance(outcome, promote.WaitingOutcome):
         raise WaitingError(

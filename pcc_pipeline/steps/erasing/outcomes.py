@@ -105,12 +105,12 @@ class ErasedOutcome:
             lines += _standing(self.still)
             lines.append("           make a new plan for them: the same line without --confirm")
         else:
-            lines += _nothing_but("everything was looked through again", self.kept)
-        to_verify, to_read = self.certificates
+            lines += _nothing_but("runs, models, and the files that runs wrote here, once more", self.kept)
+        to_read = self.certificates[-1]
         return [
             *lines,
             f"kept       {to_read}, to be read and filed with the request",
-            f"           {to_verify}, to verify",
+            f"           to verify it later, or to look again: pcc erase --verify {to_read}",
         ]
 
 
@@ -141,7 +141,7 @@ class VerifiedOutcome:
             f"verified   the certificate of erasure {ident}, ended {ended}, is as it was signed",
         ]
         if not self.still:
-            return [*lines, *_nothing_but("runs, files here and versions", self.kept)]
+            return [*lines, *_nothing_but("runs, models, and the files that runs wrote here", self.kept)]
         last = "           they are not erased any more: make a new plan with pcc erase --subjects …, or --cases …"
         return [*lines, *_standing(self.still), last]
 
@@ -182,7 +182,8 @@ def _plan_lines(plan: Plan) -> list[str]:
             case "replace":
                 what = (
                     "a new one is trained without them, judged by the gates, and takes its place; this one is removed. "
-                    "If the gates refuse it, this one serves on, and the erasure waits for you to decide"
+                    "If the gates refuse it, this one serves on, and the erasure waits for you to decide; no other "
+                    "person can be erased until then"
                 )
                 lines.append(f"replace    {learned}: {what}")
             case "remove":

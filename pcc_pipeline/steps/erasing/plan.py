@@ -153,6 +153,7 @@ def make_plan(
     *,
     unsent: Sequence[str] = (),
     kept: Sequence[LearnedVersion] = (),
+    earlier: Sequence[Plan] = (),
     unknown: int = 0,
 ) -> Plan:
     """Look everywhere for what is held of the persons.
@@ -160,6 +161,7 @@ def make_plan(
     Args:
         unsent: why MLflow was not told all that runs kept for it.
         kept: versions that learned from their rows and that a hold kept when these were erased.
+        earlier: plans of their earlier erasures; where they were, rows may be back.
         unknown: how many of the names nobody has.
 
     Raises:
@@ -168,8 +170,8 @@ def make_plan(
         TrackingError: MLflow does not answer.
     """
     holds = read_holds()
-    _demand_not_held(known, holds)
-    scan = Scan(params, known)
+    demand_not_held(known, holds)
+    scan = Scan(params, known, earlier)
     copies = scan.copies()
     runs = scan.runs()
     policy = params.registry.erasure_policy
@@ -211,16 +213,23 @@ def make_plan(
 
 
 class Scan:
-    """The files of runs that may hold rows of the persons, or name their cases."""
+    """The files of runs that may hold rows of the persons, or name their cases.
 
-    def __init__(self, params: Params, known: Holdings) -> None:
+    Args:
+        earlier: plans of their earlier erasures, whose runs and files are looked at as well.
+    """
+
+    def __init__(self, params: Params, known: Holdings, earlier: Sequence[Plan] = ()) -> None:
         self._known, self._column = known, params.data.subject_column
         self._traces = {trace.run.run_id: trace for trace in known.traces}
         every = [run for run in runs_tagged("pcc.step") if run.step in (*READING_STEPS, "promote")]
         without = [run for run in every if KEY_TAG not in run.tags and run.step in READING_STEPS]
         trained = {run_id for run_id, trace in self._traces.items() if trace.run.step == "train"}
         about = [run for run in every if run.tags.get("pcc.training_run") in trained]
-        runs = [*(trace.run for trace in known.traces), *without, *about]
+        before = {part.run_id for plan in earlier for part in plan.runs}
+        cleaned = [run for run in every if run.run_id in before]
+        runs = [*(trace.run for trace in known.traces), *without, *about, *cleaned]
+        self._cleaned = [address for plan in earlier for address in plan.copies]
         self._runs = list({run.run_id: run for run in runs}.values())
         # Those whose tables outside of MLflow may hold rows of the persons.
         self._writers = list({run.run_id: run for run in (*(trace.run for trace in known.traces), *without)}.values())
@@ -247,7 +256,7 @@ class Scan:
             StorageError: a bucket cannot be read.
         """
         counts = {}
-        for address in tables_here(self._writers):
+        for address in dict.fromkeys([*tables_here(self._writers), *filter(is_there, self._cleaned)]):
             with local_copy(address) as path:
                 counts[address] = count_in(path, self._known.persons, self._column)
         return counts
@@ -329,7 +338,17 @@ def texts_of(params: Params, persons: Sought, inputs: Mapping[str, int], copies:
     return texts
 
 
-def _demand_not_held(known: Holdings, holds: Holds) -> None:
+def with_holds(plan: Plan, holds: Holds) -> Plan:
+    """The plan without the removal of versions that were held since it was made."""
+    return replace(plan, learned=[_unless_held(version, holds) for version in plan.learned])
+
+
+def demand_not_held(known: Holdings, holds: Holds, so: str = "so nothing was planned") -> None:
+    """See whether one of the persons must be kept.
+
+    Raises:
+        HeldError: one must.
+    """
     persons = known.persons
     for key in persons.keys:
         every = [(kind, getattr(persons, kind).get(key, ())) for kind in ("cases", "their_cases", "subjects")]
@@ -339,7 +358,7 @@ def _demand_not_held(known: Holdings, holds: Holds) -> None:
         subjects = [*seen, *(one for kind, hashes in every if kind == "subjects" for one in hashes)]
         if (hold := holds.on_rows(key.id, cases, subjects)) is not None:
             raise HeldError(
-                f"{hold.words}, so nothing was planned",
+                f"{hold.words}, {so}",
                 where=f"hold {hold.id}, of {hold.by}, since {hold.since}",
                 fix="leave that name out of the list, or have the hold lifted: pcc hold list, pcc hold remove",
             )

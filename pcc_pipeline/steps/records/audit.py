@@ -17,7 +17,7 @@ from typing import Any
 from pcc_pipeline.auditing.chain import Entry, Head
 from pcc_pipeline.auditing.log import MEGABYTE, AuditLog
 from pcc_pipeline.config import Params
-from pcc_pipeline.errors import PccError, StorageError, TrackingError
+from pcc_pipeline.errors import ConfigError, PccError, StorageError, TrackingError
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.environment import account, user
 from pcc_pipeline.tracking.registry.anchors import anchor_at, anchor_of
@@ -26,6 +26,20 @@ from pcc_pipeline.tracking.runs import StepRun, describe
 UNWRITTEN_TAG = "pcc.audit_unwritten"
 
 logger = logging.getLogger(__name__)
+
+
+def demand_reason(reason: str, what: str) -> None:
+    """See that a reason says something: a line that was copied with its "…" does not.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not any(sign.isalnum() for sign in reason):
+        raise ConfigError(
+            f"{what} needs a reason, for the record",
+            where="--reason",
+            fix='give one in words: -P reason="the board let it, 12/26", or --reason "the board let it, 12/26"',
+        )
 
 
 @dataclass
