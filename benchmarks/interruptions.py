@@ -119,7 +119,7 @@ class Seen:
 
 def _is_lock(tag: str) -> bool:
     """Whether a registered model's tag is a place in a queue, or the beat of who has one."""
-    return "turn." in tag or "beat." in tag or "turn_" in tag
+    return "turn." in tag or "beat." in tag
 
 
 class Store(Protocol):

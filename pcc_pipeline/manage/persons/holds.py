@@ -17,7 +17,7 @@ from pcc_pipeline.steps.erasing.certificate import moment
 from pcc_pipeline.steps.erasing.holdings import holdings, names_of
 from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.state import read_state, unfinished
-from pcc_pipeline.steps.records.audit import record
+from pcc_pipeline.steps.records.audit import demand_reason, record
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry import holds as registry
@@ -32,8 +32,7 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
         TrackingError: there is no such version, or MLflow refuses.
     """
     _demand_one(version, subject, case_id)
-    if not reason.strip():
-        raise ConfigError("a hold needs a reason, which plans show", where="--reason", fix="such as the case's number")
+    demand_reason(reason, "a hold")
     since, by = datetime.now(UTC).isoformat(timespec="seconds"), account()
     if version is not None:
         number = _number(question, version)

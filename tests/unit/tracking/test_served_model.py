@@ -37,6 +37,7 @@ def test_the_served_code_agrees_with_the_package(encoder: SentenceEncoder) -> No
     ids = CaseIds().make(["a text", "größer"], ["", ""])
     assert [served_model.made_case_id("a text"), served_model.made_case_id("größer")] == ids
     assert getsource(served_model.class_probabilities) == getsource(class_probabilities)
+    assert getsource(served_model._is_missing) == getsource(columns._is_missing)
     texts = [None, "", " \n", "x" * 10_000, "x" * 10_001, "\ud800", 5, ["a"], np.nan, pd.NA, "good"]
     texts += ["\u200b", "\u3164\xad", "\u2800\u2800", "\ufe0f", "\u200ba", np.float32("nan"), Decimal("nan")]
     reasons = text_rule(pd.Series(texts, dtype=object))[1]
