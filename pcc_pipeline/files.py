@@ -6,6 +6,7 @@ the mark of its process in its name, so that the next one removes what a killed 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import logging
@@ -135,16 +136,55 @@ def scratch_folder() -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    sweep(Path(tempfile.gettempdir()), _SCRATCH)
+    sweep(temporary_place(), _SCRATCH)
     with temporary_folder(f"{marked(_SCRATCH)}.") as folder:
         yield folder
+
+
+@contextlib.contextmanager
+def own_temporary_files() -> Iterator[None]:
+    """What this process and its libraries put where temporary files go stands in a folder that the process removes.
+
+    A signal raises between any two lines, also where MLflow has made a folder and not noted yet that it is to go. The
+    folder goes last at the end of the process: libraries have functions of the end that remove their own. A killed
+    process's is swept as every scratch folder is. Where it cannot be made, all stays as it was.
+    """
+    around = tempfile.tempdir
+    with contextlib.suppress(OSError):  # who needs a file there says so
+        tempfile.tempdir = _folder_of_this_process(str(temporary_place()), os.getpid())
+    try:
+        yield
+    finally:
+        tempfile.tempdir = around
+
+
+@cache
+def _folder_of_this_process(place: str, process: int) -> str:
+    folder = tempfile.mkdtemp(prefix=f"{marked(_SCRATCH)}.", dir=place)
+
+    def remove() -> None:
+        if os.getpid() == process:  # and not one that was forked off
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    return folder
+
+
+def temporary_place() -> Path:
+    """Where temporary files go on this machine, such as /tmp or what TMPDIR names.
+
+    Raises:
+        OSError: there is no such folder that can be written.
+    """
+    folder = Path(tempfile.gettempdir())
+    return folder.parent if folder.name.startswith(_SCRATCH) and _MARKED.search(folder.name) else folder
 
 
 def no_temporary_room(error: OSError) -> StorageError:
     """What to tell of a failure to write temporary files."""
     return StorageError(
         f"cannot write temporary files: {error.strerror or error}",
-        where=tempfile.gettempdir(),
+        where=str(temporary_place()),
         fix="make space there, or point TMPDIR elsewhere",
     )
 

@@ -68,15 +68,17 @@ def quiet_if_ended(command: Callable[[], int]) -> int:
         return 130
 
 
-def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1) -> int:
+def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1, for_weeks: bool = False) -> int:
     """Print what `answer()` returns; a `PccError` becomes one message and 1, a signal becomes 128 and its number.
 
     Args:
         debug: show an error's traceback instead.
         unprinted: the exit code where the text cannot be printed: 0 where it only tells of work that is done.
+        for_weeks: it goes on for so long that a machine which clears /tmp of old folders may take one that is in use.
     """
     from pcc_pipeline import interruption
     from pcc_pipeline.errors import Interrupted, PccError
+    from pcc_pipeline.files import own_temporary_files
 
     interruption.install()
     # What MLflow is told by `tracking`, other libraries go by.
@@ -97,7 +99,7 @@ def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1) -> 
     warnings.filterwarnings("ignore", message="A worker was restarted while some jobs were given")
     try:
         with interruption.protected() as section:
-            with section.lifted():
+            with contextlib.nullcontext() if for_weeks else own_temporary_files(), section.lifted():
                 text = answer()
             interruption.over()
     except PccError as error:

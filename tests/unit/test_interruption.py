@@ -336,6 +336,35 @@ sys.exit({command})
     assert done.stderr == "\nended from outside (SIGINT)\n  nothing was begun\n"
 
 
+@pytest.mark.parametrize("sent", ["", "SIGINT", "SIGTERM", "SIGKILL"])
+def test_what_libraries_leave_among_temporary_files_goes_with_the_process(tmp_path: Path, sent: str) -> None:
+    """A signal that comes once MLflow has made a folder, and before it has noted that it is to go; or a failure."""
+    there = tmp_path / "there"
+    there.mkdir()
+    code = f"""
+import os, signal, tempfile
+from pcc_pipeline.command_line import running
+from pcc_pipeline.errors import DataError
+
+def answer():
+    open(os.path.join(tempfile.mkdtemp(), "model.npz"), "w").write("numbers")
+    if {sent!r}:
+        os.kill(os.getpid(), getattr(signal, {sent!r} or "SIGINT"))
+        signal.pause()
+    raise DataError("no such file")
+
+running.leave(running.exit_code(answer, debug=False))
+"""
+    again = "from pcc_pipeline.files import scratch_folder\nwith scratch_folder():\n    pass\n"
+    environment = os.environ | {"TMPDIR": str(there)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, timeout=60, capture_output=True, text=True)
+    assert ended.returncode == {"": 1, "SIGINT": 130, "SIGTERM": 143, "SIGKILL": -9}[sent], ended.stderr
+    if sent == "SIGKILL":
+        assert [path.name for path in there.rglob("model.npz")] == ["model.npz"]
+        subprocess.run([sys.executable, "-c", again], env=environment, timeout=60, check=True)
+    assert list(there.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("code", "stays"), [(143, "queue.Queue().get"), (1, "lambda: time.sleep(0.6) or print('done')")]
 )

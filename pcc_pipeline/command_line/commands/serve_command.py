@@ -80,4 +80,4 @@ class ServeCommand:
             server.run(params, values["model"], ready, log)
             return "ended      what was taken has been answered"
 
-        return exit_code(answer, debug=options.debug, unprinted=0)
+        return exit_code(answer, debug=options.debug, unprinted=0, for_weeks=True)

@@ -20,6 +20,7 @@ from mlflow.utils.rest_utils import http_request
 from sqlalchemy.exc import SQLAlchemyError
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.files import temporary_place
 from pcc_pipeline.interruption import allowed
 
 T = TypeVar("T")
@@ -138,7 +139,7 @@ def _full_temporary_folder() -> str:
         with tempfile.TemporaryFile() as probe:
             probe.write(bytes(_PROBE_BYTES))
     except OSError:
-        return tempfile.gettempdir()
+        return str(temporary_place())
     return ""
 
 
