@@ -9,7 +9,7 @@ forked for each step, so that one takes a second or two: the forked child runs t
 session of its own, and ends as a program ends. Where a phase is short the child says when it begins, and the signal
 comes at a random moment of the given time after it. Looked at are: exit code, runs and the runs within them, aliases,
 locks, the database's lock, processes, temporary files, half-written outputs, the publication, and what the terminal
-says.
+says. Not to be run under `nohup`: steps leave a SIGHUP ignored that was ignored when they began.
 """
 
 from __future__ import annotations
@@ -64,7 +64,10 @@ _IMPORTED = (
     "pcc_pipeline.steps.score",
     "pcc_pipeline.manage.resume",
     "pcc_pipeline.encoder.sentence_encoder",
+    "embed",
     "main",
+    "monitor",
+    "score",
     "train",
     "evaluate",
     "promote",
@@ -72,6 +75,7 @@ _IMPORTED = (
 )
 _END_OF_A_STEP = 120.0
 _MODULES = "modules.txt"
+_ROWS, _TEXTS = "cases.parquet", "texts.parquet"
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,14 @@ class Phase:
         entry: the entry point, with its arguments.
         begins: `module:name` of the function whose call begins the phase; empty for the whole step.
         lasts: seconds after the beginning in which the signal comes; 0 for as long as an undisturbed step takes.
+        data: the file that it reads: rows with vectors, or texts alone, which are encoded; empty for none.
     """
 
     entry: str
     arguments: tuple[str, ...]
     begins: str = ""
     lasts: float = 0.0
+    data: str = _ROWS
 
 
 _SEARCH = ("--search-method", "grid", "--set", "search.n_jobs=2")
@@ -101,10 +107,15 @@ PHASES = {
     "searching": Phase("train", _SEARCH, "pcc_pipeline.search.workers:WorkerPool.run_all", 3.0),
     "registering": Phase("train", _TRAIN, "pcc_pipeline.tracking.delivery.writer:Writer.demand", 0.8),
     "closing": Phase("train", _TRAIN, "pcc_pipeline.tracking.runs:_close", 0.15),
-    "evaluating": Phase("evaluate", ()),
-    "promoting": Phase("promote", _PROMOTE, "pcc_pipeline.tracking.registry.champion:promote", 0.3),
-    "publishing": Phase("promote", _PROMOTE, "pcc_pipeline.steps.promote:publish_champion", 0.4),
-    "rolling back": Phase("promote", ("--rollback", "true"), "pcc_pipeline.tracking.registry.champion:roll_back", 0.5),
+    "evaluating": Phase("evaluate", (), data=""),
+    "promoting": Phase("promote", _PROMOTE, "pcc_pipeline.tracking.registry.champion:promote", 0.3, ""),
+    "publishing": Phase("promote", _PROMOTE, "pcc_pipeline.steps.promote:publish_champion", 0.4, ""),
+    "rolling back": Phase(
+        "promote", ("--rollback", "true"), "pcc_pipeline.tracking.registry.champion:roll_back", 0.5, ""
+    ),
+    "embedding": Phase("embed", ("--set", "preprocessing.cache_dir=null"), data=_TEXTS),
+    "scoring": Phase("score", ()),
+    "monitoring": Phase("monitor", ()),
 }
 
 
@@ -262,7 +273,7 @@ class Harness:
 
     def prepare(self) -> None:
         """Rows with vectors, so that no encoder is needed, and two versions, one of them champion."""
-        _forked(lambda: _write_rows(self.folder / "cases.parquet"))
+        _forked(lambda: _write_rows(self.folder))
         self.undisturbed("everything")
         # What it imported on its way is there for all forks that follow.
         for name in (self.folder / _MODULES).read_text().split("\n"):
@@ -282,7 +293,9 @@ class Harness:
         """Interrupt a phase once, or twice, and note what is not right afterwards."""
         phase = PHASES[name]
         if not phase.lasts and name not in self._durations:
-            self.undisturbed(name)
+            # The first time files and libraries are read from the disk, and it lasts longer than any other.
+            for _ in range(2):
+                self.undisturbed(name)
         before = self._seen or self.store.look()
         kinds = self._random.choices(SIGNALS, k=2 if twice else 1)
         lasts = phase.lasts or 1.05 * self._durations[name]
@@ -353,7 +366,7 @@ class Harness:
             _call_before(phase.begins, begin)
         else:
             begin()
-        data = () if phase.entry in ("evaluate", "promote") else ("--data", "cases.parquet")
+        data = ("--data", phase.data) if phase.data else ()
         code = importlib.import_module(phase.entry).main(["--params-file", "params.yaml", *data, *phase.arguments])
         (self.folder / _MODULES).write_text("\n".join(sys.modules))
         leave(code)
@@ -442,17 +455,19 @@ def _call_before(place: str, call: Callable[[], None]) -> None:
     setattr(owner, name, replaced)
 
 
-def _write_rows(path: Path) -> None:
+def _write_rows(folder: Path) -> None:
     import numpy as np
 
     from pcc_pipeline.data.sample.messages import sample
 
-    rows = sample(160)
+    rows = sample(240)
     random_state = np.random.default_rng(0)
     labels = sorted(set(rows["intent"]))
     centres = random_state.normal(size=(len(labels), 584))
     vectors = [centres[labels.index(label)] + random_state.normal(size=584) * 2 for label in rows["intent"]]
-    rows.assign(embeddings=[vector.astype(np.float32).tolist() for vector in vectors]).to_parquet(path, index=False)
+    rows.to_parquet(folder / _TEXTS, index=False)
+    with_vectors = rows.assign(embeddings=[vector.astype(np.float32).tolist() for vector in vectors])
+    with_vectors.to_parquet(folder / _ROWS, index=False)
 
 
 def _forked(work: Callable[[], None]) -> None:

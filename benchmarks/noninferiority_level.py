@@ -59,7 +59,11 @@ def difference(made: np.ndarray, metric: str) -> float:
 
 def _score(table: np.ndarray, metric: str) -> float:
     right = np.diag(table)
-    return float(right.sum() if metric == "accuracy" else (2 * right / (table.sum(axis=0) + table.sum(axis=1))).mean())
+    if metric == "accuracy":
+        return float(right.sum())
+    share = table.sum(axis=1)
+    f1 = 2 * right / (table.sum(axis=0) + share)
+    return float(f1.mean() if metric == "f1_macro" else (f1 * share).sum())
 
 
 @lru_cache

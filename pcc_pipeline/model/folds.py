@@ -16,6 +16,7 @@ import numpy as np
 
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import full_vectors
+from pcc_pipeline.files import temporary_place
 from pcc_pipeline.model.calibration import raw_scores
 from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.probabilities import class_probabilities
@@ -43,7 +44,7 @@ def prepare_fold(rows: Rows, train: np.ndarray, held: np.ndarray, recipe: Recipe
     except OSError as error:  # numpy's says how much it could not write, and neither where nor why
         raise ModelError(
             f"the folds of the search cannot be written: {error.strerror or error}",
-            where=str(folder.parent.parent),
+            where=str(temporary_place()),
             fix="make room there, or point TMPDIR to a folder on another disk",
         ) from error
 

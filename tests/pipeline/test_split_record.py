@@ -13,6 +13,7 @@ import pytest
 from pcc_pipeline.data.split_record import LEFT_OUT, TEST, TRAIN, VALIDATION
 from pcc_pipeline.steps import embed, train
 from pcc_pipeline.steps.inputs import split as splitting
+from pcc_pipeline.storage.objects import open_store
 
 pytestmark = pytest.mark.pipeline
 
@@ -299,6 +300,30 @@ def test_a_file_that_is_replaced_before_training_changes_nothing_that_main_does(
     assert ids_of(store) <= set(rows_of(200)["case_id"])
     digests = {store.step(name).data.tags["pcc.data_digest"] for name in ("embed", "train", "pipeline")}
     assert len(digests) == 1
+
+
+def test_an_object_that_is_replaced_while_main_runs_leaves_a_version_that_can_be_evaluated(
+    command, store, file, bucket: str, monkeypatch
+) -> None:
+    path, run = Path(file(rows_of(200))), embed.run
+    open_store(bucket).upload(path, path.name)
+
+    def replaced(*arguments: object, **named: bool) -> embed.EmbedOutcome:
+        outcome = run(*arguments, **named)
+        open_store(bucket).upload(Path(file(rows_of(200, 500))), path.name)
+        return outcome
+
+    monkeypatch.setattr(embed, "run", replaced)
+    done = command("main", "--data", f"{bucket}/{path.name}", *FIXED)
+    assert done.code == 0, done.err
+    assert ids_of(store) <= set(rows_of(200)["case_id"])
+    digests = {store.step(name).data.tags["pcc.data_digest"] for name in ("embed", "train", "pipeline")}
+    assert len(digests) == 1
+    done = command("evaluate", "--model", f"models:/{NAME}/1")
+    assert (done.code, "this is not the file that" in done.err) == (1, True)
+    (embedded,) = (store.folder / "outputs" / "embedded").glob("*.parquet")
+    done = command("evaluate", "--model", f"models:/{NAME}/1", "--data", str(embedded))
+    assert done.code == 0, done.err
 
 
 def test_rows_without_a_group_are_told_where_the_version_is(command, store, file) -> None:

@@ -39,11 +39,11 @@ def rows_of(n_classes: int, per_class: int = 40, width: int = 60) -> tuple[np.nd
     return vectors[order].astype(np.float32), labels[order]
 
 
-def badly_scaled_rows(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def badly_scaled_rows(n_classes: int, width: int = 60) -> tuple[np.ndarray, np.ndarray]:
     """Columns of scales from 1e-3 to 1e3 in no order, as a column of the user's own may have."""
-    vectors, labels = rows_of(n_classes)
+    vectors, labels = rows_of(n_classes, width=width)
     random = np.random.default_rng(0)
-    scales = random.permutation(np.geomspace(1e-3, 1e3, vectors.shape[1])) / np.geomspace(1, 0.02, vectors.shape[1])
+    scales = random.permutation(np.geomspace(1e-3, 1e3, width)) / np.geomspace(1, 0.02, width)
     return (vectors * scales).astype(np.float32), labels
 
 
@@ -110,6 +110,20 @@ def test_columns_of_any_scale_do_not_raise_the_objective(solver: str, penalty: s
     fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
     reached = objective(fitted.classifier, values, vectors, labels, balanced=False)
     assert reached <= peers_objective(values, task, vectors, labels) * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("C", [10.0, 1000.0])
+@pytest.mark.parametrize(("solver", "n_classes"), [("liblinear", 2), ("liblinear", 3), ("saga", 2)])
+def test_badly_scaled_vectors_of_full_width_converge_to_a_lower_objective(
+    solver: str, n_classes: int, C: float
+) -> None:
+    vectors, labels = badly_scaled_rows(n_classes, width=584)
+    values, task = values_of(solver, "l2", C=C), Task(n_classes, seed=0)
+    fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
+    assert fitted.converged
+    assert objective(fitted.classifier, values, vectors, labels, balanced=False) <= peers_objective(
+        values, task, vectors, labels
+    ) * (1 + 1e-4)
 
 
 def test_scikit_learns_own_fit_is_kept_where_it_is_the_better_one_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
