@@ -11,6 +11,7 @@ import gc
 import io
 import logging
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -60,12 +61,16 @@ def any_text_prints() -> None:
 
 
 def quiet_if_ended(command: Callable[[], int]) -> int:
-    """The exit code of a command; a Ctrl-C before the command handles signals itself is no traceback either."""
+    """The exit code of a command; a Ctrl-C before the command handles signals itself is no traceback either.
+
+    Nor is a signal of any kind between the moment in which it begins to handle them and its first work.
+    """
     try:
         return command()
-    except KeyboardInterrupt:
-        print("\nended from outside (SIGINT)\n  nothing was begun", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        number: signal.Signals = getattr(error, "number", signal.SIGINT)
+        print(f"\nended from outside ({number.name})\n  nothing was begun", file=sys.stderr)
+        return 128 + number
 
 
 def exit_code(answer: Callable[[], str], *, debug: bool, unprinted: int = 1, for_weeks: bool = False) -> int:

@@ -336,6 +336,25 @@ sys.exit({command})
     assert done.stderr == "\nended from outside (SIGINT)\n  nothing was begun\n"
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_before_the_first_work_of_a_command_is_called_by_its_name(number: signal.Signals) -> None:
+    """It handles signals by then, and has begun nothing."""
+    early = f"""
+import os, signal
+from pcc_pipeline import interruption
+from pcc_pipeline.command_line import running
+install = interruption.install
+def ended():
+    install()
+    os.kill(os.getpid(), {int(number)})
+interruption.install = ended
+running.leave(running.quiet_if_ended(lambda: running.exit_code(str, debug=False)))
+"""
+    done = subprocess.run([sys.executable, "-c", early], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (128 + number, "")
+    assert done.stderr == f"\nended from outside ({number.name})\n  nothing was begun\n"
+
+
 @pytest.mark.parametrize("sent", ["", "SIGINT", "SIGTERM", "SIGKILL"])
 def test_what_libraries_leave_among_temporary_files_goes_with_the_process(tmp_path: Path, sent: str) -> None:
     """A signal that comes once MLflow has made a folder, and before it has noted that it is to go; or a failure."""
