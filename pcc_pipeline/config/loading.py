@@ -321,4 +321,6 @@ def _choices_near(location: list[str]) -> str:
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         return ""
     names = [field.alias or name for name, field in model.model_fields.items()]
-    return f"{meant(location[-1], names)}; there are {', '.join(names)}"
+    elsewhere = [f"{section}.{option}" for section, option in _all_options() if option == location[-1]]
+    near = f" (did you mean {' or '.join(elsewhere)}?)" if elsewhere else meant(location[-1], names)
+    return f"{near}; there are {', '.join(names)}"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pcc_pipeline.errors import ConfigError, DataError, ModelError
-from pcc_pipeline.evaluation.ranking import IntArray, mean_of_measured, one_class, one_vs_rest
+from pcc_pipeline.evaluation.ranking import FloatArray, IntArray, mean_of_measured, one_class, one_vs_rest
 
 SCORINGS: tuple[str, ...] = ("f1", "f1_weighted", "f1_macro", "accuracy", "roc_auc", "pr_auc", "neg_log_loss")
 # Pairs of labels that a person looks at.
@@ -154,16 +154,22 @@ def probability_scores(y_true: IntArray, probabilities: NDArray[Any], positive: 
 
     Two classes: the areas of the positive class. More: the unweighted mean of each class against the rest, over the
     classes that can be measured: one with no row here, or with every row, is left out. Where none is left the area
-    is NaN. The clipping is scikit-learn's.
+    is NaN.
     """
     if probabilities.shape[1] == 2:
         roc_auc, pr_auc = one_class(y_true, probabilities, positive)
     else:
         ranking = one_vs_rest(y_true, probabilities)
         roc_auc, pr_auc = mean_of_measured(ranking.roc_auc), mean_of_measured(ranking.pr_auc)
-    epsilon = np.finfo(probabilities.dtype).eps
-    likelihood = np.clip(probabilities[np.arange(y_true.size), y_true], epsilon, 1 - epsilon).astype(np.float64)
-    return {"roc_auc": roc_auc, "pr_auc": pr_auc, "log_loss": float(-np.log(likelihood).mean())}
+    log_loss = float(log_losses(probabilities[np.arange(y_true.size), y_true]).mean())
+    return {"roc_auc": roc_auc, "pr_auc": pr_auc, "log_loss": log_loss}
+
+
+def log_losses(likelihood: NDArray[Any]) -> FloatArray:
+    """Nats, of rows whose label has these probabilities, (n,); clipped by the dtype's epsilon, as scikit-learn."""
+    epsilon = np.finfo(likelihood.dtype).eps
+    losses: FloatArray = -np.log(np.clip(likelihood, epsilon, 1 - epsilon).astype(np.float64))
+    return losses
 
 
 def scores(y_true: ArrayLike, probabilities: ArrayLike, n_classes: int, positive: int = 1) -> dict[str, float]:

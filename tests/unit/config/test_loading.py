@@ -71,6 +71,11 @@ def test_an_unknown_key_like_no_other_is_told_without_a_guess() -> None:
         load_params(None, {"data.zzz": 1})
 
 
+def test_an_option_of_another_section_is_named_where_it_stands() -> None:
+    with pytest.raises(ConfigError, match=r"search\.n_iter: no such option \(did you mean model\.n_iter\?\)"):
+        load_params(None, {"search.n_iter": 30})
+
+
 def test_the_file_spells_schema_as_the_contract_does(tmp_path: Path) -> None:
     params = load_params(written(tmp_path, "data: {schema: [case_id, timestamp]}"))
     assert params.data.required_columns == ("case_id", "timestamp")
