@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.section import Section
-from pcc_pipeline.steps import embed, evaluate, promote, score, train
+from pcc_pipeline.persons.keys import add_key
+from pcc_pipeline.steps import ab_test, embed, erase, evaluate, monitor, promote, retrain, score, train
 from pcc_pipeline.steps.parameters import resolve
 from pcc_pipeline.steps.records.used_options import used
 
@@ -59,10 +62,25 @@ def test_what_uses_no_model_settings_records_none(command, store, small_file) ->
 
 def test_every_option_that_a_step_reads_is_in_its_record(in_process, store, small_file, monkeypatch) -> None:
     """Whoever reads a new option in a step is told here to name it in `recorded.USED`."""
-    assert in_process(store.folder, "train", ["--data", str(small_file), "--search-method", "none"]) == 0
+    with_key = ["--set", "lineage.key_file=lineage.key"]
+    add_key(store.folder / "lineage.key")
+    data, one = ["--data", str(small_file)], ["--model", f"models:/{NAME}/1"]
+    assert in_process(store.folder, "train", [*data, "--search-method", "none", *with_key]) == 0
     store.client.set_registered_model_alias(NAME, "champion", "1")
-    steps = {"embed": embed, "train": train, "evaluate": evaluate, "promote": promote, "score": score}
-    for name, module in steps.items():
+    (store.folder / "cases.txt").write_text(f"{pd.read_parquet(small_file)['case_id'][0]}\n")
+    steps: dict[str, tuple[ModuleType, list[str]]] = {
+        "embed": (embed, data),
+        "train": (train, [*data, "--search-method", "none"]),
+        "evaluate": (evaluate, [*data, *one]),
+        "promote": (promote, [*data, *one]),
+        "score": (score, [*data, *one, "--shadow", "true"]),
+        "monitor": (monitor, data),
+        "retrain": (retrain, ["--watch", str(small_file)]),
+        "ab_test": (ab_test, ["--data", str(store.folder / "outputs/scores.parquet"), "--labels", str(small_file)]),
+        "erase": (erase, ["--cases", "cases.txt", *with_key]),
+    }
+    missing: dict[str, list[str]] = {}
+    for name, (module, arguments) in steps.items():
         keys: set[str] = set()
         run = module.run
 
@@ -72,11 +90,11 @@ def test_every_option_that_a_step_reads_is_in_its_record(in_process, store, smal
                 return _run(params, *rest, **more)
 
         monkeypatch.setattr(module, "run", watched)
-        model = [] if name in ("embed", "train") else ["--model", f"models:/{NAME}/1"]
-        assert in_process(store.folder, name, ["--data", str(small_file), "--search-method", "none", *model]) in (0, 1)
+        assert in_process(store.folder, name, arguments) in (0, 1)
         known = set(used(resolve(None), name)) | {"data.test_path"}
-        assert "data.path" in keys or name in ("evaluate", "promote")
-        assert keys <= known, (name, sorted(keys - known))
+        assert keys, name
+        missing |= {name: sorted(keys - known)} if keys - known else {}
+    assert missing == {}
 
 
 def _noting(params: Params, keys: set[str]) -> Any:

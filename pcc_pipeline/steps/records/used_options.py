@@ -39,7 +39,7 @@ USED: dict[str, tuple[str, ...]] = {
         *("output.monitoring_log", "lineage.suppression_file"),
     ),
     "ab_test": ("data.path", "data.label_column", "ab_test", "registry.model_name", *_PERSONS),
-    "retrain": ("retrain", "registry.model_name"),
+    "retrain": ("retrain", "registry.model_name", "data.split"),
     "promote": (
         *_ENCODING,
         *_PUBLISHING,
@@ -58,6 +58,7 @@ USED: dict[str, tuple[str, ...]] = {
         *_PERSONS,
         *("data.path", "data.label_column", "data.schema", "data.max_rejected_fraction"),
         *("monitoring.windows", "monitoring.false_alarm_rate", "monitoring.fail_on", "monitoring.logs"),
+        *("monitoring.alerts", "monitoring.notify", "output.alerts_dir", "audit"),
         *("preprocessing.embedding_model", *_ENCODING, "registry.model_name"),
         *("output.monitor_page", "output.novel_rows", "output.metrics_file"),
     ),
