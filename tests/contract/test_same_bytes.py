@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.model.families import FAMILIES
 
 # Each process trains, bundles, reads back and publishes a small model of every family.
@@ -60,3 +63,30 @@ def test_two_processes_write_the_same_bytes_for_every_family(tmp_path: Path) -> 
         digests.append({str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).digest() for path in files})
     assert len(digests[0]) == 1 + 3 * len(FAMILIES)
     assert [name for name in digests[0] if digests[0][name] != digests[1].get(name)] == []
+
+
+@pytest.mark.long
+def test_two_whole_trainings_write_the_same_bytes_but_for_their_names(tmp_path: Path) -> None:
+    """A calibrator, a choice of features, balanced rows, the split, and the profile that monitoring goes by."""
+    sample().head(400).to_csv(tmp_path / "cases.csv", index=False)
+    options = (
+        f"model.calibration=isotonic model.feature_selection=mutual_information preprocessing.cache_dir={tmp_path}"
+    )
+    command = ["train", "--data", str(tmp_path / "cases.csv"), "--search-method", "none", "--set", options]
+    written: list[dict[str, bytes]] = []
+    for seed in ("1", "77"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PCC_"))}
+        environment |= {"PYTHONHASHSEED": seed}
+        program = [Path(sys.executable).with_name("pcc"), *command]
+        subprocess.run(program, check=True, cwd=folder, env=environment, timeout=600, capture_output=True)
+        files = [path for path in folder.rglob("*") if path.is_file() and "artifacts" in path.parts]
+        written.append({str(path).partition("artifacts")[2]: path.read_bytes() for path in files})
+    one, other = written
+    different = {Path(name).name for name in one if one[name] != other.get(name)}
+    # They name the version, its run and the time.
+    assert different == {"MLmodel", "manifest.json", "metadata.json", "metrics.json", "reference_profile.npz"}
+    profiles = [np.load(io.BytesIO(each["/reference_profile.npz"])) for each in written]
+    arrays = [{name: profile[name].tobytes() for name in profile.files} for profile in profiles]
+    assert {name for name in arrays[0] if arrays[0][name] != arrays[1].get(name)} == {"facts"}
