@@ -75,7 +75,8 @@ class AutoCommand:
             done = outcome.exit_code
             return "\n".join(["", *outcome.lines])
 
-        return exit_code(answer, debug=options.debug, unprinted=0) or done
+        again = unless_left_out(getattr(options, of.EVERY.name)) is not None
+        return exit_code(answer, debug=options.debug, unprinted=0, for_weeks=again) or done
 
 
 def _again_and_again(one: Callable[[], CircleOutcome], every: float, *, debug: bool) -> str:
