@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,32 +64,36 @@ class Line:
         return self.start + self.per_row * rows
 
 
-def makespan(
-    files: int,
-    seconds: float,
-    machines: int,
-    *,
-    spread: float,
-    stragglers: float,
-    slower: float,
-    hours_between_failures: float,
-    back_after: float,
-    seed: int = 0,
-) -> tuple[float, int]:
-    """Seconds until all files are done, and how many were begun again.
+@dataclass(frozen=True)
+class Cluster:
+    """What its machines are like.
 
-    Args:
+    Attributes:
         spread: sigma of the lognormal factor of a file's time, whose mean is 1.
         stragglers, slower: the share of files that take so many times as long.
         hours_between_failures: of one machine, exponential; `back_after` seconds later it is there again.
     """
+
+    spread: float
+    stragglers: float
+    slower: float
+    hours_between_failures: float
+    back_after: float
+
+
+def makespan(files: int, seconds: float, machines: int, cluster: Cluster, seed: int = 0) -> tuple[float, int]:
+    """Seconds until all files are done, and how many were begun again.
+
+    Args:
+        seconds: that a file takes, in the mean.
+    """
     draws = np.random.default_rng(seed)
-    factors = draws.lognormal(-(spread**2) / 2, spread, files)
-    factors[draws.random(files) < stragglers] *= slower
+    factors = draws.lognormal(-(cluster.spread**2) / 2, cluster.spread, files)
+    factors[draws.random(files) < cluster.stragglers] *= cluster.slower
     left, again, ended = list(range(files)), 0, 0.0
     free = [(0.0, machine) for machine in range(machines)]
     heapq.heapify(free)
-    failing = draws.exponential(3600 * hours_between_failures, machines)
+    failing = draws.exponential(3600 * cluster.hours_between_failures, machines)
     while left:
         now, machine = heapq.heappop(free)
         file = left.pop()
@@ -98,8 +102,8 @@ def makespan(
             # What it had under way is lost, and somebody's next.
             left.append(file)
             again += 1
-            back = failing[machine] + back_after
-            failing[machine] = back + draws.exponential(3600 * hours_between_failures)
+            back = failing[machine] + cluster.back_after
+            failing[machine] = back + draws.exponential(3600 * cluster.hours_between_failures)
             heapq.heappush(free, (back, machine))
             continue
         ended = max(ended, until)
@@ -124,14 +128,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
         lines = _measured(Path(name), options.vectors, options.texts)
-    cluster = {
-        "spread": options.spread,
-        "stragglers": options.stragglers,
-        "slower": options.slower,
-        "hours_between_failures": options.hours_between_failures,
-        "back_after": options.back_after,
-    }
-    print(f"\nfiles of {_ROWS_A_FILE:,} rows; {cluster}; {options.dollars} dollars an hour")
+    cluster = Cluster(
+        options.spread, options.stragglers, options.slower, options.hours_between_failures, options.back_after
+    )
+    print(f"\nfiles of {_ROWS_A_FILE:,} rows; {asdict(cluster)}; {options.dollars} dollars an hour")
     print("step                          rows  machine-hours  dollars  objects  hours by machines")
     for step, line in lines.items():
         if step.startswith(("train", "monitor")):
@@ -139,9 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
         for rows in (10**8, 10**9):
             files = rows // _ROWS_A_FILE
             hours = files * line.at(_ROWS_A_FILE) / 3600
-            by = {
-                machines: makespan(files, line.at(_ROWS_A_FILE), machines, **cluster) for machines in options.machines
-            }
+            by = {machines: makespan(files, line.at(_ROWS_A_FILE), machines, cluster) for machines in options.machines}
             by_machines = ", ".join(
                 f"{machines}: {ended / 3600:.1f} ({again} again)" for machines, (ended, again) in by.items()
             )

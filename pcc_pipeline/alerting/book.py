@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -76,6 +76,12 @@ class Notice(_Entry):
     body: str
     made: datetime
 
+    @classmethod
+    def about(cls, what: str, kind: Kind, level: Level, *, title: str, body: str, made: datetime) -> Self:
+        """A notice with the number of what it is about: `what` says it, and nothing else that is told says the same."""
+        digest = hashlib.blake2b(what.encode(), digest_size=6).hexdigest()
+        return cls(id=digest, kind=kind, level=level, title=title, body=f"{body}\nalert {digest}", made=made)
+
 
 class Letter(Notice):
     """A notice for one receiver.
@@ -99,6 +105,11 @@ class _Pages(_Entry):
     events: dict[str, datetime] = {}
     checked: dict[str, datetime] = {}
     episodes: int = 0
+
+    def post(self, notice: Notice, receivers: Sequence[str]) -> Notice:
+        """Leave a letter of it for each receiver, to be sent."""
+        self.letters += [Letter(**notice.model_dump(), to=to) for to in dict.fromkeys(receivers)]
+        return notice
 
 
 class Delivery(BaseModel):
@@ -173,7 +184,8 @@ class AlertBook:
             if key in pages.events:
                 return []
             pages.events[key] = now
-            return [_posted(pages, f"event:{key}", "event", level, title, body, receivers, now)]
+            notice = Notice.about(f"event:{key}", "event", level, title=title, body=body, made=now)
+            return [pages.post(notice, receivers)]
 
     def absence(self, subject: str, hours: float, receivers: Sequence[str]) -> list[Notice]:
         """Tell, once, that nobody has looked at `subject` for so many hours; the next look ends it, which is told too.
@@ -203,7 +215,9 @@ class AlertBook:
             )
             title = f"critical: {subject}: not watched since {last:%Y-%m-%d %H:%M} UTC"
             body = f"No monitoring has ended for more than {hours:g} hours. See whether its schedule and its data come."
-            return [_posted(pages, f"{key}:{last.isoformat()}", "raised", "critical", title, body, receivers, now)]
+            about = f"{key}:{last.isoformat()}"
+            notice = Notice.about(about, "raised", "critical", title=title, body=body, made=now)
+            return [pages.post(notice, receivers)]
 
     def send(self, deliver: Callable[[Letter], str | None]) -> Delivery:
         """Send what waits, oldest first; a receiver that fails is not asked again in this call.
@@ -261,8 +275,9 @@ class AlertBook:
             return []
         title = f"recovered: {subject}: watched again"
         body = f"A monitoring has ended. There had been none {stands.window}."
-        ident = f"{_ABSENCE}:{subject}\n{stands.since.isoformat()}"
-        return [_posted(pages, ident, "recovered", stands.level, title, body, stands.to, now)]
+        about = f"{_ABSENCE}:{subject}\n{stands.since.isoformat()}"
+        notice = Notice.about(about, "recovered", stands.level, title=title, body=body, made=now)
+        return [pages.post(notice, stands.to)]
 
     def _turn(
         self, pages: _Pages, subject: str, reading: Reading, to: tuple[str, ...], version: str, now: datetime
@@ -288,14 +303,17 @@ class AlertBook:
                 sent=now,
             )
             title = f"{rule.level}: {where}: {reading.metric}"
-            return [_posted(pages, f"{key}\n{pages.episodes}", "raised", rule.level, title, facts, to, now)]
+            about = f"{key}\n{pages.episodes}"
+            notice = Notice.about(about, "raised", rule.level, title=title, body=facts, made=now)
+            return [pages.post(notice, to)]
         if not reading.broken:
             del pages.alerts[key]
             lasted = f"It had stood since {stands.since:%Y-%m-%d %H:%M} UTC."
             title = f"recovered: {where}: {reading.metric}"
+            about, body = f"{key}\n{stands.since.isoformat()}", f"{facts} {lasted}"
+            notice = Notice.about(about, "recovered", rule.level, title=title, body=body, made=now)
             # Who was told of it hears of its end, whoever the rule names by now.
-            ident = f"{key}\n{stands.since.isoformat()}"
-            return [_posted(pages, ident, "recovered", rule.level, title, f"{facts} {lasted}", stands.to, now)]
+            return [pages.post(notice, stands.to)]
         due = rule.repeat_hours is not None and now - stands.sent >= timedelta(hours=rule.repeat_hours)
         sent = now if due else stands.sent
         pages.alerts[key] = stands.model_copy(
@@ -305,7 +323,9 @@ class AlertBook:
             return []
         title = f"still {rule.level}: {where}: {reading.metric}"
         body = f"{facts} It stands since {stands.since:%Y-%m-%d %H:%M} UTC."
-        return [_posted(pages, f"{key}\n{now.isoformat()}", "repeated", rule.level, title, body, to, now)]
+        about = f"{key}\n{now.isoformat()}"
+        notice = Notice.about(about, "repeated", rule.level, title=title, body=body, made=now)
+        return [pages.post(notice, to)]
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[_Pages]:
@@ -354,20 +374,3 @@ class AlertBook:
             where=str(self._folder),
             fix="make room, mend its permissions, or set output.alerts_dir; then run this again",
         )
-
-
-def _posted(
-    pages: _Pages,
-    ident: str,
-    kind: Kind,
-    level: Level,
-    title: str,
-    body: str,
-    receivers: Sequence[str],
-    now: datetime,
-) -> Notice:
-    """A notice, of which each receiver has a letter in the book."""
-    digest = hashlib.blake2b(ident.encode(), digest_size=6).hexdigest()
-    notice = Notice(id=digest, kind=kind, level=level, title=title, body=f"{body}\nalert {digest}", made=now)
-    pages.letters += [Letter(**notice.model_dump(), to=to) for to in dict.fromkeys(receivers)]
-    return notice

@@ -158,7 +158,7 @@ class CheckedFile:
 
     def __init__(self, contract: Contract, source: str, *, kept: bool = True) -> None:
         self._contract = contract
-        self._source = source
+        self.source = source
         self._kept = kept
         self._checker = ContractChecker(contract, source=source)
         self._fingerprint = Fingerprint(contract.label_column, contract.group_column)
@@ -194,7 +194,7 @@ class CheckedFile:
         if self._checker.rows > len(batch) and digest != self._encoder_digest:
             raise DataError(
                 "the vectors of this file were made by another encoder than those of the files before",
-                where=file_of(batch) or self._source,
+                where=file_of(batch) or self.source,
                 fix="give files whose vectors one encoder made, or leave out their vectors",
             )
         self._encoder_digest = digest
@@ -245,9 +245,9 @@ class CheckedFile:
     def rejected(self, max_fraction: float) -> pd.DataFrame:
         """All rejected rows. Raises DataError where there are no rows, none is good, or too many are rejected."""
         if not self._rejected:
-            raise DataError("the data file has no rows", where=self._source, fix="give a file with at least one row")
+            raise DataError("the data file has no rows", where=self.source, fix="give a file with at least one row")
         rejected = self.all_rejected
-        check_rejections(rejected, self.total_rows, self._source, max_fraction)
+        check_rejections(rejected, self.total_rows, self.source, max_fraction)
         return rejected
 
     def dataset(self, max_rejected_fraction: float, notes: ReadNotes) -> Dataset:

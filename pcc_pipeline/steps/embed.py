@@ -19,14 +19,12 @@ import pandas as pd
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import join_rejected
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.embed_texts import EmbeddingCounts
-from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.persons.manifest import Manifest
 from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter, embedded_path
-from pcc_pipeline.steps.embedding.rows import contract_to_embed, embed_rows
+from pcc_pipeline.steps.embedding.rows import RowEmbedder, contract_to_embed
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.datasets import HandedOn, cache_of, encoder_of, input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
@@ -172,10 +170,8 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
         )
         manifest = new_manifest(params)
         with cache_of(params, encoder) as cache:
-            files = [
-                _embed_file(address, output, params, encoder, cache, for_training=for_training, manifest=manifest)
-                for output, address in places.items()
-            ]
+            embedder = RowEmbedder(params, encoder, cache, for_training)
+            files = [_embed_file(embedder, address, output, manifest) for output, address in places.items()]
         by_place = dict(zip(places, files, strict=True))
         handed_on = {
             address: handed
@@ -246,37 +242,20 @@ def _into_parts(params: Params, opened: StepRun, name: str) -> EmbedOutcome:
     return outcome
 
 
-def _embed_file(
-    address: str,
-    output: Path,
-    params: Params,
-    encoder: SentenceEncoder,
-    cache: VectorCache | None,
-    *,
-    for_training: bool,
-    manifest: Manifest | None = None,
-) -> EmbeddedFile:
-    notes, limit = ReadNotes(), params.data.max_rejected_fraction
+def _embed_file(embedder: RowEmbedder, address: str, output: Path, manifest: Manifest | None) -> EmbeddedFile:
+    params, notes = embedder.params, ReadNotes()
+    limit = params.data.max_rejected_fraction
     with (
         replacing(output) as partial,
         EmbeddedFileWriter(partial, sealed=params.output.encrypts) as writer,
         progress_bar(None, f"embed {address}") as bar,
     ):
-        file, counts, made = embed_rows(
-            read(address, notes),
-            address,
-            params,
-            encoder,
-            cache,
-            writer,
-            bar.update,
-            manifest,
-            for_training=for_training,
-        )
+        file, counts, made = embedder.embed(read(address, notes), address, writer, manifest, bar.update)
         rejected = file.rejected(limit)
         writer.close()
     handed_on = None
-    if for_training:
+    if embedder.for_training:
+        encoder = embedder.encoder
         handed_on = HandedOn(file.dataset(limit, notes), made.whole(), encoder.digest, encoder.backend)
     return EmbeddedFile(
         address,

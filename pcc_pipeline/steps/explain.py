@@ -34,6 +34,19 @@ _OWN_VECTORS = "the file brings vectors, by which `score` answers; explained is 
 
 
 @dataclass(frozen=True)
+class Nearest:
+    """Which rows that the model learned are named beside an explanation.
+
+    Attributes:
+        most: how many at most; a note says why where there are none.
+        training_data: where the model's training file lies now, if not where its training read it.
+    """
+
+    most: int
+    training_data: str | None = None
+
+
+@dataclass(frozen=True)
 class ExplainOutcome:
     """One message's answer taken apart.
 
@@ -67,8 +80,7 @@ def run(
     text: str | None = None,
     case_id: str | None = None,
     html: str | None = None,
-    nearest: int = 0,
-    training_data: str | None = None,
+    nearest: Nearest | None = None,
     method: Method = "leave-out",
 ) -> ExplainOutcome:
     """Explain a model's answer to a text, or to the row of `data.path` that has this case id.
@@ -76,9 +88,8 @@ def run(
     Args:
         model_uri: `models:/name@alias`, `models:/name/3`, `runs:/<id>/model`; default is the champion.
         html: a local file to write the explanation to, as a page that needs nothing else.
-        nearest: how many of the nearest rows to name that the model learned; a note says why where it names none.
+        nearest: the rows that the model learned to name; none where not said.
         method: how words are weighed.
-        training_data: where the model's training file lies now, if not where its training read it.
 
     Raises:
         ConfigError: neither or both of text and case id; or the page would replace the data.
@@ -102,8 +113,8 @@ def run(
     explanation = explain(message, _answers_of(loaded.model, encoder), method=method)
     notes = [_OWN_VECTORS] if vectors else []
     near: tuple[LearnedRow, ...] = ()
-    if nearest:
-        near, note = _nearest(message, loaded, params, encoder, nearest, training_data)
+    if nearest is not None and nearest.most:
+        near, note = _nearest(message, loaded, params, encoder, nearest)
         notes += [note] if note else []
     outcome = ExplainOutcome(
         model_version=loaded.model.model_version,
@@ -147,18 +158,20 @@ def _answers_of(model: TrainedModel, encoder: SentenceEncoder) -> Answer:
 
 
 def _nearest(
-    message: str, loaded: LoadedModel, params: Params, encoder: SentenceEncoder, most: int, data: str | None
+    message: str, loaded: LoadedModel, params: Params, encoder: SentenceEncoder, asked_for: Nearest
 ) -> tuple[tuple[LearnedRow, ...], str]:
     """The nearest rows that the model learned, and what to know of them; the words of an explanation stand without."""
     try:
-        learned = learned_rows(loaded, params, encoder, data)
+        learned = learned_rows(loaded, params, encoder, asked_for.training_data)
     except PccError as error:
         fix = "--training-data names the file; `pcc embed` and `pcc train` fill the cache"
         return (), f"no nearest training messages: {error.what} ({fix})"
     vector = embed([message], encoder, None)[0][0]
     some = f"{learned.without:,} of {learned.without + len(learned.case_ids):,} training messages were not compared"
     note = f"{some}: the embedding cache holds no vector of them" if learned.without else ""
-    return nearest_rows(vector, learned.vectors, learned.case_ids.tolist(), learned.labels.tolist(), most), note
+    return nearest_rows(
+        vector, learned.vectors, learned.case_ids.tolist(), learned.labels.tolist(), asked_for.most
+    ), note
 
 
 def _left_to_a_person(model: TrainedModel, explanation: Explanation) -> str:

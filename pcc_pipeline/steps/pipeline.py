@@ -147,9 +147,9 @@ def _page(
     return [payloads.Inputs(files), made, payloads.Figures(pictures), payloads.Note(note)]
 
 
-def _promote(params: Params, version: str, at_hand: HeldOut, reason: str, before_move: Callable[[], None]) -> Promoted:
+def _promote(params: Params, version: str, tested: HeldOut, reason: str, before_move: Callable[[], None]) -> Promoted:
     try:
-        return promote.run(params, version, reason=reason, at_hand=at_hand, before_move=before_move)
+        return promote.run(params, version, reason=reason, data=tested, before_move=before_move)
     except promote.PromotionRefusedError as refusal:
         return refusal
     except PccError as error:

@@ -114,8 +114,7 @@ def run(
     *,
     reason: str = "",
     force: bool = False,
-    data: str | None = None,
-    at_hand: HeldOut | None = None,
+    data: str | HeldOut | None = None,
     experiment: str | None = None,
     before_move: Callable[[], None] = lambda: None,
 ) -> PromoteOutcome | WaitingOutcome:
@@ -125,8 +124,8 @@ def run(
         model_uri: a registered version or alias; default is the challenger.
         reason: why, for the record; needed with `force`.
         force: go past failed gates; the failure and the reason stay on record.
-        data: where the version's training file lies now, if not where its training run found it.
-        at_hand: its test rows, from its training in this process.
+        data: the version's test rows, from its training in this process; or where its training file lies now, if not
+            where its training run found it.
         experiment: id of the one that the run goes to; default is the one that the environment names.
         before_move: raises where the caller may not move anything any more; asked when the gates have passed.
 
@@ -140,12 +139,13 @@ def run(
         demand_reason(reason, "force")
     name = params.registry.model_name
     with step_run("promote", params, experiment=experiment) as opened:
-        if at_hand is None:
-            demand_input(params.data.test_path or data)
+        address = data if isinstance(data, str) else None
+        if not isinstance(data, HeldOut):
+            demand_input(params.data.test_path or address)
         version = _version_of(model_uri or f"models:/{name}@{promotion.CHALLENGER}", name)
         _demand_not_erased(params, version)
-        judgement = judge_version(params, f"models:/{name}/{version}", data, at_hand)
-        opened.log(payloads.LoggedParams(used_on_model(params, "promote", judgement.learned, data)))
+        judgement = judge_version(params, f"models:/{name}/{version}", data)
+        opened.log(payloads.LoggedParams(used_on_model(params, "promote", judgement.learned, address)))
         good = passed(judgement.verdicts)
         action = "promoted" if good else "forced" if force else "refused"
         _record(opened, action if action == "refused" else "not moved", reason, judgement, version)

@@ -21,7 +21,7 @@ from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.answering.challenge import Challenge, challenge_of, shadow_path
-from pcc_pipeline.steps.answering.file_scorer import FileScorer, Scored
+from pcc_pipeline.steps.answering.file_scorer import FileScorer, Output, Scored
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.datasets import input_files, progress_bar, read, unlabelled
@@ -206,7 +206,7 @@ def _into_file(
             beside = stack.enter_context(writing_shadow(shadow_path(target), sealed=sealed))
         extra, batches = scorer.opened(read(address, notes))
         with writing(partial, target, extra, scorer.rule, sealed=sealed) as write:
-            scored = scorer.score(batches, address, file, manifest, extra, write, beside, bar.update, count)
+            scored = scorer.score(batches, file, manifest, Output(write, extra, beside), bar.update, count)
         rejected = file.rejected(params.data.max_rejected_fraction)
         with replacing(Path(params.output.rejected)) as rejected_partial:
             write_frame(rejected, rejected_partial, sealed=params.output.encrypts)

@@ -20,6 +20,7 @@ from pcc_pipeline.data.vector_origin import origin
 from pcc_pipeline.errors import ConfigError, DataError, StorageError
 from pcc_pipeline.steps import embed
 from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter, embedded_path
+from pcc_pipeline.steps.embedding.rows import RowEmbedder
 from pcc_pipeline.steps.inputs.datasets import encoder_of
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.storage.objects import local_copy
@@ -49,7 +50,7 @@ def embedded(path: Path) -> embed.EmbeddedFile:
     """`embed`'s part that reads and writes, without a run; the rows bring their vectors, so the encoder stays away."""
     asked = params(path)
     output = embedded_path(str(path), asked.output.embedded_dir)
-    return embed._embed_file(str(path), output, asked, encoder_of(asked), None, for_training=False)
+    return embed._embed_file(RowEmbedder(asked, encoder_of(asked), None), str(path), output, None)
 
 
 def test_a_full_disk_is_named_and_no_half_of_a_file_stays(tmp_path: Path, disk: Callable[[str], Path]) -> None:
@@ -60,7 +61,7 @@ def test_a_full_disk_is_named_and_no_half_of_a_file_stays(tmp_path: Path, disk: 
     output = embedded_path(str(path), str(small))
     asked = params(path)
     with pytest.raises(StorageError) as caught:
-        embed._embed_file(str(path), output, asked, encoder_of(asked), None, for_training=False)
+        embed._embed_file(RowEmbedder(asked, encoder_of(asked), None), str(path), output, None)
     assert "No space left on device" in str(caught.value)
     assert str(small) in str(caught.value)
     assert list(small.iterdir()) == []

@@ -68,9 +68,8 @@ class ExplainCommand(LookCommand):
             text=_typed() if text == "-" else text,
             case_id=unless_left_out(options.case_id),
             html=unless_left_out(options.html),
-            nearest=of.count(_NEAREST, options),
+            nearest=explain.Nearest(of.count(_NEAREST, options), unless_left_out(options.training_data)),
             method=cast("Method", of.choice(METHOD, options)),
-            training_data=unless_left_out(options.training_data),
         )
         return "\n".join(["", *outcome.lines(colour=_colour())])
 

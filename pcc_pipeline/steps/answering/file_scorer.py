@@ -40,6 +40,19 @@ class Scored(NamedTuple):
 Write = Callable[[pd.DataFrame], None]
 
 
+class Output(NamedTuple):
+    """Where the predictions of a file go.
+
+    Attributes:
+        extra: the columns behind the downstream system's.
+        beside: takes both versions' answers, where the challenger's are not used.
+    """
+
+    write: Write
+    extra: ExtraColumns
+    beside: Write | None = None
+
+
 class FileScorer:
     """What answers; its encoder and cache open at the first text, and serve the files after it, too."""
 
@@ -80,12 +93,9 @@ class FileScorer:
     def score(
         self,
         batches: Iterator[pd.DataFrame],
-        address: str,
         file: CheckedFile,
         manifest: Manifest | None,
-        extra: ExtraColumns,
-        write: Write,
-        beside: Write | None = None,
+        output: Output,
         progress: Progress = lambda _: None,
         after: Callable[[CheckedBatch], None] = lambda _: None,
     ) -> Scored:
@@ -94,7 +104,6 @@ class FileScorer:
         Args:
             file: is given the batches, and then knows counts and rejected rows.
             manifest: is given who stood in them.
-            beside: where both versions' answers go, where the challenger's are not used.
             after: called with each batch once its predictions are written.
 
         Raises:
@@ -104,16 +113,16 @@ class FileScorer:
         for batch in batches:
             checked = file.add(batch)
             progress(len(checked.rejected))
-            add_batch(manifest, checked, "scored", address)
+            add_batch(manifest, checked, "scored", file.source)
             if len(checked.good):
                 if checked.vectors is not None:
                     demand_encoder(origin_of(batch), self.model, OF_THE_DATA)
                 vectors = self._vectors.vectors(checked, progress)
-                used, other, its = self._both(vectors, checked, extra, now, counts)
+                used, other, its = self._both(vectors, checked, output.extra, now, counts)
                 challenger_rows += its
-                write(used)
-                if beside is not None and other is not None:
-                    beside(shadow_frame(used, other))
+                output.write(used)
+                if output.beside is not None and other is not None:
+                    output.beside(shadow_frame(used, other))
             after(checked)
         return Scored(counts, challenger_rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -35,55 +36,65 @@ class EmbeddedRows(NamedTuple):
     made: GrowingVectors
 
 
-def embed_rows(
-    batches: Iterator[pd.DataFrame],
-    address: str,
-    params: Params,
-    encoder: SentenceEncoder,
-    cache: VectorCache | None,
-    writer: EmbeddedFileWriter,
-    progress: Progress,
-    manifest: Manifest | None,
-    *,
-    for_training: bool = False,
-) -> EmbeddedRows:
-    """Write the good rows with their vectors: those that they bring, or the encoder's.
+@dataclass(frozen=True)
+class RowEmbedder:
+    """What embeds files, one after another.
 
-    Args:
+    Attributes:
         for_training: labels are demanded, and rows and vectors are kept.
-
-    Raises:
-        DataError: there are no rows, or they cannot be read.
-        FeatureError: the encoder fails.
-        StorageError: they cannot be written.
     """
-    counts, file, made = EmbeddingCounts(), None, GrowingVectors()
-    for batch in batches:
+
+    params: Params
+    encoder: SentenceEncoder
+    cache: VectorCache | None
+    for_training: bool = False
+
+    def embed(
+        self,
+        batches: Iterator[pd.DataFrame],
+        address: str,
+        writer: EmbeddedFileWriter,
+        manifest: Manifest | None,
+        progress: Progress = lambda _: None,
+    ) -> EmbeddedRows:
+        """Write the good rows of a file with their vectors: those that they bring, or the encoder's.
+
+        Args:
+            manifest: is given who stands in the file.
+
+        Raises:
+            DataError: there are no rows, or they cannot be read.
+            FeatureError: the encoder fails.
+            StorageError: they cannot be written.
+        """
+        counts, file, made = EmbeddingCounts(), None, GrowingVectors()
+        for batch in batches:
+            if file is None:
+                file = self._checked_file(address, batch)
+            checked = file.add(batch)
+            vectors, done = self._vectors(checked, progress)
+            counts += done
+            add_batch(manifest, checked, "embedded", address)
+            if self.for_training and checked.vectors is None:
+                made.add(vectors)
+            origin = self.encoder.digest if checked.vectors is None else origin_of(batch)
+            writer.write(checked.good, vectors, origin)
         if file is None:
-            # A file may be embedded to be scored, so labels are checked where they are there.
-            labelled = for_training or params.data.label_column in batch.columns
-            contract = contract_to_embed(address, params, labelled=labelled, for_training=for_training)
-            file = CheckedFile(contract, address, kept=for_training)
-        checked = file.add(batch)
-        vectors, done = _vectors(checked, encoder, cache, progress)
-        counts += done
-        add_batch(manifest, checked, "embedded", address)
-        if for_training and checked.vectors is None:
-            made.add(vectors)
-        writer.write(checked.good, vectors, encoder.digest if checked.vectors is None else origin_of(batch))
-    if file is None:
-        raise DataError("the data file has no rows", where=address, fix="give a file with at least one row")
-    return EmbeddedRows(file, counts, made)
+            raise DataError("the data file has no rows", where=address, fix="give a file with at least one row")
+        return EmbeddedRows(file, counts, made)
+
+    def _checked_file(self, address: str, first: pd.DataFrame) -> CheckedFile:
+        # A file may be embedded to be scored, so labels are checked where they are there.
+        labelled = self.for_training or self.params.data.label_column in first.columns
+        contract = contract_to_embed(address, self.params, labelled=labelled, for_training=self.for_training)
+        return CheckedFile(contract, address, kept=self.for_training)
+
+    def _vectors(self, checked: CheckedBatch, progress: Progress) -> tuple[np.ndarray, EmbeddingCounts]:
+        if checked.vectors is not None:
+            return checked.vectors, EmbeddingCounts(rows=len(checked.vectors))
+        return embed([str(text) for text in checked.good["text"]], self.encoder, self.cache, progress)
 
 
 def contract_to_embed(address: str, params: Params, *, labelled: bool, for_training: bool) -> Contract:
     """What is asked of a file that is embedded."""
     return contract_of(params, labelled=labelled, slices=slices_of(params, address) if for_training else ())
-
-
-def _vectors(
-    checked: CheckedBatch, encoder: SentenceEncoder, cache: VectorCache | None, progress: Progress
-) -> tuple[np.ndarray, EmbeddingCounts]:
-    if checked.vectors is not None:
-        return checked.vectors, EmbeddingCounts(rows=len(checked.vectors))
-    return embed([str(text) for text in checked.good["text"]], encoder, cache, progress)

@@ -73,14 +73,14 @@ class _Compared:
         return 0 if self.rows is None else int((~self.rows).sum())
 
 
-def judge_version(params: Params, model_uri: str, data: str | None = None, at_hand: HeldOut | None = None) -> Judgement:
+def judge_version(params: Params, model_uri: str, data: str | HeldOut | None = None) -> Judgement:
     """Measure a version, and the champion on the same rows, and hold both against `registry.gates`.
 
     The rows compared are those that neither has learned. Test rows that cannot be found, a champion that cannot be
     loaded or has no vectors of its own encoder, and what cannot be known fail the gates that need them.
 
     Args:
-        at_hand: the test rows, from the version's training in this process.
+        data: the test rows, from the version's training in this process; or where its training file lies now.
 
     Raises:
         TrackingError, ModelError: the version cannot be loaded.
@@ -89,7 +89,7 @@ def judge_version(params: Params, model_uri: str, data: str | None = None, at_ha
     training = read_training_run(loaded.run_id)
     standing = find_alias(params.registry.model_name, CHAMPION)
     champion, champion_fault = _champion(standing)
-    test, test_fault = _measured(params, training, loaded, data, at_hand)
+    test, test_fault = _measured(params, training, loaded, data)
     predicted, compared = np.empty(0, dtype=object), _Compared(fault=champion_fault)
     if test is not None:
         predicted = predicted_labels(loaded, test.probabilities)
@@ -146,11 +146,11 @@ def _champion(standing: Resolved | None) -> tuple[LoadedModel | None, str]:
 
 
 def _measured(
-    params: Params, training: TrainingRun, loaded: LoadedModel, data: str | None, at_hand: HeldOut | None
+    params: Params, training: TrainingRun, loaded: LoadedModel, data: str | HeldOut | None
 ) -> tuple[Measurement | None, str]:
     """The version on its test rows, or why there are none that prove anything."""
     try:
-        held = at_hand or held_out(params, training, loaded, data)
+        held = data if isinstance(data, HeldOut) else held_out(params, training, loaded, data)
         if fault := unchecked_fault(held):
             return None, fault
         return measure(loaded, held, params, training.params), ""

@@ -13,7 +13,7 @@ from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import FeatureError
 from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter
-from pcc_pipeline.steps.embedding.rows import embed_rows
+from pcc_pipeline.steps.embedding.rows import RowEmbedder
 from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of, read
 from pcc_pipeline.steps.parts.folder import Part, PartsFolder
 from pcc_pipeline.steps.parts.task import PartTask
@@ -51,13 +51,13 @@ class EmbedTask(PartTask):
 
     def made(self, folder: PartsFolder, name: str, source: str) -> Part:
         params, notes, manifest = self.params, ReadNotes(), new_manifest(self.params)
-        encoder, cache = self._encoder()
+        embedder = RowEmbedder(params, *self._encoder())
         with (
             folder.writing(name) as partial,
             EmbeddedFileWriter(partial, sealed=params.output.encrypts) as writer,
         ):
             batches = read(source, notes, named=True)
-            file, counts, _ = embed_rows(batches, source, params, encoder, cache, writer, lambda _: None, manifest)
+            file, counts, _ = embedder.embed(batches, source, writer, manifest)
             rejected = file.all_rejected
             part = Part(
                 name,

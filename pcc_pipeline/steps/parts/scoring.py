@@ -10,7 +10,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.steps.answering.challenge import Challenge
-from pcc_pipeline.steps.answering.file_scorer import FileScorer
+from pcc_pipeline.steps.answering.file_scorer import FileScorer, Output
 from pcc_pipeline.steps.inputs.datasets import read, unlabelled
 from pcc_pipeline.steps.parts.folder import Part, PartsFolder
 from pcc_pipeline.steps.parts.task import PartTask
@@ -118,7 +118,7 @@ def _scored(task: ScoreTask, scorer: FileScorer, folder: PartsFolder, name: str,
 
         sealed = params.output.encrypt_scores
         with writing(partial, name, extra, scorer.rule, sealed=sealed, about=about) as write:
-            counts, challenger_rows = scorer.score(batches, source, file, manifest, extra, write)
+            counts, challenger_rows = scorer.score(batches, file, manifest, Output(write, extra))
             rejected = file.all_rejected
         # Before the part, which says that all of it is there.
         folder.keep_rejected(name, rejected, sealed=params.output.encrypts)

@@ -13,6 +13,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.errors import ConfigError, DataError
 from pcc_pipeline.steps import embed
+from pcc_pipeline.steps.embedding.rows import RowEmbedder
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.datasets import encoder_of, load_dataset
 from pcc_pipeline.steps.parameters import resolve
@@ -85,7 +86,7 @@ def test_the_embedded_file_holds_the_columns_of_all(folder: Path) -> None:
         frame.assign(embeddings=vectors, **{f"extra{number}": number}).to_parquet(folder / f"{number}.parquet")
     address = f"{folder}/?.parquet"
     asked, output = params(address), folder / "out.parquet"
-    embed._embed_file(address, output, asked, encoder_of(asked), None, for_training=False)
+    embed._embed_file(RowEmbedder(asked, encoder_of(asked), None), address, output, None)
     table = pq.read_table(output)
     assert table.num_rows == 89
     assert {f"extra{number}" for number in range(3)} < set(table.column_names)
