@@ -44,13 +44,22 @@ def addresses_in(text: str) -> list[str]:
     """
     if not text.startswith("["):
         return [text]
-    try:
-        listed = yaml.safe_load(text)
-    except yaml.YAMLError:
-        listed = None
+    listed = _listed(text)
     if not isinstance(listed, list) or not listed or not all(isinstance(one, str) and one for one in listed):
         raise ValueError(f"{text!r} is no list of files such as [a.csv, b.csv]; a file of that name is ./{text}")
     return listed
+
+
+def _listed(text: str) -> object:
+    # JSON first, as a run records several: YAML refuses some of its characters, and reads an escaped pair as two.
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
 
 
 def _one_text(value: object) -> object:

@@ -273,7 +273,8 @@ def _oddity(entry: os.DirEntry[str]) -> str:
 
 
 def _inside(name: str, address: str) -> str:
-    if name.startswith("/") or ".." in PurePosixPath(name).parts:
+    # A dot alone is the store itself, and would make a file of its folder.
+    if name.startswith("/") or ".." in (parts := PurePosixPath(name).parts) or not parts:
         raise StorageError(f"the object name {name!r} leads outside the store", where=address)
     return name
 
