@@ -15,8 +15,8 @@ from pcc_pipeline.model.lineage import SEMVER_TAG
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.approvals import Approval
 from pcc_pipeline.tracking.registry.versions import ALERT_TAG
+from pcc_pipeline.tracking.store.model_overview import AliasedVersion, ModelOverview, model_overview
 from pcc_pipeline.tracking.store.past_runs import RecordedRun
-from pcc_pipeline.tracking.store.standing import Standing, StandingVersion, standing
 
 _SCORES = {"metric.test/f1_macro": "macro F1", "metric.test/accuracy": "accuracy"}
 # The first part of an alert's metric -> what may mend that.
@@ -41,7 +41,7 @@ class Status:
     """
 
     model: str
-    stands: Standing
+    overview: ModelOverview
     alerts: tuple[Alert, ...]
     waiting: tuple[Letter, ...]
     untold: tuple[str, ...]
@@ -51,17 +51,17 @@ class Status:
     @property
     def wrong(self) -> bool:
         """Whether something is: an alert stands, on the version or in the book."""
-        champion = self.stands.champion
+        champion = self.overview.champion
         return bool(self.alerts) or (champion is not None and ALERT_TAG in champion.tags)
 
     @property
     def text(self) -> str:
         """The screen."""
-        stands = self.stands
-        if stands.champion is None:
-            lines = [("champion", f"none; {self.model} has {_count(stands.versions, 'version')}")]
+        overview = self.overview
+        if overview.champion is None:
+            lines = [("champion", f"none; {self.model} has {_count(overview.versions, 'version')}")]
         else:
-            lines = [("champion", _named(stands.champion, self.model)), *self._since, *self._tested]
+            lines = [("champion", _named(overview.champion, self.model)), *self._since, *self._tested]
         lines += [*self._challenger, *self._watched, *self._alerts, *self._retrained]
         lines += [("next" if not place else "", step) for place, step in enumerate(self.next_steps)]
         return "\n".join(f"{title:<10} {shown(line)}" for title, line in lines)
@@ -69,40 +69,44 @@ class Status:
     @property
     def next_steps(self) -> list[str]:
         """What to do now, the most urgent first."""
-        stands = self.stands
-        if stands.champion is None:
-            if not stands.versions:
+        overview = self.overview
+        if overview.champion is None:
+            if not overview.versions:
                 return ["train: mlflow run . -P data=FILE"]
             return ["make a version the champion: pcc models promote"]
         steps = []
-        if _failed_since(stands.monitor, stands.watched) and stands.monitor is not None and stands.monitor.error:
+        if (
+            _failed_since(overview.monitor, overview.watched)
+            and overview.monitor is not None
+            and overview.monitor.error
+        ):
             steps.append("mend what ended the last monitor, and look again")
-        if stands.watched is None:
+        if overview.watched is None:
             steps.append("look at its messages: pcc monitor --data FILE")
         elif self.wrong:
-            steps.append(f"read monitor.html of run {stands.watched.run_id[:8]}")
+            steps.append(f"read monitor.html of run {overview.watched.run_id[:8]}")
             kinds = {alert.metric.partition("/")[0] for alert in self.alerts}
             steps += [step for kind, step in _MENDING.items() if kind in kinds]
-        elif self._is_late(stands.watched):
+        elif self._is_late(overview.watched):
             steps.append("look again: pcc monitor --data FILE; see why its schedule does not")
         if self.waiting:
             steps.append("send what waits: pcc alerts send")
-        if stands.retrain is not None and stands.retrain.error:
+        if overview.retrain is not None and overview.retrain.error:
             steps.append("see what ended the last retrain: pcc models list --step retrain --failed")
         return steps or ["nothing"]
 
     @property
     def document(self) -> dict[str, Any]:
         """The same for machines."""
-        stands = self.stands
+        overview = self.overview
         return {
             "model": self.model,
             "wrong": self.wrong,
-            "champion": None if stands.champion is None else _version_document(stands.champion, stands.moved),
-            "challenger": None if stands.challenger is None else _version_document(stands.challenger, None),
-            "watched": None if stands.watched is None else _run_document(stands.watched),
-            "last_monitor": None if stands.monitor is None else _run_document(stands.monitor),
-            "last_retrain": None if stands.retrain is None else _run_document(stands.retrain),
+            "champion": None if overview.champion is None else _version_document(overview.champion, overview.moved),
+            "challenger": None if overview.challenger is None else _version_document(overview.challenger, None),
+            "watched": None if overview.watched is None else _run_document(overview.watched),
+            "last_monitor": None if overview.monitor is None else _run_document(overview.monitor),
+            "last_retrain": None if overview.retrain is None else _run_document(overview.retrain),
             "alerts": [alert.model_dump(mode="json") for alert in self.alerts],
             "waiting": len(self.waiting),
             "next": self.next_steps,
@@ -110,7 +114,7 @@ class Status:
 
     @property
     def _since(self) -> list[tuple[str, str]]:
-        champion, moved = self.stands.champion, self.stands.moved
+        champion, moved = self.overview.champion, self.overview.moved
         assert champion is not None, "asked of a champion"
         if moved is None:
             return [("since", "not on record: the alias was set outside of pcc_pipeline")]
@@ -120,28 +124,28 @@ class Status:
 
     @property
     def _tested(self) -> list[tuple[str, str]]:
-        champion = self.stands.champion
+        champion = self.overview.champion
         assert champion is not None, "asked of a champion"
         scores = [f"{name} {float(champion.tags[tag]):.4f}" for tag, name in _SCORES.items() if tag in champion.tags]
         return [("tested", ", ".join(scores) or "not evaluated yet: pcc evaluate --model models:/…@champion")]
 
     @property
     def _challenger(self) -> list[tuple[str, str]]:
-        stands = self.stands
-        if stands.challenger is None or stands.challenger == stands.champion:
+        overview = self.overview
+        if overview.challenger is None or overview.challenger == overview.champion:
             return []
-        lines = [("challenger", _named(stands.challenger, self.model))]
-        approval = Approval.of_tags(stands.challenger.tags)
+        lines = [("challenger", _named(overview.challenger, self.model))]
+        approval = Approval.of_tags(overview.challenger.tags)
         if approval is not None and approval.state == "waiting":
             lines.append(("", f"waits for an approver, as {approval.asked_by} asked"))
         return lines
 
     @property
     def _watched(self) -> list[tuple[str, str]]:
-        stands = self.stands
+        overview = self.overview
         lines: list[tuple[str, str]] = []
-        if stands.watched is not None:
-            run, numbers = stands.watched, stands.watched.metrics
+        if overview.watched is not None:
+            run, numbers = overview.watched, overview.watched.metrics
             alert = run.tags.get(ALERT_TAG)
             windows = _count(int(numbers.get("quality/windows", 1)), "window")
             lines.append(("watched", f"{self._when(run.started)}: {alert or 'nothing is wrong'}"))
@@ -149,10 +153,10 @@ class Status:
             if "drift/novel_share" in numbers:
                 lines.append(("", f"novel rows {numbers['drift/novel_share']:.1%}"))
             lines += [("", line) for line in _accuracies(numbers)]
-        elif stands.champion is not None:
+        elif overview.champion is not None:
             lines.append(("watched", "never"))
-        if stands.monitor is not None and _failed_since(stands.monitor, stands.watched):
-            line = f"{self._when(stands.monitor.started)}: {_ended(stands.monitor)}"
+        if overview.monitor is not None and _failed_since(overview.monitor, overview.watched):
+            line = f"{self._when(overview.monitor.started)}: {_ended(overview.monitor)}"
             lines.append(("last look", line))
         return lines
 
@@ -169,7 +173,7 @@ class Status:
 
     @property
     def _retrained(self) -> list[tuple[str, str]]:
-        run = self.stands.retrain
+        run = self.overview.retrain
         if run is None:
             return []
         decision = run.tags.get("pcc.reason", "")
@@ -202,7 +206,7 @@ def status(question: Question) -> Status:
     book, name = book_of(question), question.model_name
     return Status(
         model=name,
-        stands=standing(name),
+        overview=model_overview(name),
         alerts=tuple(alert for alert in book.alerts if alert.subject == name),
         waiting=tuple(book.waiting),
         untold=receivers_of(question).without_address,
@@ -217,7 +221,7 @@ def answer(question: Question) -> tuple[str, bool]:
     return json_text(state.document) if question.as_json else state.text, state.wrong
 
 
-def _named(version: StandingVersion, model: str) -> str:
+def _named(version: AliasedVersion, model: str) -> str:
     return (
         " ".join(filter(None, [version.name, version.tags.get(SEMVER_TAG)])) + f", version {version.number} of {model}"
     )
@@ -265,7 +269,7 @@ def _accuracies(numbers: Mapping[str, float]) -> list[str]:
     return lines
 
 
-def _version_document(version: StandingVersion, moved: RecordedRun | None) -> dict[str, Any]:
+def _version_document(version: AliasedVersion, moved: RecordedRun | None) -> dict[str, Any]:
     scores = {name: float(version.tags[tag]) for tag, name in _SCORES.items() if tag in version.tags}
     return {
         "version": version.name,

@@ -19,7 +19,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import PccError, StorageError, TrackingError
-from pcc_pipeline.serving.kept import KeptVersions, Standing
+from pcc_pipeline.serving.kept import KeptVersions, ServedBundle
 from pcc_pipeline.serving.version import ServedVersion, TextVectors, ready
 from pcc_pipeline.steps.inputs.chosen_model import no_champion
 from pcc_pipeline.steps.inputs.datasets import encoder_of
@@ -116,16 +116,16 @@ class Followed:
             except PccError as error:
                 if isinstance(error, TrackingError):
                     self.away = error.what
-                standing = self._last(address, error, away)
-                if standing is not None:
-                    logger.error("%s: the %s of last time serves, %s", _reason(error), role, standing.model_uri)
-                    self._put(role, self._ready(*self._kept.open(standing.digest, address), standing))
+                bundle = self._last(address, error, away)
+                if bundle is not None:
+                    logger.error("%s: the %s of last time serves, %s", _reason(error), role, bundle.model_uri)
+                    self._put(role, self._ready(*self._kept.open(bundle.digest, address), bundle))
                 elif role == "champion":
                     raise
                 else:
                     logger.error("no %s serves: %s", role, _reason(error))
 
-    def _last(self, address: str, error: Exception, away: TrackingError | None) -> Standing | None:
+    def _last(self, address: str, error: Exception, away: TrackingError | None) -> ServedBundle | None:
         """What served last, where it may serve on: the registry is away, or the new version is bad."""
         if isinstance(error, TrackingError) and error is not away and not is_outage(error):
             return None
@@ -193,7 +193,7 @@ class Followed:
         current: ServedVersion | None = getattr(self.duty, role)
         if stored is None:
             self._without(role, address, current)
-        elif current is None or current.standing.digest != stored.digest:
+        elif current is None or current.bundle.digest != stored.digest:
             self._try(role, address, stored, current)
         else:
             self._refused.pop(role, None)
@@ -213,10 +213,10 @@ class Followed:
 
     def _take(self, role: str, address: str, stored: StoredBundle) -> None:
         model, folder = self._kept.bring(stored)
-        standing = Standing(stored.digest, stored.source.model_uri, stored.source.run_id)
-        self._put(role, self._ready(model, folder, standing))
+        bundle = ServedBundle(stored.digest, stored.source.model_uri, stored.source.run_id)
+        self._put(role, self._ready(model, folder, bundle))
         try:
-            self._kept.remember(address, standing)
+            self._kept.remember(address, bundle)
         except StorageError as error:  # it serves all the same
             logger.error("%s", error)
 
@@ -225,7 +225,7 @@ class Followed:
         if getattr(self.duty, role) is not None:
             self.switches += 1
         self.duty = replace(self.duty, **{role: version})
-        logger.info("%s serves as %s (%s)", version.name, role, version.standing.model_uri)
+        logger.info("%s serves as %s (%s)", version.name, role, version.bundle.model_uri)
 
     def _without(self, role: str, address: str, current: ServedVersion | None) -> None:
         """The registry knows no version under an address that is followed."""
@@ -240,8 +240,8 @@ class Followed:
             self._refused[role] = Refused(address, "the alias stands for no version", time.monotonic())
             logger.error("%s stands for no version any more: %s goes on", address, current.name)
 
-    def _ready(self, model: TrainedModel, folder: Path, standing: Standing) -> ServedVersion:
-        return ready(model, folder, standing, self._encoder_in, self._vectors)
+    def _ready(self, model: TrainedModel, folder: Path, bundle: ServedBundle) -> ServedVersion:
+        return ready(model, folder, bundle, self._encoder_in, self._vectors)
 
     def _encoder_in(self, digest: str, place: str) -> SentenceEncoder:
         """That of a version on duty, where it is the same: it takes seconds to load, and 300 MB."""

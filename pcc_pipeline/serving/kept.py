@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Standing:
+class ServedBundle:
     """What an alias, or an address, stood for: a bundle's digest, the model's own address, and its run.
 
     `erase` goes by the run, to find the copies of models that learned from what is erased.
@@ -53,23 +53,23 @@ class KeptVersions:
             private_folder(folder)
             sweep(folder, PARTIAL)
 
-    def last(self, named: str) -> Standing | None:
+    def last(self, named: str) -> ServedBundle | None:
         """What was served under a name when it was last known; None where nothing of it is kept."""
         try:
-            standing = Standing(**json.loads(self._note(named).read_text(encoding="utf-8")))
+            bundle = ServedBundle(**json.loads(self._note(named).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
-        return standing if self._bundle(standing.digest).is_dir() else None
+        return bundle if self._bundle(bundle.digest).is_dir() else None
 
-    def remember(self, named: str, standing: Standing) -> None:
+    def remember(self, named: str, bundle: ServedBundle) -> None:
         """This is what is served under that name now.
 
         Raises:
             StorageError: it cannot be written.
         """
-        if self.last(named) != standing:
+        if self.last(named) != bundle:
             with self._written():
-                write_durably(self._note(named), json.dumps(asdict(standing)) + "\n")
+                write_durably(self._note(named), json.dumps(asdict(bundle)) + "\n")
 
     def forget(self, named: str) -> None:
         """Nothing is served under that name any more.

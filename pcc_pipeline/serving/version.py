@@ -16,7 +16,7 @@ from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SENTENCE_WIDT
 from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import FULL_WIDTH
-from pcc_pipeline.serving.kept import Standing
+from pcc_pipeline.serving.kept import ServedBundle
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.logged_models.served_model import ENCODER
 
@@ -65,12 +65,12 @@ class ServedVersion:
     """What answers.
 
     Attributes:
-        standing: where it stands in the registry.
+        bundle: its files, with the address and the run that they are of.
         encoder: of the model's digest; None for a model that takes whole vectors.
     """
 
     model: TrainedModel
-    standing: Standing
+    bundle: ServedBundle
     encoder: SentenceEncoder | None
     vectors: TextVectors
 
@@ -107,7 +107,7 @@ class ServedVersion:
 def ready(
     model: TrainedModel,
     folder: Path,
-    standing: Standing,
+    bundle: ServedBundle,
     encoder_in: Callable[[str, str], SentenceEncoder],
     vectors: TextVectors,
 ) -> ServedVersion:
@@ -131,7 +131,7 @@ def ready(
                 where=str(encoder.folder),
                 fix="install the package of that training's encoder, or train again with this one",
             )
-    version = ServedVersion(model, standing, encoder, vectors)
+    version = ServedVersion(model, bundle, encoder, vectors)
     _prove(version)
     return version
 
@@ -154,7 +154,7 @@ def _prove(version: ServedVersion) -> None:
         return
     raise ModelError(
         f"{version.name} does not answer as a classifier must: {reason}",
-        where=version.standing.model_uri,
+        where=version.bundle.model_uri,
         fix="train again; the version that served so far goes on",
     )
 

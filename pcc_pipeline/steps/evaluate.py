@@ -27,7 +27,7 @@ from pcc_pipeline.monitoring.profile import Origin, ReferenceProfile
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
-from pcc_pipeline.steps.judging.outlook import gate_outlook, since_champion, standing_beside
+from pcc_pipeline.steps.judging.outlook import champion_beside, gate_outlook, since_champion
 from pcc_pipeline.steps.pages.mlflow_pages import CARD, REPORT, evaluation_page, version_page
 from pcc_pipeline.steps.records.monitoring_log import monitored
 from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
@@ -131,7 +131,7 @@ def run(
         monitor.total_cases, monitor.passed_validation = held.total_rows, len(held.dataset.frame)
         monitor.dropped_cases = held.total_rows - monitor.passed_validation
         another_file = held.unchecked or params.data.test_path not in (None, training.params.data.test_path)
-        standing = standing_beside(params, loaded, held.dataset.rows_digest)
+        beside = champion_beside(params, loaded, held.dataset.rows_digest)
         opened.log(
             payloads.LoggedParams(used_on_model(params, "evaluate", training.params, data)),
             payloads.Tags({"pcc.version": loaded.model.model_version, "pcc.model_uri": loaded.model_uri}),
@@ -153,7 +153,7 @@ def run(
         y = label_indices(measured.rows.labels, classes)
         importance = halves_importance(loaded.model.classifier, classes, measured.rows.vectors, y)
         facts = TrainedFacts(training.metadata, training.metrics, training.tags.get("pcc.data_digest", ""))
-        since = since_champion(standing, facts, held.dataset)
+        since = since_champion(beside, facts, held.dataset)
         test = {
             **test_report.to_json(),
             "answers": measured.answers.to_json(),
@@ -180,9 +180,9 @@ def run(
             doubts,
             model_uri or loaded.model_uri,
             started,
-            gate_outlook(params, training, measured, standing),
+            gate_outlook(params, training, measured, beside),
             (name, version) if name is not None and version is not None else None,
-            standing.facts,
+            beside.facts,
             since,
             None if training.metrics["data"].get("label_issues") is None else training.metrics["label_issues"],
         )

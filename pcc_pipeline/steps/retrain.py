@@ -131,14 +131,14 @@ def _in_turn(params: Params, opened: StepRun) -> RetrainOutcome:
 
 def _completed(params: Params, champion: Champion, own: Turn) -> list[str]:
     """What the process that made this version the champion did not come to."""
-    standing, lines = champion.standing, []
-    unfinished = DECIDED_TAG not in standing.tags and outermost_step(standing.run_id) == "retrain"
-    uncounted = unfinished and not standing.is_on_record
+    current, lines = champion.current, []
+    unfinished = DECIDED_TAG not in current.tags and outermost_step(current.run_id) == "retrain"
+    uncounted = unfinished and not current.is_on_record
     if uncounted:
         own.check()
         promote.put_on_record(params, champion.version, reason=_REASON)
         lines.append(f"completed  the move that made {champion.name} the champion is on record now")
-    if publish.targets(params) and (uncounted or not standing.is_published):
+    if publish.targets(params) and (uncounted or not current.is_published):
         own.check()
         lines += publish.run(params).summary
     if unfinished:

@@ -261,9 +261,9 @@ def _resume(question: Question, options: Namespace) -> str:
 
 
 def _retention(question: Question, options: Namespace) -> str:
-    from pcc_pipeline.manage import retention
+    from pcc_pipeline.manage import removal
 
-    return retention.retention(question, days=options.days, delete=options.delete)
+    return removal.show_or_remove(question, days=options.days, delete=options.delete)
 
 
 def _import(question: Question, options: Namespace) -> str:
@@ -333,7 +333,7 @@ COMMANDS = (
         "remove what is older than retention allows, such as runs with their models; shows it first",
         _retention,
         ("--days", "--delete"),
-        "retention",
+        "removal",
     ),
     ManageCommand(
         "import",

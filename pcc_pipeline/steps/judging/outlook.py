@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Standing:
+class ChampionBeside:
     """The champion while another version is evaluated, and its measurement on record."""
 
     champion: Resolved | None
@@ -52,7 +52,7 @@ class Standing:
         return ChampionFacts(number, False, self.measured.pcc_version, self.measured.metrics, self.same_rows)
 
 
-def standing_beside(params: Params, loaded: LoadedModel, rows_digest: str) -> Standing:
+def champion_beside(params: Params, loaded: LoadedModel, rows_digest: str) -> ChampionBeside:
     """The champion beside a version that is about to be measured on the rows with this digest.
 
     Raises:
@@ -60,19 +60,21 @@ def standing_beside(params: Params, loaded: LoadedModel, rows_digest: str) -> St
     """
     champion = find_alias(params.registry.model_name, CHAMPION)
     if champion is None:
-        return Standing(None, False, None, False)
+        return ChampionBeside(None, False, None, False)
     is_this = champion.model_id == loaded.source.model_id
     measured = None if is_this else measurement_of(champion.run_id, rows_digest)
-    return Standing(champion, is_this, measured, measured is not None and measured.tags.get(ROWS_TAG) == rows_digest)
+    return ChampionBeside(
+        champion, is_this, measured, measured is not None and measured.tags.get(ROWS_TAG) == rows_digest
+    )
 
 
-def since_champion(standing: Standing, trained: TrainedFacts, tested: Dataset) -> SinceChampion | None:
+def since_champion(beside: ChampionBeside, trained: TrainedFacts, tested: Dataset) -> SinceChampion | None:
     """How the data of an evaluation differ from those that the champion learned; None while there is no champion."""
-    champion = standing.champion
+    champion = beside.champion
     if champion is None:
         return None
     test = RowCounts(Counter(map(str, tested.labels)), length_counts(tested.frame["text_length"]))
-    if standing.is_this:
+    if beside.is_this:
         return SinceChampion(trained, test=difference(_learned(trained), test))
     try:
         theirs = read_trained_facts(champion.run_id)
@@ -91,14 +93,14 @@ def _learned(trained: TrainedFacts) -> RowCounts:
 
 
 def gate_outlook(
-    params: Params, training: TrainingRun, measured: Measurement, standing: Standing
+    params: Params, training: TrainingRun, measured: Measurement, beside: ChampionBeside
 ) -> tuple[GateOutlook, ...]:
     """What each gate of `registry.gates` will say of this measurement."""
     model = measured.loaded.model
-    if standing.is_this:
+    if beside.is_this:
         serving = model.encoder_digest
-    elif standing.champion is not None:
-        serving = "" if standing.measured is None else standing.measured.tags.get("pcc.encoder_digest", "")
+    elif beside.champion is not None:
+        serving = "" if beside.measured is None else beside.measured.tags.get("pcc.encoder_digest", "")
     else:
         serving = installed_digest(params)
     evidence = GateEvidence(
@@ -111,7 +113,7 @@ def gate_outlook(
         now=datetime.now(UTC),
         encoder_digest=model.encoder_digest,
         serving_digest=serving,
-        champion_version=None if standing.champion is None else f"version {standing.champion.version}",
+        champion_version=None if beside.champion is None else f"version {beside.champion.version}",
         test_fault=unchecked_fault(measured.held),
     )
     return outlook(params.registry.gates, evidence)

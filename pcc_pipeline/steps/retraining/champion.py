@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from functools import cached_property
 
 from pcc_pipeline.data.split_record import SplitRecord
-from pcc_pipeline.tracking.registry.champion import Standing, standing
+from pcc_pipeline.tracking.registry.champion import CurrentChampion, current_champion
 from pcc_pipeline.tracking.registry.versions import VERSION_TAG
 from pcc_pipeline.tracking.runs import TrainingRun, read_split, read_training_run
 
@@ -16,12 +16,12 @@ from pcc_pipeline.tracking.runs import TrainingRun, read_split, read_training_ru
 class Champion:
     """The version, and its training."""
 
-    standing: Standing
+    current: CurrentChampion
     training: TrainingRun
 
     @property
     def version(self) -> str:
-        return self.standing.version
+        return self.current.version
 
     @property
     def pcc_version(self) -> str:
@@ -53,5 +53,5 @@ def read_champion(name: str) -> Champion | None:
     Raises:
         TrackingError: MLflow does not answer, or the champion has no training record.
     """
-    champion = standing(name)
+    champion = current_champion(name)
     return None if champion is None else Champion(champion, read_training_run(champion.run_id))

@@ -27,7 +27,7 @@ def demand_of(params: Params, champion: Champion) -> str:
     if not patterns:
         return ""
     reasons = []
-    if (tag := champion.standing.tags.get(ALERT_TAG)) and _is_demanded(champion.standing.tags, patterns):
+    if (tag := champion.current.tags.get(ALERT_TAG)) and _is_demanded(champion.current.tags, patterns):
         reasons.append(tag)
     name, book = params.registry.model_name, AlertBook(Path(params.output.alerts_dir))
     try:

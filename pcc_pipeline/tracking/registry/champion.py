@@ -27,7 +27,7 @@ class ChampionMovedError(TrackingError):
 
 
 @dataclass(frozen=True)
-class Standing:
+class CurrentChampion:
     """The champion, and how far the process that made it came.
 
     Attributes:
@@ -69,7 +69,7 @@ class Move:
         return self.before == self.after
 
 
-def standing(name: str) -> Standing | None:
+def current_champion(name: str) -> CurrentChampion | None:
     """The champion as the registry has it; None while there is none.
 
     Raises:
@@ -82,11 +82,11 @@ def standing(name: str) -> Standing | None:
         counted = MlflowClient().get_registered_model(name).tags.get(COUNT_TAG, "0")
         tags = dict(MlflowClient().get_model_version(name, _number(champion)).tags)
     on_record = (tags.get("pcc.state"), tags.get(MOVE_TAG)) == ("champion", counted)
-    return Standing(_number(champion), champion.run_id, tags, on_record)
+    return CurrentChampion(_number(champion), champion.run_id, tags, on_record)
 
 
 def last_move(name: str, version: str) -> str:
-    """The number of the last move that a version took part in, as `Standing.move`.
+    """The number of the last move that a version took part in, as `CurrentChampion.move`.
 
     Raises:
         TrackingError: there is no such version, or MLflow does not answer.
@@ -122,7 +122,7 @@ def promote(name: str, version: str, tags: Mapping[str, str], *, judged_against:
         if champion is not None and champion.version != version:
             # First `previous`: a crash between the two leaves a champion and loses no way back.
             _point(own, name, PREVIOUS, _number(champion))
-        last = standing(name)
+        last = current_champion(name)
         if last is not None and last.version == version and last.is_on_record:
             return Move(int(last.move), version, version)
         return _make_champion(own, name, version, champion, tags)
@@ -185,6 +185,6 @@ def _make_champion(own: Turn, name: str, version: str, champion: Resolved | None
     return Move(number, before, version)
 
 
-def _number(standing: Resolved) -> str:
-    assert standing.version is not None, "an alias always points at a version"
-    return standing.version
+def _number(champion: Resolved) -> str:
+    assert champion.version is not None, "an alias always points at a version"
+    return champion.version

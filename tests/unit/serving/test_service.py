@@ -14,7 +14,7 @@ from pcc_pipeline.model.decision import DecisionRule
 from pcc_pipeline.serving.access import Access
 from pcc_pipeline.serving.follow import Duty
 from pcc_pipeline.serving.forms import Answered, Case, RefusedError
-from pcc_pipeline.serving.kept import Standing
+from pcc_pipeline.serving.kept import ServedBundle
 from pcc_pipeline.serving.metrics import Metrics
 from pcc_pipeline.serving.service import Service
 from pcc_pipeline.serving.version import ServedVersion, TextVectors
@@ -46,7 +46,7 @@ def version(name: str, *, texts: bool, encoder: str = "e", rule: DecisionRule | 
     if rule is not None:
         model = replace(model, decision=rule)
     own: Any = Encoder(encoder) if texts else None
-    return ServedVersion(model, Standing("d", "models:/m", "r"), own, TextVectors(0))
+    return ServedVersion(model, ServedBundle("d", "models:/m", "r"), own, TextVectors(0))
 
 
 class FixedDuty:

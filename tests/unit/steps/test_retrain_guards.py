@@ -23,7 +23,7 @@ from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.steps.retraining.champion import Champion
 from pcc_pipeline.steps.retraining.demand import demand_of
 from pcc_pipeline.steps.retraining.guards import RetrainStoppedError, demand_sense
-from pcc_pipeline.tracking.registry.champion import Standing
+from pcc_pipeline.tracking.registry.champion import CurrentChampion
 from pcc_pipeline.tracking.runs import TrainingRun
 
 NAME = "pcc-intent-classifier"
@@ -63,7 +63,7 @@ def champion(data: Dataset, tags: Mapping[str, str] | None = None, near_duplicat
         {"data": document},
         {"classes": sorted(set(data.labels))},
     )
-    one = Champion(Standing("4", "run", tags or {}, True), training)
+    one = Champion(CurrentChampion("4", "run", tags or {}, True), training)
     split = SplitRecord.of(keys, {TRAIN: positions[::2], TEST: positions[1::2]}, data.labels, refit=True)
     vars(one)["split"] = split  # which it would read from MLflow
     return one

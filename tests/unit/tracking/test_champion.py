@@ -118,15 +118,15 @@ def test_nothing_moves_where_the_gates_compared_with_another_champion(versions: 
     assert promotion.promote(NAME, versions[1], {}, judged_against=versions[0]).number == 2
 
 
-def test_the_standing_of_a_champion_tells_how_far_its_promotion_came(versions: list[str]) -> None:
+def test_the_current_champion_tells_how_far_its_promotion_came(versions: list[str]) -> None:
     client = MlflowClient()
 
     def how_far() -> tuple[bool, bool]:
-        standing = promotion.standing(NAME)
-        assert standing is not None
-        return standing.is_on_record, standing.is_published
+        champion = promotion.current_champion(NAME)
+        assert champion is not None
+        return champion.is_on_record, champion.is_published
 
-    assert promotion.standing(NAME) is None
+    assert promotion.current_champion(NAME) is None
     client.set_registered_model_alias(NAME, "champion", versions[0])
     assert how_far() == (False, False)
     promotion.promote(NAME, versions[0], {})

@@ -9,7 +9,7 @@ from typing import Any
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown, table
-from pcc_pipeline.steps import retention as step
+from pcc_pipeline.steps import retention
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.steps.retention import Amount, RetentionPlan, staying_lines
@@ -21,7 +21,7 @@ from pcc_pipeline.tracking.store.expired import Tree
 _MB = 1_000_000
 
 
-def retention(question: Question, *, days: int | None, delete: bool = False) -> str:
+def show_or_remove(question: Question, *, days: int | None, delete: bool = False) -> str:
     """What is older than `retention` allows, or with `days` the runs that ended longer ago; removed if `delete`.
 
     Raises:
@@ -30,7 +30,7 @@ def retention(question: Question, *, days: int | None, delete: bool = False) -> 
     """
     if days is not None and days < 1:
         raise ConfigError(f"{days} days would spare nothing", where="--days", fix="give 1 or more")
-    if days is None and not step.is_set(question.params):
+    if days is None and not retention.is_set(question.params):
         raise ConfigError(
             "nothing is to go: no option of retention has days",
             where="retention in the parameter file",
@@ -38,12 +38,12 @@ def retention(question: Question, *, days: int | None, delete: bool = False) -> 
         )
     experiment = past_runs.open_experiment(question.experiment).experiment_id
     if days is None:
-        planned = step.plan(question.params, experiment)
+        planned = retention.plan(question.params, experiment)
     else:
-        trees, staying = step.runs_plan(experiment, days)
+        trees, staying = retention.runs_plan(experiment, days)
         planned = RetentionPlan(read_holds(), trees=trees, staying=Counter(staying))
     audit = Audit(question.params)
-    removed = step.carry_out(planned, audit).removed if delete else planned.amounts
+    removed = retention.carry_out(planned, audit).removed if delete else planned.amounts
     if question.as_json:
         return json_text(_plan_document(planned, removed=delete))
     lines = []

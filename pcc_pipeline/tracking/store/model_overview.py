@@ -12,7 +12,7 @@ from pcc_pipeline.tracking.store.past_runs import RecordedRun, newest_of_step, r
 
 
 @dataclass(frozen=True)
-class StandingVersion:
+class AliasedVersion:
     """A registered version: its number, its name, and all its tags."""
 
     number: str
@@ -21,8 +21,8 @@ class StandingVersion:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What stands of a registered model.
+class ModelOverview:
+    """A registered model at a glance.
 
     Attributes:
         versions: how many it has.
@@ -33,15 +33,15 @@ class Standing:
     """
 
     versions: int
-    champion: StandingVersion | None
-    challenger: StandingVersion | None
+    champion: AliasedVersion | None
+    challenger: AliasedVersion | None
     moved: RecordedRun | None
     watched: RecordedRun | None
     monitor: RecordedRun | None
     retrain: RecordedRun | None
 
 
-def standing(name: str) -> Standing:
+def model_overview(name: str) -> ModelOverview:
     """Of the registered model of this name; all of it is nothing where there is none.
 
     Raises:
@@ -51,11 +51,11 @@ def standing(name: str) -> Standing:
     versions = versions_of(name)
     aliases = aliases_of(name) if versions else {}
 
-    def of_alias(alias: str) -> StandingVersion | None:
+    def of_alias(alias: str) -> AliasedVersion | None:
         for version in versions:
             number = str(version.version)
             if alias in aliases.get(number, ()):
-                return StandingVersion(number, version.tags.get(VERSION_TAG, ""), dict(version.tags))
+                return AliasedVersion(number, version.tags.get(VERSION_TAG, ""), dict(version.tags))
         return None
 
     champion = of_alias(CHAMPION)
@@ -63,7 +63,7 @@ def standing(name: str) -> Standing:
     if champion is not None:
         moved = run_of(champion.tags["pcc.move_run"]) if "pcc.move_run" in champion.tags else None
         watched = newest_of_step("monitor", {VERSION_TAG: champion.name}, finished=True)
-    return Standing(
+    return ModelOverview(
         versions=len(versions),
         champion=champion,
         challenger=of_alias(CHALLENGER),

@@ -1,0 +1,38 @@
+"""A command names the module that answers it by a text, so that `--help` imports none: each must be there."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from importlib.util import find_spec
+
+from pcc_pipeline.command_line import commands
+from pcc_pipeline.command_line.commands.look_command import LookCommand
+from pcc_pipeline.command_line.commands.manage_commands import ManageCommand
+from pcc_pipeline.command_line.commands.step_commands import StepCommand
+
+MODULES = [
+    importlib.import_module(f"{commands.__name__}.{one.name}") for one in pkgutil.iter_modules(commands.__path__)
+]
+
+
+def named() -> dict[str, str]:
+    """Each command's name and the module that it names."""
+    named = {kind.__name__: f"steps.{kind.module}" for kind in LookCommand.__subclasses__()}
+    values = [value for module in MODULES for value in vars(module).values()]
+    while values:
+        one = values.pop()
+        # A command is a tuple as well.
+        if isinstance(one, ManageCommand):
+            named[f"manage {one.name}"] = f"manage.{one.module}"
+        elif isinstance(one, StepCommand):
+            named[one.name] = f"steps.{one.module}"
+        elif isinstance(one, tuple):
+            values += one
+    return named
+
+
+def test_every_module_that_a_command_names_is_there() -> None:
+    modules = named()
+    assert {"train", "manage retention", "manage audit", "ExplainCommand"} <= {*modules}
+    assert {name: module for name, module in modules.items() if find_spec(f"pcc_pipeline.{module}") is None} == {}
