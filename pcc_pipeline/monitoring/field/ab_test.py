@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln
 
+from pcc_pipeline.evaluation.metrics import count_labels
+
 CHALLENGER_BETTER, CHAMPION_BETTER, ALIKE = "challenger better", "champion better", "alike"
 UNDECIDED, MISMATCH = "not decided yet", "shares do not match"
 VERDICTS = (CHALLENGER_BETTER, CHAMPION_BETTER, ALIKE, UNDECIDED, MISMATCH)
@@ -260,10 +262,8 @@ class _Answers:
         """
         names, codes = np.unique(np.concatenate([self.expected, self.predicted]), return_inverse=True)
         truth, answer = codes[: self.rows], codes[self.rows :]
-        counted = np.isin(np.arange(len(names)), truth)
-        both = (np.bincount(truth, minlength=len(names)) + np.bincount(answer, minlength=len(names))) / self.rows
-        hits = np.bincount(truth[self.right], minlength=len(names)) / self.rows
-        f1 = 2 * hits / both
+        counts = count_labels(truth, answer, len(names))
+        f1, counted, both = counts.f1, counts.support > 0, (counts.support + counts.predicted) / self.rows
         weight = counted / both / counted.sum()
         influence = 2 * self.right * weight[truth] - (f1 * weight)[truth] - (f1 * weight)[answer]
         return float(f1[counted].mean()), influence
