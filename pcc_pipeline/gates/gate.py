@@ -50,6 +50,16 @@ class Gate(GateSettings):
         """Whether it takes what only a promotion looks up: something of the champion."""
         return False
 
+    @property
+    def takes_field_test(self) -> bool:
+        """Whether the newest `ab_test` of version and champion is to be looked up for it."""
+        return False
+
+    @property
+    def most_data_days(self) -> int | None:
+        """How old training data may be; None where it does not mind. A file is looked at with it before a training."""
+        return None
+
     def verdict(self, evidence: GateEvidence) -> GateVerdict:
         """The line of the table. A gate that cannot be computed has failed, and the note says why."""
         try:

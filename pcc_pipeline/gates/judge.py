@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pcc_pipeline.config.gate_settings import GateSettings
 from pcc_pipeline.evaluation.page.facts import GateOutlook
@@ -27,6 +28,33 @@ def outlook(gates: Sequence[GateSettings], evidence: GateEvidence) -> tuple[Gate
         TypeError: what cannot judge.
     """
     return tuple(_outlook(_able(gate), evidence) for gate in gates)
+
+
+def take_field_test(gates: Sequence[GateSettings]) -> bool:
+    """Whether any gate judges by the newest `ab_test`.
+
+    Raises:
+        TypeError: what cannot judge.
+    """
+    return any(_able(gate).takes_field_test for gate in gates)
+
+
+class DataAgeLimit(NamedTuple):
+    """How old training data may be, in days, and the name of the gate that says so."""
+
+    days: int
+    gate: str
+
+
+def data_age_limit(gates: Sequence[GateSettings]) -> DataAgeLimit | None:
+    """The strictest one; None where no gate minds.
+
+    Raises:
+        TypeError: what cannot judge.
+    """
+    able = [_able(gate) for gate in gates]
+    limits = [DataAgeLimit(days, gate.name) for gate in able if (days := gate.most_data_days) is not None]
+    return min(limits, default=None)
 
 
 def _outlook(gate: Gate, evidence: GateEvidence) -> GateOutlook:

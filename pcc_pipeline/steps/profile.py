@@ -14,7 +14,7 @@ from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.quality.profile import KnownModel, Profile, Profiler
 from pcc_pipeline.errors import DataError
-from pcc_pipeline.gates.kinds.data_age import DataAgeGate
+from pcc_pipeline.gates.judge import data_age_limit
 from pcc_pipeline.persons.keys import use_keys
 from pcc_pipeline.steps.inputs.datasets import contract_of, progress_bar, read, unlabelled
 from pcc_pipeline.steps.inputs.early_checks import demand_input
@@ -115,8 +115,7 @@ def _contract(params: Params, columns: list[str], *, labelled: bool) -> Contract
 
 
 def _demands(params: Params) -> Demands:
-    days = [gate.days for gate in params.registry.gates if isinstance(gate, DataAgeGate)]
-    return Demands(params.data.max_rejected_fraction, min(days, default=None))
+    return Demands(params.data.max_rejected_fraction, data_age_limit(params.registry.gates))
 
 
 def _known(model_uri: str) -> KnownModel:

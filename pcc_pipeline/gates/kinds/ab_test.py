@@ -27,6 +27,11 @@ class AbTestGate(Gate):
         """Its kind and what it demands."""
         return f"{self.kind} {self.demand}"
 
+    @property
+    def takes_field_test(self) -> bool:
+        """That is what it judges by."""
+        return True
+
     def required(self, evidence: GateEvidence) -> str:
         """The verdict, or the least difference in accuracy."""
         what = "challenger better" if self.demand == "better" else f"accuracy difference >= {-self.margin:.10g}"

@@ -20,6 +20,11 @@ class DataAgeGate(Gate):
     kind: Literal["data_age"] = "data_age"
     days: Annotated[int, Field(strict=True, gt=0)] = 365
 
+    @property
+    def most_data_days(self) -> int:
+        """The bound."""
+        return self.days
+
     def required(self, evidence: GateEvidence) -> str:
         """The bound, in days."""
         return f"<= {self.days} days"

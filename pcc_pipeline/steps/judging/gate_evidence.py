@@ -12,7 +12,7 @@ from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError, FeatureError, ModelError, PccError, StorageError, TrackingError
 from pcc_pipeline.gates.evidence import FieldTest, GateEvidence
-from pcc_pipeline.gates.judge import judge
+from pcc_pipeline.gates.judge import judge, take_field_test
 from pcc_pipeline.gates.verdicts import GateVerdict
 from pcc_pipeline.steps.inputs.datasets import encoder_of
 from pcc_pipeline.steps.inputs.model_vectors import rows_for_champion
@@ -125,7 +125,7 @@ def judge_version(params: Params, model_uri: str, data: str | HeldOut | None = N
 
 def _field_test(params: Params, loaded: LoadedModel, champion: LoadedModel | None) -> FieldTest | None:
     """What the field says of the two, where a gate asks for it."""
-    if champion is None or not any(gate.kind == "ab_test" for gate in params.registry.gates):
+    if champion is None or not take_field_test(params.registry.gates):
         return None
     run = newest_ab_test(loaded.model.model_version, champion.model.model_version)
     if run is None:

@@ -23,6 +23,7 @@ from pcc_pipeline.evaluation.page.blocks import (
     Tiles,
 )
 from pcc_pipeline.evaluation.page.facts import LONGEST_FILE, cut, file_name, listed
+from pcc_pipeline.gates.judge import DataAgeLimit
 from pcc_pipeline.steps.records.summary import rows_by_class
 
 _INDENT = " " * 11
@@ -37,11 +38,11 @@ class Demands:
 
     Attributes:
         max_rejected: share of rows, 0..1, beyond which a run stops.
-        oldest_days: how old the newest row of a champion's data may be; None where no gate asks.
+        oldest: how old the newest row of a champion's data may be; None where no gate asks.
     """
 
     max_rejected: float
-    oldest_days: int | None
+    oldest: DataAgeLimit | None
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,11 @@ def _about_times(profile: Profile, demands: Demands) -> list[Finding]:
         return []
     if times.ahead:
         findings.append(Finding(f"Times in the future, which are wrong: {_part(times.ahead, times.rows)}."))
-    if times.age_days is not None and demands.oldest_days is not None and times.age_days > demands.oldest_days:
+    oldest = demands.oldest
+    if times.age_days is not None and oldest is not None and times.age_days > oldest.days:
         findings.append(
             Finding(
-                f"The newest row is {times.age_days:,.0f} days old, and the gate data_age lets {demands.oldest_days} "
+                f"The newest row is {times.age_days:,.0f} days old, and the gate {oldest.gate} lets {oldest.days} "
                 "days pass: a model of this file would not become the champion by itself. Add newer messages."
             )
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.report import report
 from pcc_pipeline.gates.evidence import FieldTest, GateEvidence
 from pcc_pipeline.gates.gate import Gate, Measured
-from pcc_pipeline.gates.judge import judge
+from pcc_pipeline.gates.judge import data_age_limit, judge, take_field_test
 from pcc_pipeline.gates.kinds.ab_test import AbTestGate
 from pcc_pipeline.gates.kinds.data_age import DataAgeGate
 from pcc_pipeline.gates.kinds.encoder import EncoderGate
@@ -329,6 +331,14 @@ class RowsGate(Gate):
     kind: Literal["rows"] = "rows"
     least: int
 
+    @property
+    def takes_field_test(self) -> bool:
+        return True
+
+    @property
+    def most_data_days(self) -> int:
+        return 30
+
     def required(self, evidence: GateEvidence) -> str:
         return f">= {self.least} rows"
 
@@ -345,8 +355,42 @@ def test_a_new_kind_takes_its_class_and_one_registration(monkeypatch):
     assert params.document()["registry"]["gates"] == [{"kind": "rows", "least": 301}]
     (found,) = judge(params.registry.gates, GOOD)
     assert (found.gate, found.required, found.measured, found.passed) == ("rows", ">= 301 rows", "300", False)
+    # What is gathered for gates, and looked at before a training, is asked of each gate and not of its kind.
+    assert take_field_test(params.registry.gates)
+    assert data_age_limit(params.registry.gates) == (30, "rows")
     with pytest.raises(ConfigError, match=r"least is missing; a gate of this kind takes kind, least"):
         load_params(None, {"registry.gates": [{"kind": "rows"}]})
+
+
+def test_only_what_a_gate_asks_for_is_gathered() -> None:
+    asked = {gate.kind: (take_field_test([gate]), data_age_limit([gate])) for gate in every_gate()}
+    assert asked.pop("ab_test") == (True, None)
+    assert asked.pop("data_age") == (False, (365, "data_age"))
+    assert set(asked.values()) == {(False, None)}
+    assert data_age_limit([DataAgeGate(days=90), EncoderGate(), DataAgeGate(days=7)]) == (7, "data_age")
+    assert (take_field_test([]), data_age_limit([])) == (False, None)
+
+
+def every_gate() -> list[GateSettings]:
+    """One of each kind there is."""
+    bound: dict[str, dict[str, Any]]
+    bound = {"minimum": {"metric": "test/f1", "threshold": 0.5}, "maximum": {"metric": "test/f1", "threshold": 0.5}}
+    bound["calibration"] = {"threshold": 0.5}
+    return [model(**bound.get(kind, {})) for kind, model in gate_settings.classes().items()]
+
+
+def test_no_other_module_asks_for_a_kind_by_name() -> None:
+    """import-linter holds that none imports a kind's class; this, that none compares the name of one."""
+    package = Path(gate_settings.__file__).parents[1]
+    comparing = [
+        f"{path.relative_to(package)}:{node.lineno}"
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Compare)
+        and any(isinstance(side, ast.Attribute) and side.attr == "kind" for side in (node.left, *node.comparators))
+        and {each.value for each in ast.walk(node) if isinstance(each, ast.Constant)} & {*gate_settings.KINDS}
+    ]
+    assert comparing == [], "ask the gate itself, by a property that a new kind can have as well"
 
 
 def test_an_age_that_is_counted_from_the_training_says_so() -> None:
