@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -29,6 +28,7 @@ from pcc_pipeline.data.split_record import SplitRecord
 from pcc_pipeline.errors import Interrupted, PccError, TrackingError
 from pcc_pipeline.evaluation.page.facts import TrainedFacts
 from pcc_pipeline.files import scratch_folder
+from pcc_pipeline.tracking import run_names
 from pcc_pipeline.tracking.delivery.operations import BUNDLE, FILES, Describe, End, Log, Model, Registered
 from pcc_pipeline.tracking.delivery.session import alive, session, start
 from pcc_pipeline.tracking.delivery.writer import RESUME, KeptError, Writer, brief_requests
@@ -38,8 +38,6 @@ from pcc_pipeline.tracking.registry.versions import asking
 
 logger = logging.getLogger(__name__)
 SPLIT_FILE, SPLIT_TAG = "split.parquet", "pcc.split_digest"
-# What MLflow calls a run that `mlflow run` was given no --run-name for, such as handsome-mole-150.
-_RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 # MLflow refuses longer tag values.
 _TAG_LENGTH = 5000
 
@@ -156,9 +154,9 @@ def step_run(step: str, params: Params | None = None, *, experiment: str | None 
             run = start(step, at_hand, outermost=outermost, experiment=experiment)
         opened = StepRun(run.info.run_id, run.info.experiment_id, at_hand.writer, run.info.start_time / 1000)
         try:
-            if _RANDOM_NAME.fullmatch(run.info.run_name or ""):
+            if run_names.is_made_up(run.info.run_name):
                 with asking("this run"):
-                    MlflowClient().update_run(opened.run_id, name=step)
+                    MlflowClient().update_run(opened.run_id, name=run_names.of_step(step))
             with alive(run, at_hand) if outermost else nullcontext(), section.lifted():
                 yield opened
         except BaseException as error:  # whatever leaves a step early closes its run; raised again below

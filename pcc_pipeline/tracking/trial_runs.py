@@ -14,6 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from pcc_pipeline.model.selection import CHOICE
 from pcc_pipeline.search.shared_study.conclusion import ConcludedElsewhereError
 from pcc_pipeline.search.trials import Trial
+from pcc_pipeline.tracking import run_names
 from pcc_pipeline.tracking.delivery.operations import Nested
 from pcc_pipeline.tracking.payloads import Batch, Number
 from pcc_pipeline.tracking.registry.versions import asking
@@ -57,7 +58,7 @@ class TrialRuns:
         self._raise_refusals()
         if trial.resumed:
             return
-        name = f"trial-{trial.number:03d}"
+        name = run_names.of_trial(trial.number)
         start, end = int(trial.started_at * 1000), int((trial.started_at + trial.seconds) * 1000)
         solver = self._solver_of(trial.hyperparameters)
         state = {

@@ -20,6 +20,7 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.persons.keys import use_keys
 from pcc_pipeline.sealing.keys import writing_key
+from pcc_pipeline.tracking import run_names
 from pcc_pipeline.tracking.delivery import heartbeat, preflight
 from pcc_pipeline.tracking.delivery.heartbeat import Heartbeat
 from pcc_pipeline.tracking.delivery.journal import Journal, left_behind
@@ -93,17 +94,17 @@ def start(step: str, opened: Session, *, outermost: bool, experiment: str | None
     Raises:
         TrackingError: MLflow refuses, or stays away.
     """
-    key = uuid.uuid4().hex
+    key, name = uuid.uuid4().hex, run_names.of_step(step)
     tags = {"pcc.step": step, KEY_TAG: key}
     if outermost:
         tags |= heartbeat.first_tags(opened.now)
     if (around := mlflow.active_run()) is not None:
-        return _start_once(opened.writer, key, tags, step, around.info.experiment_id)
+        return _start_once(opened.writer, key, tags, name, around.info.experiment_id)
     if run_to_take_over() is not None:
         run = mlflow.start_run()  # takes that one over, and the variable out of the environment
         MlflowClient().log_batch(run.info.run_id, tags=[mlflow.entities.RunTag(*pair) for pair in tags.items()])
         return run
-    return _start_once(opened.writer, key, tags, step, experiment or find_or_make().experiment_id)
+    return _start_once(opened.writer, key, tags, name, experiment or find_or_make().experiment_id)
 
 
 def _start_once(writer: Writer, key: str, tags: dict[str, str], name: str, experiment: str) -> Any:

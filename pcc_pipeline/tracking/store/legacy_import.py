@@ -21,6 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.metric_names import metric_names
+from pcc_pipeline.tracking import run_names
 from pcc_pipeline.tracking.payloads import LoggedParams, Metrics, Payload, Tags, log
 from pcc_pipeline.tracking.registry.versions import VERSION_TAG, asking
 from pcc_pipeline.tracking.store.past_runs import LEGACY_STEP, canonical_version, recent_runs
@@ -252,7 +253,7 @@ def _write(legacy: LegacyRun, experiment: Experiment, half: str | None) -> None:
     """One run, closed last: until then an import counts as half-done."""
     client = MlflowClient()
     start, end = (int(moment.timestamp() * 1000) for moment in (legacy.started, legacy.ended))
-    name = legacy.pcc_version or legacy.run_id
+    name = run_names.of_older_run(legacy.pcc_version, legacy.run_id)
     with asking(f"run {legacy.run_id} of the older system"):
         if half is None:
             tags = {RUN_TAG: legacy.run_id, "pcc.step": LEGACY_STEP, MLFLOW_RUN_NAME: name}
