@@ -347,7 +347,7 @@ def test_a_version_that_is_held_is_told_of_everywhere_and_goes_once_it_is_let_go
     # Carried out once more while it is held, it stands in two certificates.
     more = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
     assert more.code == 0, more.err
-    assert said(store, "hold", "remove", "--version", "@champion").code == 0
+    assert said(store, "hold", "remove", "--version", "@champion", "--reason", "it is over").code == 0
     again = said(store, "erase", "--subjects", "persons.txt")
     assert f"replace    {MODEL} version 1 (" in again.out
     assert again.out.count(f"{MODEL} version 1 (") == 1
@@ -403,7 +403,7 @@ def test_a_hold_on_what_is_half_erased_keeps_what_is_left(store: Path, held: str
         stopped = said(store, *forced)
         assert (stopped.code, "a subject is held" in stopped.err) == (1, True), stopped.err
         assert "what is done stays done" in stopped.err
-        assert said(store, "hold", "remove", "--subject", ERASED[0]).code == 0
+        assert said(store, "hold", "remove", "--subject", ERASED[0], "--reason", "it is over").code == 0
         assert said(store, *forced).code == 0
 
 

@@ -141,8 +141,15 @@ def test_a_version_that_is_held_keeps_its_runs_and_files(project: Project) -> No
     assert (held["files"], held["logged"], held["runs"]) == ([], [], [])
     assert sum("is held" in reason for reason in held["staying"]) == 5
     assert "case 12" in project("hold", "list").out
-    assert project("hold", "remove", "--version", "1").code == 0
+    for words in ((), ("--reason", "…")):
+        refused = project("hold", "remove", "--version", "1", *words)
+        assert (refused.code, "letting a hold go needs a reason" in refused.err) == (1, True)
+        assert '--reason "the lawsuit 12/26 is over"' in refused.err
+        assert project.plan() == held
+    assert project("hold", "remove", "--version", "1", "--reason", "it is over").code == 0
     assert project.plan() == free
+    (line,) = json.loads(project("audit", "--what", "release", "--json").out)
+    assert (line["on"]["version"], line["reason"]) == ("1", "it is over")
     # A hold that comes between plan and removal stops it.
     with process_state.entry_point_undone():
         params = load_params(project.folder / "params.yaml")
@@ -166,7 +173,9 @@ def test_a_person_who_is_held_keeps_what_they_stand_in_and_no_more(project: Proj
     assert project("hold", "add", "--case-id", "case-0", "--reason", "case 14").code == 0
     assert project.paths() == set()
     # Rows that a later key wrote cannot be told: they stay.
-    assert project("hold", "remove", "--case-id", "case-0").code == 0
+    named = project("hold", "remove", "--case-id", "case-0", "--reason", "case-0 is over")
+    assert "the reason names the person, whom the audit log must not know" in named.err
+    assert project("hold", "remove", "--case-id", "case-0", "--reason", "it is over").code == 0
     assert project.paths() == {project.scores}
     assert project("lineage", "key", "--rotate").code == 0
     for tag in [name for name in tags if name.startswith("pcc.hold.")]:
@@ -177,7 +186,7 @@ def test_a_person_who_is_held_keeps_what_they_stand_in_and_no_more(project: Proj
     assert project.paths() == set()
     assert any("a hold is older than the key" in reason for reason in project.plan()["staying"])
     (ident,) = [hold["id"] for hold in json.loads(project("hold", "list", "--json").out)["persons"]]
-    assert project("hold", "remove", "--hold", ident).code == 0
+    assert project("hold", "remove", "--hold", ident, "--reason", "it is over").code == 0
     assert project("hold", "list").out == "nothing is held\n"
     assert project.paths() == {project.embedded, project.scores}
 

@@ -18,7 +18,7 @@ examples:
   pcc hold add --subject anna@example.org --reason "case 13/26"
   pcc hold list
   pcc hold list --subject anna@example.org
-  pcc hold remove --subject anna@example.org
+  pcc hold remove --subject anna@example.org --reason "case 13/26 is over"
 
 Holds are tags in MLflow's registry, so they hold for every machine that uses it. A person is held by keyed hashes, for
 which the key of lineage must be here; see pcc lineage --help.
@@ -37,7 +37,12 @@ def _remove(question: Question, options: Namespace) -> str:
     from pcc_pipeline.manage.persons import holds
 
     return holds.remove(
-        question, version=options.version, subject=options.subject, case_id=options.case_id, hold=options.hold
+        question,
+        version=options.version,
+        subject=options.subject,
+        case_id=options.case_id,
+        hold=options.hold,
+        reason=options.reason,
     )
 
 
@@ -65,9 +70,13 @@ COMMANDS = (
         "remove",
         "let it go",
         _remove,
-        (*_WHOM, "--hold"),
+        (*_WHOM, "--hold", "--reason"),
         "persons.holds",
-        own={**_WHOM, "--hold": {"metavar": "ID", "help": "the id of a hold, as list shows it"}},
+        own={
+            **_WHOM,
+            "--hold": {"metavar": "ID", "help": "the id of a hold, as list shows it"},
+            "--reason": {"default": "", "metavar": "…", "help": "why, for the audit log; no names"},
+        },
     ),
     ManageCommand(
         "list",

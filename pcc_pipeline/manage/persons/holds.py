@@ -32,7 +32,7 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
         TrackingError: there is no such version, or MLflow refuses.
     """
     _demand_one(version, subject, case_id)
-    demand_reason(reason, "a hold")
+    demand_reason(reason, "a hold", 'say why, without a name: --reason "the lawsuit 12/26"')
     since, by = datetime.now(UTC).isoformat(timespec="seconds"), account()
     if version is not None:
         number = _number(question, version)
@@ -42,17 +42,14 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
         also = "and from retention its runs and files too; rows of persons who are erased leave those all the same"
         return _with(f"held       {held}, {also}", warnings)
     kind, name = _person(subject, case_id)
-    if name in reason:
-        raise ConfigError(
-            "the reason names the person, whom the registry must not know", where="--reason", fix="say it otherwise"
-        )
+    _demand_nameless(reason, name, "the registry")
     hold = hold_on(kind, name, _keys(question), reason=reason, since=since, by=by)
     sought = names_of(name if kind == "subject" else None, name if kind == "case" else None)
     unknown = unknown_names(question.params, holdings(question.params, **sought), sought)
     registry.hold_person(question.model_name, hold)
     warnings = [
         f"warning    no run knows this {kind}{NEARLY if nearly else ' as it is written'}: the hold keeps nothing yet. "
-        f"Look at the spelling; to take it back: pcc hold remove --hold {hold.id}"
+        f"Look at the spelling; to take it back: pcc hold remove --hold {hold.id} --reason \"misspelt\""
         for nearly in unknown.values()
     ]
     warnings += _half_erased(question, sought)
@@ -61,27 +58,37 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
 
 
 def remove(
-    question: Question, *, version: str | None, subject: str | None, case_id: str | None, hold: str | None
+    question: Question,
+    *,
+    version: str | None,
+    subject: str | None,
+    case_id: str | None,
+    hold: str | None,
+    reason: str,
 ) -> str:
-    """Let a version, a subject, a case or the hold of an id go.
+    """Let a version, a subject, a case or the hold of an id go; the reason stands in the audit log alone.
 
     Raises:
-        ConfigError: not one thing is named, or it is not held.
+        ConfigError: not one thing is named, it is not held, or there is no reason.
         TrackingError: MLflow refuses.
     """
     _demand_one(version, subject, case_id, hold)
+    # What is let go may be erased for ever: who looks back must find why.
+    demand_reason(reason, "letting a hold go", 'say why, without a name: --reason "the lawsuit 12/26 is over"')
     known = registry.read_holds()
     if version is not None:
         number = _number(question, version)
         if known.on_version(question.model_name, number) is None:
             raise ConfigError("this version is not held", where=f"{question.model_name} version {number}", fix=_LIST)
         registry.release_version(question.model_name, number)
-        warnings = record(question.params, "release", {"model": question.model_name, "version": number})
+        released = {"model": question.model_name, "version": number}
+        warnings = record(question.params, "release", released, reason=reason)
         return _with(f"released   {question.model_name} version {number}", warnings)
     if hold is not None:
         its = [one for one in known.persons if one.id == hold]
     else:
         kind, name = _person(subject, case_id)
+        _demand_nameless(reason, name, "the audit log")
         person, keys = Person(**{_OPTION[kind]: name}), _keys(question)
         its = [one for one in known.persons if names(one, person, keys)]
     if not its:
@@ -89,7 +96,7 @@ def remove(
     warnings = []
     for one in its:
         registry.release_person(one.id)
-        warnings += record(question.params, "release", {"hold": one.id, "of a": one.kind})
+        warnings += record(question.params, "release", {"hold": one.id, "of a": one.kind}, reason=reason)
     return _with("\n".join(f"released   hold {one.id}" for one in its), warnings)
 
 
@@ -163,6 +170,13 @@ def _demand_one(*names: str | None) -> None:
 def _person(subject: str | None, case_id: str | None) -> tuple[Kind, str]:
     """The kind, and the name as manifests have it, whatever the file's format was."""
     return ("subject", label_text(subject)) if subject is not None else ("case", label_text(case_id))
+
+
+def _demand_nameless(reason: str, name: str, who: str) -> None:
+    if name in reason:
+        raise ConfigError(
+            f"the reason names the person, whom {who} must not know", where="--reason", fix="say it otherwise"
+        )
 
 
 def _number(question: Question, reference: str) -> str:

@@ -28,8 +28,15 @@ UNWRITTEN_TAG = "pcc.audit_unwritten"
 logger = logging.getLogger(__name__)
 
 
-def demand_reason(reason: str, what: str) -> None:
+_GIVE_A_REASON = 'give one in words: -P reason="the board let it, 12/26", or --reason "the board let it, 12/26"'
+
+
+def demand_reason(reason: str, what: str, fix: str = _GIVE_A_REASON) -> None:
     """See that a reason says something: a line that was copied with its "…" does not.
+
+    Args:
+        what: that needs it.
+        fix: how to give one.
 
     Raises:
         ConfigError: it does not.
@@ -38,7 +45,7 @@ def demand_reason(reason: str, what: str) -> None:
         raise ConfigError(
             f"{what} needs a reason, for the record",
             where="--reason",
-            fix='give one in words: -P reason="the board let it, 12/26", or --reason "the board let it, 12/26"',
+            fix=fix,
         )
 
 
