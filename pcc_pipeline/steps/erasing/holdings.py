@@ -41,13 +41,11 @@ class Trace:
 
     Attributes:
         places: (side, file) -> rows, counted from 0 in that file.
-        lines: of its manifest, ascending.
         made: the versions that the run made.
     """
 
     run: RecordedRun
     places: dict[tuple[str, str], list[int]]
-    lines: tuple[int, ...]
     made: list[Descendant]
 
     def document(self) -> dict[str, Any]:
@@ -185,7 +183,7 @@ def _looked(
         if rows.places:
             if by_subject and not rows.by_case_only:
                 known.persons = known.persons.with_their_cases({rows.key: rows.cases})
-            known.traces.append(Trace(run, rows.places, rows.lines, []))
+            known.traces.append(Trace(run, rows.places, []))
     return known
 
 

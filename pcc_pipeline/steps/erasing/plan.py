@@ -49,7 +49,6 @@ class RunPart:
 
     Attributes:
         rows: side -> rows that the run read of the persons.
-        lines: of its manifest, ascending.
         tables, documents: file -> rows or entries of theirs.
         split: the run keeps a record of a split that has their rows.
     """
@@ -58,7 +57,6 @@ class RunPart:
     step: str
     version: str
     rows: Mapping[str, int] = field(default_factory=dict)
-    lines: Sequence[int] = ()
     tables: Mapping[str, int] = field(default_factory=dict)
     documents: Mapping[str, int] = field(default_factory=dict)
     split: bool = False
@@ -134,7 +132,10 @@ class Plan:
         return cls(
             **{
                 **document,
-                "runs": [RunPart(**each) for each in document["runs"]],
+                # Earlier versions of this program kept the numbers of their rows as well, which nothing needs.
+                "runs": [
+                    RunPart(**{name: each[name] for name in each if name != "lines"}) for each in document["runs"]
+                ],
                 "learned": [LearnedVersion(**each) for each in document["learned"]],
             }
         )
@@ -268,9 +269,8 @@ class Scan:
         rows: Counter[str] = Counter()
         for (side, _), some in trace.places.items() if trace else ():
             rows[side] += len(some)
-        lines = trace.lines if trace else ()
         split = bool(trace) and run.step == "train" and SPLIT_FILE in there
-        return RunPart(run.run_id, run.step, run.pcc_version, dict(rows), lines, tables, entries, split)
+        return RunPart(run.run_id, run.step, run.pcc_version, dict(rows), tables, entries, split)
 
 
 def held_in(
