@@ -377,12 +377,19 @@ def _carry_out(
         learned = [each.number for each in plan.learned if each.name == old.name]
         number = models.successor_of(params, old, learned, state.id, force=force, reason=reason)
         state.successors[old.name], state.judged[old.name] = number, models.how_it_came(old.name, number)
+        if (checks := models.checks_of(old.name, number)) is not None:
+            state.checks[old.name] = checks
         return 1
 
     def copied() -> int:
         removed = sum(take_out_of(address, persons, column) for address in plan.copies)
         settle_parts(plan.copies, keys, persons)
         return removed
+
+    def gone(action: str) -> int:
+        folders = [each for old in plan.learned if old.action == action for each in models.remove(params, old)]
+        state.folders += folders
+        return len(folders)
 
     part("suppressed", suppressed)
     part("marked", marked)
@@ -396,13 +403,11 @@ def _carry_out(
         lambda: sum(files.split_of_run(params, each, keys, persons, state.id) for each in plan.runs if each.split),
     )
     part("copies", copied)
-    others = [each for each in plan.learned if each.action == "remove"]
-    part("others", lambda: sum(models.remove(params, each) for each in others))
+    part("others", lambda: gone("remove"))
     for old in plan.learned:
         if old.action == "replace":
             part(f"successor {old.name}", partial(succeeded, old))
-    replaced = [each for each in plan.learned if each.action == "replace"]
-    part("versions", lambda: sum(models.remove(params, each) for each in replaced))
+    part("versions", lambda: gone("replace"))
     part("manifests", lambda: sum(files.manifest_of_run(each, keys, persons, state.id) for each in plan.runs))
 
 

@@ -213,6 +213,12 @@ def test_what_comes_later_is_found_the_certificate_changed_and_rows_that_are_bac
         certificate.write_text(content.replace(before, now, 1))
         done = said(folder, "erase", "--verify", str(certificate))
         assert (done.code, "was changed after it was signed" in done.err) == (1, True)
+    # What was published is named; which rows of the owner's files they were is nobody's business.
+    document = json.loads(content)
+    assert len(document["unpublished"]) == 2
+    assert all(Path(place).name.startswith("v") for place in document["unpublished"])
+    assert document.pop("checks") == {MODEL: [0, 0]}
+    assert not re.search(r"\[\d", json.dumps(document))
     certificate.write_text(content)
     page = certificate.with_suffix(".html").read_text()
     assert "nothing of theirs was found" in page
@@ -781,6 +787,7 @@ def test_a_champion_that_is_challenger_too_stays_until_its_successor_is_promoted
     done(folder, "erase", "--subjects", "persons.txt", "--confirm", plan, *forced)
     assert aliases_of(folder) == {f"{MODEL}@champion": 2, f"{MODEL}@challenger": 2}
     (page,) = (folder / "outputs" / "erasures").glob("*.certificate.html")
+    assert f"The new {MODEL} passed 0 of 1 check, as set" in page.read_text()
     assert re.search(r"version 2: 1 of 1 gate failed: [^<]*; promoted by [^<]+: the law", page.read_text())
 
 

@@ -49,7 +49,7 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
     registry.hold_person(question.model_name, hold)
     warnings = [
         f"warning    no run knows this {kind}{NEARLY if nearly else ' as it is written'}: the hold keeps nothing yet. "
-        f"Look at the spelling; to take it back: pcc hold remove --hold {hold.id} --reason \"misspelt\""
+        f'Look at the spelling; to take it back: pcc hold remove --hold {hold.id} --reason "misspelt"'
         for nearly in unknown.values()
     ]
     warnings += _half_erased(question, sought)

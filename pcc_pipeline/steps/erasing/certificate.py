@@ -12,15 +12,18 @@ from typing import Any
 
 from pcc_pipeline.errors import ConfigError, DataError
 from pcc_pipeline.evaluation.page.as_html import to_html
-from pcc_pipeline.evaluation.page.blocks import Bullets, Paragraph, Section, Table, Tile, Tiles
+from pcc_pipeline.evaluation.page.blocks import Block, Bullets, Paragraph, Section, Table, Tile, Tiles
 from pcc_pipeline.files import replacing
 from pcc_pipeline.persons.keys import Key, Keys
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.plan import Plan
 from pcc_pipeline.steps.erasing.state import State
 from pcc_pipeline.steps.records.summary import counted
+from pcc_pipeline.tracking.runs import SPLIT_FILE
 
 _FORMAT = 1
+# Files and folders that the page names; the JSON names all.
+_SHOWN = 12
 _NAME_IT = "name the .certificate.json that pcc erase wrote, with its folder (output.erasures_dir)"
 _POLICIES = {
     "retrain": "trained again without them; versions that learned are removed, but for those that are held",
@@ -53,6 +56,9 @@ def certificate(state: State, still: Mapping[str, int], key: Key, folder: str) -
         "removed": state.removed,
         "successors": state.successors,
         "judged": state.judged,
+        "checks": state.checks,
+        # What a process that was killed removed stands in the plan.
+        "unpublished": sorted({*state.folders, *_planned_folders(state.plan)}),
         "folder": folder,
         "still": dict(still),
     }
@@ -208,13 +214,19 @@ def page(document: Mapping[str, Any]) -> str:
             for each in plan.learned
         ]
         columns = ["version", "rows learned", "what became of it", "in its place"]
-        sections.append(Section("models", "Models that had learned from the rows", [Table(columns, rows, words=4)]))
+        checked = [Paragraph(_checked(name, *counts)) for name, counts in document.get("checks", {}).items()]
+        models: list[Block] = [*checked, Table(columns, rows, words=4)]
+        sections.append(Section("models", "Models that had learned from the rows", models))
     if still:
         left = [[place, f"{rows:,}"] for place, rows in still.items()]
         sections.append(Section("still", "What still stands", [Table(["where", "rows"], left)]))
-    if plan.copies:
-        files = [[path, f"{rows:,}"] for path, rows in plan.copies.items()]
-        sections.append(Section("files", "Files that rows were taken out of", [Table(["file", "rows"], files)]))
+    if files := _files(plan):
+        shown: list[Block] = [Table(["file", "rows"], files[:_SHOWN])]
+        sections.append(Section("files", "Files that rows were taken out of", [*shown, *_more(len(files), "file")]))
+    if folders := document.get("unpublished", []):
+        removed_with = "Removed with the models that were published there:"
+        shown = [Paragraph(removed_with), Bullets(folders[:_SHOWN]), *_more(len(folders), "folder")]
+        sections.append(Section("folders", "Published folders that were removed", shown))
     sections.append(Section("outside", "What is left for you to do", [Bullets(outside(plan))]))
     place = f"{document.get('folder', 'outputs/erasures')}/{document['erasure']}.certificate.html"
     signed = f"Signed with the key {document['signed_by']}. To check it, and to look through all of it again: "
@@ -222,6 +234,38 @@ def page(document: Mapping[str, Any]) -> str:
     sections.append(Section("signature", "Signature", [Paragraph(signed)]))
     title = "Nothing is held" if plan.holds_nothing and not still else "Certificate of erasure"
     return to_html(title, f"{document['erasure']}, ended {moment(document['ended'])}", sections, {})
+
+
+def _planned_folders(plan: Plan) -> list[str]:
+    return [address for each in plan.learned if each.action != "note" for address in each.published]
+
+
+def _files(plan: Plan) -> list[list[str]]:
+    """Those of this machine and those of runs that rows or entries were taken out of, and how many."""
+    of_runs = [
+        [f"{name} of the {part.step} run {part.run_id[:8]}", f"{rows:,}"]
+        for part in plan.runs
+        for name, rows in [*part.tables.items(), *part.documents.items()]
+    ]
+    splits = [[f"{SPLIT_FILE} of the {part.step} run {part.run_id[:8]}", "-"] for part in plan.runs if part.split]
+    return [*([path, f"{rows:,}"] for path, rows in plan.copies.items()), *of_runs, *splits]
+
+
+def _more(number: int, what: str) -> list[Paragraph]:
+    if number <= _SHOWN:
+        return []
+    rest = counted(number - _SHOWN, f"more {what}")
+    return [Paragraph(f"and {rest}; the .json that lies beside this page names all")]
+
+
+def _checked(name: str, passed: int, of: int) -> str:
+    """What the table of gates comes to, for who does not know what a gate is."""
+    if not of:
+        return f"For a new {name} no checks are set here: it took the old one's place without any."
+    share = f"The new {name} passed {passed} of {counted(of, 'check')}, as set for a model before it may answer"
+    if passed == of:
+        return f"{share}."
+    return f"{share}; it answers all the same, because somebody let it. Who and why stands below."
 
 
 def asked_for(plan: Plan) -> str:

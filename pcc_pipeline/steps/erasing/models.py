@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import PccError
@@ -14,9 +15,11 @@ from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, mark_version, remove_version, take_alias
 from pcc_pipeline.tracking.runs import read_training_run
-from pcc_pipeline.tracking.store.past_runs import run_of
+from pcc_pipeline.tracking.store.past_runs import RecordedRun, run_of
+from pcc_pipeline.tracking.store.run_files import RunFiles
 
 _CHALLENGER = "challenger"
+_VERDICTS = "gates.json"
 
 
 class WaitingError(PccError):
@@ -97,15 +100,38 @@ def how_it_came(name: str, number: str) -> str:
     Raises:
         TrackingError: MLflow does not answer.
     """
-    tags = next((each.tags for each in versions.versions_of(name) if str(each.version) == number), {})
+    tags = _tags_of(name, number)
     if "pcc.move_run" not in tags:
         return ""  # a challenger, which nobody promoted
-    by, reason, move = (tags.get(f"pcc.{tag}", "") for tag in ("moved_by", "move_reason", "move_run"))
-    run = run_of(move)
-    if run is not None and (asked_in := run.tags.get("pcc.asked_in")):
-        run = run_of(asked_in)  # that of the gates, where an approver moved it
+    by, reason = (tags.get(f"pcc.{tag}", "") for tag in ("moved_by", "move_reason"))
+    run = _judged_in(tags)
     gates = "gates not known" if run is None else run.tags.get("pcc.gates", "gates not known")
     return f"{gates}; promoted by {by}: {reason}"
+
+
+def checks_of(name: str, number: str) -> tuple[int, int] | None:
+    """How many of the gates it passed, of how many; None where it was not judged, or nobody knows.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    run = _judged_in(_tags_of(name, number))
+    if run is None or _VERDICTS not in (files := RunFiles(run.run_id)).names():
+        return None
+    with files.fetched(_VERDICTS) as path:
+        verdicts = json.loads(path.read_text(encoding="utf-8"))
+    return sum(1 for verdict in verdicts if verdict["passed"]), len(verdicts)
+
+
+def _tags_of(name: str, number: str) -> Mapping[str, str]:
+    return next((each.tags for each in versions.versions_of(name) if str(each.version) == number), {})
+
+
+def _judged_in(tags: Mapping[str, str]) -> RecordedRun | None:
+    run = run_of(tags["pcc.move_run"]) if "pcc.move_run" in tags else None
+    if run is not None and (asked_in := run.tags.get("pcc.asked_in")):
+        return run_of(asked_in)  # that of the gates, where an approver moved it
+    return run
 
 
 def settings_of(params: Params, old: LearnedVersion) -> Params:
@@ -143,8 +169,8 @@ def _trained_before(own: Params, old: LearnedVersion, digest: str) -> str | None
     return None
 
 
-def remove(params: Params, version: LearnedVersion) -> int:
-    """Remove it with its files, and the folders that it was published as; how many folders these were."""
+def remove(params: Params, version: LearnedVersion) -> list[str]:
+    """Remove it with its files, and the folders that it was published as; which these were."""
     # Looked for again: it may have been published since the plan.
     folders = unpublish(published_as(params, version.run_id, version.published))
     remove_version(version.name, version.number, version.run_id)

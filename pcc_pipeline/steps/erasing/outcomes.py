@@ -158,13 +158,18 @@ def _standing(still: dict[str, int]) -> list[str]:
 
 def _plan_lines(plan: Plan) -> list[str]:
     rows = sum(sum(part.tables.values()) + sum(part.documents.values()) for part in plan.runs)
-    touched = sum(1 for part in plan.runs if part.tables or part.documents or part.split)
+    touched = sum(1 for part in plan.runs if part.tables or part.documents)
+    splits = sum(1 for part in plan.runs if part.split)
     some = list(plan.copies.items())
     some_runs = f"{counted(len(plan.runs), 'run')} read rows of theirs or hold some"
     nothing = "nothing is held of them: no run read rows of theirs, and no file here has any"
     lines = [f"plan       for {asked_for(plan)}: {nothing if plan.holds_nothing else some_runs}"]
     if touched:
         lines.append(f"remove     {counted(rows, 'row')} from the files of {counted(touched, 'run')} in MLflow")
+    if splits:
+        lines.append(
+            f"remove     their lines from the records of {counted(splits, 'training')}, which say what each row was for"
+        )
     lines += [f"remove     {counted(number, 'row')} from {path}" for path, number in some[:_LONGEST_LIST]]
     if len(some) > _LONGEST_LIST:
         lines.append(f"           and rows from {len(some) - _LONGEST_LIST} more files here")

@@ -56,17 +56,17 @@ def _served(folder: Path, run_id: str) -> list[str]:
     return copies
 
 
-def unpublish(addresses: Sequence[str]) -> int:
-    """Remove published folders; how many were there.
+def unpublish(addresses: Sequence[str]) -> list[str]:
+    """Remove published folders; which were there.
 
     Raises:
         StorageError: one cannot be removed.
     """
-    removed = 0
+    removed = []
     for address in filter(_is_there, addresses):
         parent, _, name = address.rstrip("/").rpartition("/")
         open_store(parent).remove_folder(name)
-        removed += 1
+        removed.append(address)
     return removed
 
 

@@ -23,7 +23,9 @@ class State:
         id: of its plan.
         done: the parts that are; `removed`: part -> how much was.
         successors: model -> the version that stands in place of one that learned.
-        judged: model -> how that one was judged, who let it serve, and why.
+        judged: model -> how that one was judged, who let it serve, and why; `checks`: model -> how many checks it
+            passed, of how many.
+        folders: what was published of the versions that were removed, and is removed too.
     """
 
     id: str
@@ -35,6 +37,8 @@ class State:
     removed: dict[str, int] = field(default_factory=dict)
     successors: dict[str, str] = field(default_factory=dict)
     judged: dict[str, str] = field(default_factory=dict)
+    checks: dict[str, tuple[int, int]] = field(default_factory=dict)
+    folders: list[str] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
         """Keep it.
@@ -52,6 +56,8 @@ class State:
             "removed": self.removed,
             "successors": self.successors,
             "judged": self.judged,
+            "checks": self.checks,
+            "folders": self.folders,
         }
         path = file_of(folder, self.id)
         try:
@@ -85,6 +91,8 @@ def read_state(folder: Path, ident: str, keys: Keys) -> State | None:
             **{name: document[name] for name in ("began", "who", "done", "removed", "successors")},
             # Erasures that were begun by an earlier version of this program have none.
             judged=document.get("judged", {}),
+            checks=document.get("checks", {}),
+            folders=document.get("folders", []),
         )
     except FileNotFoundError:
         return None
