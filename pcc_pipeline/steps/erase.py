@@ -34,6 +34,7 @@ from pcc_pipeline.steps.erasing.certificate import (
     read_certificate,
     write_certificate,
 )
+from pcc_pipeline.steps.erasing.held import demand_not_held
 from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, holdings_of, keys_of_lineage
 from pcc_pipeline.steps.erasing.kept import Earlier, earlier_erasures, standing, words
 from pcc_pipeline.steps.erasing.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
@@ -41,14 +42,13 @@ from pcc_pipeline.steps.erasing.plan import (
     LearnedVersion,
     Plan,
     Scan,
-    demand_not_held,
     held_in,
     make_plan,
     texts_of,
     with_holds,
 )
 from pcc_pipeline.steps.erasing.published import published_as
-from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
+from pcc_pipeline.steps.erasing.spelling import LISTS, NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state, unfinished
 from pcc_pipeline.steps.erasing.tables import is_there, settle_parts, take_out_of
 from pcc_pipeline.steps.inputs.suppressed import list_digest
@@ -191,7 +191,9 @@ def _planned(
     if not earlier.kept and not known.traces and not scan.runs() and not any(scan.copies().values()):
         if earlier.files:
             done = f"done       this was carried out {earlier.words}; nothing of theirs was found now"
-            return ThereAlready(opened.run_id, (done,))
+            return ThereAlready(
+                opened.run_id, (done, *(f"warning    not looked into: {one}" for one in earlier.unseen))
+            )
         listed = read_suppressed(local_path(params.lineage.suppression_file), keys)
         if listed is not None and sought.is_within(listed):
             runs = counted(known.looked_into, "run")
@@ -213,10 +215,10 @@ def _planned(
                 where="subjects, cases",
                 fix="write the names as the data has them, one a line; capitals count",
             )
-    plan = _plan(params, known, earlier, names, unsent, len(unknown))
+    plan = _plan(params, known, earlier, names, keys, unsent, len(unknown))
     ident = plan.id_for(known.persons)
     opened.log(payloads.Tags({"pcc.action": "planned", _PLAN_TAG: ident}), payloads.Json("plan.json", plan.document()))
-    return PlannedOutcome(opened.run_id, ident, plan, options, _unknown_lines(unknown, names))
+    return PlannedOutcome(opened.run_id, ident, plan, options, (*_unknown_lines(unknown, names), *earlier.warnings))
 
 
 def _looked_up(
@@ -224,17 +226,34 @@ def _looked_up(
 ) -> tuple[Holdings, Earlier, dict[tuple[Kind, str], bool]]:
     """What is held of the persons, their earlier erasures, and names that nobody has and that were not erased."""
     known = holdings(params, **names)
-    earlier = earlier_erasures(folder, keys, Sought.of(keys, names["subjects"], names["case_ids"]))
+    earlier = earlier_erasures(folder, keys, Sought.of(keys, names["subjects"], names["case_ids"]), read_holds())
     # No manifest names their cases any more; rows that somebody put back are found by them.
     known.persons = known.persons.with_their_cases(earlier.persons.their_cases)
     return known, earlier, {} if earlier.files else unknown_names(params, known, names)
 
 
 def _plan(
-    params: Params, known: Holdings, earlier: Earlier, names: dict[str, list[str]], unsent: list[str], unknown: int
+    params: Params,
+    known: Holdings,
+    earlier: Earlier,
+    names: dict[str, list[str]],
+    keys: Keys,
+    unsent: list[str],
+    unknown: int,
 ) -> Plan:
-    numbers = map(len, names.values())
-    return make_plan(params, known, *numbers, unsent=unsent, kept=earlier.kept, earlier=earlier.plans, unknown=unknown)
+    holds = read_holds()
+    demand_not_held(params, known, names, keys, holds)
+    return make_plan(
+        params,
+        known,
+        len(names["subjects"]),
+        len(names["case_ids"]),
+        holds,
+        unsent=[*unsent, *earlier.unseen],
+        kept=earlier.kept,
+        earlier=earlier.plans,
+        unknown=unknown,
+    )
 
 
 def _demand_none_half_done(folder: Path) -> None:
@@ -255,9 +274,7 @@ def _is_list(name: str) -> bool:
 def _unknown_lines(unknown: Mapping[tuple[Kind, str], bool], names: dict[str, list[str]]) -> tuple[str, ...]:
     """A line for each name that no manifest has: by its place in the list, since a name stands in no output."""
     lines = []
-    kinds: tuple[tuple[str, Kind, str], ...]
-    kinds = (("subjects", "subject", "persons"), ("case_ids", "case", "cases"))
-    for option, kind, list_of in kinds:
+    for option, kind, list_of in LISTS:
         for place, name in enumerate(names[option], start=1):
             if (kind, name) not in unknown:
                 continue
@@ -318,7 +335,8 @@ def _state(
         # Whoever was held since it was begun is kept as far as something is left.
         holds = read_holds()
         so = "so the erasure that was begun goes no further; what is done stays done"
-        demand_not_held(holdings_of(params, state.persons, keys), holds, so)
+        known = holdings_of(params, state.persons, keys)
+        demand_not_held(params, known, names, keys, holds, others=state.others, so=so)
         state.plan = with_holds(state.plan, holds)
         state.write(folder)
         return state
@@ -328,14 +346,14 @@ def _state(
         )
     _demand_none_half_done(folder)
     known, earlier, unknown = _looked_up(params, folder, keys, names)
-    plan = _plan(params, known, earlier, names, unsent, len(unknown))
+    plan = _plan(params, known, earlier, names, keys, unsent, len(unknown))
     if (ident := plan.id_for(known.persons)) != confirm:
         raise ConfigError(
             f"{confirm} was planned for others, or what is held of these has changed since; nothing was done",
             where="confirm",
             fix="call it without confirm, and look at the plan again",
         )
-    state = new_state(ident, plan, known.persons, account())
+    state = new_state(ident, plan, known.persons, earlier.others, account())
     state.write(folder)
     return state
 

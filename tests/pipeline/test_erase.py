@@ -315,10 +315,16 @@ def test_a_training_without_the_list_is_not_promoted(erased_store: Path, tmp_pat
 
 
 def test_who_is_held_is_not_erased(store: Path) -> None:
-    assert said(store, "hold", "add", "--subject", ERASED[0], "--reason", "a lawsuit").code == 0
+    assert said(store, "hold", "add", "--subject", ERASED[1], "--reason", "a lawsuit").code == 0
     done = said(store, "erase", "--subjects", "persons.txt")
     assert (done.code, "a subject is held" in done.err) == (1, True)
-    assert ERASED[0] not in done.err
+    assert "a lawsuit; that is name 2 of the list of persons, so nothing was planned" in done.err
+    assert not any(name in done.err for name in ERASED)
+    # By one of their cases, which stands nowhere in the list.
+    assert said(store, "hold", "remove", "--subject", ERASED[1], "--reason", "it is over").code == 0
+    assert said(store, "hold", "add", "--case-id", f"case-of-{ERASED[0]}-3", "--reason", "a claim").code == 0
+    done = said(store, "erase", "--subjects", "persons.txt")
+    assert "a claim; that is name 1 of the list of persons, by its rows, so nothing" in done.err
 
 
 def test_whose_a_case_is_that_is_held_is_not_erased_by_the_case_either(store: Path) -> None:
@@ -327,6 +333,7 @@ def test_whose_a_case_is_that_is_held_is_not_erased_by_the_case_either(store: Pa
     refused = said(store, "erase", "--cases", "cases.txt")
     assert refused.code == 1
     assert "a subject is held" in refused.err
+    assert "that is name 1 of the list of cases, by its rows" in refused.err
     (store / "cases.txt").write_text("case-of-customer-04@-4\n")
     assert said(store, "erase", "--cases", "cases.txt").code == 0
 
@@ -382,6 +389,30 @@ def test_rows_that_somebody_put_back_are_in_the_next_plan(
     assert done.code == 0, done.err
     for name in ERASED:
         assert holders(folder, name) == set()
+
+
+def test_rows_of_others_that_were_put_back_are_left_while_one_of_them_is_held(
+    used_store: Store, erased_store: Path, tmp_path: Path
+) -> None:
+    folder = copied(erased_store, tmp_path / "copy")
+    scores = folder / "outputs" / "scores.parquet"
+    shutil.copyfile(used_store.folder / "outputs" / "scores.parquet", scores)
+    (folder / "one.txt").write_text(f"{ERASED[0]}\n")
+    assert said(folder, "hold", "add", "--subject", ERASED[1], "--reason", "a lawsuit").code == 0
+    before = scores.read_bytes()
+    left = done(folder, "erase", "--subjects", "one.txt")
+    assert "nothing of theirs was found now" in left
+    assert "put back after 1 earlier erasure, of others too: one of these is held now" in left
+    assert "--confirm" not in left
+    assert scores.read_bytes() == before
+    # Of both together it is refused, and of the one alone done once nobody is held.
+    assert "that is name 2 of the list" in said(folder, "erase", "--subjects", "persons.txt").err
+    done(folder, "hold", "remove", "--subject", ERASED[1], "--reason", "it is over")
+    told = erased(folder, file="one.txt")
+    assert "remove     2 rows from outputs/scores.parquet" in told
+    assert "those of the others go as well" in told
+    (folder / "one.txt").unlink()
+    assert all(holders(folder, name) == set() for name in ERASED)
 
 
 @pytest.mark.long

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pcc_pipeline.errors import PccError
+from pcc_pipeline.persons.holds import Holds
 from pcc_pipeline.persons.keys import Keys
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.certificate import moment, persons_of, read_certificate
+from pcc_pipeline.steps.erasing.held import holds_on
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan
 from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.registry.erased import version_is_there
 from pcc_pipeline.tracking.registry.holds import read_holds
+
+_LEFT = (
+    "rows without a person's name that were put back after {}, of others too: one of these is held now, and which case "
+    "is whose the certificate does not tell, so they are left where they stand"
+)
+_TOGETHER = (
+    "these were erased together with others, and which case is whose that certificate does not tell: where somebody "
+    "put rows back that name no person, those of the others go as well"
+)
 
 
 @dataclass(frozen=True)
@@ -22,19 +33,34 @@ class Earlier:
     """Erasures of persons, or of more than these, by the certificates in a folder; the newest last.
 
     Attributes:
-        persons: all of whom they were.
+        persons: all of whom they were; of one that was of others too, of whom somebody is held now, without the cases.
         files: where the certificates lie.
+        others: of whom those were that others stand in too, and whose cases are looked for: whose a case is these do
+            not tell, so that a hold on any of them is asked for.
+        left: how many there are of which cases are not looked for.
     """
 
     persons: Sought
     plans: tuple[Plan, ...] = ()
     files: tuple[Path, ...] = ()
     ended: tuple[str, ...] = ()
+    others: Sought = field(default_factory=Sought)
+    left: int = 0
 
     @property
     def words(self) -> str:
         """When it was, and by which certificate."""
         return f"on {moment(self.ended[-1])} (certificate {self.files[-1].with_suffix('.html')})"
+
+    @property
+    def unseen(self) -> list[str]:
+        """What was not looked into, in words."""
+        return [_LEFT.format(counted(self.left, "earlier erasure"))] if self.left else []
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know of a plan for these persons alone."""
+        return (_TOGETHER,) if self.others.keys else ()
 
     @property
     def kept(self) -> list[LearnedVersion]:
@@ -61,17 +87,25 @@ def words(version: LearnedVersion) -> str:
     return f"{version.title} learned from {counted(version.rows, 'row')} of theirs and stays ({why})"
 
 
-def earlier_erasures(folder: Path, keys: Keys, sought: Sought) -> Earlier:
+def earlier_erasures(folder: Path, keys: Keys, sought: Sought, holds: Holds) -> Earlier:
     """Those whose certificates cover these persons."""
     every = sorted(_certificates(folder, keys, sought), key=lambda one: str(one[1]["ended"]))
-    persons = Sought()
+    persons, others, left = Sought(), Sought(), 0
     for _, _, its in every:
+        alone = its.is_within(sought)
+        if not alone and holds_on(its, holds):
+            left += bool(its.their_cases)
+            its = replace(its, their_cases={})
+        elif not alone:
+            others = others.joined(its)
         persons = persons.joined(its)
     return Earlier(
         persons,
         tuple(Plan.of(document["plan"]) for _, document, _ in every),
         tuple(file for file, _, _ in every),
         tuple(str(document["ended"]) for _, document, _ in every),
+        others,
+        left,
     )
 
 

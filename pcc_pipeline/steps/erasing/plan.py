@@ -27,7 +27,6 @@ from pcc_pipeline.steps.inputs.datasets import progress_bar, read
 from pcc_pipeline.steps.records.persons import READING_STEPS
 from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.registry.erased import model_is_there
-from pcc_pipeline.tracking.registry.holds import read_holds
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 from pcc_pipeline.tracking.store.manifests import KEY_TAG, versions_from
 from pcc_pipeline.tracking.store.past_runs import RecordedRun, runs_tagged
@@ -37,10 +36,6 @@ _LEARNED = ("train", "validation")
 _ID_DIGITS = 12
 # What an alias means to who has never seen the registry.
 _ALIASES = {"champion": "in use (champion)", "challenger": "newest candidate (challenger)", "previous": "in use before"}
-
-
-class HeldError(PccError):
-    """Somebody who is to be erased must be kept."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +146,7 @@ def make_plan(
     known: Holdings,
     subjects: int,
     cases: int,
+    holds: Holds,
     *,
     unsent: Sequence[str] = (),
     kept: Sequence[LearnedVersion] = (),
@@ -160,18 +156,16 @@ def make_plan(
     """Look everywhere for what is held of the persons.
 
     Args:
+        holds: on versions; that nobody of the persons is held was asked before.
         unsent: why MLflow was not told all that runs kept for it.
         kept: versions that learned from their rows and that a hold kept when these were erased.
         earlier: plans of their earlier erasures; where they were, rows may be back.
         unknown: how many of the names nobody has.
 
     Raises:
-        HeldError: one of them must be kept.
         DataError: a table or manifest is damaged.
         TrackingError: MLflow does not answer.
     """
-    holds = read_holds()
-    demand_not_held(known, holds)
     scan = Scan(params, known, earlier)
     copies = scan.copies()
     runs = scan.runs()
@@ -341,27 +335,6 @@ def texts_of(params: Params, persons: Sought, inputs: Mapping[str, int], copies:
 def with_holds(plan: Plan, holds: Holds) -> Plan:
     """The plan without the removal of versions that were held since it was made."""
     return replace(plan, learned=[_unless_held(version, holds) for version in plan.learned])
-
-
-def demand_not_held(known: Holdings, holds: Holds, so: str = "so nothing was planned") -> None:
-    """See whether one of the persons must be kept.
-
-    Raises:
-        HeldError: one must.
-    """
-    persons = known.persons
-    for key in persons.keys:
-        every = [(kind, getattr(persons, kind).get(key, ())) for kind in ("cases", "their_cases", "subjects")]
-        # Whose a case is that was named, its rows tell.
-        seen = [one for of, one in known.seen if of == key]
-        cases = [*seen, *(one for kind, hashes in every if kind != "subjects" for one in hashes)]
-        subjects = [*seen, *(one for kind, hashes in every if kind == "subjects" for one in hashes)]
-        if (hold := holds.on_rows(key.id, cases, subjects)) is not None:
-            raise HeldError(
-                f"{hold.words}, {so}",
-                where=f"hold {hold.id}, of {hold.by}, since {hold.since}",
-                fix="leave that name out of the list, or have the hold lifted: pcc hold list, pcc hold remove",
-            )
 
 
 def _with_folders(version: LearnedVersion, params: Params) -> LearnedVersion:

@@ -9,7 +9,8 @@ from pcc_pipeline.persons.keys import Keys, Kind
 from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, keys_of_lineage
 
 NEARLY = " as it is written; in small letters, or without signs around it, it is"
-_KINDS: Mapping[str, Kind] = {"subjects": "subject", "case_ids": "case"}
+# How names are handed on, what they are of, and what their list is called.
+LISTS: tuple[tuple[str, Kind, str], ...] = (("subjects", "subject", "persons"), ("case_ids", "case", "cases"))
 
 
 def unknown_names(params: Params, known: Holdings, names: Mapping[str, Sequence[str]]) -> dict[tuple[Kind, str], bool]:
@@ -24,15 +25,14 @@ def unknown_names(params: Params, known: Holdings, names: Mapping[str, Sequence[
     """
     keys = keys_of_lineage(params)
     absent = {
-        option: [name for name in names[option] if not _is_seen(known, kind, name, keys)]
-        for option, kind in _KINDS.items()
+        option: [name for name in names[option] if not _is_seen(known, kind, name, keys)] for option, kind, _ in LISTS
     }
     # Near ones are looked for only where a name is not there.
     near = {option: [form for name in those for form in _near(name)] for option, those in absent.items()}
     others = holdings(params, **near) if any(near.values()) else known
     return {
         (kind, name): any(_is_seen(others, kind, form, keys) for form in _near(name))
-        for option, kind in _KINDS.items()
+        for option, kind, _ in LISTS
         for name in absent[option]
     }
 

@@ -25,6 +25,7 @@ class State:
         successors: model -> the version that stands in place of one that learned.
         judged: model -> how that one was judged, who let it serve, and why; `checks`: model -> how many checks it
             passed, of how many.
+        others: erased persons of whom cases are looked for as well; see `kept.Earlier`.
         folders: what was published of the versions that were removed, and is removed too.
     """
 
@@ -39,6 +40,7 @@ class State:
     judged: dict[str, str] = field(default_factory=dict)
     checks: dict[str, tuple[int, int]] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
+    others: Sought = field(default_factory=Sought)
 
     def write(self, folder: Path) -> None:
         """Keep it.
@@ -58,6 +60,7 @@ class State:
             "judged": self.judged,
             "checks": self.checks,
             "folders": self.folders,
+            "others": self.others.document(),
         }
         path = file_of(folder, self.id)
         try:
@@ -70,9 +73,9 @@ class State:
             ) from error
 
 
-def new_state(ident: str, plan: Plan, persons: Sought, who: str) -> State:
+def new_state(ident: str, plan: Plan, persons: Sought, others: Sought, who: str) -> State:
     """Of a plan that was just confirmed."""
-    return State(ident, plan, persons, datetime.now(UTC).isoformat(timespec="seconds"), who)
+    return State(ident, plan, persons, datetime.now(UTC).isoformat(timespec="seconds"), who, others=others)
 
 
 def read_state(folder: Path, ident: str, keys: Keys) -> State | None:
@@ -93,6 +96,7 @@ def read_state(folder: Path, ident: str, keys: Keys) -> State | None:
             judged=document.get("judged", {}),
             checks=document.get("checks", {}),
             folders=document.get("folders", []),
+            others=Sought.read(document["others"], keys, str(path)) if "others" in document else Sought(),
         )
     except FileNotFoundError:
         return None
