@@ -464,7 +464,16 @@ def test_who_is_held_the_list_says_to_whom_names_them(store: Path) -> None:
     assert "for --case-id" in everything
     assert "whether somebody is: pcc hold list --subject" in everything
     assert "for --case-id" not in said(store, "hold", "list", "--subject", ERASED[0]).out
-    assert said(store, "hold", "list", "--subject", ERASED[1]).out == "no hold is on this subject, as it is written\n"
+    nobody = "no hold is on this subject, as it is written"
+    assert done(store, "hold", "list", "--subject", ERASED[1]) == f"{nobody}\n"
+    # A case of a person holds that person, as it does where these are to be erased; and the other way round.
+    assert re.search(r"case of theirs .* for --case-id", done(store, "hold", "list", "--subject", "customer-04@"))
+    its = done(store, "hold", "list", "--case-id", f"case-of-{ERASED[0]}-3")
+    assert re.search(r"subject whose case it is .* for --subject", its)
+    near = f"{nobody}; in small letters, or without signs around it,"
+    assert re.match(rf"{near} there is: hold \w+$", done(store, "hold", "list", "--subject", ERASED[0].upper()))
+    assert done(store, "hold", "list", "--subject", f"<{ERASED[1]}>") == f"{near} runs know it: ask for it so\n"
+    assert "and no run knows it: look at the spelling" in done(store, "hold", "list", "--subject", "nobody@")
 
 
 def test_a_page_that_was_changed_is_no_certificate(erased_store: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pcc_pipeline.config.paths import local_path
@@ -14,8 +15,9 @@ from pcc_pipeline.persons.holds import Person, PersonHold, VersionHold, hold_on,
 from pcc_pipeline.persons.keys import VARIABLE, Keys, Kind, read_keys
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.certificate import moment
+from pcc_pipeline.steps.erasing.held import holds_on
 from pcc_pipeline.steps.erasing.holdings import holdings, names_of
-from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
+from pcc_pipeline.steps.erasing.spelling import NEARLY, near_forms, unknown_names
 from pcc_pipeline.steps.erasing.state import read_state, unfinished
 from pcc_pipeline.steps.records.audit import demand_reason, record
 from pcc_pipeline.tracking.environment import account
@@ -101,31 +103,52 @@ def remove(
 
 
 def listed(question: Question, *, subject: str | None, case_id: str | None) -> str:
-    """All holds, of every registered model; or those of a subject or a case.
+    """All holds, of every registered model; or those of a subject and their cases, or of a case and whose it is.
 
     Raises:
         ConfigError: a person is named, and there is no key.
+        DataError: a manifest is damaged.
         TrackingError: MLflow does not answer, or a hold cannot be read.
     """
     known = registry.read_holds()
     versions, persons, nothing = known.versions, known.persons, "nothing is held"
+    words: dict[Kind, str] = {"subject": "subject", "case": "case"}
     if subject is not None or case_id is not None:
         _demand_one(subject, case_id)
         kind, name = _person(subject, case_id)
-        person, keys = Person(**{_OPTION[kind]: name}), _keys(question)
-        versions, persons = (), tuple(hold for hold in persons if names(hold, person, keys))
-        nothing = f"no hold is on this {kind}, as it is written"
+        sought = names_of(name if kind == "subject" else None, name if kind == "case" else None)
+        rows_of = holdings(question.params, **sought)
+        versions, persons = (), tuple(holds_on(rows_of.persons, known, rows_of.seen))
+        words = {kind: kind, "case" if kind == "subject" else "subject": _BY_ROWS[kind]}
+        if not persons:
+            nothing = f"no hold is on this {kind}, as it is written"
+            unknown = unknown_names(question.params, rows_of, sought)
+            nothing += _spelt_otherwise(kind, name, known.persons, _keys(question), unknown.get((kind, name)))
     if question.as_json:
         return json_text(
             {"versions": [vars(hold) for hold in versions], "persons": [_document(hold) for hold in persons]}
         )
     rows = [(f"{hold.name}/{hold.number}", "version", hold.since, hold.by, hold.reason) for hold in versions]
-    rows += [(hold.id, hold.kind, hold.since, hold.by, hold.reason) for hold in persons]
+    rows += [(hold.id, words[hold.kind], hold.since, hold.by, hold.reason) for hold in persons]
     if not rows:
         return nothing
     hint = "who is held the list does not know; whether somebody is: pcc hold list --subject …, or --case-id …"
     lines = [hint] if persons and subject is None and case_id is None else []
     return _with(table(("hold", "of a", "since (UTC)", "by", "reason"), rows), lines)
+
+
+def _spelt_otherwise(kind: Kind, name: str, held: Sequence[PersonHold], keys: Keys, nearly: bool | None) -> str:
+    """What to look at before one goes by it that nobody is held.
+
+    Args:
+        nearly: whether a run knows the name spelt otherwise; None where one knows it as it is.
+    """
+    near = [Person(**{_OPTION[kind]: form}) for form in near_forms(name)]
+    if ids := [hold.id for hold in held if any(names(hold, person, keys) for person in near)]:
+        return f"{_OTHERWISE} there is: hold {', '.join(ids)}"
+    if nearly:
+        return f"{_OTHERWISE} runs know it: ask for it so"
+    return "" if nearly is None else ", and no run knows it: look at the spelling"
 
 
 def _half_erased(question: Question, names: dict[str, list[str]]) -> list[str]:
@@ -146,6 +169,9 @@ def _with(said: str, warnings: list[str]) -> str:
 
 
 _LIST = "pcc hold list shows what is held"
+_OTHERWISE = "; in small letters, or without signs around it,"
+# What a hold is on that is found by rows of who is asked for.
+_BY_ROWS: dict[Kind, str] = {"subject": "case of theirs", "case": "subject whose case it is"}
 _OPTION: dict[Kind, str] = {"subject": "subject", "case": "case_id"}
 
 

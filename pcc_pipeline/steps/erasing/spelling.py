@@ -28,16 +28,17 @@ def unknown_names(params: Params, known: Holdings, names: Mapping[str, Sequence[
         option: [name for name in names[option] if not _is_seen(known, kind, name, keys)] for option, kind, _ in LISTS
     }
     # Near ones are looked for only where a name is not there.
-    near = {option: [form for name in those for form in _near(name)] for option, those in absent.items()}
+    near = {option: [form for name in those for form in near_forms(name)] for option, those in absent.items()}
     others = holdings(params, **near) if any(near.values()) else known
     return {
-        (kind, name): any(_is_seen(others, kind, form, keys) for form in _near(name))
+        (kind, name): any(_is_seen(others, kind, form, keys) for form in near_forms(name))
         for option, kind, _ in LISTS
         for name in absent[option]
     }
 
 
-def _near(name: str) -> list[str]:
+def near_forms(name: str) -> list[str]:
+    """How somebody may have meant a name to be written: in small letters, or without signs around it."""
     return [form for form in (name.lower(), name.strip("\"'<> ")) if form != name]
 
 
