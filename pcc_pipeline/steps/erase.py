@@ -20,7 +20,6 @@ from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.interruption import allowed
 from pcc_pipeline.persons.keys import Keys, Kind
-from pcc_pipeline.persons.rows import count_in
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.persons.suppression import read_suppressed, suppress
 from pcc_pipeline.steps.erasing import files, models
@@ -42,30 +41,27 @@ from pcc_pipeline.steps.erasing.plan import (
     LearnedVersion,
     Plan,
     Scan,
-    held_in,
     make_plan,
     texts_of,
     with_holds,
 )
-from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.spelling import LISTS, NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state, unfinished
-from pcc_pipeline.steps.erasing.tables import is_there, settle_parts, take_out_of
+from pcc_pipeline.steps.erasing.still import still_standing
+from pcc_pipeline.steps.erasing.tables import settle_parts, take_out_of
 from pcc_pipeline.steps.inputs.suppressed import list_digest
 from pcc_pipeline.steps.records.audit import Audit, demand_reason
 from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.steps.records.used_options import used
-from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.catching_up import catch_up
 from pcc_pipeline.tracking.environment import account
-from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, note_list, version_is_there
+from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, note_list
 from pcc_pipeline.tracking.registry.holds import read_holds
 from pcc_pipeline.tracking.registry.locks import ERASING, Turn, turn
 from pcc_pipeline.tracking.registry.versions import demand_model, shown_address
 from pcc_pipeline.tracking.runs import StepRun, step_run
 from pcc_pipeline.tracking.store.past_runs import newest_of_step
-from pcc_pipeline.tracking.store.run_files import RunFiles
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +159,7 @@ def verify(params: Params, file: str) -> VerifiedOutcome:
     if path.suffix == ".html" or path.with_suffix(".html").is_file():
         demand_same_page(path.with_suffix(".html"), document)
     persons, plan = persons_of(document, keys, file), Plan.of(document["plan"])
-    return VerifiedOutcome(document, _still(params, persons, keys, plan), tuple(map(words, standing(plan))))
+    return VerifiedOutcome(document, still_standing(params, persons, keys, plan), tuple(map(words, standing(plan))))
 
 
 def _planned(
@@ -431,7 +427,7 @@ def _carry_out(
 
 def _certified(params: Params, state: State, folder: Path, keys: Keys, opened: StepRun) -> ErasedOutcome:
     assert keys.writing is not None, "asked for before"
-    still = _still(params, state.persons, keys, state.plan)
+    still = still_standing(params, state.persons, keys, state.plan)
     document = certificate(state, still, keys.writing, params.output.erasures_dir)
     try:
         paths = write_certificate(folder, document)
@@ -450,36 +446,6 @@ def _certified(params: Params, state: State, folder: Path, keys: Keys, opened: S
     # All its parts are done: where rows stand yet, that is for a new plan.
     file_of(folder, state.id).unlink(missing_ok=True)
     return ErasedOutcome(opened.run_id, state, still, tuple(paths), kept=tuple(map(words, standing(state.plan))))
-
-
-def _still(params: Params, persons: Sought, keys: Keys, plan: Plan) -> dict[str, int]:
-    """Place -> rows of the persons that stand there."""
-    known = holdings_of(params, persons, keys)
-    scan = Scan(params, known)
-    column, still = params.data.subject_column, dict[str, int]()
-    for part in scan.runs():
-        rows = sum(part.rows.values()) or sum(part.tables.values()) or sum(part.documents.values())
-        if rows:
-            still[f"run {part.run_id} ({part.step})"] = rows
-    still |= {address: rows for address, rows in scan.copies().items() if rows}
-    for address in plan.copies:
-        if address not in still and is_there(address):
-            with local_copy(address) as path:
-                if rows := count_in(path, persons, column):
-                    still[address] = rows
-    for learned in plan.learned:
-        if learned.action != "note":
-            for address in published_as(params, learned.run_id, learned.published):
-                still[address] = learned.rows
-            if learned.name and version_is_there(learned.name, learned.number):
-                still[f"{learned.name} version {learned.number}, which learned from them"] = learned.rows
-    for part in plan.runs:
-        if any(place.startswith(f"run {part.run_id} ") for place in still):
-            continue
-        its = RunFiles(part.run_id)
-        for name, rows in [one for held in held_in(its, its.names(), persons, column) for one in held.items()]:
-            still[f"{name} of run {part.run_id}"] = rows
-    return still
 
 
 def _documents(params: Params, plan: Plan, persons: Sought) -> int:

@@ -476,6 +476,63 @@ def test_who_is_held_the_list_says_to_whom_names_them(store: Path) -> None:
     assert "and no run knows it: look at the spelling" in done(store, "hold", "list", "--subject", "nobody@")
 
 
+def test_of_who_was_erased_it_is_said_when_and_that_nothing_is_held(erased_store: Path, tmp_path: Path) -> None:
+    folder = copied(erased_store, tmp_path / "copy")
+    (page,) = Path(folder, "outputs", "erasures").glob("*.certificate.html")
+    was = f"was erased on {datetime.now(UTC):%-d %B %Y}, "
+    case = ("--case-id", f"case-of-{ERASED[0]}-3")
+    for words, what in ((("--subject", ERASED[0]), "person"), (case, "case")):
+        told = done(folder, "lineage", *words)
+        assert told.startswith("0 runs of ")
+        assert f"this {what} {was}" in told
+        assert f"(certificate outputs/erasures/{page.name}): nothing is held of them here" in told.replace(
+            f"{folder}/", ""
+        )
+        assert "pcc erase --verify" in told
+        assert "spelling" not in told
+        (ended,) = json.loads(done(folder, "lineage", *words, "--json"))["erased"]
+        assert Path(ended["certificate"]).name == page.with_suffix(".json").name
+        exported = said(folder, "subject", "export", *words, "--output", "for-them")
+        assert (exported.code, f"this {what} {was}" in exported.err, "spelling" in exported.err) == (1, True, False)
+        held = said(folder, "hold", "add", *words, "--reason", "a lawsuit")
+        assert (held.code, "there is nothing left to hold" in held.err) == (1, True)
+    assert done(folder, "hold", "list") == "nothing is held\n"
+    near = done(folder, "lineage", "--subject", ERASED[0].upper())
+    assert "see the spelling" in near
+    assert f"in small letters, or without signs around it: this person {was}" in near
+    page.with_suffix(".json").unlink()
+    page.unlink()
+    assert "was erased, by the list suppressed.json" in done(folder, "lineage", "--subject", ERASED[0])
+    assert "was erased" not in done(folder, "lineage", "--subject", "nobody@")
+
+
+def test_of_who_is_half_erased_it_is_said_what_is_gone(store: Path) -> None:
+    assert "(their rows are out of it)" not in done(store, "lineage", "--subject", ERASED[0])
+    plan = plan_of(store)
+    killed = subprocess.run(
+        [sys.executable, str(PROGRAM), "after note 8", "--subjects", "persons.txt", "--confirm", plan],
+        cwd=store,
+        env={
+            **os.environ,
+            "MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    for words in (("--subject", ERASED[0]), ("--case-id", f"case-of-{ERASED[0]}-3")):
+        told = done(store, "lineage", *words)
+        assert re.match(r"\d runs of \d read rows of this person\n", told)
+        assert f"half done  an erasure of theirs was begun {datetime.now(UTC):%-d %B %Y}" in told
+        assert "their rows are out of pages of runs, the cache, tables of runs, records of splits, files here" in told
+        assert f"--confirm {plan}" in told
+        assert "copy      output.scores: outputs/scores.parquet (their rows are out of it)" in told
+    assert "half done" not in done(store, "lineage", "--subject", "customer-04@")
+    assert json.loads(done(store, "lineage", "--subject", ERASED[0], "--json"))["half_erased"][0]["id"] == plan
+
+
 def test_a_page_that_was_changed_is_no_certificate(erased_store: Path, tmp_path: Path) -> None:
     folder = copied(erased_store, tmp_path / "copy")
     (page,) = (folder / "outputs" / "erasures").glob("*.certificate.html")

@@ -72,10 +72,10 @@ def test_a_subject_is_found_in_every_run_on_its_sides(lineage: Callable[..., Sai
 def test_a_case_is_found_by_its_id_and_the_tree_is_for_people(lineage: Callable[..., Said]) -> None:
     done = lineage("--case-id", "case-1")
     assert done.code == 0, done.err
-    assert "runs of 4 hold rows of this person" in done.out
+    assert "runs of 4 read rows of this person" in done.out
     assert "scored    1 row of today.parquet: row 1" in done.out
     assert f"made      {MODEL} version 1 (" in done.out
-    assert lineage("--case-id", "nobody").out.startswith("0 runs of 4 hold rows of this person")
+    assert lineage("--case-id", "nobody").out.startswith("0 runs of 4 read rows of this person")
 
 
 def test_manifests_name_nobody_and_lie_with_the_runs(traced) -> None:
@@ -108,7 +108,7 @@ def test_without_the_key_nobody_is_found_and_it_is_said(
         monkeypatch.setenv("PCC_LINEAGE_KEY", "0b" * 32)
         done = lineage("--subject", "customer-0")
         assert done.code == 0
-        assert "0 runs of 0 hold" in done.out
+        assert "0 runs of 0 read" in done.out
         assert "not looked into: 4 runs of the key" in done.out
         assert "customer-0" not in done.out + done.err
     finally:
@@ -116,7 +116,7 @@ def test_without_the_key_nobody_is_found_and_it_is_said(
         key.chmod(0o600)
     monkeypatch.delenv("PCC_LINEAGE_KEY")
     assert "1 earlier one still read" in lineage("key", "--rotate").out
-    assert "4 runs of 4 hold" in lineage("--subject", "customer-0").out
+    assert "4 runs of 4 read" in lineage("--subject", "customer-0").out
 
 
 def test_what_is_asked_amiss_is_told(lineage: Callable[..., Said]) -> None:

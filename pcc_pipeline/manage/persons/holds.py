@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.manage.persons import erasures
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import table
 from pcc_pipeline.persons.holds import Person, PersonHold, VersionHold, hold_on, names
 from pcc_pipeline.persons.keys import VARIABLE, Keys, Kind, read_keys
-from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.certificate import moment
 from pcc_pipeline.steps.erasing.held import holds_on
 from pcc_pipeline.steps.erasing.holdings import holdings, names_of
 from pcc_pipeline.steps.erasing.spelling import NEARLY, near_forms, unknown_names
-from pcc_pipeline.steps.erasing.state import read_state, unfinished
+from pcc_pipeline.steps.erasing.still import still_standing
 from pcc_pipeline.steps.records.audit import demand_reason, record
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.payloads import json_text
@@ -30,7 +30,7 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
     """Hold a version, a subject or a case.
 
     Raises:
-        ConfigError: not one thing is named, there is no reason, or no key for a person.
+        ConfigError: not one thing is named, there is no reason, no key for a person, or they were erased.
         TrackingError: there is no such version, or MLflow refuses.
     """
     _demand_one(version, subject, case_id)
@@ -47,14 +47,16 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
     _demand_nameless(reason, name, "the registry")
     hold = hold_on(kind, name, _keys(question), reason=reason, since=since, by=by)
     sought = names_of(name if kind == "subject" else None, name if kind == "case" else None)
-    unknown = unknown_names(question.params, holdings(question.params, **sought), sought)
+    known = holdings(question.params, **sought)
+    erased = [] if known.traces else _left_of_erased(question, sought)
+    unknown = {} if erased else unknown_names(question.params, known, sought)
     registry.hold_person(question.model_name, hold)
     warnings = [
         f"warning    no run knows this {kind}{NEARLY if nearly else ' as it is written'}: the hold keeps nothing yet. "
         f'Look at the spelling; to take it back: pcc hold remove --hold {hold.id} --reason "misspelt"'
         for nearly in unknown.values()
     ]
-    warnings += _half_erased(question, sought)
+    warnings += erased + _half_erased(question, sought)
     warnings += record(question.params, "hold", {"hold": hold.id, "of a": kind}, reason=reason)
     return _with(f"held       a {kind}, as hold {hold.id}: every run and copy in which they stand", warnings)
 
@@ -153,15 +155,30 @@ def _spelt_otherwise(kind: Kind, name: str, held: Sequence[PersonHold], keys: Ke
 
 def _half_erased(question: Question, names: dict[str, list[str]]) -> list[str]:
     """A warning where an erasure of the person was begun: what it took out is gone."""
-    folder, keys = local_path(question.params.output.erasures_dir), _keys(question)
-    sought = Sought.of(keys, names["subjects"], names["case_ids"])
-    states = [state for ident in unfinished(folder) if (state := read_state(folder, ident, keys)) is not None]
     return [
         f"warning    an erasure of theirs was begun {moment(state.began)} ({state.id}): what it has taken out is gone; "
         "what is left is kept from now on, and it goes no further"
-        for state in states
-        if sought.is_within(state.persons)
+        for state in erasures.half_erased(question.params, names)
     ]
+
+
+def _left_of_erased(question: Question, names: dict[str, list[str]]) -> list[str]:
+    """Of somebody whom no run knows: a warning where they were erased and rows of theirs stand again.
+
+    Raises:
+        ConfigError: they were erased, and nothing is left.
+    """
+    earlier, was = erasures.erased(question.params, names), erasures.erased_words(question.params, names)
+    if not earlier.files:
+        return [f"warning    {was}"] if was else []
+    still = still_standing(question.params, earlier.persons, _keys(question), earlier.plans[-1])
+    if not still:
+        raise ConfigError(
+            f"{was}: there is nothing left to hold",
+            where="pcc hold add",
+            fix="hold a model that learned from their rows, if the certificate names one that stays: --version",
+        )
+    return [f"warning    {was}; of those who are in it rows stand in {', '.join(still)}"]
 
 
 def _with(said: str, warnings: list[str]) -> str:

@@ -6,11 +6,13 @@ import os
 
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.manage.persons import erasures
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.persons.keys import VARIABLE, add_key, read_keys
 from pcc_pipeline.persons.manifest import rows_by_side
 from pcc_pipeline.steps.erasing.holdings import Trace, holdings, names_of
+from pcc_pipeline.steps.erasing.kept import standing, words
 from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.tables import written_by
 from pcc_pipeline.steps.records.audit import Audit, record
@@ -63,17 +65,29 @@ def find(question: Question, *, subject: str | None, case_id: str | None) -> str
     """
     audit = Audit(question.params)
     with audit.act("look up", hashed(question.params, subject=subject, case_id=case_id)) as act:
-        known = holdings(question.params, **names_of(subject, case_id))
+        names = names_of(subject, case_id)
+        known = holdings(question.params, **names)
         act.on["runs"] = len(known.traces)
     if question.as_json:
-        return json_text(known.document())
-    lines = [f"{counted(len(known.traces), 'run')} of {known.looked_into} hold rows of this person"]
-    if not known.traces:
+        return json_text({**known.document(), **erasures.document(question.params, names)})
+    # What their files hold is another matter: an erasure that is half done has emptied some.
+    lines = [f"{counted(len(known.traces), 'run')} of {known.looked_into} read rows of this person"]
+    begun = erasures.half_erased(question.params, names)
+    lines += map(erasures.half_erased_line, begun)
+    if was := erasures.erased_words(question.params, names) if not begun else "":
+        lines += [
+            f"erased     {was}" + ("" if known.traces else ": nothing is held of them here"),
+            *_after(question, names),
+        ]
+        lines += ["           what stands below was read since, or is left of it"] if known.traces else []
+    elif not known.traces:
         lines += [
             f"nobody is known{NEARLY if nearly else ' as it is written'}: see the spelling; capitals and blanks count"
-            for nearly in unknown_names(question.params, known, names_of(subject, case_id)).values()
+            f"{erasures.erased_otherwise(question.params, names)}"
+            for nearly in unknown_names(question.params, known, names).values()
         ]
-    lines += [line for trace in known.traces for line in _lines(trace)]
+    emptied = any("copies" in state.done for state in begun)
+    lines += [line for trace in known.traces for line in _lines(trace, emptied=emptied)]
     lines += [
         f"not looked into: {counted(number, 'run')} of the key {key}, which is not here"
         for key, number in known.absent.items()
@@ -120,7 +134,17 @@ def of_version(question: Question, reference: str) -> str:
     return "\n".join(lines)
 
 
-def _lines(trace: Trace) -> list[str]:
+def _after(question: Question, names: dict[str, list[str]]) -> list[str]:
+    """What an erasure let stay, and how to look once more."""
+    earlier = erasures.erased(question.params, names)
+    lines = list(dict.fromkeys(f"warning    {words(each)}" for plan in earlier.plans for each in standing(plan)))
+    look = [
+        f"           to look through everything once more: pcc erase --verify {file}" for file in earlier.pages[-1:]
+    ]
+    return [*lines, *look]
+
+
+def _lines(trace: Trace, *, emptied: bool) -> list[str]:
     run = trace.run
     head = f"{run.step:<9} {run.pcc_version or '':<16} run {run.run_id[:8]}  {run.started:%Y-%m-%d %H:%M} UTC"
     ended = "" if run.status == "FINISHED" else f"  {run.status}"
@@ -133,5 +157,6 @@ def _lines(trace: Trace) -> list[str]:
         aliases = f" ({', '.join(version.aliases)})" if version.aliases else ""
         lines.append(f"          made      {version.name} version {version.number}{aliases}")
         lines += [f"          published {address}" for address in version.published]
-    lines += [f"          copy      {name}: {path}" for name, path in written_by(trace.run).items()]
+    out = " (their rows are out of it)" if emptied else ""
+    lines += [f"          copy      {name}: {path}{out}" for name, path in written_by(trace.run).items()]
     return lines

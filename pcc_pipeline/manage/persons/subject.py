@@ -15,6 +15,7 @@ import pandas as pd
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.files import private_folder, replacing
+from pcc_pipeline.manage.persons import erasures
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, names_of, tables
@@ -64,22 +65,30 @@ def _export(question: Question, *, subject: str | None, case_id: str | None, out
         raise ConfigError("there is something already", where=str(folder), fix="name a folder that is not there")
     known = holdings(question.params, **names_of(subject, case_id))
     read = list(tables(question.params, known))
+    names = names_of(subject, case_id)
     if not known.traces and not read:
-        nearly = any(unknown_names(question.params, known, names_of(subject, case_id)).values())
+        if was := erasures.erased_words(question.params, names):
+            raise ConfigError(
+                f"{was}: nothing is held of them here",
+                where="--subject" if subject is not None else "--case-id",
+                fix="answer with that certificate; pcc erase --verify looks through everything once more",
+            )
+        nearly = any(unknown_names(question.params, known, names).values())
         raise ConfigError(
             f"nothing is known of this person in {counted(known.looked_into, 'run')}",
             where="--subject" if subject is not None else "--case-id",
             fix=f"look at the spelling{NEARLY if nearly else ''} (capitals and blanks count)"
+            + erasures.erased_otherwise(question.params, names)
             + (f"; not looked into: {unseen}" if (unseen := _unseen(known)) else ""),
         )
     try:
         rows = private_folder(private_folder(folder) / "rows")
-        names = [f"{place:02d}-{_file_name(where)}" for place, (where, _) in enumerate(read, start=1)]
-        for name, (_, table) in zip(names, read, strict=True):
+        files = [f"{place:02d}-{_file_name(where)}" for place, (where, _) in enumerate(read, start=1)]
+        for name, (_, table) in zip(files, read, strict=True):
             _write(rows / f"{name}.jsonl", "".join(f"{_line(row)}\n" for row in table.to_dict("records")))
             _write(rows / f"{name}.csv", table[_readable(table)].to_csv(index=False))
         contents = [
-            {"file": name, "from": where, "rows": len(table)} for name, (where, table) in zip(names, read, strict=True)
+            {"file": name, "from": where, "rows": len(table)} for name, (where, table) in zip(files, read, strict=True)
         ]
         _write(folder / "records.json", json_text({**known.document(), "tables": contents}))
         # The last one, so that who finds it has all of it.
@@ -97,6 +106,7 @@ def _export(question: Question, *, subject: str | None, case_id: str | None, out
         "           it is for you alone; hand it over by a way that only this person can open",
     ]
     lines += [f"not in it: {line}" for line in _own_files(known)]
+    lines += map(erasures.half_erased_line, erasures.half_erased(question.params, names))
     if unseen := _unseen(known):
         lines.append(f"warning    {unseen}")
     return "\n".join(lines)

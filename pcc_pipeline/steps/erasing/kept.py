@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 from pcc_pipeline.errors import PccError
 from pcc_pipeline.persons.holds import Holds
 from pcc_pipeline.persons.keys import Keys
-from pcc_pipeline.persons.sought import Sought
+from pcc_pipeline.persons.sought import Sought, union
 from pcc_pipeline.steps.erasing.certificate import moment, persons_of, read_certificate
 from pcc_pipeline.steps.erasing.held import holds_on
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan
+from pcc_pipeline.steps.erasing.state import State, read_state, unfinished
 from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.registry.erased import version_is_there
 from pcc_pipeline.tracking.registry.holds import read_holds
@@ -50,7 +51,12 @@ class Earlier:
     @property
     def words(self) -> str:
         """When it was, and by which certificate."""
-        return f"on {moment(self.ended[-1])} (certificate {self.files[-1].with_suffix('.html')})"
+        return f"on {moment(self.ended[-1])} (certificate {self.pages[-1]})"
+
+    @property
+    def pages(self) -> list[Path]:
+        """The certificates as pages."""
+        return [file.with_suffix(".html") for file in self.files]
 
     @property
     def unseen(self) -> list[str]:
@@ -89,7 +95,7 @@ def words(version: LearnedVersion) -> str:
 
 def earlier_erasures(folder: Path, keys: Keys, sought: Sought, holds: Holds) -> Earlier:
     """Those whose certificates cover these persons."""
-    every = sorted(_certificates(folder, keys, sought), key=lambda one: str(one[1]["ended"]))
+    every = sorted(_certificates(folder, keys, sought.is_within), key=lambda one: str(one[1]["ended"]))
     persons, others, left = Sought(), Sought(), 0
     for _, _, its in every:
         alone = its.is_within(sought)
@@ -109,12 +115,41 @@ def earlier_erasures(folder: Path, keys: Keys, sought: Sought, holds: Holds) -> 
     )
 
 
-def _certificates(folder: Path, keys: Keys, sought: Sought) -> Iterator[tuple[Path, Mapping[str, Any], Sought]]:
+def erasures_with(folder: Path, keys: Keys, sought: Sought) -> Earlier:
+    """Those whose certificates cover these persons, or cases that were erased with whose they were."""
+    every = sorted(
+        _certificates(folder, keys, lambda its: sought.is_within(_by_every_case(its))),
+        key=lambda one: str(one[1]["ended"]),
+    )
+    persons = Sought()
+    for _, _, its in every:
+        persons = persons.joined(its)
+    plans = tuple(Plan.of(document["plan"]) for _, document, _ in every)
+    return Earlier(persons, plans, tuple(file for file, _, _ in every), tuple(str(one["ended"]) for _, one, _ in every))
+
+
+def begun_with(folder: Path, keys: Keys, sought: Sought) -> list[State]:
+    """Erasures of these persons, or of whose cases these are, that were begun and have not ended.
+
+    Raises:
+        ConfigError: the state of one is damaged, or a key of it is not here.
+    """
+    states = [state for ident in unfinished(folder) if (state := read_state(folder, ident, keys)) is not None]
+    return [state for state in states if sought.is_within(_by_every_case(state.persons))]
+
+
+def _by_every_case(persons: Sought) -> Sought:
+    return replace(persons, cases=union(persons.cases, persons.their_cases))
+
+
+def _certificates(
+    folder: Path, keys: Keys, covered: Callable[[Sought], bool]
+) -> Iterator[tuple[Path, Mapping[str, Any], Sought]]:
     for file in folder.glob("*.certificate.json"):
         try:
             document = read_certificate(file, keys)
             persons = persons_of(document, keys, str(file))
         except PccError:  # of a key that is not here, or none of ours: it tells nothing
             continue
-        if sought.is_within(persons):
+        if covered(persons):
             yield file, document, persons
