@@ -158,7 +158,18 @@ def test_a_person_gets_all_that_is_held_and_nothing_of_others(
     records = json.loads((folder / "records.json").read_text())
     assert sum(table["rows"] for table in records["tables"]) == sum(map(len, lines.values()))
     page = (folder / "README.md").read_text()
-    assert "4 runs read them, 1 version of a model learned from your rows." in page
+    assert "The program has learned from your messages." in page
+    (copied,) = (path.name for path in folder.rglob("*cases-*.csv"))
+    assert f"- `rows/{copied}` (6 rows): your messages as the program read them, with the numbers" in page
+    assert re.search(
+        r"`rows/\d\d-predictions.parquet-of-run-\w+.csv` \(\d rows?\): what the program answered .* tried out", page
+    )
+    assert re.search(r"`rows/\d\d-scores.parquet.csv` \(1 row\): what the program answered to your messages\n", page)
+    # It is for the person: nothing in it speaks to the owner, or in the words of who trains models.
+    said_of_it = re.sub(r"`[^`]*`", "", page)
+    assert not re.search(r"\brun\b|version|case_id|which is yours|manifest|not in ", said_of_it, re.IGNORECASE)
+    for line in ("in the file cases.parquet, which is yours; add these rows", "to do      hand it over by a way"):
+        assert line in done.out
     assert f"{sum(map(len, lines.values())):,} rows of" in done.out
     again = export("--subject", "customer-1", "--output", "for-them")
     assert "there is something already" in again.err

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -19,29 +19,46 @@ from pcc_pipeline.manage.persons import erasures
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, names_of, tables
+from pcc_pipeline.steps.erasing.plan import LEARNED
 from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
-from pcc_pipeline.steps.erasing.tables import written_by
+from pcc_pipeline.steps.erasing.tables import kinds_of, written_by
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.persons import hashed
 from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.payloads import json_text
 
+# For whom the rows are of, and for nobody else: what the owner must do stands in what the command prints.
 _README = """\
-# What is held of you
+# What we hold of you
 
-Made on {when} UTC from the records of the system that sorts messages by what they ask for.
+Made on {when} UTC.
 
-- `rows/` holds each row of yours that was found, a file for each table that it stood in: as CSV to be read, and as JSON
-  lines with all that the table holds, the numbers made of your message too.
-- `records.json` says which runs of the system read these rows, for what (to train, to test, to be answered), and which
-  versions of the model came of that.
+A computer program sorts messages such as yours by what they ask for, and it learns that from messages that were sorted
+before. This folder holds what the program keeps of yours.
 
-| table | rows |
-|---|---|
+The folder `rows` holds it as tables. Each is there twice: the file that ends in `.csv` can be opened with any
+spreadsheet program; the one that ends in `.jsonl` holds all of it, also the numbers that the program made of your
+words.
+
 {tables}
 
-{runs}, {versions} learned from your rows.{unseen}
+The file `records.json` is the program's own list of when it read your messages, and for what. Computers read it more
+easily than people.
+
+{learned}{unseen}
+
+If something is wrong or you want it removed, tell whoever gave you this folder.
 """
+# Kind of table -> what it is to somebody who wrote a message.
+_WHAT = {
+    "embedded": "your messages as the program read them, with the numbers that it made of them",
+    "predictions": "what the program answered to your messages when it was tried out",
+    "scores": "what the program answered to your messages",
+    "rejected": "messages of yours that the program could not use, and why",
+    "label_issues": "messages of yours that may have been sorted wrongly by hand",
+    "novel_rows": "messages of yours that were unlike those that the program knew",
+}
+_OTHER = "more that the program keeps of your messages"
 
 
 def export(question: Question, *, subject: str | None, case_id: str | None, output: str) -> str:
@@ -92,7 +109,8 @@ def _export(question: Question, *, subject: str | None, case_id: str | None, out
         ]
         _write(folder / "records.json", json_text({**known.document(), "tables": contents}))
         # The last one, so that who finds it has all of it.
-        _write(folder / "README.md", _readme(known, [(where, len(table)) for where, table in read]))
+        about = [(f"rows/{file}.csv", where, len(table)) for file, (where, table) in zip(files, read, strict=True)]
+        _write(folder / "README.md", _readme(known, about))
     except OSError as error:
         raise StorageError(
             f"the folder cannot be written: {error.strerror}", where=str(folder), fix="make room, or name another"
@@ -103,29 +121,42 @@ def _export(question: Question, *, subject: str | None, case_id: str | None, out
     lines = [
         f"exported   {counted(total, 'row')} of {counted(len(read), 'table')} and the records of "
         f"{counted(len(known.traces), 'run')} to {folder}",
-        "           it is for you alone; hand it over by a way that only this person can open",
+        "           until then it is for you alone; its README is for this person",
+        "to do      look into it first: rows that name others as well are theirs, too",
+        "to do      say what a copy of rows does not: for what, to whom, for how long, and which rights there are "
+        "(Art. 15(1) GDPR)",
+        "to do      hand it over by a way that only this person can open, and remove it then",
     ]
-    lines += [f"not in it: {line}" for line in _own_files(known)]
+    lines += [f"not in it: {line}; add these rows" for line in _own_files(known)]
     lines += map(erasures.half_erased_line, erasures.half_erased(question.params, names))
     if unseen := _unseen(known):
         lines.append(f"warning    {unseen}")
     return "\n".join(lines)
 
 
-def _readme(known: Holdings, read: Sequence[tuple[str, int]]) -> str:
-    versions = {(made.name, made.number) for trace in known.traces for made in trace.made}
-    unseen = _unseen(known)
+def _readme(known: Holdings, read: Sequence[tuple[str, str, int]]) -> str:
+    """The page for the person.
+
+    Args:
+        read: of each table its file, where it is from, and its rows.
+    """
+    # A model that was only tested with their rows has not learned from them.
+    learned = any(trace.made and side in LEARNED for trace in known.traces for side, _ in trace.places)
+    kinds = {address: kind for trace in known.traces for address, kind in kinds_of(trace.run).items()}
+    # A run's own file is called as its option is, a copy of it elsewhere as its owner likes.
+    what = [
+        f"- `{file}` ({counted(rows, 'row')}): {_WHAT.get(kinds.get(where, PurePath(where.split()[0]).stem), _OTHER)}"
+        for file, where, rows in read
+    ]
     return _README.format(
-        when=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
-        tables="\n".join(f"| {where} | {rows:,} |" for where, rows in read) or "| none | 0 |",
-        runs=f"{counted(len(known.traces), 'run')} read them",
-        versions=f"{counted(len(versions), 'version')} of a model",
-        unseen="".join(
-            [
-                *(f"\n\nNot in this folder: {line}." for line in _own_files(known)),
-                f"\n\nNot everything could be looked at: {unseen}." if unseen else "",
-            ]
-        ),
+        when=f"{datetime.now(UTC):%-d %B %Y, %H:%M}",
+        tables="\n".join(what) or "No table holds anything of yours.",
+        learned="The program has learned from your messages."
+        if learned
+        else "The program has answered or been tried out with your messages, and has not learned from them.",
+        unseen=" Not all older records could be looked through; whoever gave you this folder can tell you about that."
+        if _unseen(known)
+        else "",
     )
 
 

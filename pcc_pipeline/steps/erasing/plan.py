@@ -32,7 +32,7 @@ from pcc_pipeline.tracking.store.manifests import KEY_TAG, versions_from
 from pcc_pipeline.tracking.store.past_runs import RecordedRun, runs_tagged
 from pcc_pipeline.tracking.store.run_files import RunFiles
 
-_LEARNED = ("train", "validation")
+LEARNED = ("train", "validation")
 _ID_DIGITS = 12
 # What an alias means to who has never seen the registry.
 _ALIASES = {"champion": "in use (champion)", "challenger": "newest candidate (challenger)", "previous": "in use before"}
@@ -357,7 +357,7 @@ def _as_it_stands(version: LearnedVersion, policy: str) -> LearnedVersion:
 def _learned(trace: Trace, policy: str) -> Iterator[LearnedVersion]:
     if trace.run.step != "train":
         return
-    rows = sum(len(some) for (side, _), some in trace.places.items() if side in _LEARNED)
+    rows = sum(len(some) for (side, _), some in trace.places.items() if side in LEARNED)
     if not rows:
         return
     action, run = "note" if policy == "note" else "remove", trace.run

@@ -40,9 +40,18 @@ def tables_of(run: RecordedRun) -> list[str]:
     Raises:
         StorageError: a bucket cannot be listed.
     """
+    return [*kinds_of(run)]
+
+
+def kinds_of(run: RecordedRun) -> dict[str, str]:
+    """The same, each with what it is: `embedded`, or what its option of `output` is called.
+
+    Raises:
+        StorageError: a bucket cannot be listed.
+    """
     kinds = dict.fromkeys(option.removeprefix("output.").removesuffix("_dir") for option in written_by(run))
     kinds = dict.fromkeys("embedded" if kind == "embedded_parts" else kind for kind in kinds)
-    return [address for kind in kinds for address in _listed(kind, run)]
+    return {address: kind for kind in kinds for address in _listed(kind, run)}
 
 
 def tables_here(runs: Iterable[RecordedRun]) -> list[str]:
