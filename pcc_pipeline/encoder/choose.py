@@ -1,6 +1,7 @@
 """Which library runs the encoder: the fastest there that is exact enough, by a probe against float32.
 
-A backend stands in a module of its own and is imported only where it is chosen.
+A backend stands in a module of its own and is imported only where it is chosen. To add one, write a `Backend`, and name
+it in `BackendChoice`, in `_candidates` and among the choices of `preprocessing.backend` (`config/schema.py`).
 """
 
 from __future__ import annotations

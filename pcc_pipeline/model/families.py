@@ -1,7 +1,7 @@
 """Classifiers by name: one `Family` in `FAMILIES` says all that the pipeline knows of a model type.
 
-To add a type, write its builder and its entry in the table; hyperparameter checks, searches, logging and the
-command line follow from the entry.
+To add a type, write its builder and its entry in the table; hyperparameter checks, searches and logging follow from the
+entry. The command line has the names once more (`command_line/options.py`), since `--help` waits for no library.
 """
 
 from __future__ import annotations

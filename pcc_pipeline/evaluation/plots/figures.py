@@ -1,4 +1,8 @@
-"""The figures of one evaluated split: a new one has its place in `_TITLES` and in `figures`."""
+"""The figures of one evaluated split: a new one has its place in `_TITLES` and in `figures`.
+
+What needs more than labels and probabilities is drawn by its own module here and added by `steps/evaluate.py`. The page
+chooses its figures in `evaluation/page/sections.py`; `docs/runs.md` lists all.
+"""
 
 from __future__ import annotations
 
