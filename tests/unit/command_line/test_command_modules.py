@@ -36,3 +36,14 @@ def test_every_module_that_a_command_names_is_there() -> None:
     modules = named()
     assert {"train", "manage retention", "manage audit", "ExplainCommand"} <= {*modules}
     assert {name: module for name, module in modules.items() if find_spec(f"pcc_pipeline.{module}") is None} == {}
+
+
+def test_the_command_line_and_the_schema_have_the_names_of_what_there_is() -> None:
+    """They have them once more, since neither `--help` nor a configuration waits for the libraries."""
+    from pcc_pipeline.command_line.options import MODEL_TYPE
+    from pcc_pipeline.config.schema import PreprocessingParams
+    from pcc_pipeline.encoder.choose import BackendChoice
+    from pcc_pipeline.model.families import FAMILIES
+
+    assert MODEL_TYPE.choices == tuple(FAMILIES)
+    assert PreprocessingParams.model_fields["backend"].annotation == BackendChoice
