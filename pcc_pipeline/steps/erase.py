@@ -38,7 +38,9 @@ from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, holdings_of,
 from pcc_pipeline.steps.erasing.kept import Earlier, earlier_erasures, standing, words
 from pcc_pipeline.steps.erasing.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
 from pcc_pipeline.steps.erasing.plan import (
+    Before,
     LearnedVersion,
+    Numbers,
     Plan,
     Scan,
     make_plan,
@@ -140,7 +142,7 @@ def run(
             audit, about = Audit(params, opened), {"erasure": state.id, "run": opened.run_id}
             with audit.act("erase", about, reason=reason) as act:
                 with _half_done(state, options):
-                    _carry_out(params, state, folder, keys, opened, own, force=force, reason=reason)
+                    _carry_out(params, state, folder, keys, opened, own, models.Allowance(force, reason))
                 outcome = _certified(params, state, folder, keys, opened)
                 act.on |= {"removed": state.removed, "successors": state.successors, "still": len(outcome.still)}
             return replace(outcome, lines=tuple(audit.warnings))
@@ -239,17 +241,8 @@ def _plan(
 ) -> Plan:
     holds = read_holds()
     demand_not_held(params, known, names, keys, holds)
-    return make_plan(
-        params,
-        known,
-        len(names["subjects"]),
-        len(names["case_ids"]),
-        holds,
-        unsent=[*unsent, *earlier.unseen],
-        kept=earlier.kept,
-        earlier=earlier.plans,
-        unknown=unknown,
-    )
+    numbers = Numbers(len(names["subjects"]), len(names["case_ids"]), unknown)
+    return make_plan(params, known, numbers, holds, Before(earlier.plans, earlier.kept), [*unsent, *earlier.unseen])
 
 
 def _demand_none_half_done(folder: Path) -> None:
@@ -355,7 +348,7 @@ def _state(
 
 
 def _carry_out(
-    params: Params, state: State, folder: Path, keys: Keys, opened: StepRun, own: Turn, *, force: bool, reason: str
+    params: Params, state: State, folder: Path, keys: Keys, opened: StepRun, own: Turn, allowance: models.Allowance
 ) -> None:
     plan, persons, column = state.plan, state.persons, params.data.subject_column
 
@@ -389,7 +382,7 @@ def _carry_out(
 
     def succeeded(old: LearnedVersion) -> int:
         learned = [each.number for each in plan.learned if each.name == old.name]
-        number = models.successor_of(params, old, learned, state.id, force=force, reason=reason)
+        number = models.successor_of(params, old, learned, state.id, allowance)
         state.successors[old.name], state.judged[old.name] = number, models.how_it_came(old.name, number)
         if (checks := models.checks_of(old.name, number)) is not None:
             state.checks[old.name] = checks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import PccError
@@ -39,8 +40,16 @@ def mark(learned: Sequence[LearnedVersion], erasure: str, policy: str) -> None:
                 unpublish(version.published)
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """Whether a successor may take its place though gates refuse it, and who says so and why."""
+
+    force: bool = False
+    reason: str = ""
+
+
 def successor_of(
-    params: Params, old: LearnedVersion, learned: Sequence[str], erasure: str, *, force: bool, reason: str
+    params: Params, old: LearnedVersion, learned: Sequence[str], erasure: str, allowance: Allowance
 ) -> str:
     """Train again by the settings of its own run, and let the outcome take its place.
 
@@ -51,7 +60,7 @@ def successor_of(
         The number of the version that stands there now.
 
     Raises:
-        WaitingError: the gates refuse it, and `force` was not given.
+        WaitingError: the gates refuse it, and nobody lets it serve all the same.
         DataError, …: as the steps.
     """
     # Of a champion that was challenger too, what a try before this one trained is challenger, and no successor yet.
@@ -75,9 +84,9 @@ def successor_of(
     if challenger is not None and challenger.version not in (*learned, number):
         # One that has nothing to do with it goes on challenging.
         versions.set_alias(old.name, _CHALLENGER, str(challenger.version))
-    why = reason or f"erasure {erasure}: in place of version {old.number}"
+    why = allowance.reason or f"erasure {erasure}: in place of version {old.number}"
     try:
-        outcome = promote.run(own, f"models:/{old.name}/{number}", reason=why, force=force)
+        outcome = promote.run(own, f"models:/{old.name}/{number}", reason=why, force=allowance.force)
     except promote.PromotionRefusedError as refusal:
         raise WaitingError(
             f"the persons' rows are gone, but version {number} of {old.name}, trained without them, did not pass the "

@@ -141,32 +141,42 @@ class Plan:
         return digest.hexdigest()[:_ID_DIGITS]
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """How many persons and cases were asked for, and how many of these nobody has as they are written."""
+
+    subjects: int
+    cases: int
+    unknown: int = 0
+
+
+@dataclass(frozen=True)
+class Before:
+    """What earlier erasures of the persons left.
+
+    Attributes:
+        plans: of these; where they were, rows may be back.
+        kept: versions that learned from their rows and that a hold kept.
+    """
+
+    plans: Sequence[Plan] = ()
+    kept: Sequence[LearnedVersion] = ()
+
+
 def make_plan(
-    params: Params,
-    known: Holdings,
-    subjects: int,
-    cases: int,
-    holds: Holds,
-    *,
-    unsent: Sequence[str] = (),
-    kept: Sequence[LearnedVersion] = (),
-    earlier: Sequence[Plan] = (),
-    unknown: int = 0,
+    params: Params, known: Holdings, numbers: Numbers, holds: Holds, before: Before, unsent: Sequence[str] = ()
 ) -> Plan:
     """Look everywhere for what is held of the persons.
 
     Args:
         holds: on versions; that nobody of the persons is held was asked before.
         unsent: why MLflow was not told all that runs kept for it.
-        kept: versions that learned from their rows and that a hold kept when these were erased.
-        earlier: plans of their earlier erasures; where they were, rows may be back.
-        unknown: how many of the names nobody has.
 
     Raises:
         DataError: a table or manifest is damaged.
         TrackingError: MLflow does not answer.
     """
-    scan = Scan(params, known, earlier)
+    scan = Scan(params, known, before.plans)
     copies = scan.copies()
     runs = scan.runs()
     policy = params.registry.erasure_policy
@@ -178,7 +188,7 @@ def make_plan(
     known_numbers = {(each.name, each.number) for each in learned}
     learned += [
         _unless_held(_with_folders(version, params), holds)
-        for version in map(partial(_as_it_stands, policy=policy), kept)
+        for version in map(partial(_as_it_stands, policy=policy), before.kept)
         if (version.name, version.number) not in known_numbers
     ]
     inputs: Counter[str] = Counter()
@@ -194,8 +204,8 @@ def make_plan(
         vectors = sum(cache.count([*map(text_key, texts or ())]) for cache in caches)
     return Plan(
         policy=params.registry.erasure_policy,
-        subjects=subjects,
-        cases=cases,
+        subjects=numbers.subjects,
+        cases=numbers.cases,
         runs=runs,
         learned=_with_replacements(learned),
         copies={path: rows for path, rows in copies.items() if rows},
@@ -203,7 +213,7 @@ def make_plan(
         inputs={file: rows for file, rows in sorted(inputs.items()) if file not in copies},
         elsewhere=sorted(_elsewhere(known.traces)),
         unseen=[*_unseen(known), *scan.unseen, *unsent, *_unseen_copies(params)],
-        unknown=unknown,
+        unknown=numbers.unknown,
     )
 
 
