@@ -33,7 +33,7 @@ from pcc_pipeline.steps.erasing.certificate import (
     read_certificate,
     write_certificate,
 )
-from pcc_pipeline.steps.erasing.held import demand_not_held
+from pcc_pipeline.steps.erasing.held import HeldError, demand_not_held
 from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, holdings_of, keys_of_lineage
 from pcc_pipeline.steps.erasing.kept import Earlier, earlier_erasures, standing, words
 from pcc_pipeline.steps.erasing.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
@@ -52,7 +52,7 @@ from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_sta
 from pcc_pipeline.steps.erasing.still import still_standing
 from pcc_pipeline.steps.erasing.tables import settle_parts, take_out_of
 from pcc_pipeline.steps.inputs.suppressed import list_digest
-from pcc_pipeline.steps.records.audit import Audit, demand_reason
+from pcc_pipeline.steps.records.audit import Audit, demand_reason, record
 from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads
@@ -121,7 +121,7 @@ def run(
         f"--{option} {path}" for option, path in (("subjects", subjects), ("cases", cases)) if path is not None
     )
     folder = local_path(params.output.erasures_dir)
-    with step_run("erase", params) as opened:
+    with step_run("erase", params) as opened, _refusals_on_record(params, opened):
         opened.log(payloads.LoggedParams(used(params, "erase")))
         demand_model(params.registry.model_name)
         # What runs kept while MLflow was away holds rows too, which are looked for there.
@@ -291,6 +291,16 @@ def _demand_same(persons: Sought, plan: Plan, names: dict[str, list[str]], keys:
         )
 
 
+@contextmanager
+def _refusals_on_record(params: Params, opened: StepRun) -> Iterator[None]:
+    """That somebody was not erased because of a hold stands in the audit log, as what is done does."""
+    try:
+        yield
+    except HeldError as error:
+        record(params, "erase", {"run": opened.run_id}, f"refused: {error.what}", run=opened)
+        raise
+
+
 def _past_gates(options: str, ident: str) -> str:
     return (
         f"           or, if who trains models lets its successor serve though the gates refuse it: "
@@ -305,7 +315,10 @@ def _half_done(state: State, options: str) -> Iterator[None]:
         yield
     except BaseException as error:  # raised again
         if waits := isinstance(error, models.WaitingError):
-            error.add_note("their rows are out of all runs and files; what is left is the model that answers now")
+            error.add_note(
+                "their rows are out of all runs and files; left are the model that answers now, and what runs noted of "
+                "whom they read, which goes last"
+            )
             error.add_note(_past_gates(options, state.id).strip())
         goes_on = "once the checks or the data changed, this goes on" if waits else "the same line goes on where it was"
         error.add_note(
@@ -374,11 +387,11 @@ def _carry_out(
         suppress(local_path(params.lineage.suppression_file), keys, persons)
         for name in {params.registry.model_name, *(each.name for each in plan.learned if each.name)}:
             note_list(name, list_digest(params), opened.run_id)
-        return 0
+        return plan.subjects + plan.cases
 
     def marked() -> int:
         models.mark(plan.learned, state.id, plan.policy)
-        return 0
+        return len(plan.learned)
 
     def succeeded(old: LearnedVersion) -> int:
         learned = [each.number for each in plan.learned if each.name == old.name]
@@ -394,9 +407,9 @@ def _carry_out(
         return removed
 
     def gone(action: str) -> int:
-        folders = [each for old in plan.learned if old.action == action for each in models.remove(params, old)]
-        state.folders += folders
-        return len(folders)
+        those = [old for old in plan.learned if old.action == action]
+        state.folders += [folder for old in those for folder in models.remove(params, old)]
+        return len(those)
 
     part("suppressed", suppressed)
     part("marked", marked)

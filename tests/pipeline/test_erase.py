@@ -320,6 +320,7 @@ def test_who_is_held_is_not_erased(store: Path) -> None:
     assert (done.code, "a subject is held" in done.err) == (1, True)
     assert "a lawsuit; that is name 2 of the list of persons, so nothing was planned" in done.err
     assert not any(name in done.err for name in ERASED)
+    assert "refused: a subject is held" in said(store, "audit").out
     # By one of their cases, which stands nowhere in the list.
     assert said(store, "hold", "remove", "--subject", ERASED[1], "--reason", "it is over").code == 0
     assert said(store, "hold", "add", "--case-id", f"case-of-{ERASED[0]}-3", "--reason", "a claim").code == 0
@@ -547,6 +548,12 @@ def test_a_page_that_was_changed_is_no_certificate(erased_store: Path, tmp_path:
     assert said(folder, "erase", "--verify", str(page.with_suffix(".json"))).code == 0
     absent = said(folder, "erase", "--verify", page.with_suffix(".json").name)
     assert "the certificate cannot be read: No such file" in absent.err
+    page.write_text("a page alone")
+    page.with_suffix(".json").unlink()
+    assert (
+        "checked by the .json that lies beside it, which is not there"
+        in said(folder, "erase", "--verify", str(page)).err
+    )
 
 
 @pytest.mark.long

@@ -19,6 +19,7 @@ from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.plan import Plan
 from pcc_pipeline.steps.erasing.state import State
 from pcc_pipeline.steps.records.summary import counted
+from pcc_pipeline.tracking.registry.erased import ERASURE_TAG
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 
 _FORMAT = 1
@@ -95,6 +96,12 @@ def read_certificate(file: Path, keys: Keys) -> dict[str, Any]:
         ConfigError: it cannot be read, or its key is not here.
         DataError: it was changed since.
     """
+    if not file.exists() and file.with_suffix(".html").is_file():
+        raise ConfigError(
+            "this page is checked by the .json that lies beside it, which is not there",
+            where=str(file.with_suffix(".html")),
+            fix=f"bring {file.name} there; MLflow has it as certificate.json of the erasure's run",
+        )
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         ident, signature = document.pop("signed_by"), document.pop("signature")
@@ -113,7 +120,8 @@ def read_certificate(file: Path, keys: Keys) -> dict[str, Any]:
         raise DataError(
             "the certificate was changed after it was signed",
             where=str(file),
-            fix="take the copy that the erasure's run keeps in MLflow, and find out who changed this one",
+            fix="take certificate.json from MLflow, from the run that has the tag "
+            f"{ERASURE_TAG}={document.get('erasure')}, and find out who changed this one",
         )
     return dict(document)
 
@@ -175,7 +183,7 @@ def page(document: Mapping[str, Any]) -> str:
     counts = [
         Tile("rows taken out of runs", f"{removed.get('tables', 0) + removed.get('documents', 0):,}"),
         Tile("rows taken out of files here", f"{removed.get('copies', 0):,}"),
-        Tile("number forms of messages forgotten", f"{removed.get('cache', 0):,}"),
+        Tile("messages forgotten by the cache", f"{removed.get('cache', 0):,}"),
         *([Tile("models that had learned", f"{learned:,}", "see below")] if learned else []),
     ]
     sections = [
@@ -189,7 +197,7 @@ def page(document: Mapping[str, Any]) -> str:
                     [
                         ["asked for", asked_for(plan)],
                         *([["of these not known here", _unknown(plan)]] if plan.unknown else []),
-                        ["who they are", "is left out on purpose: keep this page with the list that was given"],
+                        ["who they are", "is left out on purpose; the list that was given says it"],
                         ["begun", f"{moment(document['began'])}, by {document['who']}"],
                         ["ended", moment(document["ended"])],
                         ["number", str(document["erasure"])],
@@ -204,13 +212,18 @@ def page(document: Mapping[str, Any]) -> str:
     if plan.learned:
         rows = [
             [
-                each.title,
+                each.former_title,
                 f"{each.rows:,}",
                 _ACTIONS[each.action],
                 _in_place(document, each.name),
             ]
             if each.action == "replace"
-            else [each.title, f"{each.rows:,}", f"stays: {each.held}" if each.held else _ACTIONS[each.action], ""]
+            else [
+                each.former_title,
+                f"{each.rows:,}",
+                f"stays: {each.held}" if each.held else _ACTIONS[each.action],
+                "",
+            ]
             for each in plan.learned
         ]
         columns = ["version", "rows learned", "what became of it", "in its place"]
@@ -247,7 +260,11 @@ def _files(plan: Plan) -> list[list[str]]:
         for part in plan.runs
         for name, rows in [*part.tables.items(), *part.documents.items()]
     ]
-    splits = [[f"{SPLIT_FILE} of the {part.step} run {part.run_id[:8]}", "-"] for part in plan.runs if part.split]
+    splits = [
+        [f"{SPLIT_FILE} of the {part.step} run {part.run_id[:8]}", f"{sum(part.rows.values()):,}"]
+        for part in plan.runs
+        if part.split
+    ]
     return [*([path, f"{rows:,}"] for path, rows in plan.copies.items()), *of_runs, *splits]
 
 
@@ -292,9 +309,11 @@ def outside(plan: Plan) -> list[str]:
         "backups of the tracking server, the bucket, this machine and the files: let them expire, or remove the persons"
         " there.",
         "whatever took models or predictions from here, such as a downstream system: ask its owner.",
-        "a folder that pcc subject export wrote of theirs, if there is one: remove it once it was handed over. The "
-        "list of names that you gave, and lines with a name in your shell's history, are yours as well.",
-        "names are compared as they are written: a person who stands in the data under two spellings is two names.",
+        "a folder that pcc subject export wrote of theirs, if there is one: remove it once it was handed over.",
+        "the list of names that you gave: keep it locked away beside the certificate, which does not say who they "
+        "were. Lines with a name in your shell's history: clear them.",
+        "names are compared as they are written: see whether these persons stand in the data under other spellings, "
+        "and ask for those too.",
     ]
 
 

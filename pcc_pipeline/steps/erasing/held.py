@@ -64,7 +64,8 @@ def demand_not_held(
         raise HeldError(
             f"{'; '.join(its.values())}, {so}",
             where=f"hold {first.id}, of {first.by}, since {first.since}",
-            fix="leave that name out of the list, or have the hold lifted: pcc hold list, pcc hold remove",
+            fix="leave that name out of the list, or have the hold lifted: "
+            f'pcc hold remove --hold {first.id} --reason "WHO LET IT, AND WHY"',
         )
 
 

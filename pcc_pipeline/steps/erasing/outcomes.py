@@ -186,9 +186,9 @@ def _plan_lines(plan: Plan) -> list[str]:
         match version.action:
             case "replace":
                 what = (
-                    "a new one is trained without them, judged by the gates, and takes its place; this one is removed. "
-                    "If the gates refuse it, this one serves on, and the erasure waits for you to decide; no other "
-                    "person can be erased until then"
+                    "a new one is trained without them and takes its place, if it passes the checks that are set here "
+                    "(registry.gates; there may be none); this one is removed. If a check refuses it, this one serves "
+                    "on, and the erasure waits for you to decide; no other person can be erased until then"
                 )
                 lines.append(f"replace    {learned}: {what}")
             case "remove":

@@ -81,9 +81,19 @@ class LearnedVersion:
     @property
     def title(self) -> str:
         """As a person reads it."""
+        return ", ".join([self._called, *(_ALIASES.get(alias, alias) for alias in self.aliases)])
+
+    @property
+    def former_title(self) -> str:
+        """The same once it is over: what its aliases were then."""
+        if not self.aliases:
+            return self._called
+        return f"{self._called}, was {' and '.join(_ALIASES.get(alias, alias) for alias in self.aliases)}"
+
+    @property
+    def _called(self) -> str:
         never = f"the unregistered model of run {self.run_id[:8]}"
-        registered = f"{self.name} version {self.number} ({self.pcc_version})" if self.name else never
-        return ", ".join([registered, *(_ALIASES.get(alias, alias) for alias in self.aliases)])
+        return f"{self.name} version {self.number} ({self.pcc_version})" if self.name else never
 
 
 @dataclass(frozen=True)

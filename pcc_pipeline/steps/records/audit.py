@@ -28,7 +28,7 @@ UNWRITTEN_TAG = "pcc.audit_unwritten"
 logger = logging.getLogger(__name__)
 
 
-_GIVE_A_REASON = 'give one in words: -P reason="the board let it, 12/26", or --reason "the board let it, 12/26"'
+_GIVE_A_REASON = 'give one in words: --reason "the board let it, 12/26"; with mlflow run, -P reason="…"'
 
 
 def demand_reason(reason: str, what: str, fix: str = _GIVE_A_REASON) -> None:
