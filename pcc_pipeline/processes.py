@@ -11,7 +11,7 @@ def process_mark() -> str:
     Empty where the system does not tell (no /proc): only the heartbeat counts there.
     """
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         # Two containers of one machine have processes of the same ids, which only this tells apart.
         space = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
         own = Path("/proc/self").readlink().name
