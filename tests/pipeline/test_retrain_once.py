@@ -49,7 +49,9 @@ def demand_one_of_each(store: Any, receiver: HttpReceiver) -> None:
     assert version.tags["pcc.published_move"] == version.tags["pcc.move"] == "1"
     model = client.get_registered_model(NAME)
     assert model.aliases["champion"] == version.version
-    assert {name: value for name, value in model.tags.items() if name.startswith("pcc.")} == {"pcc.promotions": "1"}
+    # Beside the anchor of the audit log: no place in a queue stays.
+    left = {name: value for name, value in model.tags.items() if name.startswith("pcc.") and "audit" not in name}
+    assert left == {"pcc.promotions": "1"}
     assert len([run for run in store.runs() if run.data.tags.get("pcc.move")]) == 1
     assert len([run for run in store.runs() if run.info.status == "RUNNING"]) == 0
     for target in ("published", "outputs/models"):

@@ -27,7 +27,9 @@ def demand_one_of_each(shell: Any) -> None:
     assert version.tags["pcc.published_move"] == version.tags["pcc.move"] == "1"
     model = shell.client.get_registered_model(shell.experiment)
     assert model.aliases == {"challenger": version.version, "champion": version.version}
-    assert {name: value for name, value in model.tags.items() if name.startswith("pcc.")} == {"pcc.promotions": "1"}
+    # Beside the anchor of the audit log: no place in a queue stays.
+    left = {name: value for name, value in model.tags.items() if name.startswith("pcc.") and "audit" not in name}
+    assert left == {"pcc.promotions": "1"}
     assert len([run for run in shell.step("promote") if run.data.tags.get("pcc.move")]) == 1
     published = [path.name for path in (shell.folder / "outputs" / "models").iterdir()]
     assert published == [version.tags["pcc.version"]]
