@@ -1,8 +1,15 @@
-"""Processes that are known again: by machine, namespace, number and start."""
+"""Processes that are known again, by machine, namespace, number and start; and the cores there are for one."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+
+def available_cores() -> int:
+    """The cores this process may use: affinity and a container's quota count."""
+    import loky  # what only asks whether a process lives need not wait for it
+
+    return int(loky.cpu_count())
 
 
 def process_mark() -> str:

@@ -59,7 +59,7 @@ def choose(
     one that does not is replaced by the reference, with a warning. Where one fails, whatever of, the next is tried.
 
     Args:
-        choice: auto takes float16 on a GPU, else OpenVINO where it is installed and knows the encoder's kind, else
+        choice: auto takes a GPU, in float32, else OpenVINO where it is installed and knows the encoder's kind, else
             bfloat16 by torch where the processor has it, else the reference.
         cache_dir: where the probe's vectors of an encoder other than the bundled one are kept; None computes them anew.
         threads: of the processor; None is one for each core.
@@ -108,7 +108,7 @@ def _candidates(
 ) -> Iterator[tuple[str, Callable[[], Backend]]]:
     """Each backend that could be there, the fastest first, but for the reference."""
     if choice == "auto" and _gpu_is_there():
-        yield "torch on the GPU", lambda: _half(folder, batch_size, "cuda", threads)
+        yield "torch on the GPU", lambda: _gpu(folder, batch_size, threads)
     if (obstacle := _openvino_obstacle(folder)) is None:
         yield "OpenVINO", lambda: _openvino(folder, batch_size, threads)
     elif choice == "openvino":
@@ -116,13 +116,19 @@ def _candidates(
     else:
         logger.info("OpenVINO would run the encoder faster, but %s", obstacle)
     if _processor_has_bfloat16():
-        yield "torch in bfloat16", lambda: _half(folder, batch_size, "cpu", threads)
+        yield "torch in bfloat16", lambda: _half(folder, batch_size, threads)
 
 
-def _half(folder: Path, batch_size: int, device: str, threads: int | None) -> Backend:
+def _gpu(folder: Path, batch_size: int, threads: int | None) -> Backend:
+    from pcc_pipeline.encoder.torch_backend import GpuBackend
+
+    return GpuBackend(folder, batch_size, threads)
+
+
+def _half(folder: Path, batch_size: int, threads: int | None) -> Backend:
     from pcc_pipeline.encoder.torch_backend import HalfBackend
 
-    return HalfBackend(folder, batch_size, device, threads)
+    return HalfBackend(folder, batch_size, threads)
 
 
 def _openvino(folder: Path, batch_size: int, threads: int | None) -> Backend:

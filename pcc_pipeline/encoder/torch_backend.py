@@ -1,9 +1,12 @@
-"""The encoder by torch: sentence-transformers as it is, and 16 bits for a GPU or for a processor that has bfloat16."""
+"""The encoder by torch: sentence-transformers as it is, and passes of bounded tokens for a GPU and for bfloat16."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,12 @@ import numpy as np
 
 from pcc_pipeline.encoder.choose import REFERENCE
 from pcc_pipeline.encoder.token_batches import token_batches
+from pcc_pipeline.processes import available_cores
 
 # A pass is that of `batch_size` texts of this many tokens: on a GPU, 32 of them fill the large ones.
-_TOKENS_PER_TEXT = {"cuda": 1024, "cpu": 32}
+_GPU_TOKENS, _PROCESSOR_TOKENS = 1024, 32
+# Texts that one thread makes tokens of at a time: below it, handing them over costs more than it gains.
+_TEXTS_PER_THREAD = 64
 
 
 class TorchBackend:
@@ -30,7 +36,7 @@ class TorchBackend:
     def __init__(self, folder: Path, batch_size: int, threads: int | None = None) -> None:
         import torch
 
-        self._model = _sentence_transformer(folder, "cuda" if torch.cuda.is_available() else "cpu", threads)
+        self._model = _sentence_transformer(folder, _gpu() if torch.cuda.is_available() else "cpu", threads)
         self._batch_size = batch_size
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -40,40 +46,25 @@ class TorchBackend:
         return np.asarray(vectors, dtype=np.float32)
 
 
-class HalfBackend:
-    """16-bit numbers in passes of bounded tokens.
-
-    A GPU computes in float16 throughout; what goes to it goes from pinned memory, while it computes. A processor
-    multiplies in bfloat16 and keeps weights and norms in float32, without which the vectors are not exact enough.
-
-    Args:
-        folder: a sentence-transformers model.
-        batch_size: work per forward pass, in texts of 1,024 tokens on a GPU and of 32 on a processor.
-        device: cuda or cpu.
-        threads: as of TorchBackend.
-    """
+class _InPasses:
+    """A sentence-transformers model whose passes are bounded by tokens, not by texts."""
 
     at_once = 1
 
-    def __init__(self, folder: Path, batch_size: int, device: str, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, device: str, budget: int, threads: int | None, *, equal: bool) -> None:
         self._model = _sentence_transformer(folder, device, threads)
-        self._on_gpu = device == "cuda"
-        if self._on_gpu:
-            self._model = self._model.half()
-        self._budget = batch_size * _TOKENS_PER_TEXT[device]
-        self.name = "torch-float16" if self._on_gpu else "torch-bfloat16"
+        self._tokenizer = _Tokenizer(self._model.tokenizer, self._model.max_seq_length, threads)
+        self._device, self._budget, self._equal = device, budget, equal
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         import torch
 
-        encode: Any = self._model.tokenizer
-        tokens = encode([*texts], truncation=True, max_length=self._model.max_seq_length)["input_ids"]
+        tokens = self._tokenizer.tokens(texts)
         lengths = np.array([len(ids) for ids in tokens], dtype=np.int64)
         passes: list[tuple[np.ndarray, Any]] = []
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=not self._on_gpu):
-            # A GPU would rather have padding than many small passes; a processor pays for each token.
-            for positions in token_batches(lengths, self._budget, equal=not self._on_gpu):
-                features = self._padded([tokens[position] for position in positions], encode.pad_token_id)
+        with torch.inference_mode(), self._precision():
+            for positions in token_batches(lengths, self._budget, equal=self._equal):
+                features = self._padded([tokens[position] for position in positions], lengths[positions])
                 vectors = self._model(features)["sentence_embedding"].float()
                 passes.append((positions, torch.nn.functional.normalize(vectors, dim=1)))
             # Fetched after the last pass is under way: an earlier fetch would wait for its own pass.
@@ -82,16 +73,104 @@ class HalfBackend:
                 table[positions] = vectors.cpu().numpy()
         return table
 
-    def _padded(self, tokens: list[list[int]], padding: int) -> dict[str, Any]:
+    def _precision(self) -> AbstractContextManager[Any]:
+        raise NotImplementedError
+
+    def _padded(self, tokens: Sequence[Sequence[int]], lengths: np.ndarray) -> dict[str, Any]:
         import torch
 
-        longest = max(map(len, tokens))
-        ids = torch.tensor([part + [padding] * (longest - len(part)) for part in tokens])
-        mask = torch.tensor([[1] * len(part) + [0] * (longest - len(part)) for part in tokens])
-        features = {"input_ids": ids, "attention_mask": mask}
-        if not self._on_gpu:
+        there = np.arange(lengths.max()) < lengths[:, None]
+        ids = np.full(there.shape, self._tokenizer.padding, dtype=np.int64)
+        ids[there] = np.fromiter(chain.from_iterable(tokens), np.int64, int(lengths.sum()))
+        features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(there.astype(np.int64))}
+        if self._device == "cpu":
             return features
-        return {name: part.pin_memory().to(self._model.device, non_blocking=True) for name, part in features.items()}
+        # From pinned memory it goes over while the GPU computes.
+        return {name: part.pin_memory().to(self._device, non_blocking=True) for name, part in features.items()}
+
+
+class HalfBackend(_InPasses):
+    """A processor's bfloat16: products in it, weights and norms in float32, without which it is not exact enough.
+
+    Args:
+        folder: a sentence-transformers model.
+        batch_size: work per forward pass, in texts of 32 tokens.
+        threads: as of TorchBackend.
+    """
+
+    name = "torch-bfloat16"
+
+    def __init__(self, folder: Path, batch_size: int, threads: int | None = None) -> None:
+        # A processor pays for each token, padding too.
+        super().__init__(folder, "cpu", batch_size * _PROCESSOR_TOKENS, threads, equal=True)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        import torch
+
+        return torch.autocast("cpu", torch.bfloat16)
+
+
+class GpuBackend(_InPasses):
+    """A GPU, in float32: the reference's vectors, many times faster, since it is kept busy.
+
+    In float16 a text's vector changes by up to 3e-4 with the texts beside it, in float32 by 2e-7; and the way to the
+    GPU takes as long as float32 does on it (benchmarks/RESULTS.md).
+
+    Args:
+        folder: a sentence-transformers model.
+        batch_size: work per forward pass, in texts of 1,024 tokens.
+        threads: how many make tokens of texts; None is one for each core.
+        device: torch's name of another one than `devices.own_gpu` gives.
+    """
+
+    name = REFERENCE
+
+    def __init__(self, folder: Path, batch_size: int, threads: int | None = None, device: str | None = None) -> None:
+        # A GPU would rather have padding than many small passes.
+        super().__init__(folder, device or _gpu(), batch_size * _GPU_TOKENS, threads, equal=False)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+
+class _Tokenizer:
+    """Texts to tokens, many texts by several threads: a GPU waits for one."""
+
+    def __init__(self, tokenizer: Any, most_tokens: int, threads: int | None) -> None:
+        self._slow, self._most, self._fast = tokenizer, most_tokens, _fast_part(tokenizer, most_tokens)
+        self.padding = int(tokenizer.pad_token_id or 0)
+        self._threads = threads or available_cores()
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="tokens")
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        if self._fast is None:
+            encoded = self._slow([*texts], truncation=True, max_length=self._most)["input_ids"]
+            return [list(ids) for ids in encoded]
+        if self._threads == 1 or len(texts) <= _TEXTS_PER_THREAD:
+            return self._of(texts)
+        size = max(_TEXTS_PER_THREAD, -(-len(texts) // self._threads))
+        parts = (texts[start : start + size] for start in range(0, len(texts), size))
+        return list(chain.from_iterable(self._pool.map(self._of, parts)))
+
+    def _of(self, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._fast.encode_batch_fast([*texts])]
+
+
+def _fast_part(tokenizer: Any, most_tokens: int) -> Any:
+    """The part of a fast tokenizer that runs outside Python, for this alone; None of a slow one."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    own = type(backend).from_str(backend.to_str())
+    own.no_padding()
+    own.enable_truncation(most_tokens, direction=tokenizer.truncation_side)
+    return own
+
+
+def _gpu() -> str:
+    from pcc_pipeline.encoder.devices import own_gpu
+
+    return f"cuda:{own_gpu()}"
 
 
 def _sentence_transformer(folder: Path, device: str, threads: int | None) -> Any:

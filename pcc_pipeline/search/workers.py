@@ -14,11 +14,11 @@ from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Any, Self
 
-import loky
 from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.interruption import SIGNALS
+from pcc_pipeline.processes import available_cores
 from pcc_pipeline.search.sharing import Mapped, SharedFile
 
 # Workers share the cores already: threads inside each would only get in one another's way.
@@ -29,11 +29,6 @@ _ONE_THREAD = dict.fromkeys(
 WorkerDied = TerminatedWorkerError
 
 logger = logging.getLogger(__name__)
-
-
-def available_cores() -> int:
-    """The cores this process may use: affinity and a container's quota count."""
-    return int(loky.cpu_count())
 
 
 class WorkerPool:

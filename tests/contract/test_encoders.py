@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.encoder import probe
 from pcc_pipeline.encoder.choose import REFERENCE, Backend
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
-from pcc_pipeline.encoder.torch_backend import HalfBackend, TorchBackend
+from pcc_pipeline.encoder.torch_backend import GpuBackend, HalfBackend, TorchBackend
 
 
 def _openvino(folder: Path, batch_size: int) -> Backend:
@@ -30,7 +31,11 @@ def _openvino(folder: Path, batch_size: int) -> Backend:
 BACKENDS: dict[str, Callable[[Path, int], Backend]] = {
     "torch": TorchBackend,
     "openvino": _openvino,
-    "half": lambda folder, batch_size: HalfBackend(folder, batch_size, "cpu"),
+    "half": HalfBackend,
+    # All but the device, which is a GPU where there is one.
+    "gpu": lambda folder, batch_size: GpuBackend(
+        folder, batch_size, device=None if torch.cuda.is_available() else "cpu"
+    ),
 }
 TEXTS = [
     *probe.TEXTS,
@@ -55,7 +60,7 @@ def float32_vectors() -> np.ndarray:
 
 
 # A processor without units for bfloat16 takes minutes for what the others do in seconds.
-@pytest.fixture(params=["torch", "openvino", pytest.param("half", marks=pytest.mark.long)])
+@pytest.fixture(params=["torch", "openvino", "gpu", pytest.param("half", marks=pytest.mark.long)])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -102,7 +107,7 @@ def test_its_name_says_by_what_and_how_exactly(kind: str) -> None:
     if kind == "openvino":
         assert name in ("openvino-float32", "openvino-bfloat16", "openvino-float16")
     else:
-        assert name == {"torch": REFERENCE, "half": "torch-bfloat16"}[kind]
+        assert name == {"torch": REFERENCE, "gpu": REFERENCE, "half": "torch-bfloat16"}[kind]
 
 
 @pytest.mark.parametrize("choice", ["auto", "torch"])

@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeVar
 
 from pcc_pipeline.config.schema import ComputeParams
 from pcc_pipeline.errors import ComputeError, ConfigError, PccError
-from pcc_pipeline.search.workers import WorkerDied, WorkerPool, available_cores
+from pcc_pipeline.processes import available_cores
+from pcc_pipeline.search.workers import WorkerDied, WorkerPool
 
 T = TypeVar("T")
 Results = Iterator[tuple[str, T | PccError]]

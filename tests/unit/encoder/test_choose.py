@@ -31,6 +31,13 @@ with_openvino = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is chosen on a processor; tests/contract/test_encoders.py runs on a GPU where there is one."""
+    monkeypatch.setattr(backends, "_GPU_FILES", ())
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
 @pytest.fixture(scope="module")
 def folder() -> Path:
     return SentenceEncoder().folder
@@ -135,6 +142,7 @@ def _in_a_process(backend: str, environment: dict[str, str], before: str = "") -
         f"logging.basicConfig(level='INFO')\n{before}\n"
         f"encoder = SentenceEncoder(backend='{backend}')\nprint(encoder.backend, encoder.encode(['a text']).shape)\n"
     )
+    environment = environment | {"CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
 
 

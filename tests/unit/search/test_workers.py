@@ -17,7 +17,8 @@ import pytest
 
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.interruption import SIGNALS
-from pcc_pipeline.search.workers import WorkerDied, WorkerPool, available_cores
+from pcc_pipeline.processes import available_cores
+from pcc_pipeline.search.workers import WorkerDied, WorkerPool
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
