@@ -307,7 +307,7 @@ Days = Annotated[int, Field(ge=1)]
 
 
 class ComputeParams(Section):
-    """`compute`: who scores or embeds the files of a data set in parts."""
+    """`compute`: who scores or embeds the files of a data set in parts, and who measures a search's candidates."""
 
     engine: Literal["local", "dask"] = "local"
     workers: int = Field(default=1, ge=-1, le=1024)

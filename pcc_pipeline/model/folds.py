@@ -6,7 +6,7 @@ fold, stored as plain arrays and memory-mapped by whoever fits a candidate, in t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -50,6 +50,31 @@ def prepare_fold(rows: Rows, train: np.ndarray, held: np.ndarray, recipe: Recipe
 
 
 @dataclass(frozen=True)
+class FoldRows:
+    """A prepared fold: training rows, rows that are held out, and features by rank (method -> order)."""
+
+    train_vectors: np.ndarray
+    train_labels: np.ndarray
+    held_vectors: np.ndarray
+    held_labels: np.ndarray
+    rankings: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class CarriedFold:
+    """A `FoldObjective` of one fold, with its rows: for a worker of another machine."""
+
+    rows: FoldRows
+    recipe: Recipe
+    n_classes: int
+    scorer: Scorer
+
+    def __call__(self, hyperparameters: Mapping[str, Any], fold: int) -> dict[str, float]:
+        _, probabilities = _answers(self.rows, hyperparameters, self.recipe, self.n_classes)
+        return self.scorer(self.rows.held_labels, probabilities, self.n_classes)
+
+
+@dataclass(frozen=True)
 class FoldObjective:
     """Scores one candidate on one prepared fold: `objective(hyperparameters, fold) -> metric name -> value`.
 
@@ -62,31 +87,42 @@ class FoldObjective:
     scorer: Scorer
 
     def __call__(self, hyperparameters: Mapping[str, Any], fold: int) -> dict[str, float]:
-        _, probabilities, labels = self._answers(hyperparameters, fold)
-        return self.scorer(labels, probabilities, self.n_classes)
+        return CarriedFold(self._rows(fold), self.recipe, self.n_classes, self.scorer)(hyperparameters, fold)
+
+    def carried(self, fold: int) -> CarriedFold:
+        """The same for one fold, with its rows in memory."""
+        rows = self._rows(fold)
+        parts = {name: np.array(getattr(rows, name)) for name in _PARTS}
+        return CarriedFold(FoldRows(**parts, rankings=rows.rankings), self.recipe, self.n_classes, self.scorer)
 
     def held(self, hyperparameters: Mapping[str, Any], fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of the rows that a fold holds out: raw scores (n, K) for calibrators, probabilities (n, K), class indices."""
-        classifier, probabilities, labels = self._answers(hyperparameters, fold)
-        vectors = _open(self.fold_folder(fold))[2]
-        return raw_scores(classifier, range(self.n_classes), vectors), probabilities, np.array(labels)
+        rows = self._rows(fold)
+        classifier, probabilities = _answers(rows, hyperparameters, self.recipe, self.n_classes)
+        raw = raw_scores(classifier, range(self.n_classes), rows.held_vectors)
+        return raw, probabilities, np.array(rows.held_labels)
 
     def fold_folder(self, fold: int) -> Path:
         return self.folder / f"fold-{fold}"
 
-    def _answers(self, hyperparameters: Mapping[str, Any], fold: int) -> tuple[Any, np.ndarray, np.ndarray]:
-        """The fitted classifier; of the held rows its probabilities (n, K), and class indices."""
+    def _rows(self, fold: int) -> FoldRows:
         folder = self.fold_folder(fold)
-        train_vectors, train_labels, held_vectors, held_labels = _open(folder)
         rankings = {method: np.load(_ranking_file(folder, method)) for method in self.recipe.rankings}
-        fitted = fit(PreparedRows(None, train_vectors, train_labels, rankings), hyperparameters, self.recipe)
-        probabilities = class_probabilities(fitted.classifier, range(self.n_classes), held_vectors)
-        return fitted.classifier, probabilities, held_labels
+        return FoldRows(*_open(folder), rankings=rankings)
+
+
+def _answers(
+    rows: FoldRows, hyperparameters: Mapping[str, Any], recipe: Recipe, n_classes: int
+) -> tuple[Any, np.ndarray]:
+    """The fitted classifier, and its probabilities (n, K) of the held rows."""
+    fitted = fit(PreparedRows(None, rows.train_vectors, rows.train_labels, rows.rankings), hyperparameters, recipe)
+    return fitted.classifier, class_probabilities(fitted.classifier, range(n_classes), rows.held_vectors)
 
 
 @lru_cache(maxsize=64)
-def _open(folder: Path) -> Sequence[np.ndarray]:
-    return [np.load(folder / f"{name}.npy", mmap_mode="r") for name in _PARTS]
+def _open(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    first, second, third, fourth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _PARTS)
+    return first, second, third, fourth
 
 
 def _ranking_file(folder: Path, method: str) -> Path:

@@ -11,18 +11,19 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 from pcc_pipeline.errors import SearchError
+from pcc_pipeline.search.dask_pool import MeasuringPool
 from pcc_pipeline.search.measuring import Measured, measure
 from pcc_pipeline.search.plan import Scoring
 from pcc_pipeline.search.progress import Progress
 from pcc_pipeline.search.searchers import Searcher
 from pcc_pipeline.search.trials import WORKER_DIED, Candidate, SearchOutcome, Trial, TrialState, best_of
-from pcc_pipeline.search.workers import WorkerDied, WorkerPool
+from pcc_pipeline.search.workers import WorkerDied
 
 
 def run_search(
     searcher: Searcher,
     scoring: Scoring,
-    pool: WorkerPool,
+    pool: MeasuringPool,
     timeout: float | None,
     on_trial: Callable[[Trial], None],
 ) -> SearchOutcome:
@@ -73,7 +74,7 @@ class _Run:
         self,
         searcher: Searcher,
         scoring: Scoring,
-        pool: WorkerPool,
+        pool: MeasuringPool,
         timeout: float | None,
         on_trial: Callable[[Trial], None],
         progress: Progress,

@@ -41,6 +41,7 @@ from pcc_pipeline.model.lineage import Basis, Numbered, lineage
 from pcc_pipeline.model.selection import FeaturesUsed, without_idle
 from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
 from pcc_pipeline.monitoring.profile import Origin
+from pcc_pipeline.search.dask_cluster import demand_cluster
 from pcc_pipeline.search.shared_study.conclusion import SharedStudy
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.datasets import (
@@ -187,6 +188,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         for address in (params.data.path, params.data.test_path):
             if address not in at_hand:
                 demand_input(address, contract_of(params, slices=slices_of(params, address)))
+        demand_cluster(params.compute)
         exclusion = read_exclusion(params.data.exclude)
         demand_own_files(
             {

@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import importlib
 import io
+import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -319,3 +322,50 @@ def outside(embedding_cache: Path) -> Callable[..., subprocess.Popen[str]]:
         )
 
     return start
+
+
+@pytest.fixture
+def start_dask(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start one of Dask's programs, such as `scheduler`, as a process of its own; those of a test find one another."""
+    started: list[subprocess.Popen[bytes]] = []
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        # A worker of which nothing was heard for so long is taken for gone; Dask's own is five minutes.
+        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s",
+    }
+
+    def start(*words: str) -> subprocess.Popen[bytes]:
+        program = str(Path(sys.executable).with_name("dask"))
+        command = [program, *words, "--scheduler-file", str(tmp_path / "scheduler.json"), "--no-dashboard"]
+        silent = subprocess.DEVNULL
+        started.append(subprocess.Popen(command, env=environment, stdout=silent, stderr=silent, cwd=tmp_path))
+        return started[-1]
+
+    yield start
+    for process in reversed(started):
+        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
+            child.kill()
+        process.kill()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def start_dask_worker(start_dask: Callable[..., subprocess.Popen[bytes]]) -> Callable[[], subprocess.Popen[bytes]]:
+    return lambda: start_dask("worker", "--nthreads", "1", "--death-timeout", "60")
+
+
+@pytest.fixture
+def cluster(
+    tmp_path: Path,
+    start_dask: Callable[..., subprocess.Popen[bytes]],
+    start_dask_worker: Callable[[], subprocess.Popen[bytes]],
+) -> tuple[str, subprocess.Popen[bytes], list[subprocess.Popen[bytes]]]:
+    """A scheduler of Dask and two workers: address, scheduler, workers."""
+    scheduler = start_dask("scheduler", "--port", "0")
+    workers = [start_dask_worker() for _ in range(2)]
+    known, end = tmp_path / "scheduler.json", time.monotonic() + 60
+    while not known.exists() or not known.read_text().strip():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return json.loads(known.read_text())["address"], scheduler, workers

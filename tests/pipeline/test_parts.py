@@ -8,7 +8,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -337,40 +336,6 @@ def test_killed_and_begun_again_each_row_stands_once(trained, outside, words, af
     assert table(*parts_of(folder))["case_id"].is_unique
     assert manifest_of(folder)["rows"] == 24 * (FILES * ROWS - 1)
     assert len(parts_of(folder)) == 24
-
-
-@pytest.fixture
-def cluster(tmp_path: Path):
-    """A scheduler of Dask and two workers, as processes of their own: address, scheduler, workers."""
-    program = str(Path(sys.executable).with_name("dask"))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-        # A worker of which nothing was heard for so long is taken for gone; Dask's own is five minutes.
-        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s",
-    }
-
-    def start(*words: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [program, *words], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
-        )
-
-    known = tmp_path / "scheduler.json"
-    scheduler = start("scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(known))
-    workers = [
-        start("worker", "--scheduler-file", str(known), "--nthreads", "1", "--no-dashboard", "--death-timeout", "60")
-        for _ in range(2)
-    ]
-    end = time.monotonic() + 60
-    while not known.exists() or not known.read_text().strip():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    yield json.loads(known.read_text())["address"], scheduler, workers
-    for process in (*workers, scheduler):
-        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else ():
-            child.kill()
-        process.kill()
-        process.wait(timeout=20)
 
 
 @pytest.mark.long

@@ -159,17 +159,15 @@ def lineage_payloads(folder: PartsFolder, parts: Sequence[Part]) -> list[Payload
 
 
 def refuse_compute(params: Params, name: str | None, option: str) -> None:
-    """See that `compute` is asked for nothing where one file is written.
+    """See that no shares or workers are asked for where one file is written; a cluster may be, since it serves others.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: they are.
     """
     settings = params.compute
-    if settings.shard is None and settings.engine == "local" and settings.workers == 1:
+    if settings.shard is None and (settings.engine == "dask" or settings.workers == 1):
         return
-    setting = (
-        "compute.shard" if settings.shard else "compute.engine" if settings.engine != "local" else "compute.workers"
-    )
+    setting = "compute.shard" if settings.shard else "compute.workers"
     raise ConfigError(
         f"{setting} is for a data set in parts, and one file is written",
         where=f"{option}: {name}",

@@ -27,6 +27,7 @@ USED: dict[str, tuple[str, ...]] = {
     ),
     "train": (
         *_MODEL,
+        *("compute.engine", "compute.workers", "compute.address"),
         "evaluation",
         "registry.model_name",
         "output.studies_dir",

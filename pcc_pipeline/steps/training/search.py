@@ -22,6 +22,7 @@ from pcc_pipeline.model.families import FAMILIES, complete
 from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
 from pcc_pipeline.model.selection import METHODS, without_idle
+from pcc_pipeline.search.dask_pool import measuring_by
 from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.plan import Participant, Scoring, SearchPlan, StudyRecord
 from pcc_pipeline.search.searchers import Searcher, make_searcher
@@ -169,10 +170,11 @@ def _searched(
     model = params.model
     with (
         _prepared(rows, recipe, folds, params.search.n_jobs) as (scored, pool),
+        measuring_by(params.compute, pool) as measuring,
         TrialRuns(run, model.scoring, partial(_solver, recipe, len(rows.classes))) as trial_runs,
     ):
         scoring = Scoring(scored, len(folds), partial(objective, scoring=model.scoring), model.scoring)
-        outcome = run_search(searcher, scoring, pool, params.search.timeout, trial_runs.log)
+        outcome = run_search(searcher, scoring, measuring, params.search.timeout, trial_runs.log)
         if searcher.shared is not None:
             _demand_unregistered(searcher.shared, params)
         held = _held(rows, scored, folds, pool, outcome.best.hyperparameters) if params.needs_held_scores else None
@@ -276,7 +278,7 @@ def _participant(params: Params, run: StepRun) -> Participant:
     """This run, to others that search its study: the options of training that are not a machine's own affair."""
     own = (
         *("tracking.", "logging.", "output.", "lineage.", "search.n_jobs", "search.timeout", "search.storage"),
-        *("data.path", "data.test_path", "data.exclude", *_FASTER_ONLY),
+        *("compute.", "data.path", "data.test_path", "data.exclude", *_FASTER_ONLY),
     )
     settings = {name: value for name, value in used(params, "train").items() if not name.startswith(own)}
     return Participant(run.run_id, time.time() - run.started_at, settings)

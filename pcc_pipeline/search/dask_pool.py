@@ -1,0 +1,173 @@
+"""Measures candidates on the workers of a cluster of Dask, behind the interface of a pool of this machine.
+
+Only folds travel: numbers and class indices, no texts. A fold goes to the cluster once; a worker that needs it and
+lacks it gets it from another one, once. A worker that dies costs the folds that it had under way: others do them again.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Protocol
+
+from pcc_pipeline.config.schema import ComputeParams
+from pcc_pipeline.errors import ComputeError, PccError
+from pcc_pipeline.search.dask_cluster import DaskCluster
+from pcc_pipeline.search.plan import Objective
+from pcc_pipeline.search.workers import WorkerDied
+
+# How often a measurement is handed over whose fold the cluster lost.
+_TRIES = 3
+# What scores depend on.
+_LIBRARIES = ("pcc-pipeline", "scikit-learn", "imbalanced-learn", "numpy", "scipy")
+
+logger = logging.getLogger(__name__)
+
+
+class MeasuringPool(Protocol):
+    """Measures candidates on folds, at most `n_jobs` at a time."""
+
+    n_jobs: int
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `submit` would start a measurement now."""
+        ...
+
+    def submit(self, task: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Start `task(objective, hyperparameters, fold)`; its future raises what it raised, or WorkerDied."""
+        ...
+
+
+@contextmanager
+def measuring_by(settings: ComputeParams, local: MeasuringPool) -> Iterator[MeasuringPool]:
+    """Who measures: the pool of this machine, or the cluster that `compute` names.
+
+    Raises:
+        ConfigError: the cluster cannot be reached.
+        ComputeError: it has no workers.
+    """
+    if settings.engine == "local":
+        yield local
+        return
+    cluster = DaskCluster.of(settings)
+    with cluster.client() as client:
+        pool = DaskPool(cluster, client)
+        logger.info("candidates are measured by Dask, %d at a time", pool.n_jobs)
+        yield pool
+
+
+class DaskPool:
+    """See `MeasuringPool`; objectives must have `carried(fold)`, the same objective with that fold's rows in it.
+
+    Args:
+        client: of the cluster; whoever opened it closes it.
+    """
+
+    def __init__(self, cluster: DaskCluster, client: Any) -> None:
+        self._cluster, self._client = cluster, client
+        with cluster.scheduler_gone():
+            self.n_jobs = cluster.threads(client)
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._folds: dict[int, Any] = {}
+
+    @property
+    def has_room(self) -> bool:
+        with self._lock:
+            return self._under_way < self.n_jobs
+
+    def submit(self, task: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        answer: Future[Any] = Future()
+        answer.set_running_or_notify_cancel()
+        with self._lock:
+            self._under_way += 1
+        self._hand_over(answer, task, arguments, 1)
+        return answer
+
+    def _hand_over(self, answer: Future[Any], task: Callable[..., Any], arguments: tuple[Any, ...], tries: int) -> None:
+        objective, hyperparameters, fold = arguments
+        try:
+            with self._cluster.scheduler_gone():
+                there = self._client.submit(
+                    _measure, task, self._carried(objective, fold), hyperparameters, fold, _versions(), pure=False
+                )
+                there.add_done_callback(lambda done: self._ended(done, answer, task, arguments, tries))
+        except PccError as error:
+            self._answered(answer, error)
+
+    def _carried(self, objective: Objective, fold: int) -> Any:
+        """The fold in the cluster; brought there when it is first needed, or lost."""
+        with self._lock:
+            carried = self._folds.get(fold)
+            if carried is None or carried.status != "finished":
+                # By its own bytes' name a fold that was lost would be taken for one that is still there.
+                carried = self._client.scatter(objective.carried(fold), hash=False)  # type: ignore[attr-defined]
+                self._folds[fold] = carried
+            return carried
+
+    def _ended(
+        self, done: Any, answer: Future[Any], task: Callable[..., Any], arguments: tuple[Any, ...], tries: int
+    ) -> None:
+        """In a thread of Dask's."""
+        if done.status == "finished":
+            try:
+                with self._cluster.scheduler_gone():
+                    self._answered(answer, None, done.result())
+            except PccError as error:
+                self._answered(answer, error)
+        elif done.status == "error":
+            self._answered(answer, _told(done.exception()))
+        elif tries < _TRIES and self._client.status == "running":
+            # The worker that had the fold died before another had asked for it.
+            self._hand_over(answer, task, arguments, tries + 1)
+        else:
+            self._answered(answer, self._cluster.gone(ConnectionError()))
+
+    def _answered(self, answer: Future[Any], error: BaseException | None, result: Any = None) -> None:
+        with self._lock:
+            self._under_way -= 1
+        if error is None:
+            answer.set_result(result)
+        else:
+            answer.set_exception(error)
+
+
+def _measure(
+    task: Callable[..., Any], objective: Objective, hyperparameters: dict[str, Any], fold: int, versions: dict[str, str]
+) -> Any:
+    """On a worker."""
+    here = _versions()
+    different = [f"{name} {here[name]}, not {versions[name]}" for name in versions if here[name] != versions[name]]
+    if different:
+        raise ComputeError(
+            f"a worker of the cluster measures by other libraries: {'; '.join(different)}",
+            where=platform.node(),
+            fix="install the same versions there: scores of the same candidate would differ",
+        )
+    return task(objective, hyperparameters, fold)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _LIBRARIES}
+
+
+def _told(error: Any) -> BaseException:
+    """What the pool of this machine would raise. What a candidate itself raises never comes here: see `measure`."""
+    if isinstance(error, PccError):
+        return error
+    if type(error).__name__ == "KilledWorker":
+        died: BaseException = WorkerDied("several workers died of it")
+        return died
+    return ComputeError(
+        f"a worker of the cluster cannot measure a candidate ({type(error).__name__})",
+        where="compute.engine: dask",
+        fix="install pcc_pipeline with its constraints.txt where the workers run, and see their logs",
+    )
