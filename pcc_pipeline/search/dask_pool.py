@@ -123,7 +123,7 @@ class DaskPool:
             except PccError as error:
                 self._answered(answer, error)
         elif done.status == "error":
-            self._answered(answer, _told(done.exception()))
+            self._answered(answer, _as_here(done.exception()))
         elif tries < _TRIES and self._client.status == "running":
             # The worker that had the fold died before another had asked for it.
             self._hand_over(answer, task, arguments, tries + 1)
@@ -159,7 +159,7 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES}
 
 
-def _told(error: Any) -> BaseException:
+def _as_here(error: Any) -> BaseException:
     """What the pool of this machine would raise. What a candidate itself raises never comes here: see `measure`."""
     if isinstance(error, PccError):
         return error
