@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.search import dask_cluster
 from pcc_pipeline.storage.objects import open_store
 from tests.pipeline.conftest import Store
 
@@ -169,6 +170,16 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(command
     done = command("score", "--data", "in/", *words, store=trained)
     assert done.code == 1
     assert told in done.err
+    assert not (trained.folder / "x").exists()
+
+
+def test_a_cluster_that_is_not_there_is_told_before_the_model_loads(command, trained, monkeypatch) -> None:
+    monkeypatch.setattr(dask_cluster, "_PATIENCE", 1)
+    settings = "compute.engine=dask compute.address=tcp://127.0.0.1:1"
+    done = command("score", "--data", "in/", "--output", "x/", "--set", settings, store=trained)
+    assert done.code == 1
+    assert "no scheduler of Dask answers" in done.err
+    assert "scoring" not in done.err
     assert not (trained.folder / "x").exists()
 
 

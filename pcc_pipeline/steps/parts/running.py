@@ -13,6 +13,7 @@ from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.errors import ConfigError, PccError
 from pcc_pipeline.persons.manifest import joined
 from pcc_pipeline.processes import available_cores
+from pcc_pipeline.search.dask_cluster import demand_cluster
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.datasets import progress_bar
 from pcc_pipeline.steps.inputs.early_checks import demand_input
@@ -83,11 +84,13 @@ class PartsWritten:
 
 
 def demand_inputs(params: Params, contract: Contract) -> None:
-    """Look at the first of this run's own files before anything slow begins; of very many, not at all of them.
+    """Look at the first of this run's own files before anything slow begins, and for the cluster, if one is named.
 
     Raises:
         DataError, StorageError: as `early_checks.demand_input`.
+        ConfigError: no scheduler of Dask answers, or Dask is not installed.
     """
+    demand_cluster(params.compute)
     for source in own_inputs(files_of(params.data.path), params)[:_MOST_LOOKED_AT]:
         demand_input(source, contract)
 
