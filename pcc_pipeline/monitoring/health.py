@@ -12,6 +12,7 @@ from pcc_pipeline.evaluation.intervals.chances import fewer_hits_chance
 from pcc_pipeline.monitoring.profile import WindowHealth
 from pcc_pipeline.monitoring.usual import Figure
 
+CALM = "nothing is wrong"
 # How rarely a version that is as right as ever is called less right, of one window.
 _LEVEL = 0.025
 
@@ -136,6 +137,13 @@ def quality_words(figure: Figure) -> str:
     if figure.name == "repeated_rows":
         return f"{figure.value:.1%} of the rows repeat one just before{usual}"
     return f"{figure.value:.1%} of the rows have no {figure.name.removeprefix('missing/')}{usual}"
+
+
+def calm(watched: Sequence[WatchedWindow]) -> str:
+    """What to say where nothing is wrong now."""
+    judged = [one for one in watched if np.isfinite(one.health.drift.p_value)][:-1]
+    wrong = sum(bool(one.alarms) for one in judged)
+    return f"nothing is wrong in the last window; {wrong:,} of the {len(judged):,} before had alarms" if wrong else CALM
 
 
 def standing(watched: Sequence[WatchedWindow], file: FileQuality) -> tuple[str, ...]:

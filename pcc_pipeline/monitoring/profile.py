@@ -7,7 +7,7 @@ of a message. It is all that watching a version needs besides the file to be loo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class ReferenceProfile:
         confusion: rows by true and by predicted label, (K + 1, K), the last row for labels never learned.
         figures: counts of the file that the rows stand in: name -> value.
         usual: what is usual of that file besides the messages' meaning; None in profiles of earlier releases.
+        since: the day from which on rows were taken, as 2026-11-02, where older ones are unlike the newest; else None.
     """
 
     model_version: str
@@ -57,6 +58,7 @@ class ReferenceProfile:
     confusion: np.ndarray
     figures: Mapping[str, float] = field(default_factory=dict)
     usual: Usual | None = None
+    since: str | None = None
 
     def novel(self, signals: Signals) -> np.ndarray | None:
         """Which rows are unlike what the model learned, (n,) bool; None where the file does not give enough."""
@@ -84,6 +86,12 @@ class WindowHealth:
     novel_share: float | None
     estimate: Estimate
 
+    def without_verdict(self) -> WindowHealth:
+        """Of rows that the model learned: of these it is too sure, and the estimate is an upper bound."""
+        return WindowHealth(
+            Drift(0, {}, {}, float("nan"), False), self.novel_share, replace(self.estimate, upper_bound=True)
+        )
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -91,7 +99,7 @@ class Origin:
 
     Attributes:
         space: of the rows that the model learned.
-        classes, model_version, encoder_digest, source, figures, usual: as in the profile.
+        classes, model_version, encoder_digest, source, figures, usual, since: as in the profile.
         exact: whether the model that answered is the one that will. Else, since a model that learned more rows is
             surer of itself, no test of the probabilities is kept that would take that for a change.
         seed: of what is drawn.
@@ -106,6 +114,7 @@ class Origin:
     seed: int
     figures: Mapping[str, float] = field(default_factory=dict)
     usual: Usual | None = None
+    since: str | None = None
 
 
 def make_profile(
@@ -146,4 +155,5 @@ def make_profile(
         confusion=confusion,
         figures=dict(origin.figures),
         usual=origin.usual,
+        since=origin.since,
     )

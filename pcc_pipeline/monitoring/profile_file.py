@@ -39,6 +39,7 @@ def to_bytes(profile: ReferenceProfile) -> bytes:
         "statistics": chance.names,
         "figures": dict(profile.figures),
         "usual": None if profile.usual is None else profile.usual.document(),
+        **({} if profile.since is None else {"since": profile.since}),
     }
     arrays: dict[str, np.ndarray] = {
         "facts": np.frombuffer(json.dumps(facts, ensure_ascii=False).encode(), dtype=np.uint8),
@@ -120,4 +121,5 @@ def _profile(facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Refe
         confusion=arrays["confusion"],
         figures=facts["figures"],
         usual=None if facts.get("usual") is None else Usual.of_document(facts["usual"]),
+        since=facts.get("since"),
     )

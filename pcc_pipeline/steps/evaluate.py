@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.data.contract import TIMESTAMP
 from pcc_pipeline.evaluation.answers import Answers
 from pcc_pipeline.evaluation.cautions import warnings as cautions
 from pcc_pipeline.evaluation.explanations.halves_importance import halves_importance
@@ -32,7 +33,7 @@ from pcc_pipeline.steps.pages.mlflow_pages import CARD, REPORT, evaluation_page,
 from pcc_pipeline.steps.records.monitoring_log import monitored
 from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.prediction_file import extra_columns, writing
-from pcc_pipeline.steps.records.reference_profile import profile_payloads, reference
+from pcc_pipeline.steps.records.reference_profile import profile_payloads, reference, since_words
 from pcc_pipeline.steps.records.summary import scores_by_class
 from pcc_pipeline.steps.records.test_scores import Measurement, measure
 from pcc_pipeline.steps.records.used_options import used_on_model
@@ -174,6 +175,7 @@ def run(
             drawings["volumes_over_time"] = volumes_over_time(counted)
         pictures = payloads.drawn(drawings)
         name, version = loaded.source.name, loaded.version
+        of_profile: tuple[str, ...] = ()
         evaluated = EvaluatedFacts(
             facts,
             test,
@@ -199,6 +201,7 @@ def run(
         if name is not None and version is not None:
             # Of the version's own test rows; of another file, what is usual there would pass for what is usual.
             watched = None if another_file else _watched_by(measured, training)
+            of_profile = since_words(watched)
             opened.log(*profile_payloads(watched))
             scores = {} if watched is None else {RUN_TAG: opened.run_id}
             scores |= measured.version_tags
@@ -230,7 +233,7 @@ def run(
             metrics=targets[1],
             report=targets[2],
             figures=Path(params.output.figures_dir),
-            notes=held.notes,
+            notes=(*held.notes, *of_profile),
             warnings=doubts,
         )
 
@@ -258,4 +261,5 @@ def _watched_by(measured: Measurement, training: TrainingRun) -> ReferenceProfil
             figures=before.figures,
             usual=before.usual,
         ),
+        measured.held.dataset.frame.get(TIMESTAMP),
     )

@@ -16,7 +16,7 @@ from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.report import Report, report
 from pcc_pipeline.monitoring.change.drift import FEWEST_ROWS
-from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow, kinds_of_standing, standing
+from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow, calm, kinds_of_standing, standing
 from pcc_pipeline.monitoring.operation import Log, log_of
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.usual import Figure, repeating
@@ -41,7 +41,7 @@ from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.reference_profiles import read_profile
 from pcc_pipeline.tracking.registry.versions import ALERT_TAG, find_alias, set_alert
-from pcc_pipeline.tracking.runs import StepRun, step_run
+from pcc_pipeline.tracking.runs import StepRun, read_split, read_training_run, step_run
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class MonitorOutcome:
         last = self.watched[-1]
         estimate = last.health.estimate
         bound = "at most " if estimate.upper_bound else ""
-        state = [f"alert      {alarm}" for alarm in self.alarms] or ["           nothing is wrong"]
+        state = [f"alert      {alarm}" for alarm in self.alarms] or [f"           {calm(self.watched)}"]
         novel = last.health.novel_share
         return [
             f"monitored  {self.rows:,} rows of {self.source} beside {self.model_version}, "
@@ -149,7 +149,8 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
     tags = {"pcc.version": version, "pcc.model_uri": loaded.model_uri, "pcc.training_run": loaded.run_id}
     opened.log(payloads.Tags({**tags, "pcc.reference": profile.source}))
     manifest = new_manifest(params)
-    rows = watched_rows(params, loaded.model, profile, manifest)
+    record = read_split(read_training_run(loaded.run_id))
+    rows = watched_rows(params, loaded.model, profile, None if record is None else record.learned_keys, manifest)
     opened.log(*manifest_payloads(manifest))
     inputs = rows.inputs
     if labels is not None:
@@ -237,16 +238,21 @@ def _watched(
     part: Window, rows: WatchedRows, profile: ReferenceProfile, params: Params, now: datetime
 ) -> WatchedWindow:
     """One window; each text counts once where it is asked whether messages have changed."""
-    different, rate = part.rows, params.monitoring.false_alarm_rate
+    rate, not_learned = params.monitoring.false_alarm_rate, part.rows[~rows.learned[part.rows]]
+    different, repeated = not_learned if len(not_learned) else part.rows, None
     if rows.texts is not None:
-        different = part.rows[np.unique(rows.texts[part.rows], return_index=True)[1]]
-    labelled = part.rows[rows.labels[part.rows] != None]  # noqa: E711 # of each element
+        different = different[np.unique(rows.texts[different], return_index=True)[1]]
+        repeated = 1 - len(np.unique(rows.texts[part.rows])) / len(part.rows)
+    health = profile.watch(rows.signals.take(np.sort(different)), rate)
+    if not len(not_learned):
+        health = health.without_verdict()
+    labelled = not_learned[rows.labels[not_learned] != None]  # noqa: E711 # of each element
     names = np.array(profile.classes, dtype=object)[rows.signals.predicted[labelled]]
     return WatchedWindow(
         name=part.name,
         rows=len(part.rows),
-        repeated_share=None if rows.texts is None else 1 - len(different) / len(part.rows),
-        health=profile.watch(rows.signals.take(np.sort(different)), rate),
+        repeated_share=repeated,
+        health=health,
         observed=Observed.of(names == rows.labels[labelled]),
         median_length=None if rows.signals.length is None else float(np.median(rows.signals.length[part.rows])),
         quality=_quality(part, rows, profile, rate),
@@ -299,7 +305,7 @@ def _file_quality(rows: WatchedRows, profile: ReferenceProfile, params: Params, 
 
 
 def _observed(rows: WatchedRows, profile: ReferenceProfile) -> Report | None:
-    labelled = np.flatnonzero(rows.labels != None)  # noqa: E711 # of each element
+    labelled = np.flatnonzero((rows.labels != None) & ~rows.learned)  # noqa: E711 # of each element
     if not len(labelled) or rows.signals.probabilities is None:
         return None
     positive = profile.classes[1] if len(profile.classes) == 2 else None

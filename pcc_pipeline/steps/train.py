@@ -422,6 +422,9 @@ def _train(
             figures=data_figures(record.metrics),
             usual=usual_of(dataset, record.volumes, datetime.now(UTC)),
         ),
+        None
+        if TIMESTAMP not in dataset.frame
+        else dataset.frame[TIMESTAMP].iloc[material.split_rows.validation_places],
     )
     metadata = metadata_document(record, encoder.name, FULL_WIDTH)
     facts = TrainedFacts(metadata, metrics_document(record), dataset.digest)

@@ -12,7 +12,7 @@ chance is taken from the same draws, in each of which all statistics were comput
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,13 +42,13 @@ class Chance:
     draws: Mapping[int, np.ndarray]
 
     @staticmethod
-    def drawn(signals: Signals, sketcher: Sketcher, seed: int) -> Chance:
-        """From reference rows (m)."""
+    def drawn(signals: Signals, sketcher: Sketcher, seed: int, sizes: Sequence[int] = SIZES) -> Chance:
+        """From reference rows (m), for windows of these sizes."""
         table, rows = sketcher.table(signals), len(signals)
         draws = np.random.default_rng(seed)
         references = _sketches(table, rows, draws)
         made = {}
-        for size in SIZES:
+        for size in sizes:
             by_name = statistics(references, _sketches(table, size, draws), rows, size)
             names = tuple(by_name)
             # As it is kept, so that it judges the same before and after it was written.

@@ -16,6 +16,7 @@ from pcc_pipeline.data.columns import label_rule
 from pcc_pipeline.data.contract import CASE_ID, TEXT, TIMESTAMP, CheckedBatch, RowPlaces
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
+from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.data.vector_origin import file_of, origin_of
 from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.errors import DataError
@@ -44,6 +45,7 @@ class WatchedRows:
         texts: the number of each row's text among the different ones, (n,); None without texts.
         times: the column `timestamp`; None where there is none.
         labels: true labels, (n,) object, None where a row has none.
+        learned: which rows have a text that the model learned, (n,) bool: they say nothing of how it does on others.
         rejected: which rows of the file break the contract, or were not answered, (total,) bool.
         missing: `missing/<column>` -> rows without a value, (n,) bool, of the optional columns; None where they were
             not checked, as in a file of predictions.
@@ -54,6 +56,7 @@ class WatchedRows:
     texts: np.ndarray | None
     times: pd.Series | None
     labels: np.ndarray
+    learned: np.ndarray
     rejected: np.ndarray
     missing: dict[str, np.ndarray] | None
     inputs: list[InputFile]
@@ -69,15 +72,21 @@ class WatchedRows:
 
 
 def watched_rows(
-    params: Params, model: TrainedModel, profile: ReferenceProfile, manifest: Manifest | None = None
+    params: Params,
+    model: TrainedModel,
+    profile: ReferenceProfile,
+    learned_keys: RowKeys | None = None,
+    manifest: Manifest | None = None,
 ) -> WatchedRows:
     """`data.path` as it is watched: messages are scored by the model; predictions without texts stand as they are.
 
     Args:
+        learned_keys: of the rows that the model learned; None where no record says so. Predictions have no texts to be
+            known by.
         manifest: gets the rows.
 
     Raises:
-        DataError: the file cannot be read, has no good row, or holds predictions of another version.
+        DataError: the file cannot be read, has no good row, or holds predictions of other versions alone.
         FeatureError: its vectors are of another encoder.
     """
     address, notes = params.data.path, ReadNotes()
@@ -96,6 +105,7 @@ def watched_rows(
     texts: list[str] = []
     times: list[pd.Series] = []
     labels: list[np.ndarray] = []
+    learned: list[np.ndarray] = []
     rejected: list[np.ndarray] = []
     missing: list[dict[str, np.ndarray]] = []
     with progress_bar(None, f"monitor {address}") as bar, BatchVectors(params, model) as made:
@@ -117,6 +127,9 @@ def watched_rows(
             parts.append(signals_of(some, halves, probabilities, model.lexical, profile.space))
             ids.append(checked.good[CASE_ID].to_numpy(dtype=object))
             texts += some
+            learned.append(
+                np.zeros(len(some), bool) if learned_keys is None else RowKeys.of(some).known_to(learned_keys)
+            )
             missing.append(missing_values(checked.good))
             # Of several files, one may lack the times or the labels.
             nothing = pd.Series(pd.NaT, index=checked.good.index, dtype="datetime64[us, UTC]")
@@ -125,6 +138,11 @@ def watched_rows(
     if not parts:
         file.rejected(1.0)  # says why there is none
         raise DataError("no good row stays", where=address, fix="give a file with rows that keep the data contract")
+    known = np.concatenate(learned)
+    left_out = (
+        f"{model.model_version} learned the texts of {known.sum():,} of the {len(known):,} rows: of these only the "
+        "quality is judged"
+    )
     every_time = pd.concat(times, ignore_index=True)
     return WatchedRows(
         signals=Signals.joined(parts),
@@ -132,10 +150,11 @@ def watched_rows(
         texts=unique_texts(texts)[1],
         times=None if every_time.isna().all() else every_time,
         labels=np.concatenate(labels),
+        learned=known,
         rejected=np.concatenate(rejected),
         missing=_joined(missing, [len(part) for part in parts]),
         inputs=input_files(address, "monitoring", file),
-        notes=(*notes.lines, *file.notes_on_kept_out),
+        notes=(*notes.lines, *file.notes_on_kept_out, *([left_out] if known.any() else [])),
     )
 
 
@@ -222,13 +241,19 @@ def _predictions(frame: pd.DataFrame, model: TrainedModel, address: str, notes: 
             where=address,
             fix="give it as it was written",
         )
-    others = set(frame.get("model_version", pd.Series(dtype=object)).dropna().astype(str)) - {model.model_version}
-    if others:
-        raise DataError(
-            f"these predictions are of {', '.join(sorted(others)[:3])}, not of {model.model_version}",
-            where=address,
-            fix="watch them beside their own version with -P model=…, or give the messages themselves",
-        )
+    versions = frame.get("model_version", pd.Series(model.model_version, index=frame.index)).fillna(model.model_version)
+    other = (versions.astype(str) != model.model_version).to_numpy()
+    if other.any():
+        # After a promotion a folder of scored files holds answers of both versions.
+        names = ", ".join(sorted(set(versions[other].astype(str)))[:3])
+        if other.all():
+            raise DataError(
+                f"these predictions are of {names}, not of {model.model_version}",
+                where=address,
+                fix="watch them beside their own version (pcc monitor --model …), or give the messages themselves",
+            )
+        notes = (*notes, f"{other.sum():,} of {len(frame):,} rows are left out: answers of {names}")
+        frame = frame[~other].reset_index(drop=True)
     places = {label: place for place, label in enumerate(model.classes)}
     columns = [f"{_PROBABILITY}{label}" for label in model.classes]
     table = frame[columns].to_numpy(dtype=np.float64) if set(columns) <= set(frame.columns) else None
@@ -258,6 +283,7 @@ def _predictions(frame: pd.DataFrame, model: TrainedModel, address: str, notes: 
         texts=None,
         times=times,
         labels=np.full(len(kept), None, dtype=object),
+        learned=np.zeros(len(kept), bool),
         rejected=~good,
         missing=None,
         inputs=[InputFile(address, "monitoring", digest, len(frame))],

@@ -26,7 +26,7 @@ from pcc_pipeline.evaluation.page.blocks import (
     Verdict,
 )
 from pcc_pipeline.evaluation.report import Report
-from pcc_pipeline.monitoring.health import FileQuality, WatchedWindow
+from pcc_pipeline.monitoring.health import CALM, FileQuality, WatchedWindow, calm
 from pcc_pipeline.monitoring.operation import Log, shown_version
 from pcc_pipeline.monitoring.profile import NOVEL_SHARE, ReferenceProfile
 from pcc_pipeline.monitoring.usual import Figure
@@ -123,14 +123,14 @@ def monitor_page(look: Look, pictures: Mapping[str, bytes]) -> str:
         *([] if observed is None else [Section("observed", "What labels show", [_by_label(observed)])]),
         Section("words", "How it is judged", [_words(look)]),
     ]
-    title = f"{look.profile.model_version}: {'something is wrong' if look.alarms else 'nothing is wrong'}"
+    title = f"{look.profile.model_version}: {'something is wrong' if look.alarms else calm(look.watched)}"
     return to_html(title, f"looked at on {look.now:%Y-%m-%d %H:%M} UTC, {look.rows:,} rows", sections, pictures)
 
 
 def monitor_note(look: Look) -> str:
     """What a person reads first on the run's page."""
     last = look.last
-    said = [f"- **{marked(alarm)}**" for alarm in look.alarms] or ["- nothing is wrong"]
+    said = [f"- **{marked(alarm)}**" for alarm in look.alarms] or [f"- {calm(look.watched)}"]
     return "\n".join(
         [
             f"Watched {look.profile.model_version}: {len(look.watched)} windows, the last is {marked(last.name)}.",
@@ -146,16 +146,26 @@ def monitor_note(look: Look) -> str:
 def _state(look: Look) -> list[Block]:
     last = look.last
     drift, estimate = last.health.drift, last.health.estimate
-    said = [Paragraph(alarm, "bad") for alarm in look.alarms] or [Paragraph("Nothing is wrong.", "good")]
+    said = [Paragraph(alarm, "bad") for alarm in look.alarms] or [_calm(look)]
     novel = last.health.novel_share
     tiles = [
         Tile("chance of such a change", _p(drift.p_value), last.name),
         Tile("estimated accuracy", _estimated(last), f"{estimate.low:.3f} to {estimate.high:.3f}"),
-        Tile("accuracy of the reference", f"{estimate.reference:.3f}", "on rows that it did not learn"),
+        Tile("accuracy of the reference", f"{estimate.reference:.3f}", _reference(look.profile)),
         *([] if novel is None else [Tile("novel rows", f"{novel:.1%}", f"{NOVEL_SHARE:.0%} of the reference rows")]),
         Tile("rejected rows", f"{look.total - look.rows:,}", f"of {look.total:,}"),
     ]
     return [*said, Tiles(tiles)]
+
+
+def _reference(profile: ReferenceProfile) -> str:
+    rows = f"on {profile.rows:,} rows that it did not learn"
+    return rows if profile.since is None else f"{rows}, since {profile.since}: older ones are unlike them"
+
+
+def _calm(look: Look) -> Paragraph:
+    words = calm(look.watched)
+    return Paragraph(f"{words[0].upper()}{words[1:]}.", "good" if words == CALM else "open")
 
 
 def _estimated(one: WatchedWindow) -> str:

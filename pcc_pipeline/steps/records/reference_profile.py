@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.evaluation.over_time.volumes import Volumes
 from pcc_pipeline.features.lexical import unknown_shares
 from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
+from pcc_pipeline.monitoring.change.newest import alike_since
 from pcc_pipeline.monitoring.change.signals import Signals
 from pcc_pipeline.monitoring.profile import Origin, ReferenceProfile, make_profile
 from pcc_pipeline.monitoring.profile_file import NAME, to_bytes
@@ -54,14 +56,35 @@ def reference(
     probabilities: np.ndarray,
     lexical: Any | None,
     origin: Origin,
+    times: pd.Series | None = None,
 ) -> ReferenceProfile | None:
-    """The profile from rows (n) that the model did not learn; `vectors` and `lexical` as of `signals_of`."""
+    """The profile from rows (n) that the model did not learn; `vectors` and `lexical` as of `signals_of`.
+
+    Args:
+        times: of the rows; where older ones are unlike the newest, only those since then count.
+    """
     places = {label: place for place, label in enumerate(origin.classes)}
-    return make_profile(
-        signals_of(texts, vectors, probabilities, lexical, origin.space),
-        np.array([places.get(str(label), -1) for label in labels], dtype=np.int64),
-        different_rows(texts),
-        origin,
+    signals = signals_of(texts, vectors, probabilities, lexical, origin.space)
+    indices = np.array([places.get(str(label), -1) for label in labels], dtype=np.int64)
+    different = different_rows(texts)
+    if times is not None:
+        moments = pd.to_datetime(times, utc=True).to_numpy(dtype="datetime64[us]")
+        since = alike_since(signals.take(different), moments[different], len(origin.classes), origin.seed)
+        if since is not None:
+            kept = np.flatnonzero(moments >= since)
+            signals, indices = signals.take(kept), indices[kept]
+            different = different_rows([texts[place] for place in kept.tolist()])
+            origin = replace(origin, since=str(since.astype("datetime64[D]")))
+    return make_profile(signals, indices, different, origin)
+
+
+def since_words(profile: ReferenceProfile | None) -> tuple[str, ...]:
+    """What to know where only the newest rows are the reference."""
+    if profile is None or profile.since is None:
+        return ()
+    return (
+        f"messages since {profile.since} are unlike those before: the version will be watched beside its "
+        f"{profile.rows:,} {profile.source} rows since then",
     )
 
 

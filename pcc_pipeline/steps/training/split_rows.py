@@ -18,7 +18,7 @@ class SplitRows:
 
     Attributes:
         train: in the order of `Split.train`.
-        validation: in any order.
+        validation: in any order; `validation_places` are their positions in the data set.
         both: train and validation rows together; not those of a label that no training row has.
         test_vectors: in the order of `Split.test`.
     """
@@ -27,6 +27,7 @@ class SplitRows:
     validation: Rows
     both: Callable[[], Rows]
     test_vectors: np.ndarray
+    validation_places: np.ndarray
 
     @classmethod
     def of(cls, rows: Rows, split: Split) -> SplitRows:
@@ -42,7 +43,7 @@ class SplitRows:
         if not are_many(rows.vectors):
             both = split.both[np.isin(rows.labels[split.both], _different(rows.labels[split.train]))]
             train, validation = rows.take(split.train), rows.take(split.validation)
-            return cls(train, validation, lambda: rows.take(both), rows.vectors[split.test])
+            return cls(train, validation, lambda: rows.take(both), rows.vectors[split.test], split.validation)
         validation_rows = np.concatenate([split.validation[known], split.validation[~known]])
         ends = np.cumsum([len(split.train), known.sum(), len(validation_rows) - known.sum(), len(split.test)])
         order = np.concatenate([split.train, validation_rows, split.test])
@@ -52,7 +53,9 @@ class SplitRows:
         def part(start: int, end: int) -> Rows:
             return Rows(texts[start:end], vectors[start:end], labels[start:end])
 
-        return cls(part(0, ends[0]), part(ends[0], ends[2]), lambda: part(0, ends[1]), vectors[ends[2] :])
+        return cls(
+            part(0, ends[0]), part(ends[0], ends[2]), lambda: part(0, ends[1]), vectors[ends[2] :], validation_rows
+        )
 
 
 def _different(labels: np.ndarray) -> Sequence[str]:
