@@ -497,6 +497,11 @@ def test_of_who_was_erased_it_is_said_when_and_that_nothing_is_held(erased_store
         assert (exported.code, f"this {what} {was}" in exported.err, "spelling" in exported.err) == (1, True, False)
         held = said(folder, "hold", "add", *words, "--reason", "a lawsuit")
         assert (held.code, "there is nothing left to hold" in held.err) == (1, True)
+        # What was asked for, and what came of it, is on record, and nobody's name.
+        *_, line = json.loads(done(folder, "audit", "--what", "hold", "--json"))
+        assert line["outcome"].startswith(f"refused: this {what} {was}")
+        assert (line["on"]["of a"], line["reason"]) == ("subject" if what == "person" else "case", "a lawsuit")
+        assert ERASED[0] not in json.dumps(line)
     assert done(folder, "hold", "list") == "nothing is held\n"
     near = done(folder, "lineage", "--subject", ERASED[0].upper())
     assert "see the spelling" in near

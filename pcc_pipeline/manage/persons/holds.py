@@ -26,6 +26,10 @@ from pcc_pipeline.tracking.registry import holds as registry
 from pcc_pipeline.tracking.store import past_runs
 
 
+class ErasedError(ConfigError):
+    """Who is to be held was erased, and nothing of theirs is left."""
+
+
 def add(question: Question, *, version: str | None, subject: str | None, case_id: str | None, reason: str) -> str:
     """Hold a version, a subject or a case.
 
@@ -48,7 +52,12 @@ def add(question: Question, *, version: str | None, subject: str | None, case_id
     hold = hold_on(kind, name, _keys(question), reason=reason, since=since, by=by)
     sought = names_of(name if kind == "subject" else None, name if kind == "case" else None)
     known = holdings(question.params, **sought)
-    erased = [] if known.traces else _left_of_erased(question, sought)
+    try:
+        erased = [] if known.traces else _left_of_erased(question, sought)
+    except ErasedError as error:
+        # That somebody asked for it, and why it was refused, is asked for later, as of a hold that stands.
+        record(question.params, "hold", {"hold": hold.id, "of a": kind}, f"refused: {error.what}", reason=reason)
+        raise
     unknown = {} if erased else unknown_names(question.params, known, sought)
     registry.hold_person(question.model_name, hold)
     warnings = [
@@ -166,14 +175,14 @@ def _left_of_erased(question: Question, names: dict[str, list[str]]) -> list[str
     """Of somebody whom no run knows: a warning where they were erased and rows of theirs stand again.
 
     Raises:
-        ConfigError: they were erased, and nothing is left.
+        ErasedError: they were erased, and nothing is left.
     """
     earlier, was = erasures.erased(question.params, names), erasures.erased_words(question.params, names)
     if not earlier.files:
         return [f"warning    {was}"] if was else []
     still = still_standing(question.params, earlier.persons, _keys(question), earlier.plans[-1])
     if not still:
-        raise ConfigError(
+        raise ErasedError(
             f"{was}: there is nothing left to hold",
             where="pcc hold add",
             fix="hold a model that learned from their rows, if the certificate names one that stays: --version",
