@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -24,6 +24,15 @@ pytestmark = pytest.mark.pipeline
 MODEL = "pcc-intent-classifier"
 
 ROWS = 240
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Every text of a JSON document."""
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(each)
+    elif isinstance(value, str):
+        yield value
 
 
 class Said(NamedTuple):
@@ -157,6 +166,10 @@ def test_a_person_gets_all_that_is_held_and_nothing_of_others(
         assert {*pd.read_csv(path)["case_id"]} <= its
     records = json.loads((folder / "records.json").read_text())
     assert sum(table["rows"] for table in records["tables"]) == sum(map(len, lines.values()))
+    # It goes to the person, whom it is no business where the owner's files lie: they are called by their names alone.
+    values = set(texts_in(records))
+    assert {"cases.parquet", "today.parquet"} <= values
+    assert not [text for text in values if "/" in text]
     page = (folder / "README.md").read_text()
     assert "The program has learned from your messages." in page
     (copied,) = (path.name for path in folder.rglob("*cases-*.csv"))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.config.paths import addresses_in, local_path
 from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.files import private_folder, replacing
 from pcc_pipeline.manage.persons import erasures
@@ -58,6 +58,8 @@ _WHAT = {
     "label_issues": "messages of yours that may have been sorted wrongly by hand",
     "novel_rows": "messages of yours that were unlike those that the program knew",
 }
+# In which file of several a row stood.
+_FILE = "file"
 _OTHER = "more that the program keeps of your messages"
 
 
@@ -81,7 +83,8 @@ def _export(question: Question, *, subject: str | None, case_id: str | None, out
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError("there is something already", where=str(folder), fix="name a folder that is not there")
     known = holdings(question.params, **names_of(subject, case_id))
-    read = list(tables(question.params, known))
+    kinds = _kinds(known)
+    read = [(where, _nowhere(table, _kind(where, kinds))) for where, table in tables(question.params, known)]
     names = names_of(subject, case_id)
     if not known.traces and not read:
         if was := erasures.erased_words(question.params, names):
@@ -105,9 +108,10 @@ def _export(question: Question, *, subject: str | None, case_id: str | None, out
             _write(rows / f"{name}.jsonl", "".join(f"{_line(row)}\n" for row in table.to_dict("records")))
             _write(rows / f"{name}.csv", table[_readable(table)].to_csv(index=False))
         contents = [
-            {"file": name, "from": where, "rows": len(table)} for name, (where, table) in zip(files, read, strict=True)
+            {"file": name, "from": _base_name(where), "rows": len(table)}
+            for name, (where, table) in zip(files, read, strict=True)
         ]
-        _write(folder / "records.json", json_text({**known.document(), "tables": contents}))
+        _write(folder / "records.json", json_text({**_records(known), "tables": contents}))
         # The last one, so that who finds it has all of it.
         about = [(f"rows/{file}.csv", where, len(table)) for file, (where, table) in zip(files, read, strict=True)]
         _write(folder / "README.md", _readme(known, about))
@@ -142,11 +146,9 @@ def _readme(known: Holdings, read: Sequence[tuple[str, str, int]]) -> str:
     """
     # A model that was only tested with their rows has not learned from them.
     learned = any(trace.made and side in LEARNED for trace in known.traces for side, _ in trace.places)
-    kinds = {address: kind for trace in known.traces for address, kind in kinds_of(trace.run).items()}
-    # A run's own file is called as its option is, a copy of it elsewhere as its owner likes.
+    kinds = _kinds(known)
     what = [
-        f"- `{file}` ({counted(rows, 'row')}): {_WHAT.get(kinds.get(where, PurePath(where.split()[0]).stem), _OTHER)}"
-        for file, where, rows in read
+        f"- `{file}` ({counted(rows, 'row')}): {_WHAT.get(_kind(where, kinds), _OTHER)}" for file, where, rows in read
     ]
     return _README.format(
         when=f"{datetime.now(UTC):%-d %B %Y, %H:%M}",
@@ -184,9 +186,43 @@ def _unseen(known: Holdings) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def _records(known: Holdings) -> dict[str, Any]:
+    """What `pcc lineage` says for machines, but for where things lie: that is nothing for who is outside."""
+    document = known.document()
+    for run in document["runs"]:
+        run["rows"] = [{**part, "file": _base_name(part["file"])} for part in run["rows"]]
+        run["made"] = [{**made, "published": [*map(_base_name, made["published"])]} for made in run["made"]]
+        run["copies"] = {option: _base_name(place) for option, place in run["copies"].items()}
+    return document
+
+
+def _nowhere(table: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """A table whose column `file`, which the program itself adds to its answers, names no folders."""
+    if kind == "embedded" or _FILE not in table:
+        return table
+    return table.assign(**{_FILE: [_base_name(each) if isinstance(each, str) else each for each in table[_FILE]]})
+
+
+def _kinds(known: Holdings) -> dict[str, str]:
+    """Table outside of MLflow -> what it is; see `kinds_of`."""
+    return {address: kind for trace in known.traces for address, kind in kinds_of(trace.run).items()}
+
+
+def _kind(where: str, kinds: Mapping[str, str]) -> str:
+    """What a table is: a run's own file is called as its option is, a copy of it elsewhere as its owner likes."""
+    return kinds.get(where, PurePath(where.split()[0]).stem)
+
+
+def _base_name(where: str) -> str:
+    """A file's or folder's own name, without what it lies in; of several files, each one's."""
+    if where.startswith("["):
+        return ", ".join(map(_base_name, addresses_in(where)))
+    return where.rstrip("/").rsplit("/", 1)[-1]
+
+
 def _file_name(where: str) -> str:
     """What a table's place is called as a file, without its folders."""
-    return re.sub(r"[^\w.-]+", "-", where.rsplit("/", 1)[-1])[:80]
+    return re.sub(r"[^\w.-]+", "-", _base_name(where))[:80]
 
 
 def _readable(table: pd.DataFrame) -> list[str]:
