@@ -17,6 +17,7 @@ from pcc_pipeline.persons.keys import WIDTH, Key, Keys
 
 HASH = pa.binary(WIDTH)
 Hashes = Mapping[Key, frozenset[bytes]]
+BRING_KEY = "bring it, as PCC_LINEAGE_KEY or in lineage.key_file"
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,13 @@ class Sought:
         }
 
     @classmethod
-    def read(cls, document: Mapping[str, Mapping[str, Sequence[str]]], keys: Keys, where: str) -> Sought:
+    def read(
+        cls, document: Mapping[str, Mapping[str, Sequence[str]]], keys: Keys, where: str, fix: str = BRING_KEY
+    ) -> Sought:
         """What `document` gave.
+
+        Args:
+            fix: what to do where a key is not among these.
 
         Raises:
             ConfigError: a key is not among these.
@@ -74,7 +80,7 @@ class Sought:
                     raise ConfigError(
                         f"the key {ident} is not here, so nobody can say which rows are meant",
                         where=where,
-                        fix="bring it, as PCC_LINEAGE_KEY or in lineage.key_file",
+                        fix=fix,
                     )
                 kinds[each.name][key] = frozenset(bytes.fromhex(one) for one in those)
                 if any(len(one) != WIDTH for one in kinds[each.name][key]):

@@ -20,6 +20,11 @@ from pcc_pipeline.persons.keys import Keys
 from pcc_pipeline.persons.sought import Sought
 
 _FORMAT = 1
+# The list's default place is a login's: every project of the login reads it, also one that has a key file of its own.
+_OTHER_KEY = (
+    "bring the key, as PCC_LINEAGE_KEY or in lineage.key_file; or, where this list is of another project: a project "
+    "with a key file of its own needs a list of its own, so set lineage.suppression_file beside lineage.key_file"
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def read_suppressed(file: Path, keys: Keys) -> Sought | None:
             raise ConfigError(
                 "the list of erased persons is of a newer pcc_pipeline", where=str(file), fix="read with that version"
             )
-        return Sought.read(document["hashes"], keys, str(file))
+        return Sought.read(document["hashes"], keys, str(file), fix=_OTHER_KEY)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(file) from error
 

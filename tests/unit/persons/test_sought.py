@@ -91,8 +91,9 @@ def test_a_repeated_id_of_an_erased_person_rejects_nobody_elses_row() -> None:
 def test_without_its_key_the_list_reads_nothing(tmp_path: Path) -> None:
     file = tmp_path / "suppressed.json"
     suppress(file, KEYS, Sought.of(KEYS, ["anna"]))
-    with pytest.raises(ConfigError, match=f"the key {OTHER.id} is not here"):
+    with pytest.raises(ConfigError, match=f"the key {OTHER.id} is not here") as refused:
         read_suppressed(file, Keys((KEY,)))
+    assert "needs a list of its own, so set lineage.suppression_file" in refused.value.fix
     for content in ("", "{}", "[]", json.dumps({"format": 1, "hashes": {}}), file.read_text()[:-5]):
         file.write_text(content)
         with pytest.raises(ConfigError, match="cannot be read"):
