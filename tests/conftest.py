@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -22,11 +24,41 @@ from tests import process_state
 
 REPOSITORY = Path(__file__).parents[1]
 BUCKET = "pcc-test"
+# Names the home folder of the tests, for the processes that they start.
+_HOME = "TESTS_OWN_HOME"
+
+
+def _own_home() -> None:
+    """Give the tests, and whatever they start, an empty home folder.
+
+    By its defaults a command reads `~/.config/pcc_pipeline`: a key or a list of erased persons of who runs the tests
+    would be in their way, and they in its. Caches and settings of other programs, which cost time alone, stay.
+    """
+    if _HOME in os.environ:  # a process that the tests' first one started
+        return
+    before, made_in = Path.home(), os.getpid()
+    home = tempfile.mkdtemp(prefix="pcc-tests-home-")
+    for name, place in (
+        ("XDG_CACHE_HOME", ".cache"),
+        ("XDG_CONFIG_HOME", ".config"),
+        ("GIT_CONFIG_GLOBAL", ".gitconfig"),
+    ):
+        if (before / place).exists():
+            os.environ.setdefault(name, str(before / place))
+    os.environ["HOME"] = os.environ[_HOME] = home
+
+    def removed() -> None:
+        if os.getpid() == made_in:  # no process that was forked
+            shutil.rmtree(home, ignore_errors=True)
+
+    atexit.register(removed)
+
 
 # Set before any library reads them: a forked tokenizer warns of its threads, and a bar for each small file is noise.
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+_own_home()
 # An outer shell's MLflow, or the run that `mlflow run` made for the tests' own process, is no test's affair.
 process_state.forgotten()
 # A shell that starts the tests in the background has them ignore Ctrl-C, and the programs that they start as well.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.data.dataset import load
 from pcc_pipeline.errors import ConfigError, DataError
@@ -98,6 +102,14 @@ def test_without_its_key_the_list_reads_nothing(tmp_path: Path) -> None:
         file.write_text(content)
         with pytest.raises(ConfigError, match="cannot be read"):
             read_suppressed(file, KEYS)
+
+
+def test_no_list_of_who_runs_the_tests_is_read() -> None:
+    place = Path(Params().lineage.suppression_file)
+    assert not place.is_relative_to(pwd.getpwuid(os.getuid()).pw_dir)
+    code = "from pcc_pipeline.config import Params; print(Params().lineage.suppression_file)"
+    started = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert started.stdout.strip() == str(place)
 
 
 def test_rows_leave_a_parquet_file_and_all_else_stays(tmp_path: Path) -> None:
