@@ -34,6 +34,11 @@ class Gate(GateSettings):
         """The first column of the table."""
         return self.kind
 
+    @property
+    def in_words(self) -> str:
+        """What it asks for, for who has never seen a gate."""
+        return self.name
+
     @abstractmethod
     def required(self, evidence: GateEvidence) -> str:
         """What the gate asks for, in words."""

@@ -30,6 +30,15 @@ def outlook(gates: Sequence[GateSettings], evidence: GateEvidence) -> tuple[Gate
     return tuple(_outlook(_able(gate), evidence) for gate in gates)
 
 
+def in_words(gates: Sequence[GateSettings]) -> list[str]:
+    """What each gate asks for, in their order, for who has never seen one.
+
+    Raises:
+        TypeError: what cannot judge.
+    """
+    return [_able(gate).in_words for gate in gates]
+
+
 def take_field_test(gates: Sequence[GateSettings]) -> bool:
     """Whether any gate judges by the newest `ab_test`.
 

@@ -31,7 +31,13 @@ from pcc_pipeline.tracking.runs import StepRun, step_run
 
 
 class PromotionRefusedError(PccError):
-    """A gate failed; nothing was moved."""
+    """A gate failed, or the version may not be promoted at all; nothing was moved.
+
+    Attributes:
+        verdicts: what each gate said, in their order; empty where it was not judged.
+    """
+
+    verdicts: tuple[GateVerdict, ...] = ()
 
 
 class NotPublishedError(PccError):
@@ -156,12 +162,14 @@ def run(
         if action == "refused":
             audit.record("promote", about, "refused", reason=reason)
             lines = [table(judgement.verdicts), *judgement.notes, *audit.warnings]
-            raise PromotionRefusedError(
+            refusal = PromotionRefusedError(
                 "\n".join([f"{headline(judgement.verdicts)}; the champion stays", *lines]),
                 where=f"{name} version {version} ({judgement.loaded.model.model_version}), run {opened.run_id}",
                 fix="train a better version, change registry.gates, or go past them with force and a reason "
                 '(-P force=true -P reason="…", or pcc models promote --force --reason "…")',
             )
+            refusal.verdicts = judgement.verdicts
+            raise refusal
         check_targets(params, judgement.loaded)
         if params.registry.approvals and judgement.champion != version:
             before_move()

@@ -28,6 +28,12 @@ class AbTestGate(Gate):
         return f"{self.kind} {self.demand}"
 
     @property
+    def in_words(self) -> str:
+        """What both were tried on, and how it must have ended."""
+        better = "better than" if self.demand == "better" else f"no more than {self.margin:.10g} worse than"
+        return f"tried on messages of the last {self.days:g} days, it was {better} the model in use (ab_test)"
+
+    @property
     def takes_field_test(self) -> bool:
         """That is what it judges by."""
         return True

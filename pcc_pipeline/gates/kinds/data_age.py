@@ -21,6 +21,11 @@ class DataAgeGate(Gate):
     days: Annotated[int, Field(strict=True, gt=0)] = 365
 
     @property
+    def in_words(self) -> str:
+        """Whose age, and the bound."""
+        return f"the messages that it learned from are {self.days} days old or less"
+
+    @property
     def most_data_days(self) -> int:
         """The bound."""
         return self.days

@@ -15,6 +15,11 @@ class EncoderGate(Gate):
 
     kind: Literal["encoder"] = "encoder"
 
+    @property
+    def in_words(self) -> str:
+        """What an encoder does."""
+        return "it was made with the encoder (what turns messages into numbers) that is in use"
+
     def required(self, evidence: GateEvidence) -> str:
         """The digest of the encoder that serves."""
         return (evidence.serving_digest or "")[:_DIGITS_OF_DIGEST] or "the serving encoder"

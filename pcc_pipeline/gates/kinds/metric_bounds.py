@@ -48,6 +48,11 @@ class MinimumGate(_MetricGate):
 
     kind: Literal["minimum"] = "minimum"
 
+    @property
+    def in_words(self) -> str:
+        """The metric and the bound."""
+        return f"its score {self.metric} is {self.threshold:.10g} or more"
+
     def required(self, evidence: GateEvidence) -> str:
         """The bound."""
         return f">= {self.threshold:.10g}"
@@ -61,6 +66,11 @@ class MaximumGate(_MetricGate):
     """`metric <= threshold`; `test/class/*/…` is the greatest of the classes'."""
 
     kind: Literal["maximum"] = "maximum"
+
+    @property
+    def in_words(self) -> str:
+        """The metric and the bound."""
+        return f"its score {self.metric} is {self.threshold:.10g} or less"
 
     def required(self, evidence: GateEvidence) -> str:
         """The bound."""
@@ -76,6 +86,11 @@ class CalibrationGate(Gate):
 
     kind: Literal["calibration"] = "calibration"
     threshold: ShareOfOne = 0.15
+
+    @property
+    def in_words(self) -> str:
+        """What the error is of, and the bound."""
+        return f"how sure it says it is differs from how often it is right by {self.threshold:.10g} or less"
 
     def required(self, evidence: GateEvidence) -> str:
         """The bound."""

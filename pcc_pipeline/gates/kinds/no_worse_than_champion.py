@@ -33,6 +33,11 @@ class NoWorseThanChampionGate(Gate):
         """Its kind and its metric."""
         return f"{self.kind} {self.metric}"
 
+    @property
+    def in_words(self) -> str:
+        """The metric and the margin."""
+        return f"its {self.metric} is not lower than that of the model in use by more than {self.margin:.10g}"
+
     def required(self, evidence: GateEvidence) -> str:
         """The least difference, and how surely."""
         return f"difference >= {-self.margin:.10g} ({100 * self.confidence:.10g}% sure)"

@@ -21,7 +21,7 @@ from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.report import report
 from pcc_pipeline.gates.evidence import FieldTest, GateEvidence
 from pcc_pipeline.gates.gate import Gate, Measured
-from pcc_pipeline.gates.judge import data_age_limit, judge, take_field_test
+from pcc_pipeline.gates.judge import data_age_limit, in_words, judge, take_field_test
 from pcc_pipeline.gates.kinds.ab_test import AbTestGate
 from pcc_pipeline.gates.kinds.data_age import DataAgeGate
 from pcc_pipeline.gates.kinds.encoder import EncoderGate
@@ -323,6 +323,24 @@ def test_a_champion_that_cannot_be_loaded_fails_the_gates_that_need_it():
     assert refused(NoWorseThanChampionGate(kind="no_worse_than_champion"), broken) == "its files were altered"
     assert refused(EncoderGate(kind="encoder"), broken)
     assert verdict(MinimumGate(kind="minimum", metric="test/f1_macro", threshold=0.1), broken).passed
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        (MinimumGate(metric="test/f1_macro", threshold=0.8), "its score test/f1_macro is 0.8 or more"),
+        (MaximumGate(metric="test/log_loss", threshold=1), "its score test/log_loss is 1 or less"),
+        (CalibrationGate(), "how sure it says it is differs from how often it is right by 0.15 or less"),
+        (NoWorseThanChampionGate(), "its f1_macro is not lower than that of the model in use by more than 0.03"),
+        (DataAgeGate(days=90), "the messages that it learned from are 90 days old or less"),
+        (EncoderGate(), "it was made with the encoder (what turns messages into numbers) that is in use"),
+        (AbTestGate(), "tried on messages of the last 30 days, it was better than the model in use (ab_test)"),
+        (AbTestGate(demand="no_worse"), "it was no more than 0.03 worse than the model in use (ab_test)"),
+    ],
+)
+def test_a_gate_says_in_words_what_it_asks_for(gate: Gate, said: str) -> None:
+    (words,) = in_words([gate])
+    assert words.endswith(said)
 
 
 class RowsGate(Gate):
