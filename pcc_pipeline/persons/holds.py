@@ -43,7 +43,7 @@ class VersionHold:
     @property
     def words(self) -> str:
         """As a plan names it."""
-        return f"{self.name} version {self.number} is held: {self.reason}"
+        return f"{self.name} version {self.number} is held (a legal hold, an order to keep it): {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class PersonHold:
     @property
     def words(self) -> str:
         """As a plan names it."""
-        return f"a {self.kind} is held (hold {self.id}): {self.reason}"
+        return f"a {self.kind} is held (legal hold {self.id}, an order to keep its rows): {self.reason}"
 
     def to_json(self) -> str:
         """For the place where holds are kept."""

@@ -113,9 +113,8 @@ class Audit:
                 self._anchor(head)
 
     def _write(self, what: str, on: Mapping[str, Any], outcome: str, reason: str) -> Head | None:
-        login = f"{user()}@{socket.gethostname()}"
         try:
-            return log_of(self.params).append([Entry(account(), what, on, outcome, login, reason)])
+            return log_of(self.params).append([Entry(account(), what, on, outcome, login_here(), reason)])
         except StorageError as error:
             self._warn(f"{error.what} ({error.where}): that there was a {what} ({outcome}) is not on record there")
             if self.run is not None:
@@ -148,6 +147,11 @@ def record(
     audit = Audit(params, run)
     audit.record(what, on, outcome, reason=reason)
     return audit.warnings
+
+
+def login_here() -> str:
+    """The name in the system and the machine: `root@host`."""
+    return f"{user()}@{socket.gethostname()}"
 
 
 def log_of(params: Params) -> AuditLog:
