@@ -27,12 +27,12 @@ from pcc_pipeline.steps.erasing.certificate import (
     certificate,
     demand_same_page,
     json_of,
-    moment,
-    page,
     persons_of,
     read_certificate,
     write_certificate,
 )
+from pcc_pipeline.steps.erasing.certificate_page import page
+from pcc_pipeline.steps.erasing.half_done import half_done, how_far, past_gates
 from pcc_pipeline.steps.erasing.held import HeldError, demand_not_held
 from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, holdings_of, keys_of_lineage
 from pcc_pipeline.steps.erasing.kept import Earlier, earlier_erasures, standing, words
@@ -47,12 +47,14 @@ from pcc_pipeline.steps.erasing.plan import (
     texts_of,
     with_holds,
 )
+from pcc_pipeline.steps.erasing.sentences import checks_set, kept_in
 from pcc_pipeline.steps.erasing.spelling import LISTS, NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state, unfinished
-from pcc_pipeline.steps.erasing.still import still_standing
+from pcc_pipeline.steps.erasing.still import in_inputs, still_standing
 from pcc_pipeline.steps.erasing.tables import settle_parts, take_out_of
+from pcc_pipeline.steps.erasing.vocabulary import done_so_far, moment
 from pcc_pipeline.steps.inputs.suppressed import list_digest
-from pcc_pipeline.steps.records.audit import Audit, demand_reason, record
+from pcc_pipeline.steps.records.audit import Audit, demand_reason, login_here, record
 from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads
@@ -64,25 +66,13 @@ from pcc_pipeline.tracking.registry.locks import ERASING, Turn, turn
 from pcc_pipeline.tracking.registry.versions import demand_model, shown_address
 from pcc_pipeline.tracking.runs import StepRun, step_run
 from pcc_pipeline.tracking.store.past_runs import newest_of_step
+from pcc_pipeline.tracking.store.places import places_of
 
 logger = logging.getLogger(__name__)
 
 # Of a run that made a plan, the plan's number.
 _PLAN_TAG = "pcc.plan"
 _SHOWN_NAMES = 3
-# Its parts, in their order, as they are told of.
-_PARTS = {
-    "suppressed": "from now on their rows are kept out of what is read (1 of 10)",
-    "marked": "versions that learned from them are marked (2)",
-    "documents": "their cases leave pages and JSON files (3)",
-    "cache": "their messages' vectors leave the cache (4)",
-    "tables": "their rows leave tables of runs (5)",
-    "splits": "their lines leave records of splits (6)",
-    "copies": "their rows leave files of this machine (7)",
-    "others": "versions that learned from them and are not replaced go (8)",
-    "versions": "and those that were replaced go (9)",
-    "manifests": "their lines leave the manifests (10)",
-}
 
 
 def run(
@@ -126,7 +116,7 @@ def run(
         demand_model(params.registry.model_name)
         # What runs kept while MLflow was away holds rows too, which are looked for there.
         unsent = [
-            f"{params.output.unlogged_dir}, whose rows MLflow was not told of: {fault}"
+            f"what lies in {params.output.unlogged_dir} until MLflow takes it, which it did not: {fault}"
             for fault in catch_up(local_path(params.output.unlogged_dir)).faults
         ]
         if confirm is None:
@@ -141,7 +131,7 @@ def run(
             state = _state(params, folder, confirm, names, keys, unsent)
             audit, about = Audit(params, opened), {"erasure": state.id, "run": opened.run_id}
             with audit.act("erase", about, reason=reason) as act:
-                with _half_done(state, options):
+                with half_done(state, options):
                     _carry_out(params, state, folder, keys, opened, own, models.Allowance(force, reason))
                 outcome = _certified(params, state, folder, keys, opened)
                 act.on |= {"removed": state.removed, "successors": state.successors, "still": len(outcome.still)}
@@ -161,7 +151,9 @@ def verify(params: Params, file: str) -> VerifiedOutcome:
     if path.suffix == ".html" or path.with_suffix(".html").is_file():
         demand_same_page(path.with_suffix(".html"), document)
     persons, plan = persons_of(document, keys, file), Plan.of(document["plan"])
-    return VerifiedOutcome(document, still_standing(params, persons, keys, plan), tuple(map(words, standing(plan))))
+    inputs = in_inputs(plan, persons, params.data.subject_column)
+    still = still_standing(params, persons, keys, plan)
+    return VerifiedOutcome(document, still, tuple(map(words, standing(plan))), inputs=inputs)
 
 
 def _planned(
@@ -177,16 +169,20 @@ def _planned(
     for ident in unfinished(folder):
         state = read_state(folder, ident, keys)
         if state is not None and sought.is_within(state.persons):
-            lines = (
-                f"half done  an erasure of these persons was begun {moment(state.began)}; finish it with",
-                f"           pcc erase {options} --confirm {ident}",
-                *([_past_gates(options, ident)] if "others" in state.done else []),
-            )
-            return ThereAlready(opened.run_id, lines)
+            lines = [
+                f"half done  an erasure of these persons was begun {moment(state.began)} and is not complete",
+                *(f"           {line}" for line in how_far(state)),
+                "to do      type this line, which goes on where it was:",
+                f"               pcc erase {options} --confirm {ident}",
+            ]
+            if "others" in state.done:
+                lines += [f"           {line}" for line in past_gates(options, ident)]
+            return ThereAlready(opened.run_id, tuple(lines))
     _demand_none_half_done(folder)
     known, earlier, unknown = _looked_up(params, folder, keys, names)
     scan = Scan(params, known, earlier.plans)
-    if not earlier.kept and not known.traces and not scan.runs() and not any(scan.copies().values()):
+    nothing = not earlier.kept and not known.traces and not scan.runs() and not scan.pages()
+    if nothing and not any(scan.copies().values()):
         if earlier.files:
             done = f"done       this was carried out {earlier.words}; nothing of theirs was found now"
             return ThereAlready(
@@ -194,9 +190,10 @@ def _planned(
             )
         listed = read_suppressed(local_path(params.lineage.suppression_file), keys)
         if listed is not None and sought.is_within(listed):
-            runs = counted(known.looked_into, "run")
+            jobs = counted(known.looked_into, "job")
             done = (
-                f"done       this was carried out before: nothing of theirs is held in {runs}; there is nothing to do"
+                f"done       this was carried out before: nothing of theirs is held in {jobs} on record; nothing is to "
+                "be done"
             )
             return ThereAlready(opened.run_id, (done,))
         if not known.looked_into:
@@ -216,7 +213,10 @@ def _planned(
     plan = _plan(params, known, earlier, names, keys, unsent, len(unknown))
     ident = plan.id_for(known.persons)
     opened.log(payloads.Tags({"pcc.action": "planned", _PLAN_TAG: ident}), payloads.Json("plan.json", plan.document()))
-    return PlannedOutcome(opened.run_id, ident, plan, options, (*_unknown_lines(unknown, names), *earlier.warnings))
+    warnings = (*_unknown_lines(unknown, names), *earlier.warnings)
+    return PlannedOutcome(
+        opened.run_id, ident, plan, options, warnings, checks_set(params), kept_in(places_of(opened.run_id))
+    )
 
 
 def _looked_up(
@@ -301,33 +301,6 @@ def _refusals_on_record(params: Params, opened: StepRun) -> Iterator[None]:
         raise
 
 
-def _past_gates(options: str, ident: str) -> str:
-    return (
-        f"           or, if who trains models lets its successor serve though the gates refuse it: "
-        f'pcc erase {options} --confirm {ident} --force true --reason "WHO LET IT, AND WHY"'
-    )
-
-
-@contextmanager
-def _half_done(state: State, options: str) -> Iterator[None]:
-    """Whoever ends it learns that it is not done."""
-    try:
-        yield
-    except BaseException as error:  # raised again
-        if waits := isinstance(error, models.WaitingError):
-            error.add_note(
-                "their rows are out of all runs and files; left are the model that answers now, and what runs noted of "
-                "whom they read, which goes last"
-            )
-            error.add_note(_past_gates(options, state.id).strip())
-        goes_on = "once the checks or the data changed, this goes on" if waits else "the same line goes on where it was"
-        error.add_note(
-            f"erasure {state.id} is half done (done: {', '.join(state.done) or 'nothing yet'}); {goes_on}: "
-            f"pcc erase {options} --confirm {state.id}"
-        )
-        raise
-
-
 def _state(
     params: Params, folder: Path, confirm: str, names: dict[str, list[str]], keys: Keys, unsent: list[str]
 ) -> State:
@@ -355,7 +328,7 @@ def _state(
             where="confirm",
             fix="call it without confirm, and look at the plan again",
         )
-    state = new_state(ident, plan, known.persons, earlier.others, account())
+    state = new_state(ident, plan, known.persons, earlier.others, account(), login_here())
     state.write(folder)
     return state
 
@@ -368,6 +341,7 @@ def _carry_out(
     planned = {
         "documents": sum(sum(each.documents.values()) for each in plan.runs),
         "tables": sum(sum(each.tables.values()) for each in plan.runs),
+        "splits": plan.lines_of_splits,
         "copies": sum(plan.copies.values()),
         "cache": plan.vectors or 0,
     }
@@ -376,7 +350,7 @@ def _carry_out(
         """Once: what was done already is not done again, unless it was cut off, and then it is to be harmless."""
         if name in state.done:
             return
-        logger.info("erasure %s: %s", state.id, _PARTS.get(name, f"a {name} without their rows"))
+        logger.info("erasure %s, once this step is done: %s", state.id, *done_so_far([name]))
         own.check()
         # What a process that was killed took out is not there to be counted, and stands in the plan.
         state.removed[name] = max(act(), planned.get(name, 0))
@@ -397,6 +371,8 @@ def _carry_out(
         learned = [each.number for each in plan.learned if each.name == old.name]
         number = models.successor_of(params, old, learned, state.id, allowance)
         state.successors[old.name], state.judged[old.name] = number, models.how_it_came(old.name, number)
+        if promoted := models.promotion_of(old.name, number):
+            state.promoted[old.name] = promoted
         if (checks := models.checks_of(old.name, number)) is not None:
             state.checks[old.name] = checks
         return 1
@@ -406,6 +382,11 @@ def _carry_out(
         settle_parts(plan.copies, keys, persons)
         return removed
 
+    def cleared() -> int:
+        here = files.documents_here([params.output.report, params.output.metrics], persons)
+        state.removed["pages"] = max(here, sum(plan.pages.values()))
+        return sum(files.documents_of_run(each, persons) for each in plan.runs)
+
     def gone(action: str) -> int:
         those = [old for old in plan.learned if old.action == action]
         state.folders += [folder for old in those for folder in models.remove(params, old)]
@@ -413,7 +394,7 @@ def _carry_out(
 
     part("suppressed", suppressed)
     part("marked", marked)
-    part("documents", lambda: _documents(params, plan, persons))
+    part("documents", cleared)
     if "cache" not in state.done:
         texts = None if plan.vectors is None else texts_of(params, persons, plan.inputs, plan.copies)
         part("cache", lambda: files.forget_texts(params, texts))
@@ -433,6 +414,7 @@ def _carry_out(
 
 def _certified(params: Params, state: State, folder: Path, keys: Keys, opened: StepRun) -> ErasedOutcome:
     assert keys.writing is not None, "asked for before"
+    state.kept_in = kept_in(places_of(opened.run_id))
     still = still_standing(params, state.persons, keys, state.plan)
     document = certificate(state, still, keys.writing, params.output.erasures_dir)
     try:
@@ -452,11 +434,6 @@ def _certified(params: Params, state: State, folder: Path, keys: Keys, opened: S
     # All its parts are done: where rows stand yet, that is for a new plan.
     file_of(folder, state.id).unlink(missing_ok=True)
     return ErasedOutcome(opened.run_id, state, still, tuple(paths), kept=tuple(map(words, standing(state.plan))))
-
-
-def _documents(params: Params, plan: Plan, persons: Sought) -> int:
-    removed = sum(files.documents_of_run(part, persons) for part in plan.runs)
-    return removed + files.documents_here([params.output.report, params.output.metrics], persons)
 
 
 def _names(path: str | None) -> list[str]:

@@ -18,6 +18,7 @@ from pcc_pipeline.command_line import pcc
 from pcc_pipeline.persons.manifest import NAME as MANIFEST
 from pcc_pipeline.tracking.store.manifests import KEY_TAG
 from tests import process_state
+from tests.pipeline.conftest import Store, said
 
 pytestmark = pytest.mark.pipeline
 
@@ -211,6 +212,25 @@ def test_a_person_gets_all_that_is_held_and_nothing_of_others(
     assert [line["on"] for line in lines if line["what"] == "new key"]
     assert (lines[-1]["what"], lines[-1]["outcome"], lines[-1]["on"]["runs"]) == ("look up", "done", 3)
     assert not re.search(r"customer-|case-\d|for-", log.read_text())
+
+
+def test_an_export_names_no_folder_of_the_files_that_were_scored_together(traced_copy: Store) -> None:
+    folder = traced_copy.folder
+    (folder / "days").mkdir()
+    rows = pd.read_parquet(folder / "today.parquet")
+    for day in ("monday", "tuesday"):
+        rows.assign(case_id=[f"{case}-{day}" for case in rows["case_id"]]).to_parquet(folder / f"days/{day}.parquet")
+    columns = ("--set", "output.extra_columns=[row]")
+    for words in (
+        ("score", "--data", "days/", "--output", "week.parquet", *columns),
+        ("subject", "export", "--subject", "customer-1", "--output", "without-folders"),
+    ):
+        done = said(folder, *words)
+        assert done.code == 0, done.err
+    assert set(pd.read_parquet(folder / "week.parquet")["file"]) == {"days/monday.parquet", "days/tuesday.parquet"}
+    (scored,) = (folder / "without-folders" / "rows").glob("*week.parquet.csv")
+    assert list(pd.read_csv(scored)["file"]) == ["monday.parquet", "tuesday.parquet"]
+    assert "days" not in (folder / "without-folders" / "records.json").read_text()
 
 
 def test_a_manifest_that_was_altered_is_an_error_and_nobody_is_missed(lineage: Callable[..., Said], traced) -> None:

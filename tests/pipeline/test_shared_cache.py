@@ -92,8 +92,10 @@ def test_an_erased_persons_texts_leave_it_and_one_that_is_away_holds_the_erasure
 
     planned = said(folder, "erase", "--cases", "case.txt")
     assert planned.code == 0, planned.err
-    assert "of 1 message from the cache" in planned.out
-    assert re.search(r"not looked into: what the Redis unix://:\*\*\*@\S+ saved to disk", planned.out), planned.out
+    assert "remove     1 message of theirs from the store of the numbers" in planned.out
+    assert re.search(
+        r"not looked into: what the shared store of numbers \(the Redis unix://:\*\*\*@\S+\) saved to", planned.out
+    ), planned.out
     (number,) = re.findall(r"--confirm ([0-9a-f]{12})", planned.out)
     server.kill()
     halted = said(folder, "erase", "--cases", "case.txt", "--confirm", number)

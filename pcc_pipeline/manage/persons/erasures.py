@@ -10,19 +10,19 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.persons.suppression import read_suppressed
-from pcc_pipeline.steps.erasing.certificate import moment
 from pcc_pipeline.steps.erasing.holdings import keys_of_lineage
 from pcc_pipeline.steps.erasing.kept import Earlier, begun_with, erasures_with
 from pcc_pipeline.steps.erasing.spelling import near_forms
 from pcc_pipeline.steps.erasing.state import State
+from pcc_pipeline.steps.erasing.vocabulary import moment
 
 # Part of an erasure -> where rows are out of once it is done.
 _OUT_OF = {
-    "documents": "pages of runs",
+    "documents": "pages",
     "cache": "the cache",
-    "tables": "tables of runs",
-    "splits": "records of splits",
-    "copies": "files here",
+    "tables": "files that jobs left in MLflow",
+    "splits": "records of trainings",
+    "copies": "files on this machine",
 }
 
 
@@ -80,8 +80,9 @@ def half_erased_line(state: State) -> str:
     out = [words for part, words in _OUT_OF.items() if part in state.done]
     far = f"their rows are out of {', '.join(out)} already" if out else "nothing is taken out yet"
     return (
-        f"half done  an erasure of theirs was begun {moment(state.began)} ({state.id}): {far}; what runs noted of whom "
-        f"they read goes last. To finish it: pcc erase --subjects … --confirm {state.id}, with the list of its plan"
+        f"half done  an erasure of theirs was begun {moment(state.began)} ({state.id}): {far}; the coded lists of "
+        "whose rows each job read go last. To finish it, with the list of its plan: "
+        f"pcc erase --subjects … --confirm {state.id}"
     )
 
 

@@ -14,11 +14,11 @@ from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import table
 from pcc_pipeline.persons.holds import Person, PersonHold, VersionHold, hold_on, names
 from pcc_pipeline.persons.keys import VARIABLE, Keys, Kind, read_keys
-from pcc_pipeline.steps.erasing.certificate import moment
 from pcc_pipeline.steps.erasing.held import holds_on
 from pcc_pipeline.steps.erasing.holdings import holdings, names_of
 from pcc_pipeline.steps.erasing.spelling import NEARLY, near_forms, unknown_names
 from pcc_pipeline.steps.erasing.still import still_standing
+from pcc_pipeline.steps.erasing.vocabulary import moment
 from pcc_pipeline.steps.records.audit import demand_reason, record
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.payloads import json_text

@@ -86,7 +86,7 @@ def tables_of_run(part: RunPart, persons: Sought, subject_column: str | None) ->
 
 
 def split_of_run(params: Params, part: RunPart, keys: Keys, persons: Sought, erasure: str) -> int:
-    """Take their lines out of the record of a split; how many there were. Its manifest, which tells which, comes later.
+    """Take their lines out of the record of a split; how many it had. Its manifest, which tells which, comes later.
 
     What the training file's digest is without these rows is recorded as well, where the file is still what it was: its
     test rows are found by that.
@@ -97,11 +97,12 @@ def split_of_run(params: Params, part: RunPart, keys: Keys, persons: Sought, era
     # A training that was killed keeps a split, too.
     settings, known = read_settings(part.run_id)
     with files.fetched(SPLIT_FILE) as path:
-        record = _begun(path, known, erasure, where)
+        record, removed = _begun(path, known, erasure, where), part.split_lines
         if record is None:
             whole = SplitRecord.read(path, known[SPLIT_TAG], where)
-            # Lines of the manifest that follow are of a test file.
-            record = whole.without(np.array([line for line in lines if line < len(whole.split)], dtype=np.int64))
+            # Lines of the manifest that follow are of rejected rows, and of a test file.
+            theirs = [line for line in lines if line < len(whole.split)]
+            record, removed = whole.without(np.array(theirs, dtype=np.int64)), len(theirs)
             record.frame().to_parquet(path, index=False)
             # Before the file: who was killed after it must not take lines out twice.
             files.tag({_NEXT_TAG: f"{erasure} {record.digest}"})
@@ -113,7 +114,7 @@ def split_of_run(params: Params, part: RunPart, keys: Keys, persons: Sought, era
             tag_version(version.name, version.number, {"pcc.data_digest": data})
     # Last: by the run's tags it is told whether there is anything to do.
     files.tag({SPLIT_TAG: record.digest, **tags})
-    return len(lines)
+    return removed
 
 
 def _begun(path: Path, tags: Mapping[str, str], erasure: str, where: str) -> SplitRecord | None:

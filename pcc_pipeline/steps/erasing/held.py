@@ -11,6 +11,7 @@ from pcc_pipeline.persons.keys import Key, Keys
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.holdings import Holdings, holdings_of
 from pcc_pipeline.steps.erasing.spelling import LISTS
+from pcc_pipeline.steps.erasing.vocabulary import moment
 
 _SHOWN = 5
 
@@ -63,8 +64,8 @@ def demand_not_held(
         first = next(hold for hold in holds.persons if hold.id in its)
         raise HeldError(
             f"{'; '.join(its.values())}, {so}",
-            where=f"hold {first.id}, of {first.by}, since {first.since}",
-            fix="leave that name out of the list, or have the hold lifted: "
+            where=f"hold {first.id}, set by the login or account {first.by} on {moment(first.since)}",
+            fix="leave that name out of the list, or ask who set the hold; once nothing has to be kept any more: "
             f'pcc hold remove --hold {first.id} --reason "WHO LET IT, AND WHY"',
         )
 

@@ -42,11 +42,13 @@ class Trace:
     Attributes:
         places: (side, file) -> rows, counted from 0 in that file.
         made: the versions that the run made.
+        lines: of its manifest, which are theirs.
     """
 
     run: RecordedRun
     places: dict[tuple[str, str], list[int]]
     made: list[Descendant]
+    lines: Sequence[int] = ()
 
     def document(self) -> dict[str, Any]:
         """For machines."""
@@ -183,7 +185,7 @@ def _looked(
         if rows.places:
             if by_subject and not rows.by_case_only:
                 known.persons = known.persons.with_their_cases({rows.key: rows.cases})
-            known.traces.append(Trace(run, rows.places, []))
+            known.traces.append(Trace(run, rows.places, [], rows.lines))
     return known
 
 

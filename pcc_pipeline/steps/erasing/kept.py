@@ -11,10 +11,12 @@ from pcc_pipeline.errors import PccError
 from pcc_pipeline.persons.holds import Holds
 from pcc_pipeline.persons.keys import Keys
 from pcc_pipeline.persons.sought import Sought, union
-from pcc_pipeline.steps.erasing.certificate import moment, persons_of, read_certificate
+from pcc_pipeline.steps.erasing.certificate import persons_of, read_certificate
 from pcc_pipeline.steps.erasing.held import holds_on
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan
+from pcc_pipeline.steps.erasing.sentences import BY_POLICY
 from pcc_pipeline.steps.erasing.state import State, read_state, unfinished
+from pcc_pipeline.steps.erasing.vocabulary import moment
 from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.registry.erased import version_is_there
 from pcc_pipeline.tracking.registry.holds import read_holds
@@ -86,7 +88,7 @@ def standing(plan: Plan) -> list[LearnedVersion]:
 
 def words(version: LearnedVersion) -> str:
     """As a certificate and a summary name one."""
-    why = version.held or "registry.erasure_policy: note"
+    why = version.held or BY_POLICY
     if version.held and read_holds().on_version(version.name, version.number) is None:
         learned = f"{version.title} learned from {counted(version.rows, 'row')} of theirs"
         return f"{learned} and was kept by a hold that is over ({why}): pcc erase of these persons replaces it now"

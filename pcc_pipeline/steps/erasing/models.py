@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import PccError
+from pcc_pipeline.gates.judge import in_words
 from pcc_pipeline.steps import evaluate, promote, train
 from pcc_pipeline.steps.erasing.plan import LearnedVersion
 from pcc_pipeline.steps.erasing.published import published_as, unpublish
 from pcc_pipeline.steps.inputs.datasets import load_dataset
+from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, mark_version, remove_version, take_alias
@@ -27,6 +29,10 @@ class WaitingError(PccError):
     """The gates refuse a successor, or it waits for its approval: somebody must decide."""
 
     became = "waits for a decision"
+
+
+class RefusedError(WaitingError):
+    """The gates refuse it."""
 
 
 def mark(learned: Sequence[LearnedVersion], erasure: str, policy: str) -> None:
@@ -88,19 +94,33 @@ def successor_of(
     try:
         outcome = promote.run(own, f"models:/{old.name}/{number}", reason=why, force=allowance.force)
     except promote.PromotionRefusedError as refusal:
-        raise WaitingError(
-            f"the persons' rows are gone, but version {number} of {old.name}, trained without them, did not pass the "
-            f"checks that are set for it (the gates refuse it), so the version before it answers still: {refusal.what}",
-            where=f"{old.name} version {number}, in place of version {old.number}",
-            fix="ask who trains models: let them mend what the checks ask for, or let it answer anyway, on record",
+        raise RefusedError(
+            f"the erasure is not complete: the new model, trained without the persons' rows, {_why_not(own, refusal)}, "
+            "so it is not put in place",
+            where=f"{old.name} version {number}, which is to take the place of version {old.number}",
+            fix="nothing is lost; below stands what is done, what is not, and what to type",
         ) from refusal
     if isinstance(outcome, promote.WaitingOutcome):
         raise WaitingError(
-            f"version {number} of {old.name} was trained without the rows, and waits for its approval",
-            where=f"{old.name} version {number}, in place of version {old.number}",
-            fix=f'let who did not train it say: pcc approve {number} --reason "…"; then confirm the plan again',
+            "the erasure is not complete: the new model, trained without the persons' rows, waits until somebody who "
+            "did not train it approves it",
+            where=f"{old.name} version {number}, which is to take the place of version {old.number}",
+            fix=f'let one who may approve type: pcc approve {number} --reason "WHY"',
         )
     return number
+
+
+def _why_not(own: Params, refusal: promote.PromotionRefusedError) -> str:
+    """Which checks it did not pass, for who has never seen a gate."""
+    if not refusal.verdicts:
+        return f"may not be put in place ({refusal.what})"
+    failed = [
+        f"{words}; measured: {verdict.measured}" + (f", {verdict.note}" if verdict.note else "")
+        for words, verdict in zip(in_words(own.registry.gates), refusal.verdicts, strict=True)
+        if not verdict.passed
+    ]
+    of = counted(len(refusal.verdicts), "check")
+    return f"did not pass {len(failed)} of the {of} that this project sets (asked for: {' / '.join(failed)})"
 
 
 def how_it_came(name: str, number: str) -> str:
@@ -116,6 +136,18 @@ def how_it_came(name: str, number: str) -> str:
     run = _judged_in(tags)
     gates = "gates not known" if run is None else run.tags.get("pcc.gates", "gates not known")
     return f"{gates}; promoted by {by}: {reason}"
+
+
+def promotion_of(name: str, number: str) -> dict[str, str]:
+    """Who let a version take its place and why, as `by` and `reason`; empty of one that nobody promoted.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    tags = _tags_of(name, number)
+    if "pcc.move_run" not in tags:
+        return {}
+    return {"by": tags.get("pcc.moved_by", ""), "reason": tags.get("pcc.move_reason", "")}
 
 
 def checks_of(name: str, number: str) -> tuple[int, int] | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pcc_pipeline.steps.erasing.certificate import asked_for, moment, outside
-from pcc_pipeline.steps.erasing.plan import Plan
+from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan
+from pcc_pipeline.steps.erasing.sentences import BY_POLICY, LOOKED_THROUGH, asked_for, judged, outside, rest, titles
 from pcc_pipeline.steps.erasing.state import State
+from pcc_pipeline.steps.erasing.vocabulary import MLFLOW, file_here, held_in_file, moment
 from pcc_pipeline.steps.records.summary import counted
+from pcc_pipeline.tracking.runs import SPLIT_FILE
 
 _LONGEST_LIST = 12
 
@@ -21,6 +25,8 @@ class PlannedOutcome:
     Attributes:
         options: of the command line, that name the lists.
         unknown: a line for each name that nothing is known of.
+        checks: what a new model must pass, in lines.
+        kept_in: where MLflow keeps what it has; see `sentences.kept_in`.
     """
 
     run_id: str
@@ -28,21 +34,24 @@ class PlannedOutcome:
     plan: Plan
     options: str
     unknown: tuple[str, ...] = ()
+    checks: Sequence[str] = ()
+    kept_in: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def summary(self) -> list[str]:
-        lines = [*_plan_lines(self.plan), *(f"warning    {line}" for line in self.unknown), ""]
+        lines = _plan_lines(self.plan, self.checks, self.kept_in)
+        lines += [*(f"warning    {line}" for line in self.unknown), ""]
         its_line = f"           pcc erase {self.options} --confirm {self.id}"
         if self.plan.holds_nothing:
             return [
                 *lines,
                 "there is nothing to remove. To have that on record, as a signed page to file with the request, and",
-                "to keep them out of whatever is read from now on:",
+                "to keep them out of whatever is read from now on, type this line:",
                 its_line,
             ]
         return [
             *lines,
-            "nothing was changed yet. To carry it out, which may take some minutes (leave the window open):",
+            "nothing was changed yet. To carry it out, type this line; it may take minutes (leave the window open):",
             its_line,
             "what was removed does not come back.",
         ]
@@ -85,33 +94,44 @@ class ErasedOutcome:
 
     @property
     def summary(self) -> list[str]:
-        removed, plan = self.state.removed, self.state.plan
-        messages = counted(removed.get("cache", 0), "message")
+        plan = self.state.plan
         gone = sum(1 for each in plan.learned if each.name and each.action != "note")
-        erased = (
-            f"erased     {counted(removed.get('tables', 0) + removed.get('documents', 0), 'row')} from files of runs, "
-            f"{removed.get('copies', 0):,} from files here, vectors of {messages} from the cache"
-        )
-        nothing = "erased     nothing was held of them; from now on they are kept out of what is read"
+        document = {name: getattr(self.state, name) for name in ("successors", "judged", "checks", "promoted")}
         lines = [
-            nothing if plan.holds_nothing else erased,
+            *_erased_lines(self.state),
             *(f"replaced   {name}: version {number} now" for name, number in self.state.successors.items()),
-            *(f"           {judged}" for judged in self.state.judged.values() if judged),
-            *([f"removed    {counted(gone, 'version')} that had learned from the rows"] if gone else []),
-            *(f"to do      {line}" for line in outside(plan)),
-            *self.lines,
+            *(f"           {text}" for name in self.state.successors if (text := judged(document, name))),
+            *([f"removed    {counted(gone, 'model')} that had learned from the rows"] if gone else []),
         ]
         if self.still:
             lines += _standing(self.still)
             lines.append("           make a new plan for them: the same line without --confirm")
         else:
-            lines += _nothing_but("runs, models, and the files that runs wrote here, once more", self.kept)
+            lines += _nothing_but(", once more", self.kept)
+        if plan.inputs:
+            lines.append(f"           but {rest(plan)}")
         to_read = self.certificates[-1]
         return [
             *lines,
-            f"kept       {to_read}, to be read and filed with the request",
+            *(f"to do      {line}" for line in outside(plan, self.state.kept_in)),
+            *self.lines,
+            f"kept       the certificate {to_read}, to be read and filed with the request",
             f"           to verify it later, or to look again: pcc erase --verify {to_read}",
         ]
+
+
+def _erased_lines(state: State) -> Iterator[str]:
+    """What was taken out, as the certificate counts it."""
+    removed = state.removed
+    if state.plan.holds_nothing:
+        yield "erased     nothing was held of them; from now on they are kept out of what is read"
+        return
+    of_runs = counted(removed.get("tables", 0) + removed.get("documents", 0), "row")
+    here = counted(removed.get("copies", 0) + removed.get("pages", 0), "row")
+    yield f"erased     {of_runs} from files of jobs on record, and {here} from files on this machine"
+    lines = counted(removed.get("splits", 0), "line")
+    yield f"           {lines} from the records of trainings, which say what each row was for"
+    yield f"           the numbers (vectors) of {counted(removed.get('cache', 0), 'message')} from the cache"
 
 
 @dataclass(frozen=True)
@@ -121,12 +141,14 @@ class VerifiedOutcome:
     Attributes:
         kept: versions that learned from the rows and stay.
         done_before: somebody wanted the erasure to be carried out, and it had been.
+        inputs: the owner's file -> rows of theirs in it now; None where nobody can tell.
     """
 
     document: dict[str, Any]
     still: dict[str, int]
     kept: tuple[str, ...] = ()
     done_before: bool = False
+    inputs: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -141,60 +163,96 @@ class VerifiedOutcome:
             f"verified   the certificate of erasure {ident}, ended {ended}, is as it was signed",
         ]
         if not self.still:
-            return [*lines, *_nothing_but("runs, models, and the files that runs wrote here", self.kept)]
+            return [*lines, *_nothing_but("", self.kept), *_input_lines(self.inputs)]
         last = "           they are not erased any more: make a new plan with pcc erase --subjects …, or --cases …"
-        return [*lines, *_standing(self.still), last]
+        return [*lines, *_standing(self.still), last, *_input_lines(self.inputs)]
 
 
-def _nothing_but(looked: str, kept: tuple[str, ...]) -> list[str]:
+def _input_lines(inputs: Mapping[str, int | None]) -> Iterator[str]:
+    """How the owner's files stand now, which no erasure changes."""
+    for file, rows in inputs.items():
+        if rows is None:
+            yield f"to do      your file {file} had rows of theirs, and cannot be looked into: see to it yourself"
+        elif rows:
+            yield f"to do      your file {file} still holds {counted(rows, 'row')} of theirs: remove them there"
+        else:
+            yield f"checked    your file {file}: no row of theirs is in it any more"
+
+
+def _nothing_but(again: str, kept: tuple[str, ...]) -> list[str]:
     if not kept:
-        return [f"checked    {looked}: nothing of theirs was found"]
-    return [f"checked    {looked}: no row of theirs was found", *(f"warning    {line}" for line in kept)]
+        return [f"checked    {LOOKED_THROUGH}{again}: nothing of theirs was found there"]
+    return [f"checked    {LOOKED_THROUGH}{again}: no row of theirs was found", *(f"warning    {line}" for line in kept)]
 
 
 def _standing(still: dict[str, int]) -> list[str]:
     return [f"warning    {counted(rows, 'row')} of theirs stand in {place}" for place, rows in still.items()]
 
 
-def _plan_lines(plan: Plan) -> list[str]:
-    rows = sum(sum(part.tables.values()) + sum(part.documents.values()) for part in plan.runs)
+def _plan_lines(plan: Plan, checks: Sequence[str], kept: Mapping[str, str]) -> list[str]:
+    some_jobs = f"{counted(len(plan.runs), 'job')} on record (trainings, scorings and the like) read rows of theirs or "
+    some_jobs += f"{'holds' if len(plan.runs) == 1 else 'hold'} some"
+    nothing = "nothing is held of them: no job on record read rows of theirs, and no file here has any"
+    return [
+        f"plan       for {asked_for(plan)}: {nothing if plan.holds_nothing else some_jobs}",
+        *_removals(plan),
+        *(
+            line
+            for title, version in zip(titles(plan.learned), plan.learned, strict=True)
+            for line in _version_lines(title, version, plan.policy, checks)
+        ),
+        *(f"to do      {line}" for line in outside(plan, kept)),
+    ]
+
+
+def _removals(plan: Plan) -> Iterator[str]:
+    """What leaves files and the cache."""
     touched = sum(1 for part in plan.runs if part.tables or part.documents)
-    splits = sum(1 for part in plan.runs if part.split)
-    some = list(plan.copies.items())
-    some_runs = f"{counted(len(plan.runs), 'run')} read rows of theirs or hold some"
-    nothing = "nothing is held of them: no run read rows of theirs, and no file here has any"
-    lines = [f"plan       for {asked_for(plan)}: {nothing if plan.holds_nothing else some_runs}"]
     if touched:
-        lines.append(f"remove     {counted(rows, 'row')} from the files of {counted(touched, 'run')} in MLflow")
-    if splits:
-        lines.append(
-            f"remove     their lines from the records of {counted(splits, 'training')}, which say what each row was for"
+        rows_in = f"{counted(plan.rows_of_runs, 'row')} from files that {counted(touched, 'job')} left"
+        yield f"remove     {rows_in} in {MLFLOW}:"
+        in_files: Counter[str] = Counter()
+        for part in plan.runs:
+            in_files.update(part.tables)
+            in_files.update(part.documents)
+        yield from (f"           - {rows:,} from {held_in_file(name)}" for name, rows in in_files.items())
+    if splits := sum(1 for part in plan.runs if part.split):
+        lines = counted(plan.lines_of_splits, "line")
+        yield (
+            f"remove     {lines} of theirs from the records of {counted(splits, 'training')}, which say what each row "
+            f"was for: training or testing ({SPLIT_FILE})"
         )
-    lines += [f"remove     {counted(number, 'row')} from {path}" for path, number in some[:_LONGEST_LIST]]
-    if len(some) > _LONGEST_LIST:
-        lines.append(f"           and rows from {len(some) - _LONGEST_LIST} more files here")
+    here = [*plan.copies.items(), *plan.pages.items()]
+    for path, rows in here[:_LONGEST_LIST]:
+        yield f"remove     {counted(rows, 'row')} from {file_here(path, plan.kinds.get(path, ''))}"
+    if len(here) > _LONGEST_LIST:
+        yield f"           and rows from {counted(len(here) - _LONGEST_LIST, 'more file')} here"
+    numbers = "from the store of the numbers (vectors) that messages are turned into (the cache)"
     if plan.vectors is None:
-        lines.append(
-            "remove     the vectors (a message as numbers) of all messages from the cache: theirs are not known"
-        )
+        yield f"remove     all messages {numbers}: which of them are theirs is not known"
     elif plan.vectors:
-        lines.append(
-            f"remove     the vectors (a message as numbers) of {counted(plan.vectors, 'message')} from the cache"
-        )
-    for version in plan.learned:
-        learned = f"{version.title} learned from {counted(version.rows, 'row')} of theirs"
-        match version.action:
-            case "replace":
-                what = (
-                    "a new one is trained without them and takes its place, if it passes the checks that are set here "
-                    "(registry.gates; there may be none); this one is removed. If a check refuses it, this one serves "
-                    "on, and the erasure waits for you to decide; no other person can be erased until then"
-                )
-                lines.append(f"replace    {learned}: {what}")
-            case "remove":
-                lines.append(f"remove     {learned}")
-            case _:
-                lines.append(f"note       {learned}: it stays ({version.held or 'registry.erasure_policy: note'})")
-        goes = "stays" if version.action == "note" else "removed"
-        lines += [f"           published as {address}: {goes} with it" for address in version.published]
-    return [*lines, *(f"to do      {line}" for line in outside(plan))]
+        yield f"remove     {counted(plan.vectors, 'message')} of theirs {numbers}"
+
+
+def _version_lines(title: str, version: LearnedVersion, policy: str, checks: Sequence[str]) -> Iterator[str]:
+    """What becomes of a model."""
+    learned = f"{title}, learned from {counted(version.rows, 'row')} of theirs"
+    match version.action:
+        case "replace" if "champion" in version.aliases:
+            yield f"replace    {learned}"
+            yield "           a new model is trained without these rows and takes its place; then this one is removed"
+            yield from (f"           {line}" for line in checks)
+            until = "this one goes on answering" if policy != "block" else "nothing answers, as this one is out of use"
+            yield f"           until then {until}; if the new one does not pass, the erasure waits for a decision, and"
+            yield "           nobody else can be erased before that"
+        case "replace":
+            yield f"replace    {learned}"
+            yield "           a new candidate is trained without these rows; then this one is removed"
+        case "remove":
+            yield f"remove     {learned}"
+        case _:
+            yield f"note       {learned}: it stays ({version.held or BY_POLICY})"
+    goes = "stays" if version.action == "note" else "is removed"
+    yield from (
+        f"           the folder {address}, from which others take it, {goes} with it" for address in version.published
+    )

@@ -11,7 +11,10 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import TEXT
 from pcc_pipeline.encoder.caches.entries import text_key
 from pcc_pipeline.errors import PccError
@@ -21,10 +24,12 @@ from pcc_pipeline.persons.rows import count_in, rows_of
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, is_table
 from pcc_pipeline.steps.erasing.published import published_as
-from pcc_pipeline.steps.erasing.tables import is_there, tables_here, tables_of
+from pcc_pipeline.steps.erasing.tables import is_there, kinds_here, tables_of
+from pcc_pipeline.steps.erasing.vocabulary import JOBS, file_here, job
 from pcc_pipeline.steps.inputs.caches import cache_places
 from pcc_pipeline.steps.inputs.datasets import progress_bar, read
 from pcc_pipeline.steps.records.persons import READING_STEPS
+from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.registry.erased import model_is_there
 from pcc_pipeline.tracking.runs import SPLIT_FILE
@@ -34,8 +39,8 @@ from pcc_pipeline.tracking.store.run_files import RunFiles
 
 LEARNED = ("train", "validation")
 _ID_DIGITS = 12
-# What an alias means to who has never seen the registry.
-_ALIASES = {"champion": "in use (champion)", "challenger": "newest candidate (challenger)", "previous": "in use before"}
+# What an alias means to who has never seen the registry; of several the first one says it all.
+_ALIASES = {"champion": "in use", "challenger": "candidate, not in use", "previous": "in use before"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class RunPart:
     Attributes:
         rows: side -> rows that the run read of the persons.
         tables, documents: file -> rows or entries of theirs.
-        split: the run keeps a record of a split that has their rows.
+        split: the run keeps a record of a split that has their rows; `split_lines`: how many lines of it are theirs.
     """
 
     run_id: str
@@ -55,6 +60,7 @@ class RunPart:
     tables: Mapping[str, int] = field(default_factory=dict)
     documents: Mapping[str, int] = field(default_factory=dict)
     split: bool = False
+    split_lines: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,19 +87,23 @@ class LearnedVersion:
     @property
     def title(self) -> str:
         """As a person reads it."""
-        return ", ".join([self._called, *(_ALIASES.get(alias, alias) for alias in self.aliases)])
+        return ", ".join(filter(None, [self.called, self.use]))
 
     @property
-    def former_title(self) -> str:
-        """The same once it is over: what its aliases were then."""
-        if not self.aliases:
-            return self._called
-        return f"{self._called}, was {' and '.join(_ALIASES.get(alias, alias) for alias in self.aliases)}"
+    def called(self) -> str:
+        """Its name and number."""
+        never = f"a model without a name, of the training {self.run_id[:8]}"
+        return f"the model {self.name} version {self.number} ({self.pcc_version})" if self.name else never
 
     @property
-    def _called(self) -> str:
-        never = f"the unregistered model of run {self.run_id[:8]}"
-        return f"{self.name} version {self.number} ({self.pcc_version})" if self.name else never
+    def use(self) -> str:
+        """Whether it is in use, in words; empty where nothing says so."""
+        return _ALIASES.get(self.alias, f"called {self.alias}") if self.alias else ""
+
+    @property
+    def alias(self) -> str:
+        """What the registry calls it; of several names the one that says most of its use."""
+        return next((alias for alias in (*_ALIASES, *self.aliases) if alias in self.aliases), "")
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,8 @@ class Plan:
 
     Attributes:
         subjects, cases: how many were asked for.
-        copies: file on this machine -> rows of theirs.
+        copies: file on this machine or in a bucket -> rows of theirs; `kinds`: what each is, see `tables.kinds_of`.
+        pages: page or JSON file on this machine that the last evaluation wrote -> entries of theirs.
         vectors: of their texts in the cache; None where their texts are not known, so that all of it goes.
         inputs: file -> rows of theirs: the owner's, which are never changed.
         elsewhere: copies that runs wrote and that are not on this machine.
@@ -121,11 +132,28 @@ class Plan:
     elsewhere: Sequence[str]
     unseen: Sequence[str]
     unknown: int = 0
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    pages: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def holds_nothing(self) -> bool:
         """Whether there is nothing to remove."""
-        return not (self.runs or self.learned or self.copies or self.inputs)
+        return not (self.runs or self.learned or self.copies or self.pages or self.inputs)
+
+    @property
+    def rows_of_runs(self) -> int:
+        """Rows and entries that are taken out of files of runs."""
+        return sum(sum(part.tables.values()) + sum(part.documents.values()) for part in self.runs)
+
+    @property
+    def lines_of_splits(self) -> int:
+        """Lines that are taken out of the records of splits."""
+        return sum(part.split_lines for part in self.runs)
+
+    @property
+    def rows_here(self) -> int:
+        """Rows and entries that are taken out of files outside of MLflow."""
+        return sum(self.copies.values()) + sum(self.pages.values())
 
     def document(self) -> dict[str, Any]:
         """For machines."""
@@ -224,6 +252,8 @@ def make_plan(
         elsewhere=sorted(_elsewhere(known.traces)),
         unseen=[*_unseen(known), *scan.unseen, *unsent, *_unseen_copies(params)],
         unknown=numbers.unknown,
+        kinds={path: scan.kinds[path] for path, rows in copies.items() if rows and path in scan.kinds},
+        pages=scan.pages(),
     )
 
 
@@ -232,10 +262,15 @@ class Scan:
 
     Args:
         earlier: plans of their earlier erasures, whose runs and files are looked at as well.
+
+    Attributes:
+        kinds: table outside of MLflow -> what it is, once `copies` was called.
     """
 
     def __init__(self, params: Params, known: Holdings, earlier: Sequence[Plan] = ()) -> None:
         self._known, self._column = known, params.data.subject_column
+        self._pages = [params.output.report, params.output.metrics]
+        self.kinds: dict[str, str] = {}
         self._traces = {trace.run.run_id: trace for trace in known.traces}
         every = [run for run in runs_tagged("pcc.step") if run.step in (*READING_STEPS, "promote")]
         without = [run for run in every if KEY_TAG not in run.tags and run.step in READING_STEPS]
@@ -245,14 +280,16 @@ class Scan:
         cleaned = [run for run in every if run.run_id in before]
         runs = [*(trace.run for trace in known.traces), *without, *about, *cleaned]
         self._cleaned = [address for plan in earlier for address in plan.copies]
+        for plan in earlier:
+            self.kinds |= plan.kinds
         self._runs = list({run.run_id: run for run in runs}.values())
         # Those whose tables outside of MLflow may hold rows of the persons.
         self._writers = list({run.run_id: run for run in (*(trace.run for trace in known.traces), *without)}.values())
         blind = Counter(run.step for run in without)
-        counts = ", ".join(f"{number} of {step}" for step, number in sorted(blind.items()))
-        said = "what they wrote was searched by case id"
+        counts = ", ".join(counted(number, JOBS[step]) for step, number in sorted(blind.items()))
+        said = "jobs that left no coded list of whose rows they read"
         learned = "; whether the trainings learned from these rows is not known" if blind["train"] else ""
-        self.unseen = [f"runs without a manifest ({counts}): {said}{learned}"] if blind else []
+        self.unseen = [f"{said} ({counts}): what they wrote was searched by case id{learned}"] if blind else []
 
     def runs(self) -> list[RunPart]:
         """What each run's files hold of them; runs whose files hold nothing are left out."""
@@ -271,10 +308,22 @@ class Scan:
             StorageError: a bucket cannot be read.
         """
         counts = {}
-        for address in dict.fromkeys([*tables_here(self._writers), *filter(is_there, self._cleaned)]):
+        tables = kinds_here(self._writers)
+        self.kinds |= tables
+        for address in dict.fromkeys([*tables, *filter(is_there, self._cleaned)]):
             with local_copy(address) as path:
                 counts[address] = count_in(path, self._known.persons, self._column)
         return counts
+
+    def pages(self) -> dict[str, int]:
+        """Page or JSON file that the last evaluation left on this machine -> the persons' entries in it."""
+        files = {name: local_path(name) for name in self._pages}
+        counts = {
+            name: entries_of(path, self._known.persons)
+            for name, path in files.items()
+            if path.is_file() and path.suffix in documents.SUFFIXES
+        }
+        return {name: entries for name, entries in counts.items() if entries}
 
     def _part(self, run: RecordedRun) -> RunPart:
         trace, files = self._traces.get(run.run_id), RunFiles(run.run_id)
@@ -283,8 +332,20 @@ class Scan:
         rows: Counter[str] = Counter()
         for (side, _), some in trace.places.items() if trace else ():
             rows[side] += len(some)
-        split = bool(trace) and run.step == "train" and SPLIT_FILE in there
-        return RunPart(run.run_id, run.step, run.pcc_version, dict(rows), tables, entries, split)
+        lines = 0
+        if split := trace is not None and run.step == "train" and SPLIT_FILE in there:
+            with files.fetched(SPLIT_FILE) as path:
+                # Lines of the manifest that follow are of rejected rows, and of a test file.
+                lines = sum(line < _rows_in(path) for line in trace.lines)
+        return RunPart(run.run_id, run.step, run.pcc_version, dict(rows), tables, entries, split, lines)
+
+
+def _rows_in(path: Path) -> int:
+    """The rows of a table; of one that is damaged, which is told of where it is read, none."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, ValueError):
+        return 0
 
 
 def held_in(
@@ -410,18 +471,23 @@ def _elsewhere(traces: Iterable[Trace]) -> Iterator[str]:
             name = PurePosixPath(address).name
             if trace.run.step == "train" and name not in RunFiles(trace.run.run_id).names():
                 continue
-            yield f"{address}, of {trace.run.step} {trace.run.run_id[:8]}"
+            yield f"{file_here(address)}, of {job(trace.run.step, trace.run.run_id)}"
 
 
 def _unseen(known: Holdings) -> list[str]:
     absent = sum(known.absent.values())
     return [
-        *([f"{absent} runs whose manifests are of a key that is not here"] if absent else []),
-        *([f"{known.gone} runs whose files were removed"] if known.gone else []),
+        *([f"{counted(absent, 'job')} whose coded lists are of a key that is not here"] if absent else []),
+        *([f"{counted(known.gone, 'job')} whose files were removed"] if known.gone else []),
     ]
 
 
 def _unseen_copies(params: Params) -> list[str]:
     """Of the shared cache; its server alone can write those anew."""
     address = params.document()["preprocessing"]["cache"]
-    return [] if address is None else [f"what the Redis {address} saved to disk before, and its replicas: have it save"]
+    if address is None:
+        return []
+    return [
+        f"what the shared store of numbers (the Redis {address}) saved to its disk before, and its copies (replicas): "
+        "ask whoever runs it to have it save anew"
+    ]

@@ -23,10 +23,12 @@ class State:
         id: of its plan.
         done: the parts that are; `removed`: part -> how much was.
         successors: model -> the version that stands in place of one that learned.
-        judged: model -> how that one was judged, who let it serve, and why; `checks`: model -> how many checks it
-            passed, of how many.
+        judged: model -> how that one was judged, who let it serve, and why; `promoted`: the same `by` whom and for
+            which `reason`; `checks`: model -> how many checks it passed, of how many.
         others: erased persons of whom cases are looked for as well; see `kept.Earlier`.
         folders: what was published of the versions that were removed, and is removed too.
+        login: of who began it, with the machine: `root@host`.
+        kept_in: where MLflow keeps its `record` and its `files`.
     """
 
     id: str
@@ -41,6 +43,9 @@ class State:
     checks: dict[str, tuple[int, int]] = field(default_factory=dict)
     folders: list[str] = field(default_factory=list)
     others: Sought = field(default_factory=Sought)
+    promoted: dict[str, dict[str, str]] = field(default_factory=dict)
+    login: str = ""
+    kept_in: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Keep it.
@@ -61,6 +66,9 @@ class State:
             "checks": self.checks,
             "folders": self.folders,
             "others": self.others.document(),
+            "promoted": self.promoted,
+            "login": self.login,
+            "kept_in": self.kept_in,
         }
         path = file_of(folder, self.id)
         try:
@@ -73,9 +81,10 @@ class State:
             ) from error
 
 
-def new_state(ident: str, plan: Plan, persons: Sought, others: Sought, who: str) -> State:
+def new_state(ident: str, plan: Plan, persons: Sought, others: Sought, who: str, login: str = "") -> State:
     """Of a plan that was just confirmed."""
-    return State(ident, plan, persons, datetime.now(UTC).isoformat(timespec="seconds"), who, others=others)
+    began = datetime.now(UTC).isoformat(timespec="seconds")
+    return State(ident, plan, persons, began, who, others=others, login=login)
 
 
 def read_state(folder: Path, ident: str, keys: Keys) -> State | None:
@@ -96,6 +105,9 @@ def read_state(folder: Path, ident: str, keys: Keys) -> State | None:
             judged=document.get("judged", {}),
             checks=document.get("checks", {}),
             folders=document.get("folders", []),
+            promoted=document.get("promoted", {}),
+            login=document.get("login", ""),
+            kept_in=document.get("kept_in", {}),
             others=Sought.read(document["others"], keys, str(path)) if "others" in document else Sought(),
         )
     except FileNotFoundError:

@@ -60,8 +60,21 @@ def tables_here(runs: Iterable[RecordedRun]) -> list[str]:
     Raises:
         StorageError: a bucket cannot be listed.
     """
-    places = dict.fromkeys(address for run in runs for address in tables_of(run))
-    return [address for address in places if PurePosixPath(address).suffix.lower() in SUFFIXES and is_there(address)]
+    return [*kinds_here(runs)]
+
+
+def kinds_here(runs: Iterable[RecordedRun]) -> dict[str, str]:
+    """The same, each with what it is; see `kinds_of`.
+
+    Raises:
+        StorageError: a bucket cannot be listed.
+    """
+    kinds = {address: kind for run in runs for address, kind in kinds_of(run).items()}
+    return {
+        address: kind
+        for address, kind in kinds.items()
+        if PurePosixPath(address).suffix.lower() in SUFFIXES and is_there(address)
+    }
 
 
 def is_there(address: str) -> bool:
