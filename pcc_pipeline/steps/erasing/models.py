@@ -95,15 +95,15 @@ def successor_of(
         outcome = promote.run(own, f"models:/{old.name}/{number}", reason=why, force=allowance.force)
     except promote.PromotionRefusedError as refusal:
         raise RefusedError(
-            f"the erasure is not complete: the new model, trained without the persons' rows, {_why_not(own, refusal)}, "
-            "so it is not put in place",
+            f"the new model, trained without the persons' rows, {_why_not(own, refusal)}; so it is not put in place, "
+            "and the erasure is not complete",
             where=f"{old.name} version {number}, which is to take the place of version {old.number}",
             fix="nothing is lost; below stands what is done, what is not, and what to type",
         ) from refusal
     if isinstance(outcome, promote.WaitingOutcome):
         raise WaitingError(
-            "the erasure is not complete: the new model, trained without the persons' rows, waits until somebody who "
-            "did not train it approves it",
+            "the new model, trained without the persons' rows, waits until somebody who did not train it approves it; "
+            "the erasure is not complete until then",
             where=f"{old.name} version {number}, which is to take the place of version {old.number}",
             fix=f'let one who may approve type: pcc approve {number} --reason "WHY"',
         )
