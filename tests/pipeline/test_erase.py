@@ -158,8 +158,8 @@ def test_a_plan_changes_nothing_and_says_all(store: Path) -> None:
         f"remove     the model {MODEL} version 2 (",
         f"replace    the model {MODEL} version 1 (",
         "the folder published/v",
-        "your file cases.parquet holds 12 rows of theirs",
-        "your file today.parquet holds 2 rows of theirs",
+        "/cases.parquet holds 12 rows of theirs",
+        "/today.parquet holds 2 rows of theirs",
         "nothing was changed yet",
     ):
         assert part in done.out
@@ -227,12 +227,12 @@ def test_what_comes_later_is_found_the_certificate_changed_and_rows_that_are_bac
     repeated = said(folder, "erase", "--subjects", "persons.txt", "--confirm", ident)
     assert (repeated.code, "as it was signed" in repeated.out) == (0, True)
     # The owner's files are looked into, too: what stands there is not gone, and theirs to remove.
-    assert "to do      your file cases.parquet still holds 12 rows of theirs" in repeated.out
+    assert "/cases.parquet still holds 12 rows of theirs" in repeated.out
     shutil.copyfile(folder / "without.parquet", folder / "cases.parquet")
     (folder / "today.parquet").unlink()
     looked = said(folder, "erase", "--verify", str(certificate)).out
-    assert "checked    your file cases.parquet: no row of theirs is in it any more" in looked
-    assert "to do      your file today.parquet had rows of theirs, and cannot be looked into" in looked
+    assert "/cases.parquet: no row of theirs is in it any more" in looked
+    assert "/today.parquet had rows of theirs, and cannot be looked into" in looked
     shutil.copyfile(used_store.folder / "outputs" / "scores.parquet", folder / "outputs" / "scores.parquet")
     done = said(folder, "erase", "--verify", str(certificate))
     assert (done.code, "2 rows of theirs stand in outputs/scores.parquet" in done.out) == (1, True)

@@ -49,6 +49,7 @@ def certificate(state: State, still: Mapping[str, int], key: Key, folder: str) -
         # What a process that was killed removed stands in the plan.
         "unpublished": sorted({*state.folders, *_planned_folders(state.plan)}),
         "folder": folder,
+        "project": str(Path.cwd()),
         "still": dict(still),
     }
     # The page is not signed itself; by its digest it is seen whether it is the one that was written.

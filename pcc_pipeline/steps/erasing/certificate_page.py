@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -115,7 +116,17 @@ def _request(document: Mapping[str, Any], plan: Plan) -> list[list[str]]:
     return [
         ["asked for", asked_for(plan)],
         *([["of these not known here", unknown]] if plan.unknown else []),
-        ["who they are", "is left out on purpose; the list that was given says it"],
+        [
+            "who they are",
+            "is left out on purpose; the list that was given says it. To show that this page is about somebody, type "
+            "pcc lineage --subject NAME (of a case: --case-id): of whoever is meant by it, and of nobody else, that "
+            f"says the certificate {document['erasure']}.",
+        ],
+        [
+            "what is kept of them",
+            "coded marks of their names (keyed hashes), in this certificate and in the list that keeps them out of "
+            "whatever is read from now on. Who has not got the key file cannot tell from them who it was.",
+        ],
         ["begun", f"{moment(document['began'])}, started by {started}"],
         ["ended", moment(document["ended"])],
         ["number", str(document["erasure"])],
@@ -194,9 +205,10 @@ def _signature(document: Mapping[str, Any]) -> list[Block]:
     return [
         Paragraph(
             "This page was signed when it was written, so that a later change of it, be it a single letter, is found. "
-            "To check it, open the window in which pcc is used (a terminal), go to the project's folder, in which "
-            "params.yaml lies, and type this line:"
+            "To check it, open the window in which pcc is used (a terminal) and type these two lines; the first goes "
+            "to the project's folder, in which params.yaml lies:"
         ),
+        Code(f"cd {shlex.quote(document.get('project', 'FOLDER'))}"),
         Code(f"pcc erase --verify {place}"),
         Table(
             [],
@@ -204,13 +216,20 @@ def _signature(document: Mapping[str, Any]) -> list[Block]:
                 [
                     "what it needs",
                     f"the key file with the key {document['signed_by']}, which signed it (the setting lineage.key_file "
-                    "names that file), and, beside this page, the file of the same name that ends in "
-                    ".certificate.json. Who has no key can neither check nor forge a certificate.",
+                    "in params.yaml names that file; whoever set this program up knows it), and, beside this page, the "
+                    "file of the same name that ends in .certificate.json. Who has no key can neither check nor forge "
+                    "a certificate.",
                 ],
                 [
                     "a good answer",
                     f'"verified   the certificate of erasure {document["erasure"]}, ended {moment(document["ended"])}, '
-                    'is as it was signed". The lines after it say whether rows of theirs stand anywhere again.',
+                    'is as it was signed". The lines after it say what was looked through once more, and that '
+                    "no row of theirs is in it.",
+                ],
+                [
+                    "your own files",
+                    '"to do      your file … still holds … rows of theirs" is no fault of the certificate: remove them '
+                    'there. Once you have, it says "no row of theirs is in it any more".',
                 ],
                 [
                     "a bad answer",
@@ -219,8 +238,8 @@ def _signature(document: Mapping[str, Any]) -> list[Block]:
                 ],
                 [
                     "rows are back",
-                    '"warning    … rows of theirs stand in …". The certificate is genuine, but somebody put rows back: '
-                    "make a new plan for these persons.",
+                    '"warning    … rows of theirs stand in …". The certificate is genuine, but somebody put rows back '
+                    "into what this program keeps, such as by an old copy: make a new plan for these persons.",
                 ],
                 [
                     "no answer",

@@ -9,9 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan
-from pcc_pipeline.steps.erasing.sentences import BY_POLICY, LOOKED_THROUGH, asked_for, judged, outside, rest, titles
+from pcc_pipeline.steps.erasing.sentences import (
+    BY_POLICY,
+    LOOKED_THROUGH,
+    asked_for,
+    judged,
+    outside,
+    rest,
+    titles,
+    whole_name,
+)
 from pcc_pipeline.steps.erasing.state import State
-from pcc_pipeline.steps.erasing.vocabulary import MLFLOW, file_here, held_in_file, moment
+from pcc_pipeline.steps.erasing.vocabulary import MLFLOW, by_whom, file_here, held_in_file, moment
 from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 
@@ -97,7 +106,9 @@ class ErasedOutcome:
         plan = self.state.plan
         gone = sum(1 for each in plan.learned if each.name and each.action != "note")
         document = {name: getattr(self.state, name) for name in ("successors", "judged", "checks", "promoted")}
+        started = by_whom(self.state.who, self.state.login)
         lines = [
+            f"done       for {asked_for(plan)}: begun {moment(self.state.began)}, started by {started}",
             *_erased_lines(self.state),
             *(f"replaced   {name}: version {number} now" for name, number in self.state.successors.items()),
             *(f"           {text}" for name in self.state.successors if (text := judged(document, name))),
@@ -115,7 +126,8 @@ class ErasedOutcome:
             *lines,
             *(f"to do      {line}" for line in outside(plan, self.state.kept_in)),
             *self.lines,
-            f"kept       the certificate {to_read}, to be read and filed with the request",
+            f"kept       the certificate {to_read}, to be read and filed with the request, together with the file",
+            f"           {self.certificates[0].name} beside it, without which nobody can check it",
             f"           to verify it later, or to look again: pcc erase --verify {to_read}",
         ]
 
@@ -170,7 +182,8 @@ class VerifiedOutcome:
 
 def _input_lines(inputs: Mapping[str, int | None]) -> Iterator[str]:
     """How the owner's files stand now, which no erasure changes."""
-    for file, rows in inputs.items():
+    for name, rows in inputs.items():
+        file = whole_name(name)
         if rows is None:
             yield f"to do      your file {file} had rows of theirs, and cannot be looked into: see to it yourself"
         elif rows:
@@ -243,7 +256,8 @@ def _version_lines(title: str, version: LearnedVersion, policy: str, checks: Seq
             yield "           a new model is trained without these rows and takes its place; then this one is removed"
             yield from (f"           {line}" for line in checks)
             until = "this one goes on answering" if policy != "block" else "nothing answers, as this one is out of use"
-            yield f"           until then {until}; if the new one does not pass, the erasure waits for a decision, and"
+            yield f"           until then {until}; if the new one does not pass, the rows are gone from the files all"
+            yield "           the same, but the old model stays until you decide: the lines to type are told then, and"
             yield "           nobody else can be erased before that"
         case "replace":
             yield f"replace    {learned}"

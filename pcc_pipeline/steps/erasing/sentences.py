@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -115,6 +116,11 @@ def rest(plan: Plan) -> str:
     return f"your own files, which are never changed, still hold rows of theirs: {files}"
 
 
+def whole_name(file: str) -> str:
+    """A file with its folder, so that one finds it; an address of cloud storage is one already."""
+    return file if "://" in file else str(Path(file).absolute())
+
+
 def _in_buckets(plan: Plan, kept: Mapping[str, str]) -> list[str]:
     """Folders in cloud storage that MLflow's files are in, or that rows or models were in."""
     files = kept.get("files", "the folder")
@@ -133,8 +139,8 @@ def outside(plan: Plan, kept: Mapping[str, str]) -> list[str]:
     lies = f" (it is {kept['record']}, and the files of its jobs are in {kept['files']})" if kept else ""
     return [
         *(
-            f"your file {file} holds {counted(rows, 'row')} of theirs. It is yours and stays as it is; they are kept "
-            "out of whatever is read from now on. Remove them there, and in its copies."
+            f"your file {whole_name(file)} holds {counted(rows, 'row')} of theirs. It is yours and stays as it is; "
+            "they are kept out of whatever is read from now on. Remove them there, and in its copies."
             for file, rows in plan.inputs.items()
         ),
         *(
@@ -157,6 +163,7 @@ def outside(plan: Plan, kept: Mapping[str, str]) -> list[str]:
         "or a case id was typed in a line, as after --subject, delete that line: type history, which shows each line "
         "with its number; then history -d NUMBER for each such line, the greatest number first; then history -w. Where "
         "that is refused, delete the lines in the file ~/.zsh_history with a text editor.",
-        "names are compared as they are written: see whether these persons stand in the data under other spellings, "
-        "and ask for those too.",
+        "rows of theirs are those that bear a name or a case id of your list in the column for it. Names are compared "
+        "as they are written: see whether these persons stand in the data under other spellings, and ask for those "
+        "too. What others wrote about them in messages of their own is not looked for.",
     ]
