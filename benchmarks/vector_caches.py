@@ -1,7 +1,8 @@
 """What the caches of vectors give and take in a second, beside the encoder: `python -m benchmarks.vector_caches`.
 
-The folder is in the temporary folder; the Redis is one on this machine, which the benchmark starts and ends, so that a
-network between them is not in these figures. Bytes are those of the file, and what Redis says that its names take.
+The folder is in the temporary folder; the Redis and the PostgreSQL (with its defaults, and without waiting for the
+disk) are on this machine, which the benchmark starts and ends, so that a network between them is not in these figures.
+Bytes are those of the file, and what the servers say that its names, or the table, take.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ import numpy as np
 
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.encoder.caches.entries import CachePlace, text_key
+from pcc_pipeline.encoder.caches.in_postgresql import PostgresCaches
 from pcc_pipeline.encoder.caches.in_redis import RedisCaches
 from pcc_pipeline.encoder.caches.on_disk import FolderCaches
 from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
+from tests.postgres_server import postgres_server
 
 _AT_ONCE = 1000
 
@@ -43,10 +46,14 @@ def main(arguments: list[str] | None = None) -> int:
         size = sum(path.stat().st_size for path in folder.iterdir())
         print(f"{'folder':12}{put:>16,.0f}{get:>15,.0f}{size / len(keys):>17,.0f}")
     with _redis() as address:
-        place = RedisCaches(address, address)
-        put, get = _rates(place, keys, vectors)
-        (every,) = place.aged(date.max)
+        redis = RedisCaches(address, address)
+        put, get = _rates(redis, keys, vectors)
+        (every,) = redis.aged(date.max)
         print(f"{'redis':12}{put:>16,.0f}{get:>15,.0f}{every.size / len(keys):>17,.0f}")
+    with postgres_server() as server:
+        put, get = _rates(PostgresCaches(server.address, "postgresql://here"), keys, vectors)
+        ((size,),) = server.execute("SELECT pg_total_relation_size('pcc_vectors')")
+        print(f"{'postgresql':12}{put:>16,.0f}{get:>15,.0f}{size / len(keys):>17,.0f}")
     texts = [f"{text} ({number})" for number, text in enumerate(sample()["text"].sample(options.texts, replace=True))]
     encoder = SentenceEncoder(backend="auto")
     encoder.encode(texts[:64])

@@ -77,9 +77,14 @@ class TfidfParams(Section):
         return self
 
 
-def _demand_redis(address: str) -> str:
-    if not address.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("begins with redis://, rediss:// or unix://, such as redis://host:6379/0")
+POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
+
+
+def _demand_cache(address: str) -> str:
+    if not address.startswith(("redis://", "rediss://", "unix://", *POSTGRESQL)):
+        raise ValueError(
+            "begins with redis://, rediss:// or unix:// of a Redis, such as redis://host:6379/0, or with postgresql://"
+        )
     return address
 
 
@@ -89,7 +94,7 @@ class PreprocessingParams(Section):
     embedding_model: NonEmpty = "all-MiniLM-L6-v2"
     backend: Literal["auto", "torch", "openvino"] = "auto"
     cache_dir: NonEmpty | None = "~/.cache/pcc_pipeline"
-    cache: Annotated[NonEmpty, AfterValidator(_demand_redis)] | None = None
+    cache: Annotated[NonEmpty, AfterValidator(_demand_cache)] | None = None
     batch_size: int = Field(default=32, ge=1, le=4096)
     threads: int | None = Field(default=None, ge=1, le=1024)
     tfidf: TfidfParams = TfidfParams()

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pcc_pipeline.encoder.caches import in_redis, on_disk
+from pcc_pipeline.encoder.caches import in_postgresql, in_redis, on_disk
 from pcc_pipeline.encoder.caches.entries import CachePlace, text_key
+from pcc_pipeline.encoder.caches.in_postgresql import PostgresCaches
 from pcc_pipeline.encoder.caches.in_redis import RedisCaches
 from pcc_pipeline.encoder.caches.on_disk import FolderCaches
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.sealing import keys as seal_keys
 from pcc_pipeline.sealing.keys import SealKey
+from tests.postgres_server import PostgresServer, postgres_server
 from tests.redis_server import RedisServer, redis_server
 
 WIDTH = 8
@@ -31,10 +33,20 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=["folder", "redis"])
+@pytest.fixture(scope="module")
+def database() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", "redis", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> CachePlace:
     if request.param == "folder":
         return FolderCaches(tmp_path)
+    if request.param == "postgresql":
+        database: PostgresServer = request.getfixturevalue("database")
+        database.execute("DROP TABLE IF EXISTS pcc_vectors")
+        return PostgresCaches(database.address, "postgresql://here")
     server: RedisServer = request.getfixturevalue("server")
     server.client.flushall()
     return RedisCaches(server.address, "redis://here")
@@ -47,6 +59,9 @@ def contents(place: CachePlace, request: pytest.FixtureRequest, tmp_path: Path) 
     def read() -> bytes:
         if isinstance(place, FolderCaches):
             return b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        if isinstance(place, PostgresCaches):
+            contents: bytes = request.getfixturevalue("database").contents()
+            return contents
         client = request.getfixturevalue("server").client
         return b"".join(name + b"".join(client.hvals(name)) for name in client.scan_iter())
 
@@ -64,7 +79,7 @@ def days_ago(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """What is put from now on was made so many days ago."""
 
     def set_back(days: int) -> None:
-        for module in (on_disk, in_redis):
+        for module in (on_disk, in_redis, in_postgresql):
             monkeypatch.setattr(module, "today", lambda: TODAY.toordinal() - days)
 
     return set_back
@@ -124,6 +139,12 @@ def test_a_changed_bit_and_another_texts_vector_are_absent(
                 (entry,) = file.execute("SELECT vector FROM vectors WHERE key = ?", keys(1)).fetchone()
                 changed = [(bytes([entry[0] ^ 1, *entry[1:]]), keys(4)[0]), (entry, keys(4)[1]), (b"", keys(4)[2])]
                 file.executemany("UPDATE vectors SET vector = ? WHERE key = ?", changed)
+        elif isinstance(place, PostgresCaches):
+            database = request.getfixturevalue("database")
+            ((entry,),) = database.execute("SELECT entry FROM pcc_vectors WHERE name = %s", keys(1)[0])
+            changes = (bytes([entry[0] ^ 1, *entry[1:]]), entry, b"")
+            for key, change in zip(keys(3), changes, strict=True):
+                database.execute("UPDATE pcc_vectors SET entry = %s WHERE name = %s", change, key)
         else:
             client = request.getfixturevalue("server").client
             names = [b"pcc:vectors:" + key for key in keys(4)]

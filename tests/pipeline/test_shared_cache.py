@@ -12,6 +12,7 @@ import pytest
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.encoder.caches.entries import text_key
 from tests.pipeline.conftest import Store, said
+from tests.postgres_server import postgres_server
 from tests.redis_server import RedisServer, redis_server
 
 pytestmark = pytest.mark.pipeline
@@ -29,13 +30,15 @@ def server() -> Iterator[RedisServer]:
 @pytest.fixture
 def machine(new_store: Callable[[str], Store], server: RedisServer) -> Callable[[str], Path]:
     """A folder with its own MLflow and its own cache on disk, whose runs share the Redis."""
+    return _maker(new_store, f"unix://:{PASSWORD}@{server.address.removeprefix('unix://')}")
 
+
+def _maker(new_store: Callable[[str], Store], address: str) -> Callable[[str], Path]:
     def make(name: str) -> Path:
         folder = new_store(name).folder
         rows = sample(ROWS)
         rows["case_id"] = [f"case-{number}" for number in range(ROWS)]
         rows.to_csv(folder / "cases.csv", index=False)
-        address = f"unix://:{PASSWORD}@{server.address.removeprefix('unix://')}"
         (folder / "params.yaml").write_text(
             f"preprocessing: {{cache_dir: own, cache: '{address}'}}\n"
             "lineage: {key_file: lineage.key, suppression_file: suppressed.json}\nregistry: {gates: []}\n"
@@ -94,7 +97,7 @@ def test_an_erased_persons_texts_leave_it_and_one_that_is_away_holds_the_erasure
     assert planned.code == 0, planned.err
     assert "remove     1 message of theirs from the store of the numbers" in planned.out
     assert re.search(
-        r"not looked into: what the shared store of numbers \(the Redis unix://:\*\*\*@\S+\) saved to", planned.out
+        r"not looked into: what the shared store of numbers \(unix://:\*\*\*@\S+\) saved to", planned.out
     ), planned.out
     (number,) = re.findall(r"--confirm ([0-9a-f]{12})", planned.out)
     server.kill()
@@ -108,3 +111,27 @@ def test_an_erased_persons_texts_leave_it_and_one_that_is_away_holds_the_erasure
     done = said(folder, "erase", "--cases", "case.txt", "--confirm", number)
     assert done.code == 0, done.err
     assert [client.exists(name) for name in names.values()] == [0, 1]
+
+
+def test_a_postgresql_is_shared_and_an_erased_persons_vector_leaves_its_files(
+    new_store: Callable[[str], Store],
+) -> None:
+    with postgres_server() as database:
+        machine = _maker(new_store, database.address)
+        first, out = encoded(machine("one"))
+        assert "0 from the cache" in out
+        folder = machine("other")
+        second, out = encoded(folder)
+        assert re.search(r"(\d+) different texts, \1 from the cache, 0 rows rejected", out), out
+        pd.testing.assert_frame_equal(first, second)
+        assert said(folder, "lineage", "key").code == 0
+        encoded(folder)
+        texts = pd.read_csv(folder / "cases.csv").set_index("case_id")["text"]
+        alone = texts[~texts.duplicated(keep=False)]
+        own, others = (text_key(text) for text in alone[:2])
+        assert own in database.contents()
+        (folder / "case.txt").write_text(f"{alone.index[0]}\n")
+        (number,) = re.findall(r"--confirm ([0-9a-f]{12})", said(folder, "erase", "--cases", "case.txt").out)
+        done = said(folder, "erase", "--cases", "case.txt", "--confirm", number)
+        assert done.code == 0, done.err
+        assert (own in database.contents(), others in database.contents()) == (False, True)

@@ -9,8 +9,6 @@ and asked again after a while. Only where vectors are to be removed, it has to b
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import date
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pcc_pipeline.encoder.caches.entries import Aged, Entries, Form, forms, today
+from pcc_pipeline.encoder.caches.unless_away import UnlessAway
 from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.sealing.keys import all_keys
 
@@ -29,11 +28,7 @@ if TYPE_CHECKING:
 _PLAIN, _SEALED = b"pcc:vectors:", b"pcc:sealed-vectors:"
 _DAY = b"day"
 _NAMES_A_ROUND = 500
-# One that does not answer is left alone for so long.
-_SECONDS_AWAY = 60.0
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER = 3.0, 10.0
-
-logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
@@ -170,11 +165,12 @@ class RedisCache(AbstractContextManager["RedisCache"]):
     """
 
     def __init__(self, client: Redis, where: str, space: str, width: int, *, sealed: bool) -> None:
-        self._client, self._where, self._space = client, where, space.encode()
+        self._client, self._space = client, space.encode()
         self._entries = Entries(width, where, sealed=sealed)
         self._prefix = _SEALED if sealed else _PLAIN
-        self._away_until = 0.0
-        self._warned = False
+        from redis import RedisError
+
+        self._unless_away = UnlessAway(where, RedisError)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -200,7 +196,7 @@ class RedisCache(AbstractContextManager["RedisCache"]):
                     )
                 left -= {key for _, key, _, _ in stored}
 
-        self._unless_away(look)
+        self._unless_away.do(look)
         return self._entries.vectors(stored)
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
@@ -214,26 +210,7 @@ class RedisCache(AbstractContextManager["RedisCache"]):
                         round_.hsetnx(self._prefix + name, _DAY, str(today()))
                     round_.execute()
 
-        self._unless_away(keep)
-
-    def _unless_away(self, work: Callable[[], None]) -> None:
-        from redis import RedisError
-
-        if time.monotonic() < self._away_until:
-            return
-        try:
-            work()
-        except RedisError as error:
-            self._away_until = time.monotonic() + _SECONDS_AWAY
-            if not self._warned:
-                self._warned = True
-                logger.warning(
-                    "the shared cache %s cannot be used (%s): what it does not give or keep is encoded, and it is "
-                    "tried again after %d seconds",
-                    self._where,
-                    error,
-                    _SECONDS_AWAY,
-                )
+        self._unless_away.do(keep)
 
 
 def _slices(items: Iterator[Item] | Sequence[Item]) -> Iterator[list[Item]]:

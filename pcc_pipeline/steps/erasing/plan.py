@@ -488,6 +488,6 @@ def _unseen_copies(params: Params) -> list[str]:
     if address is None:
         return []
     return [
-        f"what the shared store of numbers (the Redis {address}) saved to its disk before, and its copies (replicas): "
+        f"what the shared store of numbers ({address}) saved to its disk before, its logs and its copies (replicas): "
         "ask whoever runs it to have it save anew"
     ]

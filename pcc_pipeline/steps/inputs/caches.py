@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.config.schema import POSTGRESQL
 from pcc_pipeline.encoder.caches.entries import CachePlace
 from pcc_pipeline.encoder.caches.on_disk import FolderCaches
 from pcc_pipeline.persons.keys import use_keys
@@ -23,7 +24,15 @@ def cache_places(params: Params) -> Sequence[CachePlace]:
     use_keys(local_path(params.lineage.key_file))
     places: list[CachePlace] = [] if options.cache_dir is None else [FolderCaches(local_path(options.cache_dir))]
     if options.cache is not None:
-        from pcc_pipeline.encoder.caches.in_redis import RedisCaches
-
-        places.append(RedisCaches(options.cache, params.document()["preprocessing"]["cache"]))
+        places.append(_shared(options.cache, params.document()["preprocessing"]["cache"]))
     return places
+
+
+def _shared(address: str, where: str) -> CachePlace:
+    if address.startswith(POSTGRESQL):
+        from pcc_pipeline.encoder.caches.in_postgresql import PostgresCaches
+
+        return PostgresCaches(address, where)
+    from pcc_pipeline.encoder.caches.in_redis import RedisCaches
+
+    return RedisCaches(address, where)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from pcc_pipeline.encoder.caches import in_redis
+from pcc_pipeline.encoder.caches import unless_away
 from pcc_pipeline.encoder.caches.entries import text_key
 from pcc_pipeline.encoder.caches.in_redis import RedisCaches
 from pcc_pipeline.errors import ConfigError, FeatureError
@@ -35,7 +35,7 @@ def test_one_that_goes_away_is_told_once_and_used_again_when_it_is_back(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(in_redis.time, "monotonic", lambda: now)
+    monkeypatch.setattr(unless_away.time, "monotonic", lambda: now)
     place = RedisCaches(server.address, WHERE)
     with place.open("one", WIDTH, sealed=False) as cache:
         cache.put(keys(3), vectors(3))

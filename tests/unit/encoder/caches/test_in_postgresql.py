@@ -1,0 +1,103 @@
+"""The shared cache in a PostgreSQL: one that is away or closed costs vectors their place, and nobody an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from pcc_pipeline.encoder.caches import unless_away
+from pcc_pipeline.encoder.caches.entries import text_key
+from pcc_pipeline.encoder.caches.in_postgresql import PostgresCaches
+from pcc_pipeline.errors import ConfigError, FeatureError
+from tests.postgres_server import PostgresServer, postgres_server
+
+WIDTH = 384
+WHERE = "postgresql://here"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _empty(server: PostgresServer) -> None:
+    server.execute("DROP TABLE IF EXISTS pcc_vectors")
+
+
+def vectors(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, WIDTH)).astype(np.float32)
+
+
+def keys(n: int) -> list[bytes]:
+    return [text_key(f"text {number}") for number in range(n)]
+
+
+def test_one_that_goes_away_is_told_once_and_used_again_when_it_is_back(
+    server: PostgresServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(unless_away.time, "monotonic", lambda: now)
+    place = PostgresCaches(server.address, WHERE)
+    with place.open("one", WIDTH, sealed=False) as cache:
+        cache.put(keys(3), vectors(3))
+        server.stop()
+        assert cache.get(keys(3)) == {}
+        cache.put(keys(3), vectors(3))
+        assert [record.message.partition(" cannot")[0] for record in caplog.records] == [f"the shared cache {WHERE}"]
+        for act in (lambda: place.count(keys(1)), lambda: place.forget(keys(1)), lambda: place.forget(None)):
+            with pytest.raises(FeatureError, match=r"(?s)shared cache of vectors cannot be used.*postgresql://here"):
+                act()
+        server.start()
+        assert cache.get(keys(3)) == {}, "it is left alone for a minute"
+        now += 61
+        assert len(cache.get(keys(3))) == 3
+    assert len(caplog.records) == 1
+
+
+def test_many_that_put_the_same_texts_at_the_same_time_wait_for_each_other(
+    server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The table is made by one of them, and nobody's rows lock another's out."""
+    every = keys(600)
+
+    def put(seed: int) -> None:
+        order = np.random.default_rng(seed).permutation(len(every))
+        with PostgresCaches(server.address, WHERE).open("one", WIDTH, sealed=False) as cache:
+            for start in range(0, len(every), 200):
+                part = order[start : start + 200]
+                cache.put([every[place] for place in part], vectors(600)[part])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, range(8)))
+    assert not caplog.records
+    with PostgresCaches(server.address, WHERE).open("one", WIDTH, sealed=False) as cache:
+        found = cache.get(every)
+    np.testing.assert_array_equal(np.vstack([found[key] for key in every]), vectors(600))
+
+
+def test_who_may_not_write_the_table_anew_is_told_that_bytes_may_stand_in_it(server: PostgresServer) -> None:
+    with PostgresCaches(server.address, WHERE).open("one", WIDTH, sealed=False) as cache:
+        cache.put(keys(3), vectors(3))
+    server.execute("DROP ROLE IF EXISTS guest")
+    server.execute("CREATE ROLE guest LOGIN")
+    server.execute("GRANT ALL ON pcc_vectors TO guest")
+    guest = PostgresCaches(server.address.replace("owner@", "guest@"), WHERE)
+    with pytest.raises(FeatureError, match=r"(?s)could not be written anew.*VACUUM FULL pcc_vectors"):
+        guest.forget(keys(1))
+    assert PostgresCaches(server.address, WHERE).forget(keys(1)) == 0
+    assert vectors(1).tobytes() not in server.contents()
+
+
+def test_a_password_stands_in_no_message(caplog: pytest.LogCaptureFixture) -> None:
+    address = "postgresql://user:of-the-server@127.0.0.1:1/none"
+    with PostgresCaches(address, WHERE).open("one", WIDTH, sealed=False) as cache:
+        assert cache.get(keys(1)) == {}
+    with pytest.raises(ConfigError, match="address of the shared cache is none") as raised:
+        PostgresCaches("postgresql://user:of-the-server@here:port:1/none?=x", WHERE)
+    assert "of-the-server" not in f"{caplog.text}{raised.value}"
+    assert len(caplog.records) == 1
