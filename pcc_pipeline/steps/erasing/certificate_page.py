@@ -119,8 +119,9 @@ def _request(document: Mapping[str, Any], plan: Plan) -> list[list[str]]:
         [
             "who they are",
             "is left out on purpose; the list that was given says it. To show that this page is about somebody, type "
-            "pcc lineage --subject NAME (of a case: --case-id): of whoever is meant by it, and of nobody else, that "
-            f"says the certificate {document['erasure']}.",
+            "pcc lineage --subject NAME, with the name as it stands in the list and in quotation marks if it has blanks "
+            f"(for a case: --case-id): the answer names the certificate {document['erasure']} if, and only if, it is "
+            "about them.",
         ],
         [
             "what is kept of them",
@@ -131,7 +132,19 @@ def _request(document: Mapping[str, Any], plan: Plan) -> list[list[str]]:
         ["ended", moment(document["ended"])],
         ["number", str(document["erasure"])],
         *([["models that learned from the rows", policy]] if any(each.name for each in plan.learned) else []),
+        *_other_trainings(plan),
     ]
+
+
+def _other_trainings(plan: Plan) -> list[list[str]]:
+    """Those whose records had rows of theirs, and of which no model stands below."""
+    learned = {each.run_id for each in plan.learned}
+    others = [part.run_id[:8] for part in plan.runs if part.split and part.run_id not in learned]
+    if not others:
+        return []
+    shown = ", ".join(others[:_SHOWN]) + (", …" if len(others) > _SHOWN else "")
+    left = "no model that learned from rows of theirs was left of " + ("it" if len(others) == 1 else "them")
+    return [["other trainings that read rows", f"{len(others)} ({shown}): {left}, or there never was one"]]
 
 
 def _models(document: Mapping[str, Any], plan: Plan) -> list[Block]:
@@ -217,8 +230,8 @@ def _signature(document: Mapping[str, Any]) -> list[Block]:
                     "what it needs",
                     f"the key file with the key {document['signed_by']}, which signed it (the setting lineage.key_file "
                     "in params.yaml names that file; whoever set this program up knows it), and, beside this page, the "
-                    "file of the same name that ends in .certificate.json. Who has no key can neither check nor forge "
-                    "a certificate.",
+                    "file of the same name that ends in .certificate.json. Keep both as long as the page. Where you "
+                    "filed them elsewhere, type that place. Who has no key can neither check nor forge a certificate.",
                 ],
                 [
                     "a good answer",
@@ -234,7 +247,7 @@ def _signature(document: Mapping[str, Any]) -> list[Block]:
                 [
                     "a bad answer",
                     '"error: the page was changed after it was written", or "error: the certificate was changed after '
-                    'it was signed". Do not rely on it; MLflow has the one that was written, with the erasure itself.',
+                    'it was signed". Do not rely on it: ask whoever runs this program for the copy that MLflow keeps.',
                 ],
                 [
                     "rows are back",

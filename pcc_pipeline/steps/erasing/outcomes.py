@@ -138,12 +138,21 @@ def _erased_lines(state: State) -> Iterator[str]:
     if state.plan.holds_nothing:
         yield "erased     nothing was held of them; from now on they are kept out of what is read"
         return
-    of_runs = counted(removed.get("tables", 0) + removed.get("documents", 0), "row")
-    here = counted(removed.get("copies", 0) + removed.get("pages", 0), "row")
-    yield f"erased     {of_runs} from files of jobs on record, and {here} from files on this machine"
-    lines = counted(removed.get("splits", 0), "line")
-    yield f"           {lines} from the records of trainings, which say what each row was for"
-    yield f"           the numbers (vectors) of {counted(removed.get('cache', 0), 'message')} from the cache"
+    of_runs = removed.get("tables", 0) + removed.get("documents", 0)
+    here = removed.get("copies", 0) + removed.get("pages", 0)
+    lines, vectors = removed.get("splits", 0), removed.get("cache", 0)
+    taken = [
+        *([f"{counted(here, 'row')} from files on this machine"] if here else []),
+        *([f"{counted(of_runs, 'row')} from files of jobs on record"] if of_runs else []),
+        *(
+            [f"{counted(lines, 'line')} from the records of trainings, which say what each row was for"]
+            if lines
+            else []
+        ),
+        *([f"the numbers (vectors) of {counted(vectors, 'message')} from the cache"] if vectors else []),
+    ]
+    for place, text in enumerate(taken):
+        yield f"{'erased' if place == 0 else '':11}{text}"
 
 
 @dataclass(frozen=True)
