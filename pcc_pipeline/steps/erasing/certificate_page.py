@@ -119,9 +119,9 @@ def _request(document: Mapping[str, Any], plan: Plan) -> list[list[str]]:
         [
             "who they are",
             "is left out on purpose; the list that was given says it. To show that this page is about somebody, type "
-            "pcc lineage --subject NAME, with the name as it stands in the list and in quotation marks if it has blanks "
-            f"(for a case: --case-id): the answer names the certificate {document['erasure']} if, and only if, it is "
-            "about them.",
+            "pcc lineage --subject NAME, the name as it stands in the list, in quotation marks if it has blanks (for a "
+            f"case: --case-id): the answer names the certificate {document['erasure']} if, and only if, it is about "
+            "them.",
         ],
         [
             "what is kept of them",

@@ -151,7 +151,7 @@ def _erased_lines(state: State) -> Iterator[str]:
         ),
         *([f"the numbers (vectors) of {counted(vectors, 'message')} from the cache"] if vectors else []),
     ]
-    for place, text in enumerate(taken):
+    for place, text in enumerate(taken or ["nothing: no file here had a row of theirs"]):
         yield f"{'erased' if place == 0 else '':11}{text}"
 
 
