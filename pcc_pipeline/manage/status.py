@@ -8,24 +8,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pcc_pipeline.alerting.book import Alert, Letter
+from pcc_pipeline.manage.advice import LOOK, mending
 from pcc_pipeline.manage.alerts import book_of, receivers_of
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.model.lineage import SEMVER_TAG
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.approvals import Approval
-from pcc_pipeline.tracking.registry.versions import ALERT_TAG
+from pcc_pipeline.tracking.registry.versions import ALERT_KINDS_TAG, ALERT_TAG
 from pcc_pipeline.tracking.store.model_overview import AliasedVersion, ModelOverview, model_overview
 from pcc_pipeline.tracking.store.past_runs import RecordedRun
 
 _SCORES = {"metric.test/f1_macro": "macro F1", "metric.test/accuracy": "accuracy"}
-# The first part of an alert's metric -> what may mend that.
-_MENDING = {
-    "operation": "see why the model's own runs fail or do not come",
-    "quality": "ask who writes the file what became of it",
-    "observed": "train on newer rows: mlflow run . -e retrain -P watch=FOLDER",
-    "drift": "have some of the new messages labelled, and train on them: mlflow run . -e retrain -P watch=FOLDER",
-}
 _ENDED = {"FAILED": "failed", "KILLED": "was ended from outside", "RUNNING": "goes on"}
 
 
@@ -38,6 +32,7 @@ class Status:
         waiting: letters that no receiver took yet.
         untold: receivers that have no address.
         late: how old the last look may be.
+        arriving: whether `retrain.watch` says where newer rows come.
     """
 
     model: str
@@ -47,6 +42,7 @@ class Status:
     untold: tuple[str, ...]
     late: timedelta
     now: datetime
+    arriving: bool = False
 
     @property
     def wrong(self) -> bool:
@@ -72,7 +68,7 @@ class Status:
         overview = self.overview
         if overview.champion is None:
             if not overview.versions:
-                return ["train: mlflow run . -P data=FILE"]
+                return ["train: pcc run --data FILE"]
             return ["make a version the champion: pcc models promote"]
         steps = []
         if (
@@ -82,13 +78,14 @@ class Status:
         ):
             steps.append("mend what ended the last monitor, and look again")
         if overview.watched is None:
-            steps.append("look at its messages: pcc monitor --data FILE")
+            steps.append(f"look at its messages: {LOOK}")
         elif self.wrong:
             steps.append(f"read monitor.html of run {overview.watched.run_id[:8]}")
             kinds = {alert.metric.partition("/")[0] for alert in self.alerts}
-            steps += [step for kind, step in _MENDING.items() if kind in kinds]
+            tagged = overview.champion.tags.get(ALERT_KINDS_TAG, "").split()  # by a look on another machine
+            steps += mending(kinds.union(tagged), watched=self.arriving)
         elif self._is_late(overview.watched):
-            steps.append("look again: pcc monitor --data FILE; see why its schedule does not")
+            steps += mending(["absence"], watched=self.arriving)
         if self.waiting:
             steps.append("send what waits: pcc alerts send")
         if overview.retrain is not None and overview.retrain.error:
@@ -212,6 +209,7 @@ def status(question: Question) -> Status:
         untold=receivers_of(question).without_address,
         late=timedelta(hours=question.params.monitoring.absence_hours),
         now=datetime.now(UTC),
+        arriving=question.params.retrain.watch is not None,
     )
 
 

@@ -160,7 +160,7 @@ def run(
                 "\n".join([f"{headline(judgement.verdicts)}; the champion stays", *lines]),
                 where=f"{name} version {version} ({judgement.loaded.model.model_version}), run {opened.run_id}",
                 fix="train a better version, change registry.gates, or go past them with force and a reason "
-                '(-P force=true -P reason="…", or pcc models promote --force --reason "…")',
+                '(pcc promote --force true --reason "…", or pcc models promote --force --reason "…")',
             )
         check_targets(params, judgement.loaded)
         if params.registry.approvals and judgement.champion != version:

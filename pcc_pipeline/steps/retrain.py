@@ -99,7 +99,7 @@ def demand_watch(params: Params) -> None:
         raise ConfigError(
             "nothing is watched",
             where="retrain.watch",
-            fix="-P watch=FOLDER, or a pattern such as -P watch='gs://bucket/cases_*.csv'",
+            fix="give --watch FOLDER, or a pattern such as --watch 'gs://bucket/cases_*.csv'",
         )
 
 

@@ -144,7 +144,7 @@ BAD = {
         lambda: _file(_frame().rename(columns={"text": "texts"}), "cases.csv"), "lacks.*text.*texts may be text"
     ),
     "label column missing": Bad(
-        lambda: _file(_frame().rename(columns={"intent": "category"})), "lacks.*intent.*category.*-P label="
+        lambda: _file(_frame().rename(columns={"intent": "category"})), "lacks.*intent.*category.*--label "
     ),
     "label column misspelt": Bad(
         lambda: [*_file(_frame().rename(columns={"intent": "pcc_intent"})), "--label", "pcc_intnet"],

@@ -219,7 +219,7 @@ def test_a_file_of_predictions_is_watched_by_what_it_shows(command, watched) -> 
 def test_status_shows_the_champion_s_health_and_what_to_do_next(command, watched, store) -> None:
     """Before anything was trained, after a quiet look, and while an alert stands."""
     done = command("manage_models", "status", store=store)
-    assert (done.code, "champion   none" in done.out, "train: mlflow run" in done.out) == (0, True, True)
+    assert (done.code, "champion   none" in done.out, "train: pcc run --data FILE" in done.out) == (0, True, True)
     assert command("monitor", "--data", str(watched.folder / "quiet.parquet"), store=watched).code == 0
     done = command("manage_models", "status", "--fail-on", "alert", store=watched)
     assert done.code == 0, done.err

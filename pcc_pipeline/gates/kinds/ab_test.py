@@ -49,7 +49,7 @@ class AbTestGate(Gate):
         if test is None:
             raise NotComputableError(
                 f"no ab_test of this version against {evidence.champion_version} is on record: score with "
-                "challenger_share or shadow, then mlflow run . -e ab_test"
+                "challenger_share or shadow, then pcc ab-test"
             )
         age = (evidence.now - test.when).total_seconds() / 86400
         if age > self.days:

@@ -227,7 +227,7 @@ def _predictions(frame: pd.DataFrame, model: TrainedModel, address: str, notes: 
         raise DataError(
             f"these predictions are of {', '.join(sorted(others)[:3])}, not of {model.model_version}",
             where=address,
-            fix="watch them beside their own version with -P model=…, or give the messages themselves",
+            fix="watch them beside their own version with --model …, or give the messages themselves",
         )
     places = {label: place for place, label in enumerate(model.classes)}
     columns = [f"{_PROBABILITY}{label}" for label in model.classes]

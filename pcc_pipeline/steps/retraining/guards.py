@@ -79,7 +79,7 @@ def _demand_labels(params: Params, dataset: Dataset, champion: Champion) -> None
         "labels",
         f"labels have appeared or vanished since {champion.name}: {', '.join(names)}",
         where=params.data.path,
-        fix="if that is meant: -P set=retrain.labels=any",
+        fix="if that is meant: --set retrain.labels=any",
     )
 
 
