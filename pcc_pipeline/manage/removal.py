@@ -9,9 +9,9 @@ from typing import Any
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown, table
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps import retention
 from pcc_pipeline.steps.records.audit import Audit
-from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.steps.retention import Amount, RetentionPlan, staying_lines
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.holds import read_holds

@@ -13,6 +13,7 @@ from pcc_pipeline.manage.alerts import book_of, receivers_of
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.model.lineage import SEMVER_TAG
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.approvals import Approval
 from pcc_pipeline.tracking.registry.versions import ALERT_KINDS_TAG, ALERT_TAG
@@ -55,7 +56,7 @@ class Status:
         """The screen."""
         overview = self.overview
         if overview.champion is None:
-            lines = [("champion", f"none; {self.model} has {_count(overview.versions, 'version')}")]
+            lines = [("champion", f"none; {self.model} has {counted(overview.versions, 'version')}")]
         else:
             lines = [("champion", _named(overview.champion, self.model)), *self._since, *self._tested]
         lines += [*self._challenger, *self._watched, *self._alerts, *self._retrained]
@@ -144,7 +145,7 @@ class Status:
         if overview.watched is not None:
             run, numbers = overview.watched, overview.watched.metrics
             alert = run.tags.get(ALERT_TAG)
-            windows = _count(int(numbers.get("quality/windows", 1)), "window")
+            windows = counted(int(numbers.get("quality/windows", 1)), "window")
             lines.append(("watched", f"{self._when(run.started)}: {alert or 'nothing is wrong'}"))
             lines.append(("", f"{windows}, {numbers.get('quality/rows', 0):,.0f} rows, the last {_window(run)}"))
             if "drift/novel_share" in numbers:
@@ -165,7 +166,7 @@ class Status:
         shown_lines = [("alerts" if not place else "", line) for place, line in enumerate(lines or ["none stands"])]
         if self.waiting:
             names = ", ".join(sorted({letter.to for letter in self.waiting}))
-            shown_lines.append(("", f"{_count(len(self.waiting), 'letter')} not taken yet by {names}"))
+            shown_lines.append(("", f"{counted(len(self.waiting), 'letter')} not taken yet by {names}"))
         return [*shown_lines, *(("", f"{name} is told nothing: it is not set") for name in self.untold)]
 
     @property
@@ -225,10 +226,6 @@ def _named(version: AliasedVersion, model: str) -> str:
     )
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def _ago(since: timedelta) -> str:
     hours = since.total_seconds() / 3600
     if hours < 1:
@@ -254,12 +251,13 @@ def _accuracies(numbers: Mapping[str, float]) -> list[str]:
     """Estimated and observed accuracy of the last window."""
     lines = []
     if "estimated/accuracy" in numbers:
-        bound = "at most " if numbers.get("estimated/upper_bound") else ""
-        ends = f"{numbers['estimated/accuracy_low']:.3f} to {numbers['estimated/accuracy_high']:.3f}"
-        reference = f"{numbers['estimated/accuracy_reference']:.3f}"
-        lines.append(
-            f"estimated accuracy {bound}{numbers['estimated/accuracy']:.3f} ({ends}); of the reference {reference}"
-        )
+        high, reference = (f"{numbers[f'estimated/accuracy_{name}']:.3f}" for name in ("high", "reference"))
+        if numbers.get("estimated/upper_bound"):
+            estimate = f"at most {high}"
+        else:
+            low = f"{numbers['estimated/accuracy_low']:.3f}"
+            estimate = f"{numbers['estimated/accuracy']:.3f} ({low} to {high})"
+        lines.append(f"estimated accuracy {estimate}; of the reference {reference}")
     if "observed/window_accuracy" in numbers:
         ends = f"{numbers['observed/window_accuracy_low']:.3f} to {numbers['observed/window_accuracy_high']:.3f}"
         rows = f"{numbers['observed/window_rows']:,.0f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from pcc_pipeline.monitoring.operation import Log, log_of
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.usual import Figure, repeating
 from pcc_pipeline.monitoring.windows import Window, week_of, windows
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.answering.watched_rows import WatchedRows, watched_rows, with_labels
 from pcc_pipeline.steps.inputs.addresses import files_of
@@ -29,7 +31,15 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.run_logs import read_logs
 from pcc_pipeline.steps.pages.monitor_figures import accuracy_by_window, drift_by_window
-from pcc_pipeline.steps.pages.monitor_page import PAGE, Look, file_metrics, monitor_note, monitor_page, window_metrics
+from pcc_pipeline.steps.pages.monitor_page import (
+    PAGE,
+    Look,
+    file_metrics,
+    label_lines,
+    monitor_note,
+    monitor_page,
+    window_metrics,
+)
 from pcc_pipeline.steps.records.alerts import tell_of_windows, telling_of_failure
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.metrics_file import write_metrics
@@ -84,22 +94,15 @@ class MonitorOutcome:
     def summary(self) -> list[str]:
         last = self.watched[-1]
         estimate = last.health.estimate
-        bound = "at most " if estimate.upper_bound else ""
         state = [f"alert      {alarm}" for alarm in self.alarms] or ["           nothing is wrong"]
         novel = last.health.novel_share
         return [
             f"monitored  {self.rows:,} rows of {self.source} beside {self.model_version}, "
-            f"{len(self.watched):,} window{'' if len(self.watched) == 1 else 's'}",
+            f"{counted(len(self.watched), 'window')}",
             *state,
-            f"           {last.name}: estimated accuracy {bound}{estimate.value:.3f} "
-            f"({estimate.low:.3f} to {estimate.high:.3f}), of the reference {estimate.reference:.3f}",
+            f"           {last.name}: estimated accuracy {estimate.words}, of the reference {estimate.reference:.3f}",
             *([] if novel is None else [f"           {novel:.1%} of its rows are unlike what the model learned"]),
-            *(
-                f"           {one.name}: observed accuracy {one.observed.accuracy:.3f} "
-                f"({one.observed.low:.3f} to {one.observed.high:.3f}) on {one.observed.rows:,} labelled rows"
-                for one in self.watched
-                if one.observed is not None
-            ),
+            *(f"           {line}" for line in label_lines(self.watched)),
             *([] if self.log is None else self.log.lines(self.model_version)),
             f"           page       {self.page}",
             *([] if self.novel is None else [f"           novel rows by case id in {self.novel}"]),
@@ -242,12 +245,13 @@ def _watched(
         different = part.rows[np.unique(rows.texts[part.rows], return_index=True)[1]]
     labelled = part.rows[rows.labels[part.rows] != None]  # noqa: E711 # of each element
     names = np.array(profile.classes, dtype=object)[rows.signals.predicted[labelled]]
+    unknown = Counter(str(label) for label in rows.labels[labelled] if label not in profile.classes)
     return WatchedWindow(
         name=part.name,
         rows=len(part.rows),
         repeated_share=None if rows.texts is None else 1 - len(different) / len(part.rows),
         health=profile.watch(rows.signals.take(np.sort(different)), rate),
-        observed=Observed.of(names == rows.labels[labelled]),
+        observed=Observed.of(names == rows.labels[labelled], unknown),
         median_length=None if rows.signals.length is None else float(np.median(rows.signals.length[part.rows])),
         quality=_quality(part, rows, profile, rate),
         volume=_volume(part, rows, profile, params, now),

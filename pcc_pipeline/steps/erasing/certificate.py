@@ -16,9 +16,9 @@ from pcc_pipeline.evaluation.page.blocks import Block, Bullets, Paragraph, Secti
 from pcc_pipeline.files import replacing
 from pcc_pipeline.persons.keys import Key, Keys
 from pcc_pipeline.persons.sought import Sought
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.plan import Plan
 from pcc_pipeline.steps.erasing.state import State
-from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.certificate import asked_for, moment, outside
 from pcc_pipeline.steps.erasing.plan import Plan
 from pcc_pipeline.steps.erasing.state import State
-from pcc_pipeline.steps.records.summary import counted
 
 _LONGEST_LIST = 12
 

@@ -26,10 +26,12 @@ from pcc_pipeline.evaluation.page.blocks import (
     Verdict,
 )
 from pcc_pipeline.evaluation.report import Report
-from pcc_pipeline.monitoring.health import FileQuality, WatchedWindow
+from pcc_pipeline.monitoring.estimates import Estimate
+from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow
 from pcc_pipeline.monitoring.operation import Log, shown_version
 from pcc_pipeline.monitoring.profile import NOVEL_SHARE, ReferenceProfile
 from pcc_pipeline.monitoring.usual import Figure
+from pcc_pipeline.plurals import counted
 
 PAGE = "monitor.html"
 _MOST_WINDOWS = 120
@@ -97,6 +99,20 @@ def window_metrics(one: WatchedWindow) -> dict[str, float]:
     return {name: float(value) for name, value in numbers.items() if value is not None and value == value}
 
 
+def label_lines(watched: Sequence[WatchedWindow]) -> list[str]:
+    """What labels show, for the summary: all rows, each of several windows, and labels that the model does not know."""
+    whole = Observed.together(watched)
+    if whole is None:
+        return []
+    seen = [(one.name, one.observed) for one in watched if one.observed is not None]
+    by_window = [f"{name}: {each.words} ({each.low:.3f} to {each.high:.3f})" for name, each in seen]
+    return [
+        f"right, by labels: {whole.words} ({whole.low:.3f} to {whole.high:.3f})",
+        *(by_window if len(seen) > 1 else []),
+        *([whole.unknown_words] if whole.unknown else []),
+    ]
+
+
 def file_metrics(file: FileQuality) -> dict[str, float]:
     """The file's numbers under their names in MLflow."""
     numbers = {"quality/absent_columns": float(len(file.absent)), "quality/file_alarm": float(bool(file.alarms))}
@@ -131,12 +147,14 @@ def monitor_note(look: Look) -> str:
     """What a person reads first on the run's page."""
     last = look.last
     said = [f"- **{marked(alarm)}**" for alarm in look.alarms] or ["- nothing is wrong"]
+    windows = counted(len(look.watched), "window")
     return "\n".join(
         [
-            f"Watched {look.profile.model_version}: {len(look.watched)} windows, the last is {marked(last.name)}.",
+            f"Watched {look.profile.model_version}: {windows}, the last is {marked(last.name)}.",
             "",
             *said,
-            f"- estimated accuracy of the last window {_estimated(last)}",
+            f"- estimated accuracy of the last window {last.health.estimate.words}",
+            *(f"- {marked(line)}" for line in label_lines(look.watched)),
             "",
             f"The page is the artifact {PAGE}; the course of `drift/…` and `estimated/…` is under Model metrics.",
         ]
@@ -147,19 +165,27 @@ def _state(look: Look) -> list[Block]:
     last = look.last
     drift, estimate = last.health.drift, last.health.estimate
     said = [Paragraph(alarm, "bad") for alarm in look.alarms] or [Paragraph("Nothing is wrong.", "good")]
-    novel = last.health.novel_share
+    novel, labelled = last.health.novel_share, Observed.together(look.watched)
     tiles = [
         Tile("chance of such a change", _p(drift.p_value), last.name),
-        Tile("estimated accuracy", _estimated(last), f"{estimate.low:.3f} to {estimate.high:.3f}"),
+        Tile("estimated accuracy", estimate.text, _estimate_detail(estimate)),
+        *([] if labelled is None else [_labelled(labelled)]),
         Tile("accuracy of the reference", f"{estimate.reference:.3f}", "on rows that it did not learn"),
         *([] if novel is None else [Tile("novel rows", f"{novel:.1%}", f"{NOVEL_SHARE:.0%} of the reference rows")]),
         Tile("rejected rows", f"{look.total - look.rows:,}", f"of {look.total:,}"),
     ]
+    if labelled is not None and labelled.unknown:
+        said.append(Paragraph(f"{labelled.unknown_words}.", "open"))
     return [*said, Tiles(tiles)]
 
 
-def _estimated(one: WatchedWindow) -> str:
-    return f"{'at most ' if one.health.estimate.upper_bound else ''}{one.health.estimate.value:.3f}"
+def _labelled(seen: Observed) -> Tile:
+    rows = counted(seen.rows, "row")
+    return Tile("right, by labels", f"{seen.accuracy:.3f}", f"on {rows}, {seen.low:.3f} to {seen.high:.3f}")
+
+
+def _estimate_detail(estimate: Estimate) -> str:
+    return "messages are new or have changed" if estimate.upper_bound else f"{estimate.low:.3f} to {estimate.high:.3f}"
 
 
 def _p(value: float) -> str:
@@ -174,9 +200,8 @@ def _table(watched: Sequence[WatchedWindow]) -> Table:
         "rows",
         "by chance",
         "novel rows",
-        "estimated",
+        "estimated (95 %)",
         "observed",
-        "estimated, 95 %",
     ]
     lines: list[list[Cell]] = []
     for one in watched[-_MOST_WINDOWS:]:
@@ -190,9 +215,8 @@ def _table(watched: Sequence[WatchedWindow]) -> Table:
                 f"{one.rows:,}",
                 _p(one.health.drift.p_value),
                 "" if novel is None else f"{novel:.1%}",
-                _estimated(one),
+                estimate.words,
                 seen,
-                Range(estimate.value, estimate.low, estimate.high),
             ]
         )
     return Table(columns, lines, words=3)
@@ -346,7 +370,7 @@ def _words(look: Look) -> Bullets:
             "Of rows with the same text, one counts where it is asked whether messages have changed.",
             "Estimated accuracy needs no labels: the share of rows surer than a threshold at which the reference is "
             "right so often (ATC). Its interval holds a second estimate too (DoC). Where messages are new or have "
-            "changed it may be too high, and is written as `at most`.",
+            "changed it may be too high: at most, and the interval's upper end are all that is said.",
             "Usual is what the training file was like, by blocks of a hundred rows and by weekday. More faults than "
             f"differences between blocks and chance make are unusual, in {rate:.0%} of quiet windows at most. An "
             "unusual number of rows is an alert only by a rule of its own. Lengths are judged with the messages.",

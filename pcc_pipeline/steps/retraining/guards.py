@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.data.columns import reads_like_a_name
+from pcc_pipeline.data.columns import shown_labels
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.quality.counts import duplicates
 from pcc_pipeline.data.quality.near_duplicates import MOST_HELD_OUT, near_duplicates
@@ -16,8 +16,6 @@ from pcc_pipeline.steps.inputs.exclusion import read_exclusion
 from pcc_pipeline.steps.inputs.split import assign
 from pcc_pipeline.steps.retraining.champion import Champion
 from pcc_pipeline.tracking.registry import versions
-
-_MOST_SHOWN = 10
 
 
 class RetrainStoppedError(PccError):
@@ -71,13 +69,9 @@ def _demand_labels(params: Params, dataset: Dataset, champion: Champion) -> None
     if params.retrain.labels == "any" or known == here:
         return
     changed = sorted([*(f"+{label}" for label in here - known), *(f"-{label}" for label in known - here)])
-    # A shifted row brings texts into the labels' column.
-    shown = [label for label in changed if reads_like_a_name(label[1:])][:_MOST_SHOWN]
-    hidden = len(changed) - len(shown)
-    names = [*shown, *([f"{hidden:,} more" if shown else f"{hidden:,} that read like texts"] if hidden else [])]
     raise stopped(
         "labels",
-        f"labels have appeared or vanished since {champion.name}: {', '.join(names)}",
+        f"labels have appeared or vanished since {champion.name}: {shown_labels(changed, 1)}",
         where=params.data.path,
         fix="if that is meant: --set retrain.labels=any",
     )
