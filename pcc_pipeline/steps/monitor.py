@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import in_brief
 from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.report import Report, report
@@ -97,7 +98,7 @@ class MonitorOutcome:
         state = [f"alert      {alarm}" for alarm in self.alarms] or ["           nothing is wrong"]
         novel = last.health.novel_share
         return [
-            f"monitored  {self.rows:,} rows of {self.source} beside {self.model_version}, "
+            f"monitored  {self.rows:,} rows of {in_brief(self.source)} beside {self.model_version}, "
             f"{counted(len(self.watched), 'window')}",
             *state,
             f"           {last.name}: estimated accuracy {estimate.words}, of the reference {estimate.reference:.3f}",

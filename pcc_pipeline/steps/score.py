@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.config.paths import in_brief, local_path
 from pcc_pipeline.data.contract import CheckedBatch
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
@@ -102,7 +102,7 @@ class ScoreOutcome:
             where = [f"           {line}" for line in self.parts.lines]
             speed = speed if self.parts.made else ""
         return [
-            f"scored     {self.rows:,} rows of {self.source} with {self.model_version}{speed}",
+            f"scored     {self.rows:,} rows of {in_brief(self.source)} with {self.model_version}{speed}",
             f"           {', '.join([*shown, *more])}",
             *([left] if self.left_to_a_person else []),
             *self._challenged,

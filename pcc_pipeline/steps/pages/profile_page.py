@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from pcc_pipeline.config.paths import in_brief
 from pcc_pipeline.data.labels import near_equal_line
 from pcc_pipeline.data.quality.profile import RARE, ColumnFill, Profile, Spread
 from pcc_pipeline.evaluation.page.as_html import to_html
@@ -260,7 +261,7 @@ def profile_document(source: str, profile: Profile, findings: Sequence[Finding])
 def profile_page(source: str, made_at: str, profile: Profile, findings: Sequence[Finding]) -> str:
     """The page; `made_at` is when the file was read."""
     name = cut(file_name(source), LONGEST_FILE)
-    subtitle = f"{cut(source, LONGEST_FILE)}, {_number(profile.rows, 'row')}, read {made_at}"
+    subtitle = f"{cut(in_brief(source), LONGEST_FILE)}, {_number(profile.rows, 'row')}, read {made_at}"
     made = [
         _in_short(profile, findings),
         _columns(profile),
