@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pcc_pipeline.alerting.book import Alert, Letter
-from pcc_pipeline.manage.advice import LOOK, mending
 from pcc_pipeline.manage.alerts import book_of, receivers_of
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.model.lineage import SEMVER_TAG
+from pcc_pipeline.monitoring.advice import LOOK, mending
 from pcc_pipeline.plurals import counted
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.approvals import Approval

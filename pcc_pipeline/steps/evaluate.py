@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,6 +59,7 @@ class EvaluateOutcome:
         facts: of the model's training.
         inputs: the files that the rows stand in.
         pictures: file stem -> the figure as PNG.
+        promotable: name and number of its version, where it is not the champion and no gate that was judged fails.
     """
 
     run_id: str
@@ -76,6 +78,15 @@ class EvaluateOutcome:
     figures: Path
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    promotable: tuple[str, str] | None = None
+
+    @property
+    def next_steps(self) -> list[str]:
+        """What to do now: to promote it, unless a gate stands against that."""
+        if self.promotable is None:
+            return []
+        name, number = self.promotable
+        return [f"make version {number} the champion: pcc promote --model {shlex.quote(f'models:/{name}/{number}')}"]
 
     @property
     def summary(self) -> list[str]:
@@ -232,6 +243,9 @@ def run(
             figures=Path(params.output.figures_dir),
             notes=held.notes,
             warnings=doubts,
+            promotable=None
+            if beside.is_this or any(gate.passes is False for gate in evaluated.gates)
+            else evaluated.registered,
         )
 
 

@@ -16,7 +16,9 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import in_brief
 from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
 from pcc_pipeline.errors import DataError
+from pcc_pipeline.evaluation.page.facts import file_name
 from pcc_pipeline.evaluation.report import Report, report
+from pcc_pipeline.monitoring.advice import mending
 from pcc_pipeline.monitoring.change.drift import FEWEST_ROWS
 from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow, kinds_of_standing, standing
 from pcc_pipeline.monitoring.operation import Log, log_of
@@ -48,7 +50,7 @@ from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.reference_profile import by_time
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import replacing
-from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking import payloads, run_names
 from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.reference_profiles import read_profile
 from pcc_pipeline.tracking.registry.versions import ALERT_TAG, find_alias, set_alert
@@ -64,7 +66,7 @@ class MonitorOutcome:
     Attributes:
         watched: one for each window, in order.
         observed: scores of all rows with labels and probabilities; None of none.
-        alarms: what is wrong now; empty where nothing is.
+        alarms: what is wrong now; empty where nothing is. `advice` is what may mend that.
         failed: whether that is to be the exit code.
         log: what the monitoring logs say; None where none was named.
         alert_lines: about alerts, where it is the champion that was looked at.
@@ -85,11 +87,17 @@ class MonitorOutcome:
     alert_lines: tuple[str, ...] = ()
     log: Log | None = None
     notes: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
         """0, or 3 where something is wrong and that was to be told so."""
         return 3 if self.failed else 0
+
+    @property
+    def next_steps(self) -> list[str]:
+        """What to do now, where something is wrong."""
+        return [f"read {self.page}", *self.advice] if self.alarms else []
 
     @property
     def summary(self) -> list[str]:
@@ -195,9 +203,10 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         payloads.Note(monitor_note(look)),
         payloads.Tags({"pcc.window": watched[-1].name, **({ALERT_TAG: "; ".join(alarms)} if alarms else {})}),
     )
+    opened.rename(run_names.of_monitor(file_name(address), alarmed=bool(alarms)))
+    kinds = kinds_of_standing(watched, quality)
+    kinds = (*kinds, "operation") if log is not None and log.alarms else kinds
     if loaded.source.name is not None and loaded.version is not None:
-        kinds = kinds_of_standing(watched, quality)
-        kinds = (*kinds, "operation") if log is not None and log.alarms else kinds
         set_alert(loaded.source.name, loaded.version, "; ".join(alarms), kinds)
     target = Path(params.output.monitor_page)
     with replacing(target) as partial:
@@ -228,6 +237,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         watched=watched,
         observed=observed,
         alarms=alarms,
+        advice=tuple(mending(kinds, watched=params.retrain.watch is not None)),
         failed=bool(alarms) and options.fail_on == "alert",
         page=target,
         novel=_write_novel(rows, profile, Path(params.output.novel_rows), sealed=params.output.encrypts),

@@ -39,7 +39,12 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(
     first = command("promote", *GATES, "--reason", "the first")
     assert first.code == 0, first.err
     assert "champion is version 1 now, before it nobody" in first.out
-    assert command("main", "--search-method", "none", "--set", "model.hyperparameters.C=0.001").code == 0
+    trained = command("main", "--search-method", "none", "--set", "model.hyperparameters.C=0.001 registry.gates=[]")
+    assert trained.code == 0
+    promote_it = "make version 2 the champion: pcc promote --model models:/pcc-intent-classifier/2"
+    assert f"next       {promote_it}\n           look at the runs: " in trained.out
+    judged = command("evaluate", *GATES)
+    assert (judged.code, "pcc promote" in judged.out) == (0, False)
 
     refused = command("promote", *GATES)
     assert refused.code == 1

@@ -35,6 +35,7 @@ from pcc_pipeline.plurals import counted
 
 PAGE = "monitor.html"
 _MOST_WINDOWS = 120
+_MOST_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -156,9 +157,21 @@ def monitor_note(look: Look) -> str:
             f"- estimated accuracy of the last window {last.health.estimate.words}",
             *(f"- {marked(line)}" for line in label_lines(look.watched)),
             "",
-            f"The page is the artifact {PAGE}; the course of `drift/…` and `estimated/…` is under Model metrics.",
+            f"The page is the artifact {PAGE}; the course of `drift/…`, `estimated/…` and, with labels, "
+            "`observed/window_accuracy` is under Model metrics.",
+            *_steps(look.watched),
         ]
     )
+
+
+def _steps(watched: Sequence[WatchedWindow]) -> list[str]:
+    """Which window each step of MLflow's charts is, where there are several."""
+    if len(watched) == 1:
+        return []
+    named = [f"step {place}: {marked(one.name)}" for place, one in enumerate(watched)]
+    if (more := len(named) - _MOST_STEPS) > 0:
+        named = [*named[: _MOST_STEPS - 1], f"… and {counted(more, 'step')} before the last", named[-1]]
+    return ["", "Its charts count windows:", "", *(f"- {line}" for line in named)]
 
 
 def _state(look: Look) -> list[Block]:

@@ -112,6 +112,17 @@ def test_an_upper_bound_is_one_number_without_an_interval() -> None:
     assert len(accuracy_by_window(watched[1:]).axes[0].containers) == 0
 
 
+def test_the_note_says_which_window_each_step_of_a_chart_is() -> None:
+    watched = [window(f"week {place}") for place in range(70)]
+    note = monitor_note(look(watched[:2]))
+    assert "`observed/window_accuracy`" in note
+    assert note.endswith("- step 0: week 0\n- step 1: week 1")
+    assert monitor_note(look(watched)).endswith(
+        "- step 58: week 58\n- … and 10 steps before the last\n- step 69: week 69"
+    )
+    assert "step 0" not in monitor_note(look(watched[:1]))
+
+
 def test_legends_lie_outside_of_what_is_drawn() -> None:
     watched = [window(f"week from 2026-09-{7 * place + 1:02}", labelled=90, right=80) for place in range(4)]
     for figure in (drift_by_window(watched, 0.05), accuracy_by_window(watched)):
