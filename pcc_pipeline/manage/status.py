@@ -161,7 +161,9 @@ class Status:
     @property
     def _alerts(self) -> list[tuple[str, str]]:
         lines = [
-            f"{one.level} since {one.since:%Y-%m-%d %H:%M} UTC: {one.rule} ({one.value:.4g})" for one in self.alerts
+            f"{one.level} since {one.since:%Y-%m-%d %H:%M} UTC{f', of {one.version}' if one.version else ''}: "
+            f"{one.rule} ({one.value:.4g})"
+            for one in self.alerts
         ]
         shown_lines = [("alerts" if not place else "", line) for place, line in enumerate(lines or ["none stands"])]
         if self.waiting:

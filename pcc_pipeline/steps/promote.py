@@ -19,6 +19,7 @@ from pcc_pipeline.steps.inputs.test_rows import HeldOut
 from pcc_pipeline.steps.judging.gate_evidence import Judgement, judge_version
 from pcc_pipeline.steps.publish import check_targets, publication_lines, publish_champion, targets
 from pcc_pipeline.steps.records.audit import Act, Audit, demand_reason
+from pcc_pipeline.steps.records.succession import end_alerts
 from pcc_pipeline.steps.records.used_options import used, used_on_model
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.environment import account
@@ -180,8 +181,9 @@ def run(
                     _record_move(opened, action, move)
                 _note_move(act, move)
             with _moved(params, move):
+                ended = end_alerts(params, move)
                 publications = _publish(params, opened, move, audit)
-    notes = (*judgement.notes, *audit.warnings)
+    notes = (*judgement.notes, *ended, *audit.warnings)
     return PromoteOutcome(opened.run_id, action, move, judgement.verdicts, publications, notes)
 
 
@@ -253,8 +255,9 @@ def approve(
                 _record_move(opened, "approved", move)
                 _note_move(act, move)
             with _moved(params, move):
+                ended = end_alerts(params, move)
                 publications = _publish(params, opened, move, audit)
-    return PromoteOutcome(opened.run_id, "approved", move, (), publications, tuple(audit.warnings))
+    return PromoteOutcome(opened.run_id, "approved", move, (), publications, (*ended, *audit.warnings))
 
 
 def put_on_record(params: Params, version: str, *, reason: str) -> promotion.Move:
@@ -310,8 +313,9 @@ def roll_back(params: Params, *, reason: str = "", experiment: str | None = None
                         }
                     )
                 )
+                ended = end_alerts(params, move)
                 publications = _publish(params, opened, move, audit)
-    return PromoteOutcome(opened.run_id, "rolled back", move, (), publications, tuple(audit.warnings))
+    return PromoteOutcome(opened.run_id, "rolled back", move, (), publications, (*ended, *audit.warnings))
 
 
 def _demand_not_erased(params: Params, version: str) -> None:

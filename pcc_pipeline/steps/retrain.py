@@ -237,6 +237,8 @@ def _concluded(params: Params, number: str, training: str, decided: str) -> tupl
     name, record = params.registry.model_name, read_training_run(training)
     version, rows = record.tags.get(versions.VERSION_TAG, ""), record.metrics["data"]["rows"]
     why = f"version {number} ({version}) learned {rows:,} rows, and was {decided}"
-    alerts = tell_of_event(params, f"retrained {name} {version}", f"{name}: trained again", f"{why}.")
+    alerts = tell_of_event(
+        params, f"retrained {name} {version}", f"{name}: trained again", f"{why}.", good=decided != "refused"
+    )
     versions.tag_version(name, number, {DECIDED_TAG: decided})
     return why, alerts

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from pcc_pipeline.alerting.book import AlertBook
 from pcc_pipeline.command_line import pcc
+from pcc_pipeline.config.alert_settings import AlertRule
 from tests import process_state
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,6 +38,7 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(
             assert pcc.main([*words]) == code
             return json.loads(capfd.readouterr().out)
 
+    client, name = one_version.client, "pcc-intent-classifier"
     first = command("promote", *GATES, "--reason", "the first")
     assert first.code == 0, first.err
     assert "champion is version 1 now, before it nobody" in first.out
@@ -53,15 +56,22 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(
     assert "no_worse_than_champion f1_macro" in refused.err
     assert "Traceback" not in refused.err
 
+    book = AlertBook(one_version.folder / "outputs/alerts")
+    rule, bad = AlertRule(metric="drift/alarm", above=0), [("week 1", {"drift/alarm": 1.0})]
+    version = client.get_model_version(name, "1").tags["pcc.version"]
+    book.judge(name, [rule], bad, [], version=version)
+    client.set_model_version_tag(name, "1", "pcc.alert", "messages have changed")
     unreasoned = command("promote", *GATES, "--force", "true")
     assert unreasoned.code == 1
     assert "force needs a reason" in unreasoned.err
     forced = command("promote", *GATES, "--force", "true", "--reason", "drill")
     assert "champion is version 2 now, before it version 1" in forced.out
+    assert f"news       ended: {name} {version}: drift/alarm" in forced.out
+    assert book.alerts == []
+    assert "pcc.alert" not in client.get_model_version(name, "1").tags
     back = command("promote", "--rollback", "true", "--reason", "drill over")
     assert "champion is version 1 now, before it version 2" in back.out
 
-    client, name = one_version.client, "pcc-intent-classifier"
     assert client.get_model_version_by_alias(name, "champion").version == 1
     assert client.get_model_version_by_alias(name, "previous").version == 2
     history = [run for run in one_version.runs() if run.data.tags.get("pcc.step") == "promote"]
