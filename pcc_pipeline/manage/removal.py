@@ -54,7 +54,7 @@ def show_or_remove(question: Question, *, days: int | None, delete: bool = False
         lines += [table(head, [_row(tree) for tree in planned.trees]), ""]
     if days is not None:
         runs, size = removed.get("runs", Amount(0, 0))
-        amount = f"{runs} runs that ended more than {days} days ago, {size / _MB:,.1f} MB"
+        amount = f"{counted(runs, 'run')} that ended more than {counted(days, 'day')} ago, {size / _MB:,.1f} MB"
         lines.append(f"removed {amount}" if delete else f"would remove {amount}")
     else:
         did = "removed" if delete else "would remove"

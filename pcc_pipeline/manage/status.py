@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from pcc_pipeline.tracking.store.model_overview import AliasedVersion, ModelOver
 from pcc_pipeline.tracking.store.past_runs import RecordedRun
 
 _SCORES = {"metric.test/f1_macro": "macro F1", "metric.test/accuracy": "accuracy"}
+_NOT_YET = re.compile(r"was (refused|left to an approver)")
 _ENDED = {"FAILED": "failed", "KILLED": "was ended from outside", "RUNNING": "goes on"}
 
 
@@ -77,7 +79,7 @@ class Status:
             and overview.monitor is not None
             and overview.monitor.error
         ):
-            steps.append("mend what ended the last monitor, and look again")
+            steps.append(f"mend what ended the last monitor, and look again: {_why(overview.monitor)}")
         if overview.watched is None:
             steps.append(f"look at its messages: {LOOK}")
         elif self.wrong:
@@ -90,7 +92,8 @@ class Status:
         if self.waiting:
             steps.append("send what waits: pcc alerts send")
         if overview.retrain is not None and overview.retrain.error:
-            steps.append("see what ended the last retrain: pcc models list --step retrain --failed")
+            what = "stopped" if overview.retrain.stopped else "ended"
+            steps.append(f"see what {what} the last retrain: pcc models list --step retrain --failed")
         return steps or ["nothing"]
 
     @property
@@ -147,7 +150,8 @@ class Status:
             alert = run.tags.get(ALERT_TAG)
             windows = counted(int(numbers.get("quality/windows", 1)), "window")
             lines.append(("watched", f"{self._when(run.started)}: {alert or 'nothing is wrong'}"))
-            lines.append(("", f"{windows}, {numbers.get('quality/rows', 0):,.0f} rows, the last {_window(run)}"))
+            rows = counted(round(numbers.get("quality/rows", 0)), "row")
+            lines.append(("", f"{windows}, {rows}, the last {_window(run)}"))
             if "drift/novel_share" in numbers:
                 lines.append(("", f"novel rows {numbers['drift/novel_share']:.1%}"))
             lines += [("", line) for line in _accuracies(numbers)]
@@ -176,7 +180,10 @@ class Status:
         run = self.overview.retrain
         if run is None:
             return []
-        decision = run.tags.get("pcc.reason", "")
+        decision, champion = run.tags.get("pcc.reason", ""), self.overview.champion
+        if champion is not None and decision.startswith(f"version {champion.number} "):
+            # Somebody promoted it since, who went past the gates or approved.
+            decision = _NOT_YET.sub("was promoted since", decision)
         done = {"trained": "trained: ", "resumed": "went on: ", "none": "no need: "}.get(
             run.tags.get("pcc.action", ""), ""
         )
@@ -231,13 +238,18 @@ def _named(version: AliasedVersion, model: str) -> str:
 def _ago(since: timedelta) -> str:
     hours = since.total_seconds() / 3600
     if hours < 1:
-        return f"{max(hours, 0) * 60:.0f} minutes ago"
-    return f"{hours:.0f} hours ago" if hours < 48 else f"{hours / 24:.0f} days ago"
+        return f"{counted(round(max(hours, 0) * 60), 'minute')} ago"
+    return f"{counted(round(hours), 'hour')} ago" if hours < 48 else f"{counted(round(hours / 24), 'day')} ago"
 
 
 def _ended(run: RecordedRun) -> str:
-    how = _ENDED.get(run.status, "ended well")
-    return f"{how}: {run.error.splitlines()[0]}" if run.error else how
+    how = "" if run.stopped else _ENDED.get(run.status, "ended well")
+    return ": ".join(filter(None, [how, _why(run)]))
+
+
+def _why(run: RecordedRun) -> str:
+    """Why it ended as it did, in a line; empty where nothing says so."""
+    return run.reason.partition("\n")[0]
 
 
 def _failed_since(run: RecordedRun | None, other: RecordedRun | None) -> bool:
@@ -262,8 +274,8 @@ def _accuracies(numbers: Mapping[str, float]) -> list[str]:
         lines.append(f"estimated accuracy {estimate}; of the reference {reference}")
     if "observed/window_accuracy" in numbers:
         ends = f"{numbers['observed/window_accuracy_low']:.3f} to {numbers['observed/window_accuracy_high']:.3f}"
-        rows = f"{numbers['observed/window_rows']:,.0f}"
-        lines.append(f"observed accuracy {numbers['observed/window_accuracy']:.3f} ({ends}) on {rows} labelled rows")
+        rows = counted(round(numbers["observed/window_rows"]), "labelled row")
+        lines.append(f"observed accuracy {numbers['observed/window_accuracy']:.3f} ({ends}) on {rows}")
     return lines
 
 

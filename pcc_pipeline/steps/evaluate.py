@@ -25,6 +25,7 @@ from pcc_pipeline.evaluation.predictions import ScoredBy, prediction_frame
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.evaluation.slices import slice_documents, slice_warnings
 from pcc_pipeline.monitoring.profile import Origin, ReferenceProfile
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
@@ -96,7 +97,7 @@ class EvaluateOutcome:
             for name, key in (("ROC-AUC", "roc_auc"), ("PR-AUC", "pr_auc"))
         )
         return [
-            f"evaluated  {self.model_version} on {self.test.n_rows:,} test rows",
+            f"evaluated  {self.model_version} on {counted(self.test.n_rows, 'test row')}",
             *(f"           {note}" for note in self.notes),
             f"           macro F1 {scores['f1_macro']:.4f} (95% interval {low:.4f} to {high:.4f}), "
             f"accuracy {scores['accuracy']:.4f}, {areas}",

@@ -106,7 +106,7 @@ class MonitorOutcome:
         state = [f"alert      {alarm}" for alarm in self.alarms] or ["           nothing is wrong"]
         novel = last.health.novel_share
         return [
-            f"monitored  {self.rows:,} rows of {in_brief(self.source)} beside {self.model_version}, "
+            f"monitored  {counted(self.rows, 'row')} of {in_brief(self.source)} beside {self.model_version}, "
             f"{counted(len(self.watched), 'window')}",
             *state,
             f"           {last.name}: estimated accuracy {estimate.words}, of the reference {estimate.reference:.3f}",
@@ -115,7 +115,7 @@ class MonitorOutcome:
             *([] if self.log is None else self.log.lines(self.model_version)),
             f"           page       {self.page}",
             *([] if self.novel is None else [f"           novel rows by case id in {self.novel}"]),
-            *([f"           {self.rejected_rows:,} rows rejected"] if self.rejected_rows else []),
+            *([f"           {counted(self.rejected_rows, 'row')} rejected"] if self.rejected_rows else []),
             *self.alert_lines,
             *(f"warning    {note}" for note in self.notes),
         ]

@@ -95,7 +95,7 @@ def test_list_shows_recent_runs_with_scores_places_and_reasons(call: Call, fille
     assert len(rows) == 12
     assert rows[0].startswith("2026-01-01 12:11")
     (failed,) = [row for row in rows if "FAILED" in row]
-    assert failed.endswith("DataError: 12 of 20 rows were rejected")
+    assert failed.endswith("  12 of 20 rows were rejected")
     assert f"{A} #1 @champion" in rows[-1]
     assert "0.8000 val/f1_macro" in rows[-1]
     assert len(answer(call, "list", "--limit", "3")) == 3
@@ -201,7 +201,7 @@ def test_import_brings_the_older_registry_in_once_and_shows_it(call: Call, mlflo
     (mlflow_store / "model_registry.json").write_text(json.dumps(document), encoding="utf-8")
     code, out, err = call("import", "model_registry.json")
     assert (code, err) == (0, "")
-    assert out.startswith("imported 1 runs into pcc-intent, 0 were there already, 1 entries are bad\n  entry 2 (r2):")
+    assert out.startswith("imported 1 run into pcc-intent, 0 were there already, 1 entry is bad\n  entry 2 (r2):")
     assert answer(call, "import", "model_registry.json")["already_there"] == 1
     assert answer(call, "get", "--version", "v20250729084352")["step"] == "legacy"
     shown = call("list")[1] + call("summary")[1]

@@ -14,6 +14,7 @@ from typing import Any
 from pcc_pipeline.config.paths import in_brief
 from pcc_pipeline.evaluation.over_time.since_champion import Difference
 from pcc_pipeline.model.selection import features_sentence
+from pcc_pipeline.plurals import counted
 
 Document = Mapping[str, Any]
 
@@ -150,11 +151,11 @@ def headline(facts: TrainedFacts, test: Document | None, written: Callable[[str]
     data = written(cut(file_name(str(facts.metadata["trained_on"])), LONGEST_FILE))
     if test is None:
         scores = facts.metrics["val"]
-        kind = "validation rows; not tested yet"
+        rows = f"{counted(scores['n_rows'], 'validation row')}; not tested yet"
     else:
-        scores, kind = test, "test rows"
+        scores, rows = test, counted(test["n_rows"], "test row")
     score = score_text(scores, "f1_macro", "macro F1")
-    return f"{facts.name}: {score} on {scores['n_rows']:,} {kind}. Learned from {data}."
+    return f"{facts.name}: {score} on {rows}. Learned from {data}."
 
 
 def score_text(report: Document, name: str, title: str) -> str:
@@ -209,7 +210,7 @@ def validation_facts(facts: TrainedFacts) -> list[tuple[str, str]]:
     """Its scores on validation rows and from cross-validation."""
     validation, info = facts.metrics["val"], facts.metadata["search_info"]
     scores = ", ".join(score_text(validation, name, title) for name, title in _VALIDATED)
-    rows = [("Validation", f"{scores} on {validation['n_rows']:,} rows")]
+    rows = [("Validation", f"{scores} on {counted(validation['n_rows'], 'row')}")]
     if info["best_score"] is not None:
         corrected = info["best_score_corrected"]
         text = f"{info['scoring']} {info['best_score']:.4f} over {info['folds']} folds"

@@ -19,6 +19,7 @@ from pcc_pipeline.persons import documents
 from pcc_pipeline.persons.holds import Holds
 from pcc_pipeline.persons.rows import count_in, rows_of
 from pcc_pipeline.persons.sought import Sought
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, is_table
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.tables import is_there, tables_here, tables_of
@@ -416,8 +417,8 @@ def _elsewhere(traces: Iterable[Trace]) -> Iterator[str]:
 def _unseen(known: Holdings) -> list[str]:
     absent = sum(known.absent.values())
     return [
-        *([f"{absent} runs whose manifests are of a key that is not here"] if absent else []),
-        *([f"{known.gone} runs whose files were removed"] if known.gone else []),
+        *([f"{counted(absent, 'run')} whose manifests are of a key that is not here"] if absent else []),
+        *([f"{counted(known.gone, 'run')} whose files were removed"] if known.gone else []),
     ]
 
 

@@ -141,7 +141,9 @@ def monitor_page(look: Look, pictures: Mapping[str, bytes]) -> str:
         Section("words", "How it is judged", [_words(look)]),
     ]
     title = f"{look.profile.model_version}: {'something is wrong' if look.alarms else 'nothing is wrong'}"
-    return to_html(title, f"looked at on {look.now:%Y-%m-%d %H:%M} UTC, {look.rows:,} rows", sections, pictures)
+    return to_html(
+        title, f"looked at on {look.now:%Y-%m-%d %H:%M} UTC, {counted(look.rows, 'row')}", sections, pictures
+    )
 
 
 def monitor_note(look: Look) -> str:
@@ -368,7 +370,9 @@ def _operation(look: Look, log: Log) -> list[Block]:
     if log.bad:
         said.append(Paragraph(f"{log.bad_words}.", "open"))
     if log.repeated:
-        said.append(Paragraph(f"{log.repeated:,} lines say again what another one said, and count once."))
+        said.append(
+            Paragraph(f"{counted(log.repeated, 'line')} told of a run that another one tells of, and count once.")
+        )
     return said
 
 

@@ -12,6 +12,7 @@ from pcc_pipeline.data.quality.counts import duplicates
 from pcc_pipeline.data.quality.near_duplicates import MOST_HELD_OUT, near_duplicates
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError, PccError
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.inputs.exclusion import read_exclusion
 from pcc_pipeline.steps.inputs.split import assign
 from pcc_pipeline.steps.retraining.champion import Champion
@@ -58,7 +59,7 @@ def _demand_time(params: Params) -> None:
     if trained >= params.retrain.most_a_day:
         raise stopped(
             "often",
-            f"{trained:,} versions were trained today already",
+            f"{counted(trained, 'version')} {'was' if trained == 1 else 'were'} trained today already",
             where=f"retrain.most_a_day: {params.retrain.most_a_day}",
             fix="look why the data changes so often; it is looked at again tomorrow",
         )
@@ -85,7 +86,8 @@ def _demand_rows(params: Params, dataset: Dataset, champion: Champion, *, demand
     if new < least:
         raise stopped(
             "rows",
-            f"{new:,} texts are new or have another label since {champion.name}, too few to train again",
+            f"{counted(new, 'text')} {'is new or has' if new == 1 else 'are new or have'} another label since "
+            f"{champion.name}, too few to train again",
             where=f"retrain.min_new_rows: {params.retrain.min_new_rows:,}",
             fix="wait for more, or ask for fewer",
         )
