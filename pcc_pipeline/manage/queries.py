@@ -145,7 +145,7 @@ def summary(question: Question, *, limit: int | None = None, metrics: Sequence[s
     for version, row, on in zip(versions, scores, measured_on, strict=True):
         first, change = row[0], ""
         if first and on:
-            change = f"{first.value - last[on].value:+.4f}" if on in last else "other rows" if last else ""
+            change = f"{first.value - last[on].value:+.4f}" if on in last else "on other rows" if last else ""
             last[on] = first
         cells = [
             one.text(metrics[place]) if one else _unmeasured(metrics[place], version) for place, one in enumerate(row)
@@ -184,6 +184,7 @@ def _highest(
     lines = [f"highest {metric} on rows {names[known[-1]]}: {best.text(metric)} by {whom}"]
     if others := len(measured) - len(alike):
         lines.append(f"{others:,} measured on other rows: scores on different rows tell no versions apart.")
+        lines.append("What a gate measured of two versions on the same rows: gates.html of the runs of --step promote.")
     return [*lines, "Scores with intervals that overlap widely tell no versions apart either."]
 
 
