@@ -11,6 +11,7 @@ from scipy.special import betaincinv
 
 from pcc_pipeline.data.columns import shown_labels
 from pcc_pipeline.evaluation.intervals.chances import fewer_hits_chance
+from pcc_pipeline.monitoring.change.drift import PLAIN
 from pcc_pipeline.monitoring.profile import WindowHealth
 from pcc_pipeline.monitoring.usual import Figure
 from pcc_pipeline.plurals import counted
@@ -118,7 +119,9 @@ class WatchedWindow:
         """The metric that says so -> what is wrong."""
         alarms: dict[str, tuple[str, ...]] = {}
         if self.health.drift.alarm:
-            alarms["drift/alarm"] = (f"messages have changed: {', '.join(self.health.drift.causes)}",)
+            alarms["drift/alarm"] = (
+                f"messages have changed: {', '.join(PLAIN[name] for name in self.health.drift.causes)}",
+            )
         if self.observed is not None and self.less_right:
             estimate = self.health.estimate
             cause = f"; {self.observed.unknown_rows}" if self.observed.unknown else ""  # an alert holds no label

@@ -98,6 +98,7 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(
         ("promote", "refused", "2", ""),
         ("force", "begun", "2", "drill"),
         ("force", "done", "2", "drill"),
+        ("alert", "ended", None, ""),
         ("publish", "begun", "2", ""),
         ("publish", "done", "2", ""),
         ("roll back", "begun", None, "drill over"),
@@ -112,18 +113,18 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(
     assert asked("audit", "--json", "--who", "nobody") == asked("audit", "--json", "--since", "2100-01-01") == []
 
     whole = asked("audit", "verify", "--json")
-    assert (whole["whole"], whole["lines"], whole["anchored"]) == (True, 14, 14)
+    assert (whole["whole"], whole["lines"], whole["anchored"]) == (True, 15, 15)
     (file,) = (one_version.folder / "outputs/audit").glob("*.jsonl")
     content = file.read_bytes().splitlines(keepends=True)
     # Cut off, as of a log that had never held what was forced: the runs of the decisions know better.
     file.write_bytes(b"".join(content[:6]))
     cut = asked("audit", "verify", "--json", code=1)
     (fault,) = cut["faults"]
-    assert re.fullmatch("lines 7 to 14, and perhaps more, were cut off: run [0-9a-f]{8} holds line 14", fault)
+    assert re.fullmatch("lines 7 to 15, and perhaps more, were cut off: run [0-9a-f]{8} holds line 15", fault)
     assert asked("audit", "verify", "--json", "--offline")["whole"]
     (one_version.folder / "outputs/audit").rename(one_version.folder / "outputs/elsewhere")
     gone = asked("audit", "verify", "--json", code=1)
-    assert "of 14 lines" in gone["faults"][0]
+    assert "of 15 lines" in gone["faults"][0]
     assert asked("audit", "--json") == []
 
 

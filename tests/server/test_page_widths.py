@@ -20,7 +20,7 @@ WINDOWS = Table(
         [
             "week from 2026-09-28",
             Verdict("as before", "good"),
-            Verdict("many rows", "open"),
+            Verdict("remark: many rows", "open"),
             *("123,456", "too few rows", "12.3%", "0.920 (0.880 to 0.991)", "0.848 of 123,456"),
         ]
     ],

@@ -26,6 +26,7 @@ from pcc_pipeline.evaluation.page.blocks import (
     Verdict,
 )
 from pcc_pipeline.evaluation.report import Report
+from pcc_pipeline.monitoring.change.drift import PLAIN
 from pcc_pipeline.monitoring.estimates import Estimate
 from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow
 from pcc_pipeline.monitoring.operation import Log, shown_version
@@ -247,7 +248,7 @@ def _verdict(figure: Figure) -> Verdict:
     if not figure.unusual:
         return Verdict("usual", "good")
     if figure.name == "window_rows":
-        return Verdict("few rows" if figure.value < (figure.usual or 0) else "many rows", "open")
+        return Verdict(f"remark: {'few' if figure.value < (figure.usual or 0) else 'many'} rows", "open")
     return Verdict("unusual", "bad")
 
 
@@ -258,22 +259,11 @@ def _pictures() -> list[Block]:
     ]
 
 
-_MEANINGS = {
-    "labels": "shares of the predicted labels",
-    "probabilities": "probabilities of the labels",
-    "confidence": "the model is less sure",
-    "novelty": "rows are less like what it learned",
-    "unknown_terms": "more terms that no training text has",
-    "length": "lengths of the texts",
-    "vectors": "where the texts lie in the space of vectors",
-}
-
-
 def _causes(last: WatchedWindow) -> Table:
     drift = last.health.drift
     ordered = sorted(drift.p_values, key=lambda name: drift.p_values[name])
     lines: list[list[Cell]] = [
-        [_MEANINGS[name], _p(drift.p_values[name]), Verdict("a cause", "bad") if name in drift.causes else ""]
+        [f"{PLAIN[name]} ({name})", _p(drift.p_values[name]), Verdict("a cause", "bad") if name in drift.causes else ""]
         for name in ordered
     ]
     return Table(["what is compared", "chance of such a difference, alone", ""], lines)
@@ -309,6 +299,8 @@ def _quality(look: Look) -> list[Block]:
         )
         lines.append(["characters of half the texts, at most", f"{last.median_length:,.0f}", lengths, ""])
     said: list[Block] = [Table(["what", "here", "usual", ""], lines)]
+    if last.volume is not None and last.volume.unusual:
+        said.append(Paragraph("An unusual number of rows is a remark and no alarm: see how it is judged."))
     if file.absent:
         said.append(Paragraph(f"The file lacks columns that the training file has: {', '.join(file.absent)}."))
     if usual is None:
@@ -378,11 +370,11 @@ def _operation(look: Look, log: Log) -> list[Block]:
 
 def _words(look: Look) -> Bullets:
     profile, rate = look.profile, look.options.false_alarm_rate
-    from_rows = "test rows" if profile.source == "test" else "validation rows"
+    known = counted(profile.estimators.rows, "test row" if profile.source == "test" else "validation row")
     return Bullets(
         [
-            f"Each window is compared with {profile.rows:,} {from_rows} that {profile.model_version} did not learn. "
-            "What chance makes of a window of its size is known from drawing rows; "
+            f"Each window is compared with {profile.rows:,} different texts of {known} that {profile.model_version} "
+            "did not learn. What chance makes of a window of its size is known from drawing rows; "
             f"{rate:.0%} of quiet windows are alarms.",
             "Of rows with the same text, one counts where it is asked whether messages have changed.",
             "Estimated accuracy needs no labels: the share of rows surer than a threshold at which the reference is "

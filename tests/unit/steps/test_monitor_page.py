@@ -45,7 +45,9 @@ def window(
 
 
 def look(watched: Sequence[WatchedWindow], runs: Sequence[LoggedRun] = ()) -> Look:
-    profile = SimpleNamespace(model_version="v20261101_080000", usual=None, rows=585, source="test")
+    profile = SimpleNamespace(
+        model_version="v20261101_080000", usual=None, rows=578, source="test", estimators=SimpleNamespace(rows=585)
+    )
     file = FileQuality(Figure("rejected_share", 0.0, 0.0, None, False), 0.1)
     return Look(
         cast("ReferenceProfile", profile),
@@ -121,6 +123,18 @@ def test_the_note_says_which_window_each_step_of_a_chart_is() -> None:
         "- step 58: week 58\n- … and 10 steps before the last\n- step 69: week 69"
     )
     assert "step 0" not in monitor_note(look(watched[:1]))
+
+
+def test_page_and_alarm_have_one_vocabulary_and_a_remark_is_no_alarm() -> None:
+    watched = [window("a", changed=True)]
+    page = page_of(watched)
+    plain = {"novelty": "rows less like what it learned", "unknown_terms": "terms that no training text has"}
+    plain["vectors"] = "where the texts lie in the space of vectors"
+    assert watched[0].alarms == (f"messages have changed: {', '.join(plain.values())}",)
+    assert all(page.count(f"{words} ({name})") == 1 for name, words in plain.items())
+    assert "with 578 different texts of 585 test rows" in page
+    assert "remark: few rows" in page
+    assert "An unusual number of rows is a remark and no alarm" in page
 
 
 def test_legends_lie_outside_of_what_is_drawn() -> None:
