@@ -133,6 +133,7 @@ def summary(question: Question, *, limit: int | None = None, metrics: Sequence[s
                 "scores": {name: score.document() if score else None for name, score in zip(metrics, row, strict=True)},
                 "evaluated_by": version.evaluated.run_id if version.evaluated else None,
                 "measured_on": rows,
+                "beside_champion": _beside_champion(version) or None,
             }
             for version, row, rows in zip(versions, scores, measured_on, strict=True)
         ]
@@ -159,7 +160,19 @@ def summary(question: Question, *, limit: int | None = None, metrics: Sequence[s
         for version, row, on in zip(versions, scores, measured_on, strict=True)
         if row[0] is not None
     ]
-    return "\n".join([table(head, lines), "", _tally(versions), *_highest(measured, names, metrics[0])])
+    return "\n".join(
+        [table(head, lines), "", _tally(versions), *_highest(measured, names, metrics[0]), *_beside(versions)]
+    )
+
+
+def _beside(versions: Sequence[VersionRecord]) -> list[str]:
+    """What gates measured of a version and the champion of then, which may be compared whatever the table's rows."""
+    lines = [(shown(version.pcc_version), _beside_champion(version)) for version in versions]
+    return [f"on the same rows, by its gate: {name} {beside}" for name, beside in lines if beside]
+
+
+def _beside_champion(version: VersionRecord) -> str:
+    return "" if version.evaluated is None else version.evaluated.tags.get(past_runs.BESIDE_TAG, "")
 
 
 def _row_set(place: int) -> str:
@@ -184,7 +197,6 @@ def _highest(
     lines = [f"highest {metric} on rows {names[known[-1]]}: {best.text(metric)} by {whom}"]
     if others := len(measured) - len(alike):
         lines.append(f"{others:,} measured on other rows: scores on different rows tell no versions apart.")
-        lines.append("What a gate measured of two versions on the same rows: gates.html of the runs of --step promote.")
     return [*lines, "Scores with intervals that overlap widely tell no versions apart either."]
 
 

@@ -29,6 +29,7 @@ from pcc_pipeline.tracking.registry.approvals import approval_of, ask_approval, 
 from pcc_pipeline.tracking.registry.erased import erasure_of, read_without_list
 from pcc_pipeline.tracking.registry.versions import find_alias, resolve
 from pcc_pipeline.tracking.runs import StepRun, step_run
+from pcc_pipeline.tracking.store.past_runs import BESIDE_TAG
 
 
 class PromotionRefusedError(PccError):
@@ -377,6 +378,7 @@ def _record(opened: StepRun, action: str, reason: str, judgement: Judgement, ver
                 "pcc.champion_at_decision": judgement.champion or "",
                 "pcc.model_uri": judgement.loaded.model_uri,
                 "pcc.gates": headline(judgement.verdicts),
+                BESIDE_TAG: next((verdict.beside for verdict in judgement.verdicts if verdict.beside), ""),
                 # MLflow shows a run's note at the top of its page.
                 "mlflow.note.content": to_markdown(judgement.verdicts),
             }

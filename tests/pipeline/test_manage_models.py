@@ -144,6 +144,7 @@ def test_summary_compares_scores_on_the_same_test_rows_alone(call: Call, mlflow_
     for score, started in ((0.85, START + 500_000), (None, START + 600_000)):
         judged = client.create_run("1", started, run_name="promote").info.run_id
         tags = {"pcc.step": "promote", "pcc.training_run": runs[0].info.run_id, "pcc.test_rows_digest": "aaaa"}
+        tags["pcc.beside_champion"] = "f1_macro 0.8500, champion v0 0.8000, on 200 test rows"
         for name, value in tags.items():
             client.set_tag(judged, name, value)
         if score is not None:
@@ -154,12 +155,13 @@ def test_summary_compares_scores_on_the_same_test_rows_alone(call: Call, mlflow_
     assert head.split()[-2:] == ["rows", "change"]
     assert first.split()[-1] == "A"
     assert "0.8500" in first
-    assert second.split()[-3:] == ["B", "other", "rows"]
+    assert second.split()[-4:] == ["B", "on", "other", "rows"]
     assert third.split()[-2:] == ["A", "-0.1000"]
     assert fourth.count("not evaluated") == 2
     assert "4 trainings, 0 failed, 3 evaluated" in out
     assert f"highest test/f1_macro on rows A: 0.8500 by {A}, of 2 versions measured on them" in out
     assert "1 measured on other rows: scores on different rows tell no versions apart." in out
+    assert out[-1] == f"on the same rows, by its gate: {A} f1_macro 0.8500, champion v0 0.8000, on 200 test rows"
     assert "tested on different rows" in call("compare", "1", "2")[1]
     assert [one["measured_on"] for one in answer(call, "summary")] == ["aaaa", "bbbb", "aaaa", None]
 

@@ -80,6 +80,8 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(
     assert [run.data.tags.get("pcc.move") for run in history] == ["1", None, "2", "3"]
     assert [run.info.status for run in history] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
     assert history[2].data.tags["pcc.reason"] == "drill"
+    beside = history[2].data.tags["pcc.beside_champion"]
+    assert re.fullmatch(rf"f1_macro 0\.\d{{4}}, champion {version} [01]\.\d{{4}}, on \d+ test rows of which .*", beside)
     assert [run.data.tags["pcc.registered_version"] for run in history] == ["1", "2", "2", "1"]
     assert "FAILED" in history[1].data.tags["mlflow.note.content"]
     assert {"gates.html", "gates.json"} <= one_version.files(history[1])

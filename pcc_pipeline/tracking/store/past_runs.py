@@ -17,6 +17,8 @@ from pcc_pipeline.tracking.registry.versions import VERSION_TAG, aliases_of, ask
 from pcc_pipeline.tracking.store import experiments
 from pcc_pipeline.tracking.store.paging import pages
 
+# Of a promotion: what a gate measured of version and champion on the very same rows, in words.
+BESIDE_TAG = "pcc.beside_champion"
 LEGACY_STEP = "legacy"
 # Of a measurement: the digest of its test rows.
 ROWS_TAG = "pcc.test_rows_digest"
