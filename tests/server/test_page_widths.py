@@ -44,11 +44,20 @@ CAUSES = Table(
 )
 
 
+QUALITY = Table(
+    ["what", "here", "usual", ""],
+    [
+        ["rows on whole days", "123,456", "234,567", Verdict("remark: few rows", "open")],
+        ["characters of half the texts, at most", "4,444", "4,949 (2,727 to 7,878)", ""],
+    ],
+)
+
+
 @pytest.mark.parametrize("width", [390, 1100, 1600])
 def test_no_table_is_cut_off(browser: Any, tmp_path: Path, width: int) -> None:
     page = tmp_path / "page.html"
-    page.write_text(to_html("v1", "", [Section("all", "All", [WINDOWS, RUNS, CAUSES])], {}), encoding="utf-8")
+    page.write_text(to_html("v1", "", [Section("all", "All", [WINDOWS, RUNS, CAUSES, QUALITY])], {}), encoding="utf-8")
     shown = browser.new_page(viewport={"width": width, "height": 900})
     shown.goto(page.as_uri())
-    assert shown.evaluate(CUT) == [0, 0, 0]
+    assert shown.evaluate(CUT) == [0, 0, 0, 0]
     assert shown.evaluate("document.documentElement.scrollWidth") == width

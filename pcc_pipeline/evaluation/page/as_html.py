@@ -81,7 +81,7 @@ tbody th{white-space:normal;min-width:5.5rem}
 .many thead{display:none}.many,.many tbody,.many tr,.many td{display:block}.many tr{padding:.5rem 0;
 border-bottom:1px solid var(--line)}.many td{display:flex;justify-content:space-between;gap:1rem;border:0;
 text-align:right}.many td:first-child{font-weight:600}.many td:empty{display:none}
-th.number{white-space:normal}
+.number,td .good,td .bad,td .open{white-space:normal}
 .many td::before{content:attr(data-name);color:var(--soft);font-weight:400;text-align:left;flex:none}
 nav{white-space:nowrap;overflow-x:auto}}
 @media print{@page{margin:15mm}body{max-width:none;padding:0;font-size:10pt}nav,.place{display:none}
