@@ -220,9 +220,9 @@ def sweep(folder: Path, prefix: str) -> None:
             else:
                 path.unlink()
         except OSError as error:  # it is in nobody's way
-            logger.info("%s, which a process left that is no more, stays: %s", path, error.strerror)
+            logger.debug("%s, which a process left that is no more, stays: %s", path, error.strerror)
         else:
-            logger.info("%s, which a process left that is no more, is removed", path)
+            logger.debug("%s, which a process left that is no more, is removed", path)
 
 
 def _mode_of(target: Path) -> int:

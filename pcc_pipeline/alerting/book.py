@@ -31,7 +31,7 @@ _REMEMBERED = timedelta(days=90)
 # The metric of an alert that nobody looks.
 _ABSENCE = "absence"
 
-Kind = Literal["raised", "repeated", "recovered", "event"]
+Kind = Literal["raised", "repeated", "recovered", "ended", "event"]
 Windows = Sequence[tuple[str, Mapping[str, float]]]
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Alert(_Entry):
     """One that stands: somebody was told, and it is not over.
 
     Attributes:
-        subject: the registered model. Not its version: what a new champion mends has recovered.
+        subject: the registered model; `version` is the champion that was looked at, empty where nobody said.
         rule: in words.
         since: when it was raised.
         sent: when it was last told.
@@ -60,6 +60,26 @@ class Alert(_Entry):
     to: tuple[str, ...]
     since: datetime
     sent: datetime
+    version: str = ""
+
+
+class Ended(_Entry):
+    """An alert that the promotion of another version ended.
+
+    Attributes:
+        successor: that version.
+        when: when it was ended.
+    """
+
+    alert: Alert
+    successor: str
+    when: datetime
+
+    @property
+    def words(self) -> str:
+        """Why, in words."""
+        of = self.alert.version or "the version that it was about"
+        return f"{of} is no longer the champion, {self.successor} is"
 
 
 class Notice(_Entry):
@@ -101,6 +121,7 @@ class _Pages(_Entry):
 
     format: Literal[1] = 1
     alerts: dict[str, Alert] = {}
+    ended: list[Ended] = []
     letters: list[Letter] = []
     events: dict[str, datetime] = {}
     checked: dict[str, datetime] = {}
@@ -147,7 +168,8 @@ class AlertBook:
     ) -> list[Notice]:
         """Hold the windows against the rules: new alerts, those to tell again, and those that are over.
 
-        An alert whose rule is no longer there ends without a word. A metric that no window has leaves its alert as it
+        An alert whose rule is no longer there ends without a word, and one about another version as by `succession`:
+        that may have been promoted on a machine with another book. A metric that no window has leaves its alert as it
         is.
 
         Args:
@@ -162,6 +184,8 @@ class AlertBook:
         with self._open() as pages:
             now = self._clock()
             notices = self._looked_again(pages, subject, now)
+            if version:
+                notices += self._succeeded(pages, subject, version, now, unnamed=False)
             speak = {rule.words: rule for rule in rules}
             for key in [key for key, one in pages.alerts.items() if one.subject == subject and one.rule not in speak]:
                 del pages.alerts[key]
@@ -170,6 +194,17 @@ class AlertBook:
                     notices += self._turn(pages, subject, reading, rule.to or tuple(receivers), version, now)
             pages.checked[subject] = now
         return notices
+
+    def succession(self, subject: str, version: str) -> list[Notice]:
+        """End the alerts about other versions of `subject`, since `version` is its champion now.
+
+        Raises:
+            StorageError: the book cannot be read or written.
+        """
+        if not self._read().alerts:  # nor need there be a book
+            return []
+        with self._open() as pages:
+            return self._succeeded(pages, subject, version, self._clock(), unnamed=True)
 
     def event(
         self, key: str, title: str, body: str, receivers: Sequence[str], level: Level = "warning"
@@ -260,6 +295,11 @@ class AlertBook:
         return sorted(self._read().alerts.values(), key=lambda alert: alert.since)
 
     @property
+    def ended(self) -> list[Ended]:
+        """Those that a promotion ended within the last week, oldest first."""
+        return self._read().ended
+
+    @property
     def waiting(self) -> list[Letter]:
         """Letters that are not sent, oldest first."""
         return self._read().letters
@@ -278,6 +318,31 @@ class AlertBook:
         about = f"{_ABSENCE}:{subject}\n{stands.since.isoformat()}"
         notice = Notice.about(about, "recovered", stands.level, title=title, body=body, made=now)
         return [pages.post(notice, stands.to)]
+
+    def _succeeded(self, pages: _Pages, subject: str, version: str, now: datetime, *, unnamed: bool) -> list[Notice]:
+        """End what stands about other versions; `unnamed`: also what an earlier release noted without a version."""
+        over = {
+            key: alert
+            for key, alert in pages.alerts.items()
+            if alert.subject == subject
+            and alert.metric != _ABSENCE
+            and alert.version != version
+            and (unnamed or alert.version)
+        }
+        notices = []
+        for key, alert in over.items():
+            del pages.alerts[key]
+            ended = Ended(alert=alert, successor=version, when=now)
+            pages.ended.append(ended)
+            title = f"ended: {f'{subject} {alert.version}'.rstrip()}: {alert.metric}"
+            body = (
+                f"Ended: {ended.words}. {alert.metric} was {alert.value:.6g} in window "
+                f"{alert.window}; the rule: {alert.rule}. It had stood since {alert.since:%Y-%m-%d %H:%M} UTC."
+            )
+            about = f"{key}\n{alert.since.isoformat()}\n{version}"
+            notice = Notice.about(about, "ended", alert.level, title=title, body=body, made=now)
+            notices.append(pages.post(notice, alert.to))
+        return notices
 
     def _turn(
         self, pages: _Pages, subject: str, reading: Reading, to: tuple[str, ...], version: str, now: datetime
@@ -301,6 +366,7 @@ class AlertBook:
                 to=to,
                 since=now,
                 sent=now,
+                version=version,
             )
             title = f"{rule.level}: {where}: {reading.metric}"
             about = f"{key}\n{pages.episodes}"
@@ -317,7 +383,13 @@ class AlertBook:
         due = rule.repeat_hours is not None and now - stands.sent >= timedelta(hours=rule.repeat_hours)
         sent = now if due else stands.sent
         pages.alerts[key] = stands.model_copy(
-            update={"value": reading.value, "window": reading.window, "level": rule.level, "sent": sent}
+            update={
+                "value": reading.value,
+                "window": reading.window,
+                "level": rule.level,
+                "sent": sent,
+                "version": version or stands.version,
+            }
         )
         if not due:
             return []
@@ -341,6 +413,7 @@ class AlertBook:
             now = self._clock()
             yield pages
             pages.events = {key: last for key, last in pages.events.items() if now - last < _REMEMBERED}
+            pages.ended = [one for one in pages.ended if now - one.when < _STALE]
             stale = [letter for letter in pages.letters if now - letter.made >= _STALE]
             for letter in stale:
                 logger.warning("%s was not told within a week: %s", letter.to, letter.title)

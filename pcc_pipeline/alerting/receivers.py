@@ -51,7 +51,11 @@ class Receivers:
             return error.what
         import apprise
 
-        kinds = {"recovered": apprise.NotifyType.SUCCESS, "event": apprise.NotifyType.INFO}
+        kinds = {
+            "recovered": apprise.NotifyType.SUCCESS,
+            "ended": apprise.NotifyType.INFO,
+            "event": apprise.NotifyType.INFO,
+        }
         levels = {"warning": apprise.NotifyType.WARNING, "critical": apprise.NotifyType.FAILURE}
         kind = levels[letter.level] if letter.kind in ("raised", "repeated") else kinds[letter.kind]
         with _Overheard() as overheard:

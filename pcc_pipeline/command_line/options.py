@@ -64,12 +64,15 @@ _TRUE_OR_FALSE = ("true", "false")
 # How a model is named.
 ADDRESSES = ("models:/name@alias", "models:/name/3", "runs:/<id>/model")
 
+# The kinds of files that are read; a test holds them against those of the readers, which load slowly.
+KINDS = ".csv, .tsv, .jsonl (also with .gz), .parquet or .pkl"
+
 PARAMS_FILE = Option(
     "params_file", "default: params.yaml in this folder; without one, the defaults", is_file=True, metavar="FILE"
 )
 DATA = Option(
     "data",
-    "labelled rows: .csv, .csv.gz, .parquet or .pkl, local or gs://…; a folder, a pattern such as 'cases_*.csv' or a "
+    f"labelled rows: {KINDS}, local or gs://…; a folder, a pattern such as 'cases_*.csv' or a "
     "list such as '[a.csv, b.csv]' is one data set; `sample` is a generated set",
     is_file=True,
 )
@@ -78,7 +81,7 @@ TRAINING_DATA = Option(
 )
 MESSAGES = Option(
     "data",
-    "the messages to score: .csv, .csv.gz, .parquet or .pkl, local or gs://…; a folder, a pattern or a list, too",
+    f"the messages to score: {KINDS}, local or gs://…; a folder, a pattern or a list, too",
     is_file=True,
 )
 WATCHED = Option(

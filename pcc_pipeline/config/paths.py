@@ -50,6 +50,15 @@ def addresses_in(text: str) -> list[str]:
     return listed
 
 
+def in_brief(address: str) -> str:
+    """An address for people: of several files how many they are, and the last; one stays as it is."""
+    try:
+        files = addresses_in(address)
+    except ValueError:
+        return address
+    return address if len(files) == 1 else f"{len(files):,} files, the last {files[-1]}"
+
+
 def _listed(text: str) -> object:
     # JSON first, as a run records several: YAML refuses some of its characters, and reads an escaped pair as two.
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -72,6 +72,7 @@ _INVISIBLE = "".join(
     )
     for code in range(first, last + 1)
 )
+_MOST_LABELS = 10
 _NAME = re.compile(r"[\w.\-]{1,40}( [\w.\-]{1,40})?")
 
 
@@ -91,6 +92,18 @@ def shown_column(name: str, number: int) -> str:
 def reads_like_a_name(text: str) -> bool:
     """Whether a text may be a name that somebody gave: one or two words without punctuation, 40 characters at most."""
     return len(text) <= 40 and _NAME.fullmatch(text) is not None
+
+
+def shown_labels(labels: Sequence[str], mark: int = 0) -> str:
+    """Lists labels for a message, at most ten and without those that read like texts, which a shifted row brings.
+
+    Args:
+        mark: how many characters before each are no part of it.
+    """
+    shown = [label for label in labels if reads_like_a_name(label[mark:])][:_MOST_LABELS]
+    hidden = len(labels) - len(shown)
+    rest = [f"{hidden:,} more" if shown else f"{hidden:,} that read like texts"] if hidden else []
+    return ", ".join([*shown, *rest])
 
 
 def check_names(names: list[str], source: object) -> list[str]:

@@ -199,7 +199,7 @@ class ContractChecker:
         if guesses:
             fixes.append("; ".join(guesses))
         if self.contract.label_column in missing:
-            fixes.append("use -P label=… if labels stand in another column")
+            fixes.append("use --label … if labels stand in another column")
         if any(name in missing for name in self.contract.slices):
             fixes.append("evaluation.slices may name columns of the file with the test rows only")
         raise DataError(

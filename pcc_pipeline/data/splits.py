@@ -421,7 +421,7 @@ class _Units:
         if len(classes) == len(labels) > 2:
             raise DataError(
                 f"each of the {len(labels):,} rows has a label of its own, so the labels tell no classes apart",
-                fix="name the column that holds the labels with -P label=…",
+                fix="name the column that holds the labels with --label …",
             )
         # np.unique sorts here as well: units of equal hashes stand in the order of their numbers.
         numbers, of_row = np.unique(np.asarray(groups).astype(np.uint64), return_inverse=True)

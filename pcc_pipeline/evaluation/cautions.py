@@ -76,8 +76,9 @@ def warnings(
         )
     if quality is not None and quality.duplicate_rows:
         doubts.append(
-            f"{quality.duplicate_rows:,} rows repeat the text of another row. They stay on one side of the split "
-            "but weigh more than once; look at whether the data was joined or exported twice."
+            f"{quality.duplicate_rows:,} rows repeat the text of another row, but for case, marks and blanks. They "
+            "stay on one side of the split but weigh more than once; look at whether the data was joined or exported "
+            "twice."
         )
     if quality is not None and quality.conflicting_texts:
         doubts.append(

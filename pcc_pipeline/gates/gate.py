@@ -19,11 +19,16 @@ class NotComputableError(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """What the evidence shows, for people to read, whether it passes, and what to know beside it."""
+    """What the evidence shows, for people to read, whether it passes, and what to know beside it.
+
+    Attributes:
+        beside: version and champion on the very same rows; empty of a gate that compares no two.
+    """
 
     shown: str
     passed: bool
     note: str = ""
+    beside: str = ""
 
 
 class Gate(GateSettings):
@@ -71,7 +76,9 @@ class Gate(GateSettings):
             measured = self.measure(evidence)
         except NotComputableError as reason:
             measured = Measured("not computed", False, str(reason))
-        return GateVerdict(self.name, self.required(evidence), measured.shown, measured.passed, measured.note)
+        return GateVerdict(
+            self.name, self.required(evidence), measured.shown, measured.passed, measured.note, measured.beside
+        )
 
 
 def shown_number(value: float, bound: float, *, decimals: int = 4, signed: bool = False) -> str:

@@ -26,6 +26,7 @@ class GateVerdict:
         gate: its kind and metric.
         required, measured: for people to read, with units.
         note: why it could not be computed, or what to know beside the numbers; may be empty.
+        beside: version and champion on the very same rows; empty of a gate that compares no two.
     """
 
     gate: str
@@ -33,6 +34,7 @@ class GateVerdict:
     measured: str
     passed: bool
     note: str
+    beside: str = ""
 
     @property
     def word(self) -> str:

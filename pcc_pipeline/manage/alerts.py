@@ -13,6 +13,7 @@ from pcc_pipeline.alerting.receivers import Receivers
 from pcc_pipeline.errors import ConfigError, PccError, StorageError, meant
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import table
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.records.alerts import note_alerts
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry import webhooks
@@ -31,10 +32,11 @@ def receivers_of(question: Question) -> Receivers:
 def standing(question: Question) -> str:
     """The alerts that stand, and what waits to be sent."""
     book, receivers = book_of(question), receivers_of(question)
-    alerts, waiting = book.alerts, book.waiting
+    alerts, ended, waiting = book.alerts, book.ended, book.waiting
     if question.as_json:
         document = {
             "alerts": [alert.model_dump(mode="json") for alert in alerts],
+            "ended": [one.model_dump(mode="json") for one in ended],
             "waiting": [letter.model_dump(mode="json", exclude={"body"}) for letter in waiting],
             "checked": {name: when.isoformat() for name, when in book.checked.items()},
             "rules": [rule.words for rule in question.params.monitoring.alerts],
@@ -42,12 +44,13 @@ def standing(question: Question) -> str:
         return json_text(document)
     lines = []
     if alerts:
-        head = ("since (UTC)", "level", "model", "metric", "value", "window", "rule")
+        head = ("since (UTC)", "level", "model", "version", "metric", "value", "window", "rule")
         rows = [
             (
                 f"{alert.since:%Y-%m-%d %H:%M}",
                 alert.level,
                 alert.subject,
+                alert.version,
                 alert.metric,
                 alert.value,
                 alert.window,
@@ -58,8 +61,10 @@ def standing(question: Question) -> str:
         lines.append(table(head, rows))
     else:
         lines.append("no alert stands")
+    lines += [f"ended {one.when:%Y-%m-%d %H:%M} UTC: {one.alert.rule}: {one.words}" for one in ended]
     if waiting:
-        lines.append(f"{len(waiting)} letters wait for {', '.join(sorted({letter.to for letter in waiting}))}")
+        wait = "letter waits" if len(waiting) == 1 else "letters wait"
+        lines.append(f"{len(waiting):,} {wait} for {', '.join(sorted({letter.to for letter in waiting}))}")
     lines += [f"{name} was looked at last {when:%Y-%m-%d %H:%M} UTC" for name, when in sorted(book.checked.items())]
     lines += [f"{name} is told nothing: it is not set" for name in receivers.without_address]
     return "\n".join(lines)
@@ -211,7 +216,7 @@ def _sent(question: Question, book: AlertBook, receivers: Receivers) -> str:
 def _undelivered(failed: Mapping[str, str], waiting: int) -> PccError:
     reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
     return StorageError(
-        f"{waiting} letters could not be sent: {reasons}",
+        f"{counted(waiting, 'letter')} could not be sent: {reasons}",
         where="monitoring.notify",
         fix="mend the address in its variable, or wait until its service is back; `pcc alerts send` sends what waits",
     )

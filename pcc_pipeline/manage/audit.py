@@ -14,8 +14,8 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, TrackingError
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import table
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.records.audit import log_of, place_of
-from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.anchors import anchors_of, logs_of
 

@@ -12,9 +12,9 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, DataError, StorageError
 from pcc_pipeline.files import replacing
 from pcc_pipeline.manage.queries import Question
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.sealing.parquet import is_sealed, parquet_file
 from pcc_pipeline.steps.records.audit import Audit
-from pcc_pipeline.steps.records.summary import counted
 
 _ROWS = 20_000
 

@@ -16,6 +16,7 @@ from pcc_pipeline.manage.comparison import NOT_EVALUATED, Score, compared, rows_
 from pcc_pipeline.manage.tables import csv_text, shown, table
 from pcc_pipeline.model.lineage import SEMVER_TAG
 from pcc_pipeline.persons.keys import use_keys
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.storage.objects import local_copy, replacing
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.versions import shown_address
@@ -87,7 +88,7 @@ def list_runs(question: Question, *, limit: int | None = None, step: str | None 
             _version(run, places.get(run.pcc_version)),
             _headline(run.metrics),
             "" if run.seconds is None else f"{run.seconds:.0f}",
-            run.error,
+            run.reason,
         )
         for run in runs
     ]
@@ -132,6 +133,7 @@ def summary(question: Question, *, limit: int | None = None, metrics: Sequence[s
                 "scores": {name: score.document() if score else None for name, score in zip(metrics, row, strict=True)},
                 "evaluated_by": version.evaluated.run_id if version.evaluated else None,
                 "measured_on": rows,
+                "beside_champion": _beside_champion(version) or None,
             }
             for version, row, rows in zip(versions, scores, measured_on, strict=True)
         ]
@@ -144,7 +146,7 @@ def summary(question: Question, *, limit: int | None = None, metrics: Sequence[s
     for version, row, on in zip(versions, scores, measured_on, strict=True):
         first, change = row[0], ""
         if first and on:
-            change = f"{first.value - last[on].value:+.4f}" if on in last else "other rows" if last else ""
+            change = f"{first.value - last[on].value:+.4f}" if on in last else "on other rows" if last else ""
             last[on] = first
         cells = [
             one.text(metrics[place]) if one else _unmeasured(metrics[place], version) for place, one in enumerate(row)
@@ -158,7 +160,19 @@ def summary(question: Question, *, limit: int | None = None, metrics: Sequence[s
         for version, row, on in zip(versions, scores, measured_on, strict=True)
         if row[0] is not None
     ]
-    return "\n".join([table(head, lines), "", _tally(versions), *_highest(measured, names, metrics[0])])
+    return "\n".join(
+        [table(head, lines), "", _tally(versions), *_highest(measured, names, metrics[0]), *_beside(versions)]
+    )
+
+
+def _beside(versions: Sequence[VersionRecord]) -> list[str]:
+    """What gates measured of a version and the champion of then, which may be compared whatever the table's rows."""
+    lines = [(shown(version.pcc_version), _beside_champion(version)) for version in versions]
+    return [f"on the same rows, by its gate: {name} {beside}" for name, beside in lines if beside]
+
+
+def _beside_champion(version: VersionRecord) -> str:
+    return "" if version.evaluated is None else version.evaluated.tags.get(past_runs.BESIDE_TAG, "")
 
 
 def _row_set(place: int) -> str:
@@ -179,7 +193,7 @@ def _highest(
         return ["It is not known on which rows these scores were measured: they are not compared."] if measured else []
     alike = [(one, version) for one, version, on in measured if on == known[-1]]
     best, of = max(alike, key=lambda pair: pair[0].value)
-    whom = f"{shown(of.pcc_version)}, of {len(alike):,} version{'s' if len(alike) != 1 else ''} measured on them"
+    whom = f"{shown(of.pcc_version)}, of {counted(len(alike), 'version')} measured on them"
     lines = [f"highest {metric} on rows {names[known[-1]]}: {best.text(metric)} by {whom}"]
     if others := len(measured) - len(alike):
         lines.append(f"{others:,} measured on other rows: scores on different rows tell no versions apart.")
@@ -196,7 +210,7 @@ def export(question: Question, *, form: str = "csv", output: str | None = None, 
         return text
     with replacing(local_path(output), shared=True) as partial:
         partial.write_text(text, encoding="utf-8")
-    return f"wrote {len(documents):,} runs to {output}"
+    return f"wrote {counted(len(documents), 'run')} to {output}"
 
 
 def compare(question: Question, a: str, b: str, *, every: bool = False) -> str:
@@ -248,8 +262,8 @@ def import_registry(question: Question, path: str, *, free_text: bool = False) -
     kept = [f"  {name}: {count:,} times" for name, count in sorted(done.left_out.items())]
     return "\n".join(
         [
-            f"imported {len(done.imported):,} runs into {done.experiment}, {done.already_there:,} were there already, "
-            f"{len(done.bad):,} entries are bad",
+            f"imported {counted(len(done.imported), 'run')} into {done.experiment}, {done.already_there:,} were there "
+            f"already, {len(done.bad):,} {'entry is' if len(done.bad) == 1 else 'entries are'} bad",
             *(f"  entry {bad.place}{f' ({bad.run_id})' if bad.run_id else ''}: {bad.reason}" for bad in done.bad),
             *(["left out, as not a number or possibly a customer's words (see --free-text):", *kept] if kept else []),
         ]
@@ -297,7 +311,7 @@ def _headline(metrics: Mapping[str, float]) -> str:
 def _tally(versions: Sequence[VersionRecord]) -> str:
     failed = sum(version.trained.status in ("FAILED", "KILLED") for version in versions)
     tested = sum(version.evaluated is not None for version in versions)
-    return f"{len(versions):,} trainings, {failed:,} failed, {tested:,} evaluated"
+    return f"{counted(len(versions), 'training')}, {failed:,} failed, {tested:,} evaluated"
 
 
 def _version_text(version: VersionRecord, as_json: bool) -> str:
@@ -310,7 +324,7 @@ def _version_text(version: VersionRecord, as_json: bool) -> str:
         ("run", f"{run.run_id} ({_step(run)}, {run.status})"),
         ("started", f"{run.started:%Y-%m-%d %H:%M:%S} UTC"),
         ("seconds", "" if run.seconds is None else f"{run.seconds:.1f}"),
-        ("reason", run.error),
+        ("reason", run.reason),
         ("evaluated by", "" if tested is None else f"{tested.run_id} on {tested.tags.get('pcc.test_source', '')}"),
         *sorted((name, value) for name, value in run.tags.items() if name.startswith("pcc.") and name != "pcc.error"),
     ]

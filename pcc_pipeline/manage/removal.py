@@ -9,9 +9,9 @@ from typing import Any
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown, table
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps import retention
 from pcc_pipeline.steps.records.audit import Audit
-from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.steps.retention import Amount, RetentionPlan, staying_lines
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.holds import read_holds
@@ -54,7 +54,7 @@ def show_or_remove(question: Question, *, days: int | None, delete: bool = False
         lines += [table(head, [_row(tree) for tree in planned.trees]), ""]
     if days is not None:
         runs, size = removed.get("runs", Amount(0, 0))
-        amount = f"{runs} runs that ended more than {days} days ago, {size / _MB:,.1f} MB"
+        amount = f"{counted(runs, 'run')} that ended more than {counted(days, 'day')} ago, {size / _MB:,.1f} MB"
         lines.append(f"removed {amount}" if delete else f"would remove {amount}")
     else:
         did = "removed" if delete else "would remove"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,20 +13,16 @@ from pcc_pipeline.manage.alerts import book_of, receivers_of
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.model.lineage import SEMVER_TAG
+from pcc_pipeline.monitoring.advice import LOOK, mending
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.registry.approvals import Approval
-from pcc_pipeline.tracking.registry.versions import ALERT_TAG
+from pcc_pipeline.tracking.registry.versions import ALERT_KINDS_TAG, ALERT_TAG
 from pcc_pipeline.tracking.store.model_overview import AliasedVersion, ModelOverview, model_overview
 from pcc_pipeline.tracking.store.past_runs import RecordedRun
 
 _SCORES = {"metric.test/f1_macro": "macro F1", "metric.test/accuracy": "accuracy"}
-# The first part of an alert's metric -> what may mend that.
-_MENDING = {
-    "operation": "see why the model's own runs fail or do not come",
-    "quality": "ask who writes the file what became of it",
-    "observed": "train on newer rows: mlflow run . -e retrain -P watch=FOLDER",
-    "drift": "have some of the new messages labelled, and train on them: mlflow run . -e retrain -P watch=FOLDER",
-}
+_NOT_YET = re.compile(r"was (refused|left to an approver)")
 _ENDED = {"FAILED": "failed", "KILLED": "was ended from outside", "RUNNING": "goes on"}
 
 
@@ -38,6 +35,7 @@ class Status:
         waiting: letters that no receiver took yet.
         untold: receivers that have no address.
         late: how old the last look may be.
+        arriving: whether `retrain.watch` says where newer rows come.
     """
 
     model: str
@@ -47,6 +45,7 @@ class Status:
     untold: tuple[str, ...]
     late: timedelta
     now: datetime
+    arriving: bool = False
 
     @property
     def wrong(self) -> bool:
@@ -59,7 +58,7 @@ class Status:
         """The screen."""
         overview = self.overview
         if overview.champion is None:
-            lines = [("champion", f"none; {self.model} has {_count(overview.versions, 'version')}")]
+            lines = [("champion", f"none; {self.model} has {counted(overview.versions, 'version')}")]
         else:
             lines = [("champion", _named(overview.champion, self.model)), *self._since, *self._tested]
         lines += [*self._challenger, *self._watched, *self._alerts, *self._retrained]
@@ -72,7 +71,7 @@ class Status:
         overview = self.overview
         if overview.champion is None:
             if not overview.versions:
-                return ["train: mlflow run . -P data=FILE"]
+                return ["train: pcc run --data FILE"]
             return ["make a version the champion: pcc models promote"]
         steps = []
         if (
@@ -80,19 +79,21 @@ class Status:
             and overview.monitor is not None
             and overview.monitor.error
         ):
-            steps.append("mend what ended the last monitor, and look again")
+            steps.append(f"mend what ended the last monitor, and look again: {_why(overview.monitor)}")
         if overview.watched is None:
-            steps.append("look at its messages: pcc monitor --data FILE")
+            steps.append(f"look at its messages: {LOOK}")
         elif self.wrong:
             steps.append(f"read monitor.html of run {overview.watched.run_id[:8]}")
             kinds = {alert.metric.partition("/")[0] for alert in self.alerts}
-            steps += [step for kind, step in _MENDING.items() if kind in kinds]
+            tagged = overview.champion.tags.get(ALERT_KINDS_TAG, "").split()  # by a look on another machine
+            steps += mending(kinds.union(tagged), watched=self.arriving)
         elif self._is_late(overview.watched):
-            steps.append("look again: pcc monitor --data FILE; see why its schedule does not")
+            steps += mending(["absence"], watched=self.arriving)
         if self.waiting:
             steps.append("send what waits: pcc alerts send")
         if overview.retrain is not None and overview.retrain.error:
-            steps.append("see what ended the last retrain: pcc models list --step retrain --failed")
+            what = "stopped" if overview.retrain.stopped else "ended"
+            steps.append(f"see what {what} the last retrain: pcc models list --step retrain --failed")
         return steps or ["nothing"]
 
     @property
@@ -147,9 +148,10 @@ class Status:
         if overview.watched is not None:
             run, numbers = overview.watched, overview.watched.metrics
             alert = run.tags.get(ALERT_TAG)
-            windows = _count(int(numbers.get("quality/windows", 1)), "window")
+            windows = counted(int(numbers.get("quality/windows", 1)), "window")
             lines.append(("watched", f"{self._when(run.started)}: {alert or 'nothing is wrong'}"))
-            lines.append(("", f"{windows}, {numbers.get('quality/rows', 0):,.0f} rows, the last {_window(run)}"))
+            rows = counted(round(numbers.get("quality/rows", 0)), "row")
+            lines.append(("", f"{windows}, {rows}, the last {_window(run)}"))
             if "drift/novel_share" in numbers:
                 lines.append(("", f"novel rows {numbers['drift/novel_share']:.1%}"))
             lines += [("", line) for line in _accuracies(numbers)]
@@ -163,12 +165,14 @@ class Status:
     @property
     def _alerts(self) -> list[tuple[str, str]]:
         lines = [
-            f"{one.level} since {one.since:%Y-%m-%d %H:%M} UTC: {one.rule} ({one.value:.4g})" for one in self.alerts
+            f"{one.level} since {one.since:%Y-%m-%d %H:%M} UTC{f', of {one.version}' if one.version else ''}: "
+            f"{one.rule} ({one.value:.4g})"
+            for one in self.alerts
         ]
         shown_lines = [("alerts" if not place else "", line) for place, line in enumerate(lines or ["none stands"])]
         if self.waiting:
             names = ", ".join(sorted({letter.to for letter in self.waiting}))
-            shown_lines.append(("", f"{_count(len(self.waiting), 'letter')} not taken yet by {names}"))
+            shown_lines.append(("", f"{counted(len(self.waiting), 'letter')} not taken yet by {names}"))
         return [*shown_lines, *(("", f"{name} is told nothing: it is not set") for name in self.untold)]
 
     @property
@@ -176,7 +180,10 @@ class Status:
         run = self.overview.retrain
         if run is None:
             return []
-        decision = run.tags.get("pcc.reason", "")
+        decision, champion = run.tags.get("pcc.reason", ""), self.overview.champion
+        if champion is not None and decision.startswith(f"version {champion.number} "):
+            # Somebody promoted it since, who went past the gates or approved.
+            decision = _NOT_YET.sub("was promoted since", decision)
         done = {"trained": "trained: ", "resumed": "went on: ", "none": "no need: "}.get(
             run.tags.get("pcc.action", ""), ""
         )
@@ -212,6 +219,7 @@ def status(question: Question) -> Status:
         untold=receivers_of(question).without_address,
         late=timedelta(hours=question.params.monitoring.absence_hours),
         now=datetime.now(UTC),
+        arriving=question.params.retrain.watch is not None,
     )
 
 
@@ -227,20 +235,21 @@ def _named(version: AliasedVersion, model: str) -> str:
     )
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def _ago(since: timedelta) -> str:
     hours = since.total_seconds() / 3600
     if hours < 1:
-        return f"{max(hours, 0) * 60:.0f} minutes ago"
-    return f"{hours:.0f} hours ago" if hours < 48 else f"{hours / 24:.0f} days ago"
+        return f"{counted(round(max(hours, 0) * 60), 'minute')} ago"
+    return f"{counted(round(hours), 'hour')} ago" if hours < 48 else f"{counted(round(hours / 24), 'day')} ago"
 
 
 def _ended(run: RecordedRun) -> str:
-    how = _ENDED.get(run.status, "ended well")
-    return f"{how}: {run.error.splitlines()[0]}" if run.error else how
+    how = "" if run.stopped else _ENDED.get(run.status, "ended well")
+    return ": ".join(filter(None, [how, _why(run)]))
+
+
+def _why(run: RecordedRun) -> str:
+    """Why it ended as it did, in a line; empty where nothing says so."""
+    return run.reason.partition("\n")[0]
 
 
 def _failed_since(run: RecordedRun | None, other: RecordedRun | None) -> bool:
@@ -256,16 +265,17 @@ def _accuracies(numbers: Mapping[str, float]) -> list[str]:
     """Estimated and observed accuracy of the last window."""
     lines = []
     if "estimated/accuracy" in numbers:
-        bound = "at most " if numbers.get("estimated/upper_bound") else ""
-        ends = f"{numbers['estimated/accuracy_low']:.3f} to {numbers['estimated/accuracy_high']:.3f}"
-        reference = f"{numbers['estimated/accuracy_reference']:.3f}"
-        lines.append(
-            f"estimated accuracy {bound}{numbers['estimated/accuracy']:.3f} ({ends}); of the reference {reference}"
-        )
+        high, reference = (f"{numbers[f'estimated/accuracy_{name}']:.3f}" for name in ("high", "reference"))
+        if numbers.get("estimated/upper_bound"):
+            estimate = f"at most {high}"
+        else:
+            low = f"{numbers['estimated/accuracy_low']:.3f}"
+            estimate = f"{numbers['estimated/accuracy']:.3f} ({low} to {high})"
+        lines.append(f"estimated accuracy {estimate}; of the reference {reference}")
     if "observed/window_accuracy" in numbers:
         ends = f"{numbers['observed/window_accuracy_low']:.3f} to {numbers['observed/window_accuracy_high']:.3f}"
-        rows = f"{numbers['observed/window_rows']:,.0f}"
-        lines.append(f"observed accuracy {numbers['observed/window_accuracy']:.3f} ({ends}) on {rows} labelled rows")
+        rows = counted(round(numbers["observed/window_rows"]), "labelled row")
+        lines.append(f"observed accuracy {numbers['observed/window_accuracy']:.3f} ({ends}) on {rows}")
     return lines
 
 

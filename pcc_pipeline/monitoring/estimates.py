@@ -54,7 +54,7 @@ class Estimate:
         reference: what it is if nothing has changed, as measured on `reference_rows`.
         value: by ATC; `doc` by DoC.
         low, high: around both, as far as the drawing of rows moves them.
-        upper_bound: whether it may be too high, since messages are new or have changed.
+        upper_bound: whether it may be too high, since messages are new or have changed: then `high` alone is said.
     """
 
     reference: float
@@ -64,6 +64,16 @@ class Estimate:
     low: float
     high: float
     upper_bound: bool
+
+    @property
+    def text(self) -> str:
+        """Such as `0.920`, or `at most 0.991`."""
+        return f"at most {self.high:.3f}" if self.upper_bound else f"{self.value:.3f}"
+
+    @property
+    def words(self) -> str:
+        """The same with its interval, which an upper bound has none of."""
+        return self.text if self.upper_bound else f"{self.text} ({self.low:.3f} to {self.high:.3f})"
 
 
 def estimate(estimators: Estimators, confidence: np.ndarray, *, upper_bound: bool, level: float = 0.95) -> Estimate:

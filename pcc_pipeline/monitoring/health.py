@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.special import betaincinv
 
+from pcc_pipeline.data.columns import shown_labels
 from pcc_pipeline.evaluation.intervals.chances import fewer_hits_chance
+from pcc_pipeline.monitoring.change.drift import PLAIN
 from pcc_pipeline.monitoring.profile import WindowHealth
 from pcc_pipeline.monitoring.usual import Figure
+from pcc_pipeline.plurals import counted
 
 CALM = "nothing is wrong"
 # How rarely a version that is as right as ever is called less right, of one window.
@@ -19,22 +23,55 @@ _LEVEL = 0.025
 
 @dataclass(frozen=True)
 class Observed:
-    """Of a window's rows with labels: how many, and accuracy with its exact 95 % interval (Clopper and Pearson)."""
+    """Of a window's rows with labels: how many, and accuracy with its exact 95 % interval (Clopper and Pearson).
+
+    Attributes:
+        unknown: rows by label that the model does not know, all of which are wrong.
+    """
 
     rows: int
     accuracy: float
     low: float
     high: float
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
     @staticmethod
-    def of(right: np.ndarray) -> Observed | None:
+    def of(right: np.ndarray, unknown: Mapping[str, int] | None = None) -> Observed | None:
         """From which labelled rows are right, (n,) bool; None of no rows."""
         rows, hits = len(right), int(right.sum())
         if not rows:
             return None
         low = float(betaincinv(hits, rows - hits + 1, 0.025)) if hits else 0.0
         high = float(betaincinv(hits + 1, rows - hits, 0.975)) if hits < rows else 1.0
-        return Observed(rows, hits / rows, low, high)
+        return Observed(rows, hits / rows, low, high, unknown or {})
+
+    @staticmethod
+    def together(watched: Sequence[WatchedWindow]) -> Observed | None:
+        """Of all windows as one; None where none has labels."""
+        seen = [one.observed for one in watched if one.observed is not None]
+        hits = sum(round(each.accuracy * each.rows) for each in seen)
+        unknown: Counter[str] = Counter()
+        for each in seen:
+            unknown.update(each.unknown)
+        return Observed.of(np.arange(sum(each.rows for each in seen)) < hits, unknown)
+
+    @property
+    def words(self) -> str:
+        """Such as `0.848 on 1,000 rows`."""
+        return f"{self.accuracy:.3f} on {counted(self.rows, 'row')}"
+
+    @property
+    def unknown_rows(self) -> str:
+        """How many rows have labels that the model does not know, without these labels; empty where none has."""
+        rows = sum(self.unknown.values())
+        have = "has a label" if rows == 1 else "have labels"
+        return f"{counted(rows, 'row')} {have} that the model does not know" if rows else ""
+
+    @property
+    def unknown_words(self) -> str:
+        """The same with the labels, the most frequent first."""
+        ordered = sorted(self.unknown, key=lambda label: (-self.unknown[label], label))
+        return f"{self.unknown_rows}: {shown_labels(ordered)}" if self.unknown else ""
 
 
 @dataclass(frozen=True)
@@ -83,12 +120,15 @@ class WatchedWindow:
         """The metric that says so -> what is wrong."""
         alarms: dict[str, tuple[str, ...]] = {}
         if self.health.drift.alarm:
-            alarms["drift/alarm"] = (f"messages have changed: {', '.join(self.health.drift.causes)}",)
+            alarms["drift/alarm"] = (
+                f"messages have changed: {', '.join(PLAIN[name] for name in self.health.drift.causes)}",
+            )
         if self.observed is not None and self.less_right:
             estimate = self.health.estimate
+            cause = f"; {self.observed.unknown_rows}" if self.observed.unknown else ""  # an alert holds no label
             alarms["observed/alarm"] = (
                 f"accuracy is {self.observed.accuracy:.3f} on {self.observed.rows:,} labelled rows, "
-                f"and was {estimate.reference:.3f} on {estimate.reference_rows:,}: less by more than chance",
+                f"and was {estimate.reference:.3f} on {estimate.reference_rows:,}: less by more than chance{cause}",
             )
         if unusual := tuple(quality_words(figure) for figure in self.quality if figure.unusual):
             alarms["quality/alarm"] = unusual

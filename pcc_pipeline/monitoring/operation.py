@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.monitoring.windows import Window, windows
+from pcc_pipeline.plurals import counted
 
 _VERSION = re.compile(r"v\d{8}_?\d{6}")
 _MOST_NAMED = 5
@@ -188,7 +189,7 @@ class Log:
         last = self.windows[-1]
         speed = "" if last.rows_per_second is None else f", {last.rows_per_second:,.0f} rows/s"
         line = (
-            f"           {last.name}: {_counted(len(last.runs), 'run')}, {last.failed:,} failed{speed}, "
+            f"           {last.name}: {counted(len(last.runs), 'run')}, {last.failed:,} failed{speed}, "
             f"last {last.last.began:%Y-%m-%d %H:%M} UTC"
         )
         others = [shown_version(name) for name in last.versions if name != version]
@@ -200,7 +201,7 @@ class Log:
         """Which lines cannot be read, the first of them by file and number."""
         named = [f"line {one.line:,} of {one.file} ({one.why})" for one in self.bad[:_MOST_NAMED]]
         more = [f"{len(self.bad) - _MOST_NAMED:,} more"] if len(self.bad) > _MOST_NAMED else []
-        return f"{_counted(len(self.bad), 'line')} of the logs cannot be read: {', '.join([*named, *more])}"
+        return f"{counted(len(self.bad), 'line')} of the logs cannot be read: {', '.join([*named, *more])}"
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -208,10 +209,6 @@ class Log:
         if not self.windows or not self.windows[-1].last.failed:
             return ()
         return (f"the last run, of {self.windows[-1].last.began:%Y-%m-%d %H:%M} UTC, failed",)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def log_of(runs: Sequence[LoggedRun], bad: Sequence[BadLine], by: str | int) -> Log:

@@ -148,7 +148,7 @@ def run(params: Params, labels: str | None, challenger: str | None = None) -> Ab
             raise ConfigError(
                 "no labels are named, and without them no version is better",
                 where="option labels",
-                fix="-P labels=FILE, with the columns case_id and the label; or -P plan=0.9, before a test starts",
+                fix="give --labels FILE, with the columns case_id and the label; or --plan 0.9, before a test starts",
             )
         for address in (params.data.path, labels):
             demand_input(address)
@@ -239,7 +239,7 @@ def _answers(address: str) -> tuple[pd.DataFrame, InputFile]:
 
 def _labels(address: str, column: str) -> tuple[pd.Series[str], InputFile]:
     """Case id -> label, of cases that have one, and one only."""
-    fix = "give a file with the case ids of the scored rows and their labels; -P label=… names the column"
+    fix = "give a file with the case ids of the scored rows and their labels; --label … names the column"
     parts = [_texts(batch, (CASE_ID, column), f"labels: {address}", fix) for batch in read(address)]
     rows = pd.concat(parts, ignore_index=True)
     rows = rows[rows[column] != _NO_LABEL].drop_duplicates()
@@ -270,7 +270,7 @@ def _pair(answered: pd.DataFrame, address: str, challenger: str | None) -> tuple
         raise DataError(
             f"{len(versions)} versions answered here, and two are compared: {', '.join(versions[:10])}",
             where=f"data: {address}",
-            fix="give files of the days in which two answered: score -P challenger_share=0.1, or -P shadow=true",
+            fix="give files of the days in which two answered: score --challenger-share 0.1, or --shadow true",
         )
     if challenger is not None and challenger not in versions:
         raise ConfigError(

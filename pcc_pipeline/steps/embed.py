@@ -22,6 +22,7 @@ from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.encoder.embed_texts import EmbeddingCounts
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.persons.manifest import Manifest
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter, embedded_path
 from pcc_pipeline.steps.embedding.rows import RowEmbedder, contract_to_embed
@@ -69,15 +70,15 @@ class EmbeddedFile:
     def _counted(self) -> list[str]:
         """What became of the rows; nothing of what did not happen."""
         counts = self.counts
-        parts = [f"{counts.rows:,} rows"]
+        parts = [counted(counts.rows, "row")]
         if counts.unique:
-            parts += [f"{counts.unique:,} different texts", f"{counts.hits:,} from the cache"]
+            parts += [counted(counts.unique, "different text"), f"{counts.hits:,} from the cache"]
         else:
             parts.append("with the vectors that the file brings")
         if counts.encoded:
             speed = counts.texts_per_second
             parts.append(f"{counts.encoded:,} encoded at {speed:,.{0 if speed >= 10 else 1}f} texts/s")
-        return [*parts, f"{len(self.rejected):,} rows rejected"]
+        return [*parts, f"{counted(len(self.rejected), 'row')} rejected"]
 
     @property
     def summary(self) -> list[str]:

@@ -22,6 +22,7 @@ from pcc_pipeline.interruption import allowed
 from pcc_pipeline.persons.keys import Keys, Kind
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.persons.suppression import read_suppressed, suppress
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing import files, models
 from pcc_pipeline.steps.erasing.certificate import (
     certificate,
@@ -55,7 +56,6 @@ from pcc_pipeline.steps.erasing.tables import settle_parts, take_out_of
 from pcc_pipeline.steps.erasing.vocabulary import done_so_far, moment
 from pcc_pipeline.steps.inputs.suppressed import list_digest
 from pcc_pipeline.steps.records.audit import Audit, demand_reason, login_here, record
-from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.catching_up import catch_up

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ from pcc_pipeline.evaluation.predictions import ScoredBy, prediction_frame
 from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.evaluation.slices import slice_documents, slice_warnings
 from pcc_pipeline.monitoring.profile import Origin, ReferenceProfile
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
@@ -59,6 +61,7 @@ class EvaluateOutcome:
         facts: of the model's training.
         inputs: the files that the rows stand in.
         pictures: file stem -> the figure as PNG.
+        promotable: name and number of its version, where it is not the champion and no gate that was judged fails.
     """
 
     run_id: str
@@ -77,6 +80,15 @@ class EvaluateOutcome:
     figures: Path
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    promotable: tuple[str, str] | None = None
+
+    @property
+    def next_steps(self) -> list[str]:
+        """What to do now: to promote it, unless a gate stands against that."""
+        if self.promotable is None:
+            return []
+        name, number = self.promotable
+        return [f"make version {number} the champion: pcc promote --model {shlex.quote(f'models:/{name}/{number}')}"]
 
     @property
     def summary(self) -> list[str]:
@@ -86,7 +98,7 @@ class EvaluateOutcome:
             for name, key in (("ROC-AUC", "roc_auc"), ("PR-AUC", "pr_auc"))
         )
         return [
-            f"evaluated  {self.model_version} on {self.test.n_rows:,} test rows",
+            f"evaluated  {self.model_version} on {counted(self.test.n_rows, 'test row')}",
             *(f"           {note}" for note in self.notes),
             f"           macro F1 {scores['f1_macro']:.4f} (95% interval {low:.4f} to {high:.4f}), "
             f"accuracy {scores['accuracy']:.4f}, {areas}",
@@ -235,6 +247,9 @@ def run(
             figures=Path(params.output.figures_dir),
             notes=(*held.notes, *of_profile),
             warnings=doubts,
+            promotable=None
+            if beside.is_this or any(gate.passes is False for gate in evaluated.gates)
+            else evaluated.registered,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,15 +13,19 @@ import numpy as np
 import pandas as pd
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.config.paths import in_brief
 from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
 from pcc_pipeline.errors import DataError
+from pcc_pipeline.evaluation.page.facts import file_name
 from pcc_pipeline.evaluation.report import Report, report
+from pcc_pipeline.monitoring.advice import mending
 from pcc_pipeline.monitoring.change.drift import FEWEST_ROWS
 from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow, calm, kinds_of_standing, standing
 from pcc_pipeline.monitoring.operation import Log, log_of
 from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.monitoring.usual import Figure, repeating
 from pcc_pipeline.monitoring.windows import Window, week_of, windows
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.answering.watched_rows import WatchedRows, watched_rows, with_labels
 from pcc_pipeline.steps.inputs.addresses import files_of
@@ -29,7 +34,15 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.run_logs import read_logs
 from pcc_pipeline.steps.pages.monitor_figures import accuracy_by_window, drift_by_window
-from pcc_pipeline.steps.pages.monitor_page import PAGE, Look, file_metrics, monitor_note, monitor_page, window_metrics
+from pcc_pipeline.steps.pages.monitor_page import (
+    PAGE,
+    Look,
+    file_metrics,
+    label_lines,
+    monitor_note,
+    monitor_page,
+    window_metrics,
+)
 from pcc_pipeline.steps.records.alerts import tell_of_windows, telling_of_failure
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.metrics_file import write_metrics
@@ -37,7 +50,7 @@ from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
 from pcc_pipeline.steps.records.reference_profile import by_time
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import replacing
-from pcc_pipeline.tracking import payloads
+from pcc_pipeline.tracking import payloads, run_names
 from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.reference_profiles import read_profile
 from pcc_pipeline.tracking.registry.versions import ALERT_TAG, find_alias, set_alert
@@ -53,7 +66,7 @@ class MonitorOutcome:
     Attributes:
         watched: one for each window, in order.
         observed: scores of all rows with labels and probabilities; None of none.
-        alarms: what is wrong now; empty where nothing is.
+        alarms: what is wrong now; empty where nothing is. `advice` is what may mend that.
         failed: whether that is to be the exit code.
         log: what the monitoring logs say; None where none was named.
         alert_lines: about alerts, where it is the champion that was looked at.
@@ -74,6 +87,7 @@ class MonitorOutcome:
     alert_lines: tuple[str, ...] = ()
     log: Log | None = None
     notes: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -81,29 +95,27 @@ class MonitorOutcome:
         return 3 if self.failed else 0
 
     @property
+    def next_steps(self) -> list[str]:
+        """What to do now, where something is wrong."""
+        return [f"read {self.page}", *self.advice] if self.alarms else []
+
+    @property
     def summary(self) -> list[str]:
         last = self.watched[-1]
         estimate = last.health.estimate
-        bound = "at most " if estimate.upper_bound else ""
         state = [f"alert      {alarm}" for alarm in self.alarms] or [f"           {calm(self.watched)}"]
         novel = last.health.novel_share
         return [
-            f"monitored  {self.rows:,} rows of {self.source} beside {self.model_version}, "
-            f"{len(self.watched):,} window{'' if len(self.watched) == 1 else 's'}",
+            f"monitored  {counted(self.rows, 'row')} of {in_brief(self.source)} beside {self.model_version}, "
+            f"{counted(len(self.watched), 'window')}",
             *state,
-            f"           {last.name}: estimated accuracy {bound}{estimate.value:.3f} "
-            f"({estimate.low:.3f} to {estimate.high:.3f}), of the reference {estimate.reference:.3f}",
+            f"           {last.name}: estimated accuracy {estimate.words}, of the reference {estimate.reference:.3f}",
             *([] if novel is None else [f"           {novel:.1%} of its rows are unlike what the model learned"]),
-            *(
-                f"           {one.name}: observed accuracy {one.observed.accuracy:.3f} "
-                f"({one.observed.low:.3f} to {one.observed.high:.3f}) on {one.observed.rows:,} labelled rows"
-                for one in self.watched
-                if one.observed is not None
-            ),
+            *(f"           {line}" for line in label_lines(self.watched)),
             *([] if self.log is None else self.log.lines(self.model_version)),
             f"           page       {self.page}",
             *([] if self.novel is None else [f"           novel rows by case id in {self.novel}"]),
-            *([f"           {self.rejected_rows:,} rows rejected"] if self.rejected_rows else []),
+            *([f"           {counted(self.rejected_rows, 'row')} rejected"] if self.rejected_rows else []),
             *self.alert_lines,
             *(f"warning    {note}" for note in self.notes),
         ]
@@ -192,9 +204,10 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         payloads.Note(monitor_note(look)),
         payloads.Tags({"pcc.window": watched[-1].name, **({ALERT_TAG: "; ".join(alarms)} if alarms else {})}),
     )
+    opened.rename(run_names.of_monitor(file_name(address), alarmed=bool(alarms)))
+    kinds = kinds_of_standing(watched, quality)
+    kinds = (*kinds, "operation") if log is not None and log.alarms else kinds
     if loaded.source.name is not None and loaded.version is not None:
-        kinds = kinds_of_standing(watched, quality)
-        kinds = (*kinds, "operation") if log is not None and log.alarms else kinds
         set_alert(loaded.source.name, loaded.version, "; ".join(alarms), kinds)
     target = Path(params.output.monitor_page)
     with replacing(target) as partial:
@@ -225,6 +238,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         watched=watched,
         observed=observed,
         alarms=alarms,
+        advice=tuple(mending(kinds, watched=params.retrain.watch is not None)),
         failed=bool(alarms) and options.fail_on == "alert",
         page=target,
         novel=_write_novel(rows, profile, Path(params.output.novel_rows), sealed=params.output.encrypts),
@@ -248,12 +262,13 @@ def _watched(
         health = health.without_verdict()
     labelled = not_learned[rows.labels[not_learned] != None]  # noqa: E711 # of each element
     names = np.array(profile.classes, dtype=object)[rows.signals.predicted[labelled]]
+    unknown = Counter(str(label) for label in rows.labels[labelled] if label not in profile.classes)
     return WatchedWindow(
         name=part.name,
         rows=len(part.rows),
         repeated_share=repeated,
         health=health,
-        observed=Observed.of(names == rows.labels[labelled]),
+        observed=Observed.of(names == rows.labels[labelled], unknown),
         median_length=None if rows.signals.length is None else float(np.median(rows.signals.length[part.rows])),
         quality=_quality(part, rows, profile, rate),
         volume=_volume(part, rows, profile, params, now),

@@ -51,6 +51,11 @@ class PipelineOutcome:
     promoted: Promoted | None = None
 
     @property
+    def next_steps(self) -> list[str]:
+        """What to do now; nothing of it where a promotion was asked for."""
+        return self.evaluated.next_steps if self.promoted is None else []
+
+    @property
     def summary(self) -> list[str]:
         lines = [*self.embedded.summary, *self.trained.summary, *self.evaluated.summary]
         match self.promoted:

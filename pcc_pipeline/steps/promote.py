@@ -19,6 +19,7 @@ from pcc_pipeline.steps.inputs.test_rows import HeldOut
 from pcc_pipeline.steps.judging.gate_evidence import Judgement, judge_version
 from pcc_pipeline.steps.publish import check_targets, publication_lines, publish_champion, targets
 from pcc_pipeline.steps.records.audit import Act, Audit, demand_reason
+from pcc_pipeline.steps.records.succession import end_alerts
 from pcc_pipeline.steps.records.used_options import used, used_on_model
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.environment import account
@@ -28,6 +29,7 @@ from pcc_pipeline.tracking.registry.approvals import approval_of, ask_approval, 
 from pcc_pipeline.tracking.registry.erased import erasure_of, read_without_list
 from pcc_pipeline.tracking.registry.versions import find_alias, resolve
 from pcc_pipeline.tracking.runs import StepRun, step_run
+from pcc_pipeline.tracking.store.past_runs import BESIDE_TAG
 
 
 class PromotionRefusedError(PccError):
@@ -166,7 +168,7 @@ def run(
                 "\n".join([f"{headline(judgement.verdicts)}; the champion stays", *lines]),
                 where=f"{name} version {version} ({judgement.loaded.model.model_version}), run {opened.run_id}",
                 fix="train a better version, change registry.gates, or go past them with force and a reason "
-                '(-P force=true -P reason="…", or pcc models promote --force --reason "…")',
+                '(pcc promote --force true --reason "…", or pcc models promote --force --reason "…")',
             )
             refusal.verdicts = judgement.verdicts
             raise refusal
@@ -188,8 +190,9 @@ def run(
                     _record_move(opened, action, move)
                 _note_move(act, move)
             with _moved(params, move):
+                ended = end_alerts(params, move)
                 publications = _publish(params, opened, move, audit)
-    notes = (*judgement.notes, *audit.warnings)
+    notes = (*judgement.notes, *ended, *audit.warnings)
     return PromoteOutcome(opened.run_id, action, move, judgement.verdicts, publications, notes)
 
 
@@ -261,8 +264,9 @@ def approve(
                 _record_move(opened, "approved", move)
                 _note_move(act, move)
             with _moved(params, move):
+                ended = end_alerts(params, move)
                 publications = _publish(params, opened, move, audit)
-    return PromoteOutcome(opened.run_id, "approved", move, (), publications, tuple(audit.warnings))
+    return PromoteOutcome(opened.run_id, "approved", move, (), publications, (*ended, *audit.warnings))
 
 
 def put_on_record(params: Params, version: str, *, reason: str) -> promotion.Move:
@@ -318,8 +322,9 @@ def roll_back(params: Params, *, reason: str = "", experiment: str | None = None
                         }
                     )
                 )
+                ended = end_alerts(params, move)
                 publications = _publish(params, opened, move, audit)
-    return PromoteOutcome(opened.run_id, "rolled back", move, (), publications, tuple(audit.warnings))
+    return PromoteOutcome(opened.run_id, "rolled back", move, (), publications, (*ended, *audit.warnings))
 
 
 def _demand_not_erased(params: Params, version: str) -> None:
@@ -381,6 +386,7 @@ def _record(opened: StepRun, action: str, reason: str, judgement: Judgement, ver
                 "pcc.champion_at_decision": judgement.champion or "",
                 "pcc.model_uri": judgement.loaded.model_uri,
                 "pcc.gates": headline(judgement.verdicts),
+                BESIDE_TAG: next((verdict.beside for verdict in judgement.verdicts if verdict.beside), ""),
                 # MLflow shows a run's note at the top of its page.
                 "mlflow.note.content": to_markdown(judgement.verdicts),
             }

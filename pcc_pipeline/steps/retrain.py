@@ -22,6 +22,7 @@ from pathlib import Path
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import ConfigError, DataError, PccError
 from pcc_pipeline.interruption import allowed
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps import evaluate, pipeline, promote, publish
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.datasets import load_dataset
@@ -99,7 +100,7 @@ def demand_watch(params: Params) -> None:
         raise ConfigError(
             "nothing is watched",
             where="retrain.watch",
-            fix="-P watch=FOLDER, or a pattern such as -P watch='gs://bucket/cases_*.csv'",
+            fix="give --watch FOLDER, or a pattern such as --watch 'gs://bucket/cases_*.csv'",
         )
 
 
@@ -180,7 +181,7 @@ def _looked(params: Params, opened: StepRun, own: Turn, champion: Champion | Non
     if not unchanged(files, states):
         return nothing(written)
     opened.log(payloads.Tags({"pcc.data_digest": dataset.digest}))
-    rows = f"these {len(dataset.frame):,} rows"
+    rows = "this row" if len(dataset.frame) == 1 else f"these {len(dataset.frame):,} rows"
     if champion is not None and champion.training.tags.get("pcc.data_digest") == dataset.digest:
         return nothing_new(f"the champion, {champion.name}, learned {rows}")
     every = versions.versions_of(params.registry.model_name)
@@ -236,7 +237,9 @@ def _concluded(params: Params, number: str, training: str, decided: str) -> tupl
     """Tell of a version, once, and then note that all is done; what became of it in words, and lines of the alert."""
     name, record = params.registry.model_name, read_training_run(training)
     version, rows = record.tags.get(versions.VERSION_TAG, ""), record.metrics["data"]["rows"]
-    why = f"version {number} ({version}) learned {rows:,} rows, and was {decided}"
-    alerts = tell_of_event(params, f"retrained {name} {version}", f"{name}: trained again", f"{why}.")
+    why = f"version {number} ({version}) learned {counted(rows, 'row')}, and was {decided}"
+    alerts = tell_of_event(
+        params, f"retrained {name} {version}", f"{name}: trained again", f"{why}.", good=decided != "refused"
+    )
     versions.tag_version(name, number, {DECIDED_TAG: decided})
     return why, alerts

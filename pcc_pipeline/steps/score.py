@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.config.paths import in_brief, local_path
 from pcc_pipeline.data.contract import CheckedBatch
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.metric_names import metric_names
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.answering.challenge import Challenge, challenge_of, shadow_path
 from pcc_pipeline.steps.answering.file_scorer import FileScorer, Output, Scored
@@ -94,15 +95,15 @@ class ScoreOutcome:
     def summary(self) -> list[str]:
         largest = sorted(self.label_counts.items(), key=lambda pair: (-pair[1], pair[0]))
         shown = [f"{label} {count:,}" for label, count in largest[:5]]
-        more = [f"{len(largest) - 5} more labels"] if len(largest) > 5 else []
-        rejected = f"           {self.rejected_rows:,} rows rejected, with their reasons in {self.rejected}"
-        left = f"           {self.left_to_a_person:,} rows left to a person: see prediction_notes"
+        more = [counted(len(largest) - 5, "more label")] if len(largest) > 5 else []
+        rejected = f"           {counted(self.rejected_rows, 'row')} rejected, with their reasons in {self.rejected}"
+        left = f"           {counted(self.left_to_a_person, 'row')} left to a person: see prediction_notes"
         where, speed = [f"           predictions in {self.output}"], f", {self.rows_per_second:,.0f}/s"
         if self.parts is not None:
             where = [f"           {line}" for line in self.parts.lines]
             speed = speed if self.parts.made else ""
         return [
-            f"scored     {self.rows:,} rows of {self.source} with {self.model_version}{speed}",
+            f"scored     {counted(self.rows, 'row')} of {in_brief(self.source)} with {self.model_version}{speed}",
             f"           {', '.join([*shown, *more])}",
             *([left] if self.left_to_a_person else []),
             *self._challenged,
@@ -116,7 +117,7 @@ class ScoreOutcome:
         if self.challenger is None:
             return []
         version, rows, shadow = self.challenger
-        answered = f"           challenger {version} answered {rows:,} rows"
+        answered = f"           challenger {version} answered {counted(rows, 'row')}"
         return [f"{answered} beside, in {shadow}"] if shadow else [f"{answered} of them: see model_version"]
 
 

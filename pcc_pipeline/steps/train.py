@@ -41,6 +41,7 @@ from pcc_pipeline.model.lineage import Basis, Numbered, lineage
 from pcc_pipeline.model.selection import FeaturesUsed, without_idle
 from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
 from pcc_pipeline.monitoring.profile import Origin
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.search.dask_cluster import demand_cluster
 from pcc_pipeline.search.shared_study.conclusion import SharedStudy
 from pcc_pipeline.search.trials import SearchOutcome
@@ -125,7 +126,7 @@ class TrainOutcome:
             f"trained    {self.registered_name} version {self.registered_version} ({self.pcc_version}), "
             f"alias challenger",
             f"           validation macro F1 {self.validation.scores['f1_macro']:.4f}, "
-            f"accuracy {self.validation.scores['accuracy']:.4f} on {self.validation.n_rows:,} rows",
+            f"accuracy {self.validation.scores['accuracy']:.4f} on {counted(self.validation.n_rows, 'row')}",
             *(f"           {note}" for note in self.notes),
             *rows_by_class(self.class_counts),
             *(f"warning    {warning}" for warning in self.warnings),

@@ -33,13 +33,15 @@ from pcc_pipeline.tracking.delivery.operations import BUNDLE, FILES, Describe, E
 from pcc_pipeline.tracking.delivery.session import alive, session, start
 from pcc_pipeline.tracking.delivery.writer import RESUME, KeptError, Writer, brief_requests
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, write_model
-from pcc_pipeline.tracking.payloads import Payload, rendered
+from pcc_pipeline.tracking.payloads import Payload, Tags, rendered
 from pcc_pipeline.tracking.registry.versions import asking
 
 logger = logging.getLogger(__name__)
 SPLIT_FILE, SPLIT_TAG = "split.parquet", "pcc.split_digest"
 # MLflow refuses longer tag values.
 _TAG_LENGTH = 5000
+# What MLflow calls a run.
+_NAME_TAG = "mlflow.runName"
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,23 @@ class StepRun:
 
     Attributes:
         started_at: seconds since 1970 by this machine's clock.
+        has_own_name: whether a person named it, by --run-name.
     """
 
     run_id: str
     experiment_id: str
     writer: Writer
     started_at: float
+    has_own_name: bool = False
+
+    def rename(self, name: str) -> None:
+        """Call it so from now on, unless a person named it.
+
+        Raises:
+            TrackingError: MLflow refuses.
+        """
+        if not self.has_own_name:
+            self.log(Tags({_NAME_TAG: name}))
 
     def log(self, *payloads: Payload) -> None:
         """Write payloads to this run; while MLflow is away they are kept on disk and written later.
@@ -152,9 +165,11 @@ def step_run(step: str, params: Params | None = None, *, experiment: str | None 
     with interruption.handled(), session(params) as (at_hand, outermost), interruption.protected() as section:
         with asking("this run"):
             run = start(step, at_hand, outermost=outermost, experiment=experiment)
-        opened = StepRun(run.info.run_id, run.info.experiment_id, at_hand.writer, run.info.start_time / 1000)
+        name, made_up = run.info.run_name, run_names.is_made_up(run.info.run_name)
+        own = not made_up and name != run_names.of_step(step)
+        opened = StepRun(run.info.run_id, run.info.experiment_id, at_hand.writer, run.info.start_time / 1000, own)
         try:
-            if run_names.is_made_up(run.info.run_name):
+            if made_up:
                 with asking("this run"):
                     MlflowClient().update_run(opened.run_id, name=run_names.of_step(step))
             with alive(run, at_hand) if outermost else nullcontext(), section.lifted():

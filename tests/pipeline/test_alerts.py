@@ -80,7 +80,7 @@ def test_what_a_dead_receiver_missed_waits_and_is_sent_once(
     book.judge("pcc-intent-classifier", [RULE], BAD, ["PCC_NOTIFY"], version="v20260101_000000")
     listed = alerts("list")
     assert "quality/rejected_share" in listed.out
-    assert "1 letters wait for PCC_NOTIFY" in listed.out
+    assert "1 letter waits for PCC_NOTIFY" in listed.out
     failed = alerts("send")
     assert failed.code == 1
     assert "PCC_NOTIFY: it does not answer" in failed.err

@@ -144,7 +144,7 @@ BAD = {
         lambda: _file(_frame().rename(columns={"text": "texts"}), "cases.csv"), "lacks.*text.*texts may be text"
     ),
     "label column missing": Bad(
-        lambda: _file(_frame().rename(columns={"intent": "category"})), "lacks.*intent.*category.*-P label="
+        lambda: _file(_frame().rename(columns={"intent": "category"})), "lacks.*intent.*category.*--label "
     ),
     "label column misspelt": Bad(
         lambda: [*_file(_frame().rename(columns={"intent": "pcc_intent"})), "--label", "pcc_intnet"],
@@ -163,7 +163,7 @@ BAD = {
         lambda: _vectors(lambda number, row: row if number % 2 else row + row[:200]), "wrong width: 384 numbers"
     ),
     "one class": Bad(lambda: _file(_frame(labels=("other",))), "same label.*at least 2 classes"),
-    "three rows": Bad(lambda: _file(_frame(3)), "each of the 3 rows has a label of its own.*label="),
+    "three rows": Bad(lambda: _file(_frame(3)), "each of the 3 rows has a label of its own.*--label"),
     "one class, whole pipeline": Bad(lambda: _file(_frame(labels=("other",))), "same label", "main"),
     "folds more than texts": Bad(
         lambda: [*_file(_frame(12)), "--set", "model.cv_folds=40"], "40 folds cannot be made.*use from 2 to"

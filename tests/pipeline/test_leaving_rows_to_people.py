@@ -70,7 +70,7 @@ def test_wrong_labels_are_listed_and_a_list_leaves_rows_out_of_training_alone(
     assert done.code == 0, done.err
     assert f"{len(issues)} rows left out of training" in done.out
     assert f"1 of the {len(listed)} case ids that data.exclude lists are not in the data" in done.out
-    assert "1 rows that data.exclude lists are test rows and stay" in done.out
+    assert "1 test row that data.exclude lists stays" in done.out
     without = trained.step("train")
     assert without.data.metrics["data/excluded_rows"] == len(issues)
     after = pd.read_parquet(trained.file(without, "split.parquet"))

@@ -95,7 +95,7 @@ def test_list_shows_recent_runs_with_scores_places_and_reasons(call: Call, fille
     assert len(rows) == 12
     assert rows[0].startswith("2026-01-01 12:11")
     (failed,) = [row for row in rows if "FAILED" in row]
-    assert failed.endswith("DataError: 12 of 20 rows were rejected")
+    assert failed.endswith("  12 of 20 rows were rejected")
     assert f"{A} #1 @champion" in rows[-1]
     assert "0.8000 val/f1_macro" in rows[-1]
     assert len(answer(call, "list", "--limit", "3")) == 3
@@ -144,6 +144,7 @@ def test_summary_compares_scores_on_the_same_test_rows_alone(call: Call, mlflow_
     for score, started in ((0.85, START + 500_000), (None, START + 600_000)):
         judged = client.create_run("1", started, run_name="promote").info.run_id
         tags = {"pcc.step": "promote", "pcc.training_run": runs[0].info.run_id, "pcc.test_rows_digest": "aaaa"}
+        tags["pcc.beside_champion"] = "f1_macro 0.8500, champion v0 0.8000, on 200 test rows"
         for name, value in tags.items():
             client.set_tag(judged, name, value)
         if score is not None:
@@ -154,12 +155,13 @@ def test_summary_compares_scores_on_the_same_test_rows_alone(call: Call, mlflow_
     assert head.split()[-2:] == ["rows", "change"]
     assert first.split()[-1] == "A"
     assert "0.8500" in first
-    assert second.split()[-3:] == ["B", "other", "rows"]
+    assert second.split()[-4:] == ["B", "on", "other", "rows"]
     assert third.split()[-2:] == ["A", "-0.1000"]
     assert fourth.count("not evaluated") == 2
     assert "4 trainings, 0 failed, 3 evaluated" in out
     assert f"highest test/f1_macro on rows A: 0.8500 by {A}, of 2 versions measured on them" in out
     assert "1 measured on other rows: scores on different rows tell no versions apart." in out
+    assert out[-1] == f"on the same rows, by its gate: {A} f1_macro 0.8500, champion v0 0.8000, on 200 test rows"
     assert "tested on different rows" in call("compare", "1", "2")[1]
     assert [one["measured_on"] for one in answer(call, "summary")] == ["aaaa", "bbbb", "aaaa", None]
 
@@ -201,7 +203,7 @@ def test_import_brings_the_older_registry_in_once_and_shows_it(call: Call, mlflo
     (mlflow_store / "model_registry.json").write_text(json.dumps(document), encoding="utf-8")
     code, out, err = call("import", "model_registry.json")
     assert (code, err) == (0, "")
-    assert out.startswith("imported 1 runs into pcc-intent, 0 were there already, 1 entries are bad\n  entry 2 (r2):")
+    assert out.startswith("imported 1 run into pcc-intent, 0 were there already, 1 entry is bad\n  entry 2 (r2):")
     assert answer(call, "import", "model_registry.json")["already_there"] == 1
     assert answer(call, "get", "--version", "v20250729084352")["step"] == "legacy"
     shown = call("list")[1] + call("summary")[1]

@@ -92,8 +92,13 @@ def test_a_changed_file_alarms_and_a_quiet_one_after_it_takes_the_alert_away(com
         ("watched", str(watched.folder / "changed.parquet")): [2]
     }
     assert "messages have changed" in done.out
+    assert done.out[done.out.index("next  ") :].splitlines()[:3] == [
+        "next       read outputs/monitor.html",
+        "           have some of the new messages labelled, and train on them: pcc retrain --watch FOLDER",
+        f"           look at the runs: mlflow ui --backend-store-uri {watched.uri}",
+    ]
     run = watched.step("monitor")
-    assert run.info.status == "FINISHED"
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "monitor changed (alert)")
     assert _alert(watched) == run.data.tags["pcc.alert"]
     assert run.data.metrics["drift/alarm"] == 1
     assert run.data.metrics["estimated/upper_bound"] == 1
@@ -112,6 +117,8 @@ def test_a_changed_file_alarms_and_a_quiet_one_after_it_takes_the_alert_away(com
     done = command("monitor", "--data", str(watched.folder / "quiet.parquet"), "--fail-on", "alert", store=watched)
     assert done.code == 0, done.out
     assert "nothing is wrong" in done.out
+    assert "next       look at the runs: mlflow ui" in done.out
+    assert watched.step("monitor").info.run_name == "monitor quiet (no alert)"
     assert _alert(watched) is None
     assert f"recovered: {MODEL}" in done.out
     assert "alert  " not in command("monitor", "--data", str(watched.folder / "quiet.parquet"), store=watched).out
@@ -224,7 +231,7 @@ def test_a_file_of_predictions_is_watched_by_what_it_shows(command, watched) -> 
 def test_status_shows_the_champion_s_health_and_what_to_do_next(command, watched, store) -> None:
     """Before anything was trained, after a quiet look, and while an alert stands."""
     done = command("manage_models", "status", store=store)
-    assert (done.code, "champion   none" in done.out, "train: mlflow run" in done.out) == (0, True, True)
+    assert (done.code, "champion   none" in done.out, "train: pcc run --data FILE" in done.out) == (0, True, True)
     assert command("monitor", "--data", str(watched.folder / "quiet.parquet"), store=watched).code == 0
     done = command("manage_models", "status", "--fail-on", "alert", store=watched)
     assert done.code == 0, done.err

@@ -82,7 +82,7 @@ def test_parts_hold_what_one_file_holds(command, trained, words, request) -> Non
     assert done.code == 0, done.err
     whole(trained, name)
     assert "whole: _manifest.json lists 6 parts" in done.out
-    assert f"1 rows rejected, with their reasons in {name}_rejected/" in done.out
+    assert f"1 row rejected, with their reasons in {name}_rejected/" in done.out
     (rejected,) = (trained.folder / name / "_rejected").iterdir()
     assert pd.read_parquet(rejected)["row"].tolist() == [3]
     run = trained.step("score")

@@ -22,6 +22,7 @@ from pcc_pipeline.command_line import options, pcc
 from pcc_pipeline.command_line.commands import explain_command, manage_commands
 from pcc_pipeline.command_line.commands.step_commands import STEPS
 from pcc_pipeline.config.schema import SearchMethod
+from pcc_pipeline.data.formats.readers import SUFFIXES
 from pcc_pipeline.evaluation.explanations.word_weights import Method
 from pcc_pipeline.model.families import FAMILIES
 from pcc_pipeline.tracking.store.legacy_import import read_entry
@@ -74,6 +75,17 @@ def test_without_a_parameter_file_the_defaults_stand_and_a_line_says_so(command:
         assert "no params.yaml in this folder, and a promotion goes by its gates" in done.err
     (store.folder / "params.yaml").write_text("modle: {}\n", encoding="utf-8")
     assert "did you mean model?" in command(PCC, "train", *unnamed).err
+
+
+def test_the_help_names_every_kind_of_file_that_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    zipped = {suffix.removesuffix(".gz") for suffix in SUFFIXES if suffix.endswith(".gz")}
+    plain, others = options.KINDS.split(" (also with .gz), ")
+    assert set(plain.split(", ")) == zipped
+    assert set(others.split(" or ")) == {suffix for suffix in SUFFIXES if not suffix.endswith(".gz")} - zipped
+    for step in ("run", "train", "score", "profile"):
+        with pytest.raises(SystemExit):
+            pcc.main([step, "--help"])
+        assert options.KINDS in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_help_of_import_shows_a_registry_that_it_takes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from pcc_pipeline.alerting.book import AlertBook
 from pcc_pipeline.command_line import pcc
+from pcc_pipeline.config.alert_settings import AlertRule
 from tests import process_state
 
 REPOSITORY = Path(__file__).parents[2]
@@ -36,10 +38,16 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(
             assert pcc.main([*words]) == code
             return json.loads(capfd.readouterr().out)
 
+    client, name = one_version.client, "pcc-intent-classifier"
     first = command("promote", *GATES, "--reason", "the first")
     assert first.code == 0, first.err
     assert "champion is version 1 now, before it nobody" in first.out
-    assert command("main", "--search-method", "none", "--set", "model.hyperparameters.C=0.001").code == 0
+    trained = command("main", "--search-method", "none", "--set", "model.hyperparameters.C=0.001 registry.gates=[]")
+    assert trained.code == 0
+    promote_it = "make version 2 the champion: pcc promote --model models:/pcc-intent-classifier/2"
+    assert f"next       {promote_it}\n           look at the runs: " in trained.out
+    judged = command("evaluate", *GATES)
+    assert (judged.code, "pcc promote" in judged.out) == (0, False)
 
     refused = command("promote", *GATES)
     assert refused.code == 1
@@ -48,15 +56,22 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(
     assert "no_worse_than_champion f1_macro" in refused.err
     assert "Traceback" not in refused.err
 
+    book = AlertBook(one_version.folder / "outputs/alerts")
+    rule, bad = AlertRule(metric="drift/alarm", above=0), [("week 1", {"drift/alarm": 1.0})]
+    version = client.get_model_version(name, "1").tags["pcc.version"]
+    book.judge(name, [rule], bad, [], version=version)
+    client.set_model_version_tag(name, "1", "pcc.alert", "messages have changed")
     unreasoned = command("promote", *GATES, "--force", "true")
     assert unreasoned.code == 1
     assert "force needs a reason" in unreasoned.err
     forced = command("promote", *GATES, "--force", "true", "--reason", "drill")
     assert "champion is version 2 now, before it version 1" in forced.out
+    assert f"news       ended: {name} {version}: drift/alarm" in forced.out
+    assert book.alerts == []
+    assert "pcc.alert" not in client.get_model_version(name, "1").tags
     back = command("promote", "--rollback", "true", "--reason", "drill over")
     assert "champion is version 1 now, before it version 2" in back.out
 
-    client, name = one_version.client, "pcc-intent-classifier"
     assert client.get_model_version_by_alias(name, "champion").version == 1
     assert client.get_model_version_by_alias(name, "previous").version == 2
     history = [run for run in one_version.runs() if run.data.tags.get("pcc.step") == "promote"]
@@ -65,6 +80,8 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(
     assert [run.data.tags.get("pcc.move") for run in history] == ["1", None, "2", "3"]
     assert [run.info.status for run in history] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
     assert history[2].data.tags["pcc.reason"] == "drill"
+    beside = history[2].data.tags["pcc.beside_champion"]
+    assert re.fullmatch(rf"f1_macro 0\.\d{{4}}, champion {version} [01]\.\d{{4}}, on \d+ test rows of which .*", beside)
     assert [run.data.tags["pcc.registered_version"] for run in history] == ["1", "2", "2", "1"]
     assert "FAILED" in history[1].data.tags["mlflow.note.content"]
     assert {"gates.html", "gates.json"} <= one_version.files(history[1])
@@ -83,6 +100,7 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(
         ("promote", "refused", "2", ""),
         ("force", "begun", "2", "drill"),
         ("force", "done", "2", "drill"),
+        ("alert", "ended", None, ""),
         ("publish", "begun", "2", ""),
         ("publish", "done", "2", ""),
         ("roll back", "begun", None, "drill over"),
@@ -97,18 +115,18 @@ def test_refusal_force_and_rollback_stand_in_the_history_in_order(
     assert asked("audit", "--json", "--who", "nobody") == asked("audit", "--json", "--since", "2100-01-01") == []
 
     whole = asked("audit", "verify", "--json")
-    assert (whole["whole"], whole["lines"], whole["anchored"]) == (True, 14, 14)
+    assert (whole["whole"], whole["lines"], whole["anchored"]) == (True, 15, 15)
     (file,) = (one_version.folder / "outputs/audit").glob("*.jsonl")
     content = file.read_bytes().splitlines(keepends=True)
     # Cut off, as of a log that had never held what was forced: the runs of the decisions know better.
     file.write_bytes(b"".join(content[:6]))
     cut = asked("audit", "verify", "--json", code=1)
     (fault,) = cut["faults"]
-    assert re.fullmatch("lines 7 to 14, and perhaps more, were cut off: run [0-9a-f]{8} holds line 14", fault)
+    assert re.fullmatch("lines 7 to 15, and perhaps more, were cut off: run [0-9a-f]{8} holds line 15", fault)
     assert asked("audit", "verify", "--json", "--offline")["whole"]
     (one_version.folder / "outputs/audit").rename(one_version.folder / "outputs/elsewhere")
     gone = asked("audit", "verify", "--json", code=1)
-    assert "of 14 lines" in gone["faults"][0]
+    assert "of 15 lines" in gone["faults"][0]
     assert asked("audit", "--json") == []
 
 

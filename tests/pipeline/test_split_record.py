@@ -218,7 +218,7 @@ def test_a_run_without_a_record_says_what_to_do(command, store, file) -> None:
     done = command("evaluate")
     assert done.code == 1
     assert "kept no record of its split" in done.err
-    assert "train again, or give labelled rows that it has not seen with -P test_data=" in done.err
+    assert "train again, or give labelled rows that it has not seen with --test-data FILE" in done.err
     assert "Traceback" not in done.err
     other = file(rows_of(40, 1000), "other.parquet")
     done = command("evaluate", "--test-data", other)
@@ -342,7 +342,7 @@ def test_a_column_of_different_labels_is_told_as_such(command, store, file) -> N
     done = command("train", "--data", file(rows_of(40).assign(ticket=range(40))), *FIXED, "--label", "ticket")
     assert done.code == 1
     assert "each of the 40 rows has a label of its own" in done.err
-    assert "-P label=" in done.err
+    assert "--label " in done.err
 
 
 def test_a_stable_split_keeps_the_sides_of_a_file_that_grew_and_names_what_it_cannot_learn(

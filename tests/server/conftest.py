@@ -291,3 +291,24 @@ def new_secrets_fixture() -> Callable[[], dict[str, str]]:
 @pytest.fixture(scope="session")
 def outer() -> dict[str, str]:
     return outer_environment()
+
+
+_CHROMIUM = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+_CHROMIUM += ["--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real chromium without a window."""
+    program = shutil.which("chromium")
+    if program is None:
+        reason = "chromium is not on PATH; on Debian: apt-get install chromium"
+        if os.environ.get("PCC_DEMAND_SERVER_TESTS") == "1":
+            pytest.fail(f"PCC_DEMAND_SERVER_TESTS=1, but {reason}")
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=program, headless=True, args=_CHROMIUM)
+        yield started
+        started.close()

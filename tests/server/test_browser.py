@@ -5,9 +5,7 @@ Screenshots are kept in outputs/screenshots/.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,8 +24,6 @@ pytestmark = pytest.mark.server
 
 REPOSITORY = Path(__file__).parents[2]
 EXPERIMENT, MODEL = "pcc-intent", "pcc-intent-classifier"
-OPTIONS = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-OPTIONS += ["--disable-component-update", "--disable-sync"]
 PATIENCE_MS = 60_000
 
 
@@ -80,22 +76,6 @@ def pictures() -> Path:
     folder = REPOSITORY / "outputs" / "screenshots"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    program = shutil.which("chromium")
-    if program is None:
-        reason = "chromium is not on PATH; on Debian: apt-get install chromium"
-        if os.environ.get("PCC_DEMAND_SERVER_TESTS") == "1":
-            pytest.fail(f"PCC_DEMAND_SERVER_TESTS=1, but {reason}")
-        pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=program, headless=True, args=OPTIONS)
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

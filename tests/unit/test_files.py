@@ -162,8 +162,13 @@ def _killed_while_writing(folder: Path) -> None:
     process.communicate()
 
 
-def test_what_a_killed_process_left_goes_with_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside the target and in the temporary folder; what a living process or somebody else has there stays."""
+def test_what_a_killed_process_left_goes_with_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beside the target and in the temporary folder; what a living process or somebody else has there stays.
+
+    Who runs an ordinary command is not told.
+    """
     (tmp_path / "tmp").mkdir()
     _killed_while_writing(tmp_path)
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 2
@@ -171,12 +176,14 @@ def test_what_a_killed_process_left_goes_with_the_next_start(tmp_path: Path, mon
     for path in others:
         path.write_text("kept")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    caplog.set_level("DEBUG")
     write(tmp_path / "rows.parquet")
     with scratch_folder():
         pass
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(
         [*others, tmp_path / "rows.parquet"]
     )
+    assert {line.levelname for line in caplog.records if "which a process left" in line.message} == {"DEBUG"}
 
 
 def test_what_another_machine_left_is_removed_after_a_week() -> None:

@@ -35,8 +35,7 @@ text, word or case id: whoever gets the page learns nothing that a customer wrot
 """
 _DATA = Option(
     "data",
-    "the messages: .csv, .tsv, .jsonl (also with .gz), .parquet or .pkl, local or gs://…, one or several; default: "
-    "data.path",
+    f"the messages: {of.KINDS}, local or gs://…, one or several; default: data.path",
     is_file=True,
 )
 _LABEL = Option(

@@ -94,7 +94,7 @@ class StepCommand(NamedTuple):
                     importlib.import_module(f"pcc_pipeline.steps.{self.module}")
                 outcome = self.call(params, options)
             done = getattr(outcome, "exit_code", 0)
-            return "\n".join(["", *outcome.summary, *(_where_next() if self.runs_are_next else [])])
+            return "\n".join(["", *outcome.summary, *(_next(outcome) if self.runs_are_next else [])])
 
         return exit_code(answer, debug=options.debug, unprinted=0) or done
 
@@ -165,7 +165,13 @@ def _noted() -> Iterator[None]:
         raise
 
 
-def _where_next() -> list[str]:
+def _next(outcome: Outcome) -> list[str]:
+    """What to do now: what the step itself says, and where its runs are."""
+    lines = [*getattr(outcome, "next_steps", []), *_where_runs_are()]
+    return [f"{'next' if not place else '':<10} {line}" for place, line in enumerate(lines)]
+
+
+def _where_runs_are() -> list[str]:
     """MLflow's UI opens on a page without runs, so the address is that of the experiment's runs."""
     from pcc_pipeline.tracking.delivery.writer import brief_requests
     from pcc_pipeline.tracking.registry.versions import shown_address
@@ -179,9 +185,9 @@ def _where_next() -> list[str]:
         experiment = None
     number = None if experiment is None else str(experiment.experiment_id)
     if address.startswith("http"):
-        return [f"next       look at the runs: {runs_page(address, number) if number else address}"]
-    lines = [f"next       look at the runs: mlflow ui --backend-store-uri {shlex.quote(address)}"]
-    return [*lines, f"           then open {runs_page('http://127.0.0.1:5000', number)}"] if number else lines
+        return [f"look at the runs: {runs_page(address, number) if number else address}"]
+    lines = [f"look at the runs: mlflow ui --backend-store-uri {shlex.quote(address)}"]
+    return [*lines, f"then open {runs_page('http://127.0.0.1:5000', number)}"] if number else lines
 
 
 def _main(params: Params, options: Namespace) -> Outcome:

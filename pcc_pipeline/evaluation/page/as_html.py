@@ -28,6 +28,7 @@ from pcc_pipeline.evaluation.page.blocks import (
 # What a browser may do with the page, should it ever hold more than it should: show its own styles and pictures.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _BAR_WIDTH, _BAR_HEIGHT = 120, 12
+_FEW_COLUMNS = 6
 
 _STYLE = """
 :root{color-scheme:light;--text:#1f2933;--soft:#52606d;--line:#d3dae1;--back:#fff;--paper:#fff;
@@ -62,6 +63,8 @@ table{border-collapse:collapse;font-size:.9rem}
 th,td{padding:.32rem .7rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 th{color:var(--soft);font-weight:600}thead th{vertical-align:bottom}
 td:first-child,tbody th{overflow-wrap:anywhere;min-width:7.5rem;unicode-bidi:isolate}
+.many td.word{min-width:5rem}.many td.word,.many td:first-child{overflow-wrap:break-word}
+.many th,.many td{padding:.32rem .5rem}.many th.number{white-space:normal}
 tbody th{white-space:nowrap}td.word{min-width:8rem;overflow-wrap:anywhere}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 td .good,td .bad,td .open{font-weight:600;white-space:nowrap}
@@ -74,7 +77,13 @@ isolation:isolate}
 figcaption{font-size:.85rem;color:var(--soft);max-width:48rem;margin-top:.3rem}
 @media (max-width:40rem){body{padding:1rem .8rem 3rem;font-size:15px}h1{font-size:1.35rem}
 .tiles{grid-template-columns:repeat(2,1fr)}.tile b{font-size:1.3rem}td svg{display:none}th,td{padding:.3rem .45rem}
-tbody th{white-space:normal;min-width:5.5rem}nav{white-space:nowrap;overflow-x:auto}}
+tbody th{white-space:normal;min-width:5.5rem}
+.many thead{display:none}.many,.many tbody,.many tr,.many td{display:block}.many tr{padding:.5rem 0;
+border-bottom:1px solid var(--line)}.many td{display:flex;justify-content:space-between;gap:1rem;border:0;
+text-align:right}.many td:first-child{font-weight:600}.many td:empty{display:none}
+.number,td .good,td .bad,td .open{white-space:normal}
+.many td::before{content:attr(data-name);color:var(--soft);font-weight:400;text-align:left;flex:none}
+nav{white-space:nowrap;overflow-x:auto}}
 @media print{@page{margin:15mm}body{max-width:none;padding:0;font-size:10pt}nav,.place{display:none}
 .wide{overflow:visible}table{font-size:8pt}th,td{padding:.2rem .35rem}td svg{display:none}
 .number,td .open{white-space:normal}tbody th{white-space:normal}thead{display:table-header-group}
@@ -149,14 +158,21 @@ def _block(block: Block, pictures: Mapping[str, bytes]) -> str:
 
 def _table(table: Table) -> str:
     head = "".join(f"<th{_kind(place, table.words)}>{_text(name)}</th>" for place, name in enumerate(table.columns))
+    # Of more columns than a telephone is wide, it shows each row as a list with their names.
+    many = len(table.columns) > _FEW_COLUMNS
+    heads = [f' data-name="{_text(name)}"' for name in table.columns]
     rows = []
     for row in table.rows:
-        cells = [f"<td{_kind(place, table.words)}>{_cell(cell)}</td>" for place, cell in enumerate(row)]
+        cells = [
+            f"<td{_kind(place, table.words)}{heads[place] if many else ''}>{_cell(cell)}</td>"
+            for place, cell in enumerate(row)
+        ]
         if not table.columns:
             cells[0] = f'<th scope="row">{_cell(row[0])}</th>'
         rows.append(f"<tr>{''.join(cells)}</tr>")
     top = f"<thead><tr>{head}</tr></thead>" if table.columns else ""
-    return f'<div class="wide"><table>{top}<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>'
+    kind = ' class="many"' if many else ""
+    return f'<div class="wide"><table{kind}>{top}<tbody>\n{chr(10).join(rows)}\n</tbody></table></div>'
 
 
 def _kind(place: int, words: int) -> str:

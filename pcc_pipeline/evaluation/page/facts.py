@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pcc_pipeline.config.paths import in_brief
 from pcc_pipeline.evaluation.over_time.since_champion import Difference
 from pcc_pipeline.model.selection import features_sentence
+from pcc_pipeline.plurals import counted
 
 Document = Mapping[str, Any]
 
 MOST_CLASSES, LONGEST_NAME, LONGEST_FILE, LONGEST_SENTENCE = 10, 40, 160, 280
+_HELD_OUT = "held-out rows of "
 _MORE_SCORES = ("f1_weighted", "roc_auc", "pr_auc", "log_loss")
 _VALIDATED = (("f1_macro", "macro F1"), ("accuracy", "accuracy"))
 
@@ -38,6 +41,11 @@ class TrainedFacts:
     def name(self) -> str:
         """Such as `LogisticRegression v20261125_173250`."""
         return f"{self.metadata['model_type']} {self.metadata['model_version']}"
+
+    @property
+    def learned_from(self) -> str:
+        """The address of its data, several files in brief."""
+        return in_brief(str(self.metadata["trained_on"]))
 
 
 @dataclass(frozen=True)
@@ -143,11 +151,11 @@ def headline(facts: TrainedFacts, test: Document | None, written: Callable[[str]
     data = written(cut(file_name(str(facts.metadata["trained_on"])), LONGEST_FILE))
     if test is None:
         scores = facts.metrics["val"]
-        kind = "validation rows; not tested yet"
+        rows = f"{counted(scores['n_rows'], 'validation row')}; not tested yet"
     else:
-        scores, kind = test, "test rows"
+        scores, rows = test, counted(test["n_rows"], "test row")
     score = score_text(scores, "f1_macro", "macro F1")
-    return f"{facts.name}: {score} on {scores['n_rows']:,} {kind}. Learned from {data}."
+    return f"{facts.name}: {score} on {rows}. Learned from {data}."
 
 
 def score_text(report: Document, name: str, title: str) -> str:
@@ -166,7 +174,7 @@ def training_facts(facts: TrainedFacts) -> list[tuple[str, str]]:
         *([("Number", f"{metadata['semver']}: {metadata['change']}")] if "semver" in metadata else []),
         (
             "Data",
-            f"{cut(str(metadata['trained_on']), LONGEST_FILE)}, {metrics['data']['rows']:,} good rows, digest "
+            f"{cut(facts.learned_from, LONGEST_FILE)}, {metrics['data']['rows']:,} good rows, digest "
             f"{facts.data_digest[:12]}",
         ),
         (
@@ -189,14 +197,20 @@ def tested_facts(test: Document) -> list[tuple[str, str]]:
     """Its scores on test rows, and which these are."""
     more = [f"{name} {test['scores'][name]:.3f}" for name in _MORE_SCORES if test["scores"][name] is not None]
     scores = ", ".join([score_text(test, "accuracy", "accuracy"), *more])
-    return [("Test", f"{scores}, on {cut(test['source'], LONGEST_FILE)}")]
+    return [("Test", f"{scores}, on {tested_on(test)}")]
+
+
+def tested_on(test: Document) -> str:
+    """Which rows a test was of, several files in brief."""
+    address = str(test["source"]).removeprefix(_HELD_OUT)
+    return cut(f"{_HELD_OUT * (address != test['source'])}{in_brief(address)}", LONGEST_FILE)
 
 
 def validation_facts(facts: TrainedFacts) -> list[tuple[str, str]]:
     """Its scores on validation rows and from cross-validation."""
     validation, info = facts.metrics["val"], facts.metadata["search_info"]
     scores = ", ".join(score_text(validation, name, title) for name, title in _VALIDATED)
-    rows = [("Validation", f"{scores} on {validation['n_rows']:,} rows")]
+    rows = [("Validation", f"{scores} on {counted(validation['n_rows'], 'row')}")]
     if info["best_score"] is not None:
         corrected = info["best_score_corrected"]
         text = f"{info['scoring']} {info['best_score']:.4f} over {info['folds']} folds"
@@ -223,8 +237,10 @@ def listed(words: Sequence[str]) -> str:
 
 
 def file_name(address: str) -> str:
-    """The last part of an address."""
-    return address.rstrip("/").rpartition("/")[2]
+    """The last part of an address; of several files, how many they are and the last part of the last one's."""
+    brief = in_brief(address)
+    number, last, file = brief.rpartition(", the last ") if brief != address else ("", "", brief)
+    return f"{number}{last}{file.rstrip('/').rpartition('/')[2]}"
 
 
 def cut(text: str, most: int) -> str:

@@ -96,7 +96,7 @@ def volumes_section(facts: EvaluatedFacts) -> Section | None:
     ]
     days = len(counted["by_day"])
     said = (
-        f"{counted['rows']:,} messages of {cut(str(facts.trained.metadata['trained_on']), _LONGEST_LABEL)}, from "
+        f"{counted['rows']:,} messages of {cut(facts.trained.learned_from, _LONGEST_LABEL)}, from "
         f"{counted['first_day']} to {counted['last_day']} (UTC): {counted['rows'] / days:.1f} a day in the mean."
     )
     for name, what in (("rows_without_time", "have no time"), ("rows_outside", "lie years apart from the others")):
@@ -186,7 +186,7 @@ def _files_table(theirs: TrainedFacts, ours: TrainedFacts) -> Table:
     """What both files are like, as their trainings found them."""
     both = (theirs, ours)
     rows: list[list[Cell]] = [
-        ["file", *(cut(str(each.metadata["trained_on"]), _LONGEST_LABEL) for each in both)],
+        ["file", *(cut(each.learned_from, _LONGEST_LABEL) for each in both)],
         ["good rows", *(f"{each.metrics['data']['rows']:,}" for each in both)],
         ["messages from", *(_days(each.metrics.get("volumes")) for each in both)],
     ]

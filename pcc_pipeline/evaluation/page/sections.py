@@ -22,10 +22,10 @@ from pcc_pipeline.evaluation.page.blocks import (
     Verdict,
 )
 from pcc_pipeline.evaluation.page.facts import (
-    LONGEST_FILE,
     Document,
     EvaluatedFacts,
     cut,
+    tested_on,
     training_facts,
     validation_facts,
 )
@@ -44,7 +44,7 @@ def report_page(facts: EvaluatedFacts, pictures: Mapping[str, bytes]) -> str:
     Args:
         pictures: of `figures`, file stem -> PNG.
     """
-    subtitle = f"on {cut(facts.test['source'], LONGEST_FILE)}, {facts.measured_at:%Y-%m-%d %H:%M %Z}"
+    subtitle = f"on {tested_on(facts.test)}, {facts.measured_at:%Y-%m-%d %H:%M %Z}"
     return to_html(f"Evaluation of {_version(facts)}", subtitle, sections(facts), pictures)
 
 
@@ -464,7 +464,7 @@ def _measuring(facts: EvaluatedFacts) -> Section:
     learned, unmeasured = test["overlap_removed_rows"], [each for each in test["by_class"] if each["f1"] is None]
     methods = "; ".join(f"of {name} {method}" for name, method in test["interval_methods"].items())
     done = [
-        f"On {test['n_rows']:,} test rows of {cut(test['source'], LONGEST_FILE)}"
+        f"On {test['n_rows']:,} test rows of {tested_on(test)}"
         + (f"; {learned:,} more were left out, since the model learned their text or group." if learned else "."),
         "Search, hyperparameters, calibration and decision rule came from training rows alone.",
         "Scores are of all these rows, also of those that the rule would leave to a person, unless it is said.",

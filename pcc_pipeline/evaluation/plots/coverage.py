@@ -40,5 +40,5 @@ def risk_coverage_curve(answers: Answers, n_rows: int, *, split: str = "test") -
             )
     axes.set(xlabel="share of the rows that are decided", ylabel="accuracy of these", xlim=(0, 1.04))
     axes.set_title(f"What it may decide alone, mean error over shares {curve.area:.4f}\n{split}, {n_rows:,} rows")
-    axes.legend(loc="lower left", fontsize=8)
+    figure.legend(loc="outside lower center", fontsize=8)  # the curve may lie in any corner
     return figure

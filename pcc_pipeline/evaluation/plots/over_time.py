@@ -46,7 +46,7 @@ def score_against_time(windows: Sequence[Mapping[str, Any]]) -> Figure:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.grid(axis="y", color=PALE, alpha=0.3)
     axes.set(xlabel="time of the messages (UTC)", ylabel="score", ylim=(min(axes.get_ylim()[0], 0.9), 1.005))
-    axes.legend(loc="lower left", fontsize=8)
+    figure.legend(loc="outside lower center", fontsize=8)  # scores may lie in any corner
     axes.set_title(f"Score against time: {len(windows)} windows, {sum(each['rows'] for each in windows):,} rows")
     return figure
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from pcc_pipeline.config.gate_settings import Number, ShareOfOne
 from pcc_pipeline.gates.evidence import GateEvidence
 from pcc_pipeline.gates.gate import ROUNDING, Gate, Measured, NotComputableError, shown_number
+from pcc_pipeline.plurals import counted
 
 
 class AbTestGate(Gate):
@@ -55,11 +56,11 @@ class AbTestGate(Gate):
         if test is None:
             raise NotComputableError(
                 f"no ab_test of this version against {evidence.champion_version} is on record: score with "
-                "challenger_share or shadow, then mlflow run . -e ab_test"
+                "challenger_share or shadow, then pcc ab-test"
             )
         age = (evidence.now - test.when).total_seconds() / 86400
         if age > self.days:
-            raise NotComputableError(f"the newest ab_test is {age:.0f} days old: {test.run_id}")
+            raise NotComputableError(f"the newest ab_test is {counted(round(age), 'day')} old: {test.run_id}")
         if self.demand == "better":
             return Measured(
                 test.verdict, test.verdict == "challenger better", f"on {test.rows:,} labels, {test.run_id}"

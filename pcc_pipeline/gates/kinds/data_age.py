@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pcc_pipeline.gates.evidence import GateEvidence
 from pcc_pipeline.gates.gate import Gate, Measured, NotComputableError, shown_number
+from pcc_pipeline.plurals import counted
 
 # Clocks and time zones disagree by less; newer data than that have a wrong date.
 _AHEAD_AT_MOST = timedelta(days=1)
@@ -32,7 +33,7 @@ class DataAgeGate(Gate):
 
     def required(self, evidence: GateEvidence) -> str:
         """The bound, in days."""
-        return f"<= {self.days} days"
+        return f"<= {counted(self.days, 'day')}"
 
     def measure(self, evidence: GateEvidence) -> Measured:
         """The age of the newest training row, in days."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from pcc_pipeline.config.gate_settings import Number, ShareOfOne
 from pcc_pipeline.gates.evidence import GateEvidence
 from pcc_pipeline.gates.gate import ROUNDING, Gate, Measured, NotComputableError, shown_number
+from pcc_pipeline.plurals import counted
 
 if TYPE_CHECKING:
     from pcc_pipeline.gates.noninferiority import Difference
@@ -71,10 +72,11 @@ class NoWorseThanChampionGate(Gate):
             labels, predicted, evidence.champion_predicted, self.metric, confidence=self.confidence
         )
         passed = difference.low >= -self.margin - ROUNDING
-        notes = [
-            f"{self.metric} {difference.challenger:.4f}, {champion} {difference.champion:.4f}, on {difference.rows:,} "
-            f"test rows of which {difference.differing_rows:,} are labelled differently"
-        ]
+        beside = f"{self.metric} {difference.challenger:.4f}, {champion} {difference.champion:.4f}, on "
+        beside += (
+            f"{counted(difference.rows, 'test row')} of which {difference.differing_rows:,} are labelled differently"
+        )
+        notes = [beside]
         if difference.unmeasured and self.metric != "accuracy":
             notes.append(f"{difference.unmeasured:,} labels that were given have no test rows and are left out")
         if evidence.champion_note:
@@ -82,7 +84,7 @@ class NoWorseThanChampionGate(Gate):
         if not passed:
             notes.append(_more_rows(difference, self.margin))
         least = shown_number(difference.low, -self.margin, signed=True)
-        return Measured(f"at least {least} (measured {difference.value:+.4f})", passed, "; ".join(notes))
+        return Measured(f"at least {least} (measured {difference.value:+.4f})", passed, "; ".join(notes), beside)
 
 
 def _more_rows(difference: Difference, margin: float) -> str:

@@ -11,13 +11,13 @@ from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
 from pcc_pipeline.persons.keys import VARIABLE, add_key, read_keys
 from pcc_pipeline.persons.manifest import rows_by_side
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.holdings import Trace, holdings, names_of
 from pcc_pipeline.steps.erasing.kept import standing, words
 from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.tables import written_by
 from pcc_pipeline.steps.records.audit import Audit, record
 from pcc_pipeline.steps.records.persons import hashed
-from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.payloads import json_text
 from pcc_pipeline.tracking.store import past_runs
 from pcc_pipeline.tracking.store.manifests import manifest_of, runs_with_manifest

@@ -18,13 +18,13 @@ from pcc_pipeline.files import private_folder, replacing
 from pcc_pipeline.manage.persons import erasures
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import shown
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, names_of, tables
 from pcc_pipeline.steps.erasing.plan import LEARNED
 from pcc_pipeline.steps.erasing.spelling import NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.tables import kinds_of, written_by
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.persons import hashed
-from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.payloads import json_text
 
 # For whom the rows are of, and for nobody else: what the owner must do stands in what the command prints.

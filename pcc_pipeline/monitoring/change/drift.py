@@ -25,6 +25,16 @@ from pcc_pipeline.monitoring.change.sketches import Sketch, Sketcher
 # Statistics are scaled by rows, so that between these sizes little changes.
 SIZES = (50, 150, 500, 1500, 5000)
 DRAWS = 1000
+# Statistic -> what it compares, in plain words.
+PLAIN = {
+    "labels": "shares of the predicted labels",
+    "probabilities": "probabilities of the labels",
+    "confidence": "how sure the model is",
+    "novelty": "rows less like what it learned",
+    "unknown_terms": "terms that no training text has",
+    "length": "lengths of the texts",
+    "vectors": "where the texts lie in the space of vectors",
+}
 # Fewer rows say too little: chance alone makes anything of them.
 FEWEST_ROWS = 30
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing import models
 from pcc_pipeline.steps.erasing.plan import LearnedVersion
 from pcc_pipeline.steps.erasing.state import State
 from pcc_pipeline.steps.erasing.vocabulary import LEFT, done_so_far
-from pcc_pipeline.steps.records.summary import counted
 
 
 def past_gates(options: str, ident: str) -> list[str]:

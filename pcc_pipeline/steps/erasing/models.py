@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import PccError
 from pcc_pipeline.gates.judge import in_words
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps import evaluate, promote, train
 from pcc_pipeline.steps.erasing.plan import LearnedVersion
 from pcc_pipeline.steps.erasing.published import published_as, unpublish
 from pcc_pipeline.steps.inputs.datasets import load_dataset
-from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, mark_version, remove_version, take_alias

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan
 from pcc_pipeline.steps.erasing.sentences import (
     BY_POLICY,
@@ -21,7 +22,6 @@ from pcc_pipeline.steps.erasing.sentences import (
 )
 from pcc_pipeline.steps.erasing.state import State
 from pcc_pipeline.steps.erasing.vocabulary import MLFLOW, by_whom, file_here, held_in_file, moment
-from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 
 _LONGEST_LIST = 12

@@ -22,6 +22,7 @@ from pcc_pipeline.persons import documents
 from pcc_pipeline.persons.holds import Holds
 from pcc_pipeline.persons.rows import count_in, rows_of
 from pcc_pipeline.persons.sought import Sought
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, is_table
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.tables import is_there, kinds_here, tables_of
@@ -29,7 +30,6 @@ from pcc_pipeline.steps.erasing.vocabulary import JOBS, file_here, job
 from pcc_pipeline.steps.inputs.caches import cache_places
 from pcc_pipeline.steps.inputs.datasets import progress_bar, read
 from pcc_pipeline.steps.records.persons import READING_STEPS
-from pcc_pipeline.steps.records.summary import counted
 from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.registry.erased import model_is_there
 from pcc_pipeline.tracking.runs import SPLIT_FILE

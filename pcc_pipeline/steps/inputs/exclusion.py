@@ -8,6 +8,7 @@ from pcc_pipeline.data.columns import as_list, label_rule, shown_columns
 from pcc_pipeline.data.contract import CASE_ID
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.errors import DataError
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.inputs.datasets import read
 from pcc_pipeline.steps.inputs.split import Split
 
@@ -21,7 +22,11 @@ class Exclusion:
 
     def notes(self, split: Split) -> tuple[str, ...]:
         """How many rows it took away, as a line; none where nothing is listed."""
-        return () if self.path is None else (f"{split.excluded:,} rows left out of training, as data.exclude lists",)
+        return (
+            ()
+            if self.path is None
+            else (f"{counted(split.excluded, 'row')} left out of training, as data.exclude lists",)
+        )
 
     def warnings(self, dataset: Dataset, split: Split) -> tuple[str, ...]:
         """Listed ids that took no row away."""
@@ -32,8 +37,8 @@ class Exclusion:
             said.append(f"{unknown:,} of the {len(self.ids):,} case ids that data.exclude lists are not in the data.")
         if tested:
             said.append(
-                f"{tested:,} rows that data.exclude lists are test rows and stay: scores are of the same rows with the "
-                "list and without."
+                f"{counted(tested, 'test row')} that data.exclude lists {'stays' if tested == 1 else 'stay'}: scores "
+                "are of the same rows with the list and without."
             )
         return tuple(said)
 

@@ -45,7 +45,7 @@ def read_logs(address: str) -> tuple[list[LoggedRun], list[BadLine], list[InputF
         except (OSError, EOFError) as error:
             reason = getattr(error, "strerror", None) or "it is cut off, or no gzip"
             raise DataError(
-                f"the monitoring log cannot be read: {reason}", where=file, fix="check monitoring.logs (-P logs=…)"
+                f"the monitoring log cannot be read: {reason}", where=file, fix="check monitoring.logs (--logs …)"
             ) from error
         inputs.append(InputFile(file, "logs", digest.hexdigest(), lines))
     return runs, bad, inputs

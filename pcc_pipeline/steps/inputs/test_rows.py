@@ -83,7 +83,7 @@ def held_out(
     if learned.data.test_path is not None:
         # Its texts and groups were left out of the training rows.
         test = load_dataset(learned.data.test_path, learned, loaded.model.classes, slices)
-        _demand_digest(test, training.tags.get("pcc.test_digest"), learned.data.test_path, loaded, "test_data")
+        _demand_digest(test, training.tags.get("pcc.test_digest"), learned.data.test_path, loaded, "--test-data")
         return whole_file(test, learned.data.test_path)
     address = data or learned.data.path
     record = read_split(training)
@@ -92,7 +92,7 @@ def held_out(
             f"the run that trained {loaded.model.model_version} kept no record of its split, so its test rows cannot "
             "be told from its training rows",
             where=f"run {training.run_id}, of an earlier pcc_pipeline",
-            fix="train again, or give labelled rows that it has not seen with -P test_data=…",
+            fix="train again, or give labelled rows that it has not seen with --test-data FILE",
         )
     return set_aside(training_file(loaded, training, address, slices), record, address)
 
@@ -108,7 +108,7 @@ def training_file(loaded: LoadedModel, training: TrainingRun, address: str, slic
         DataError: it has changed, or is another one.
     """
     dataset = load_dataset(address, training.params, slices=slices)
-    _demand_digest(dataset, training.tags.get("pcc.data_digest"), address, loaded, "data")
+    _demand_digest(dataset, training.tags.get("pcc.data_digest"), address, loaded, "--data")
     return _learned_vectors(dataset, training, address, loaded)
 
 
@@ -199,7 +199,7 @@ def _learned_vectors(dataset: Dataset, training: TrainingRun, address: str, load
     raise DataError(
         f"the vectors in this file are not those that {loaded.model.model_version} was trained with",
         where=address,
-        fix="give the original file with -P data=…",
+        fix="give the original file with --data FILE",
     )
 
 
@@ -209,5 +209,5 @@ def _demand_digest(dataset: Dataset, expected: str | None, address: str, loaded:
             f"this is not the file that {loaded.model.model_version} was trained with: its rows differ, so the rows "
             "that training set aside cannot be found in it",
             where=address,
-            fix=f"give the original file with -P {option}=…, or evaluate on another labelled file with -P test_data=…",
+            fix=f"give the original file with {option} FILE, or evaluate on other labelled rows with --test-data FILE",
         )

@@ -14,6 +14,7 @@ from pcc_pipeline.errors import DataError, FeatureError, ModelError, PccError, S
 from pcc_pipeline.gates.evidence import FieldTest, GateEvidence
 from pcc_pipeline.gates.judge import judge, take_field_test
 from pcc_pipeline.gates.verdicts import GateVerdict
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.inputs.datasets import encoder_of
 from pcc_pipeline.steps.inputs.model_vectors import rows_for_champion
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
@@ -181,7 +182,9 @@ def _compared(params: Params, champion: LoadedModel, test: Dataset, made_by: str
                     "give rows that neither has seen as test_data",
                 )
             if not rows.all():
-                note = f"{int((~rows).sum()):,} test rows that the champion learned are left out"
+                learned = int((~rows).sum())
+                are = "is" if learned == 1 else "are"
+                note = f"{counted(learned, 'test row')} that the champion learned {are} left out"
                 test = test.take(rows)
         its = rows_for_champion(champion, test, params, training.params, made_by, "test vectors of the champion")
         return _Compared(

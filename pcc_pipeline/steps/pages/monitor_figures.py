@@ -33,22 +33,35 @@ def drift_by_window(watched: Sequence[WatchedWindow], rate: float) -> Figure:
         beside = axes.twinx()
         beside.plot(at, shares, color=GREEN, marker=".", ls=":", label="novel rows")
         beside.set(ylabel="share of novel rows", ylim=(0, None))
-        beside.legend(loc="upper right", fontsize=8)
     _named(axes, watched)
-    axes.legend(loc="lower left", fontsize=8)
+    _explained(figure)
     axes.set_title("Whether messages have changed, by window")
     return figure
 
 
 def accuracy_by_window(watched: Sequence[WatchedWindow]) -> Figure:
-    """Estimated accuracy by window with its interval, the reference's, and what labels show."""
+    """Estimated accuracy by window with its interval or as an upper bound, the reference's, and what labels show."""
     figure, axes = blank(8.5, 4.5)
     at = np.arange(len(watched))
     estimates = [one.health.estimate for one in watched]
     values = np.array([each.value for each in estimates])
     low, high = (np.array([getattr(each, end) for each in estimates]) for end in ("low", "high"))
-    reach = [np.maximum(values - low, 0), np.maximum(high - values, 0)]
-    axes.errorbar(at, values, yerr=reach, color=BLUE, marker="o", capsize=4, elinewidth=1, label="estimated (95 %)")
+    bound = np.array([each.upper_bound for each in estimates])
+    axes.plot(at, np.where(bound, high, values), color=BLUE, lw=1)
+    if not bound.all():
+        reach = [np.maximum(values - low, 0)[~bound], np.maximum(high - values, 0)[~bound]]
+        axes.errorbar(
+            *(at[~bound], values[~bound]),
+            yerr=reach,
+            color=BLUE,
+            marker="o",
+            ls="",
+            capsize=4,
+            elinewidth=1,
+            label="estimated (95 %)",
+        )
+    if bound.any():
+        axes.plot(at[bound], high[bound], color=BLUE, marker="v", ls="", label="estimated, at most")
     axes.axhline(estimates[0].reference, color=ORANGE, ls="--", label="of the reference")
     seen = [(place, one.observed) for place, one in enumerate(watched) if one.observed is not None]
     if seen:
@@ -58,9 +71,14 @@ def accuracy_by_window(watched: Sequence[WatchedWindow]) -> Figure:
         axes.errorbar(places, accuracy, yerr=reach, color=GREEN, marker="s", ls=":", capsize=4, label="observed (95 %)")
     axes.set(ylabel="accuracy", ylim=(min(axes.get_ylim()[0], 0.8), 1.005))
     _named(axes, watched)
-    axes.legend(loc="lower left", fontsize=8)
+    _explained(figure)
     axes.set_title("Accuracy by window")
     return figure
+
+
+def _explained(figure: Figure) -> None:
+    """Below the axes: no corner of such a plot is free of points for good and bad windows alike."""
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8)
 
 
 def _named(axes: Axes, watched: Sequence[WatchedWindow]) -> None:

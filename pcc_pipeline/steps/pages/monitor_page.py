@@ -26,13 +26,17 @@ from pcc_pipeline.evaluation.page.blocks import (
     Verdict,
 )
 from pcc_pipeline.evaluation.report import Report
-from pcc_pipeline.monitoring.health import CALM, FileQuality, WatchedWindow, calm
+from pcc_pipeline.monitoring.change.drift import PLAIN
+from pcc_pipeline.monitoring.estimates import Estimate
+from pcc_pipeline.monitoring.health import CALM, FileQuality, Observed, WatchedWindow, calm
 from pcc_pipeline.monitoring.operation import Log, shown_version
 from pcc_pipeline.monitoring.profile import NOVEL_SHARE, ReferenceProfile
 from pcc_pipeline.monitoring.usual import Figure
+from pcc_pipeline.plurals import counted
 
 PAGE = "monitor.html"
 _MOST_WINDOWS = 120
+_MOST_STEPS = 60
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,20 @@ def window_metrics(one: WatchedWindow) -> dict[str, float]:
     return {name: float(value) for name, value in numbers.items() if value is not None and value == value}
 
 
+def label_lines(watched: Sequence[WatchedWindow]) -> list[str]:
+    """What labels show, for the summary: all rows, each of several windows, and labels that the model does not know."""
+    whole = Observed.together(watched)
+    if whole is None:
+        return []
+    seen = [(one.name, one.observed) for one in watched if one.observed is not None]
+    by_window = [f"{name}: {each.words} ({each.low:.3f} to {each.high:.3f})" for name, each in seen]
+    return [
+        f"right, by labels: {whole.words} ({whole.low:.3f} to {whole.high:.3f})",
+        *(by_window if len(seen) > 1 else []),
+        *([whole.unknown_words] if whole.unknown else []),
+    ]
+
+
 def file_metrics(file: FileQuality) -> dict[str, float]:
     """The file's numbers under their names in MLflow."""
     numbers = {"quality/absent_columns": float(len(file.absent)), "quality/file_alarm": float(bool(file.alarms))}
@@ -124,42 +142,61 @@ def monitor_page(look: Look, pictures: Mapping[str, bytes]) -> str:
         Section("words", "How it is judged", [_words(look)]),
     ]
     title = f"{look.profile.model_version}: {'something is wrong' if look.alarms else calm(look.watched)}"
-    return to_html(title, f"looked at on {look.now:%Y-%m-%d %H:%M} UTC, {look.rows:,} rows", sections, pictures)
+    return to_html(
+        title, f"looked at on {look.now:%Y-%m-%d %H:%M} UTC, {counted(look.rows, 'row')}", sections, pictures
+    )
 
 
 def monitor_note(look: Look) -> str:
     """What a person reads first on the run's page."""
     last = look.last
     said = [f"- **{marked(alarm)}**" for alarm in look.alarms] or [f"- {calm(look.watched)}"]
+    windows = counted(len(look.watched), "window")
     return "\n".join(
         [
-            f"Watched {look.profile.model_version}: {len(look.watched)} windows, the last is {marked(last.name)}.",
+            f"Watched {look.profile.model_version}: {windows}, the last is {marked(last.name)}.",
             "",
             *said,
-            f"- estimated accuracy of the last window {_estimated(last)}",
+            f"- estimated accuracy of the last window {last.health.estimate.words}",
+            *(f"- {marked(line)}" for line in label_lines(look.watched)),
             "",
-            f"The page is the artifact {PAGE}; the course of `drift/…` and `estimated/…` is under Model metrics.",
+            f"The page is the artifact {PAGE}; the course of `drift/…`, `estimated/…` and, with labels, "
+            "`observed/window_accuracy` is under Model metrics.",
+            *_steps(look.watched),
         ]
     )
+
+
+def _steps(watched: Sequence[WatchedWindow]) -> list[str]:
+    """Which window each step of MLflow's charts is, where there are several."""
+    if len(watched) == 1:
+        return []
+    named = [f"step {place}: {marked(one.name)}" for place, one in enumerate(watched)]
+    if (more := len(named) - _MOST_STEPS) > 0:
+        named = [*named[: _MOST_STEPS - 1], f"… and {counted(more, 'step')} before the last", named[-1]]
+    return ["", "Its charts count windows:", "", *(f"- {line}" for line in named)]
 
 
 def _state(look: Look) -> list[Block]:
     last = look.last
     drift, estimate = last.health.drift, last.health.estimate
     said = [Paragraph(alarm, "bad") for alarm in look.alarms] or [_calm(look)]
-    novel = last.health.novel_share
+    novel, labelled = last.health.novel_share, Observed.together(look.watched)
     tiles = [
         Tile("chance of such a change", _p(drift.p_value), last.name),
-        Tile("estimated accuracy", _estimated(last), f"{estimate.low:.3f} to {estimate.high:.3f}"),
+        Tile("estimated accuracy", estimate.text, _estimate_detail(estimate)),
+        *([] if labelled is None else [_labelled(labelled)]),
         Tile("accuracy of the reference", f"{estimate.reference:.3f}", _reference(look.profile)),
         *([] if novel is None else [Tile("novel rows", f"{novel:.1%}", f"{NOVEL_SHARE:.0%} of the reference rows")]),
         Tile("rejected rows", f"{look.total - look.rows:,}", f"of {look.total:,}"),
     ]
+    if labelled is not None and labelled.unknown:
+        said.append(Paragraph(f"{labelled.unknown_words}.", "open"))
     return [*said, Tiles(tiles)]
 
 
 def _reference(profile: ReferenceProfile) -> str:
-    rows = f"on {profile.rows:,} rows that it did not learn"
+    rows = f"on {counted(profile.rows, 'row')} that it did not learn"
     return rows if profile.since is None else f"{rows}, since {profile.since}: older ones are unlike them"
 
 
@@ -168,8 +205,13 @@ def _calm(look: Look) -> Paragraph:
     return Paragraph(f"{words[0].upper()}{words[1:]}.", "good" if words == CALM else "open")
 
 
-def _estimated(one: WatchedWindow) -> str:
-    return f"{'at most ' if one.health.estimate.upper_bound else ''}{one.health.estimate.value:.3f}"
+def _labelled(seen: Observed) -> Tile:
+    rows = counted(seen.rows, "row")
+    return Tile("right, by labels", f"{seen.accuracy:.3f}", f"on {rows}, {seen.low:.3f} to {seen.high:.3f}")
+
+
+def _estimate_detail(estimate: Estimate) -> str:
+    return "messages are new or have changed" if estimate.upper_bound else f"{estimate.low:.3f} to {estimate.high:.3f}"
 
 
 def _p(value: float) -> str:
@@ -184,9 +226,8 @@ def _table(watched: Sequence[WatchedWindow]) -> Table:
         "rows",
         "by chance",
         "novel rows",
-        "estimated",
+        "estimated (95 %)",
         "observed",
-        "estimated, 95 %",
     ]
     lines: list[list[Cell]] = []
     for one in watched[-_MOST_WINDOWS:]:
@@ -200,9 +241,8 @@ def _table(watched: Sequence[WatchedWindow]) -> Table:
                 f"{one.rows:,}",
                 _p(one.health.drift.p_value),
                 "" if novel is None else f"{novel:.1%}",
-                _estimated(one),
+                estimate.words,
                 seen,
-                Range(estimate.value, estimate.low, estimate.high),
             ]
         )
     return Table(columns, lines, words=3)
@@ -218,7 +258,7 @@ def _verdict(figure: Figure) -> Verdict:
     if not figure.unusual:
         return Verdict("usual", "good")
     if figure.name == "window_rows":
-        return Verdict("few rows" if figure.value < (figure.usual or 0) else "many rows", "open")
+        return Verdict(f"remark: {'few' if figure.value < (figure.usual or 0) else 'many'} rows", "open")
     return Verdict("unusual", "bad")
 
 
@@ -229,22 +269,11 @@ def _pictures() -> list[Block]:
     ]
 
 
-_MEANINGS = {
-    "labels": "shares of the predicted labels",
-    "probabilities": "probabilities of the labels",
-    "confidence": "the model is less sure",
-    "novelty": "rows are less like what it learned",
-    "unknown_terms": "more terms that no training text has",
-    "length": "lengths of the texts",
-    "vectors": "where the texts lie in the space of vectors",
-}
-
-
 def _causes(last: WatchedWindow) -> Table:
     drift = last.health.drift
     ordered = sorted(drift.p_values, key=lambda name: drift.p_values[name])
     lines: list[list[Cell]] = [
-        [_MEANINGS[name], _p(drift.p_values[name]), Verdict("a cause", "bad") if name in drift.causes else ""]
+        [f"{PLAIN[name]} ({name})", _p(drift.p_values[name]), Verdict("a cause", "bad") if name in drift.causes else ""]
         for name in ordered
     ]
     return Table(["what is compared", "chance of such a difference, alone", ""], lines)
@@ -280,6 +309,8 @@ def _quality(look: Look) -> list[Block]:
         )
         lines.append(["characters of half the texts, at most", f"{last.median_length:,.0f}", lengths, ""])
     said: list[Block] = [Table(["what", "here", "usual", ""], lines)]
+    if last.volume is not None and last.volume.unusual:
+        said.append(Paragraph("An unusual number of rows is a remark and no alarm: see how it is judged."))
     if file.absent:
         said.append(Paragraph(f"The file lacks columns that the training file has: {', '.join(file.absent)}."))
     if usual is None:
@@ -341,22 +372,24 @@ def _operation(look: Look, log: Log) -> list[Block]:
     if log.bad:
         said.append(Paragraph(f"{log.bad_words}.", "open"))
     if log.repeated:
-        said.append(Paragraph(f"{log.repeated:,} lines say again what another one said, and count once."))
+        said.append(
+            Paragraph(f"{counted(log.repeated, 'line')} told of a run that another one tells of, and count once.")
+        )
     return said
 
 
 def _words(look: Look) -> Bullets:
     profile, rate = look.profile, look.options.false_alarm_rate
-    from_rows = "test rows" if profile.source == "test" else "validation rows"
+    known = counted(profile.estimators.rows, "test row" if profile.source == "test" else "validation row")
     return Bullets(
         [
-            f"Each window is compared with {profile.rows:,} {from_rows} that {profile.model_version} did not learn. "
-            "What chance makes of a window of its size is known from drawing rows; "
+            f"Each window is compared with {profile.rows:,} different texts of {known} that {profile.model_version} "
+            "did not learn. What chance makes of a window of its size is known from drawing rows; "
             f"{rate:.0%} of quiet windows are alarms.",
             "Of rows with the same text, one counts where it is asked whether messages have changed.",
             "Estimated accuracy needs no labels: the share of rows surer than a threshold at which the reference is "
             "right so often (ATC). Its interval holds a second estimate too (DoC). Where messages are new or have "
-            "changed it may be too high, and is written as `at most`.",
+            "changed it may be too high: at most, and the interval's upper end are all that is said.",
             "Usual is what the training file was like, by blocks of a hundred rows and by weekday. More faults than "
             f"differences between blocks and chance make are unusual, in {rate:.0%} of quiet windows at most. An "
             "unusual number of rows is an alert only by a rule of its own. Lengths are judged with the messages.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+from pcc_pipeline.config.paths import in_brief
 from pcc_pipeline.data.labels import near_equal_line
 from pcc_pipeline.data.quality.profile import RARE, ColumnFill, Profile, Spread
 from pcc_pipeline.evaluation.page.as_html import to_html
@@ -220,7 +221,7 @@ def profile_lines(source: str, profile: Profile, findings: Sequence[Finding]) ->
     """For the terminal."""
     counts = [_number(profile.rows, "row"), f"{profile.good:,} good", f"{profile.rejected:,} rejected"]
     if profile.good:
-        counts.append(_number(profile.texts.unique_texts, "different text"))
+        counts.append(f"{_number(profile.texts.unique_texts, 'different text')} but for case, marks and blanks")
     labels = profile.labels
     if labels is not None:
         counts.append(_number(labels.kinds, "label"))
@@ -260,7 +261,7 @@ def profile_document(source: str, profile: Profile, findings: Sequence[Finding])
 def profile_page(source: str, made_at: str, profile: Profile, findings: Sequence[Finding]) -> str:
     """The page; `made_at` is when the file was read."""
     name = cut(file_name(source), LONGEST_FILE)
-    subtitle = f"{cut(source, LONGEST_FILE)}, {_number(profile.rows, 'row')}, read {made_at}"
+    subtitle = f"{cut(in_brief(source), LONGEST_FILE)}, {_number(profile.rows, 'row')}, read {made_at}"
     made = [
         _in_short(profile, findings),
         _columns(profile),
@@ -303,7 +304,11 @@ def _dimensions(profile: Profile) -> list[tuple[str, str, str]]:
     rows = [
         ("complete", profile.completeness, "of the cells in known columns have a value"),
         ("valid", shares["quality/validity"], "of the rows keep the data contract"),
-        ("unique", shares.get("quality/uniqueness"), "different texts for each good row"),
+        (
+            "unique",
+            shares.get("quality/uniqueness"),
+            "different texts, but for case, marks and blanks, for each good row",
+        ),
         ("consistent", shares.get("quality/consistency"), "of the good rows have a text with one label throughout"),
     ]
     made = [(title, _NOT_KNOWN if value is None else _percent(value), detail) for title, value, detail in rows]
@@ -355,7 +360,7 @@ def _texts(profile: Profile) -> Section | None:
         [_row(name, spread) for name, spread in spreads.items()],
     )
     counts = [
-        ("repeat the text of another row", texts.duplicate_rows),
+        ("repeat the text of another row, but for case, marks and blanks", texts.duplicate_rows),
         ("the commonest text", texts.most_copies),
         ("of one word", signs.one_word),
         ("signs of a wrong encoding", signs.broken),

@@ -12,6 +12,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.errors import ConfigError, PccError
 from pcc_pipeline.persons.manifest import joined
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.processes import available_cores
 from pcc_pipeline.search.dask_cluster import demand_cluster
 from pcc_pipeline.steps.inputs.addresses import files_of
@@ -74,12 +75,15 @@ class PartsWritten:
         """For the summary."""
         before = len(self.parts) - len(self.made)
         own = f"shard {self.shard}: " if self.shard else ""
-        lines = [f"{own}{len(self.parts):,} parts in {self.folder}" + (f", {before:,} stood before" if before else "")]
+        lines = [
+            f"{own}{counted(len(self.parts), 'part')} in {self.folder}"
+            + (f", {before:,} stood before" if before else "")
+        ]
         if self.missing:
             lines.append(f"{self.missing:,} of {self.inputs:,} parts do not stand yet: whoever ends last writes")
             lines[-1] += " _manifest.json"
         else:
-            lines.append(f"whole: _manifest.json lists {self.inputs:,} parts")
+            lines.append(f"whole: _manifest.json lists {counted(self.inputs, 'part')}")
         return lines
 
 

@@ -20,6 +20,8 @@ from pcc_pipeline.errors import PccError, StorageError
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.tracking.runs import describe
 
+# What is no alert any more.
+_OVER = ("recovered", "ended")
 logger = logging.getLogger(__name__)
 
 
@@ -41,9 +43,20 @@ def tell_of_windows(
     )
 
 
-def tell_of_event(params: Params, key: str, title: str, body: str, level: Level = "warning") -> list[str]:
-    """Tell of something that happened, once for each key; lines for the summary."""
-    return _send_notices(params, lambda book, names: book.event(key, title, body, names, level))
+def tell_of_champion(params: Params, version: str) -> list[str]:
+    """Tell that alerts about other versions are ended, since this one is the champion now; lines for the summary."""
+    return _send_notices(params, lambda book, names: book.succession(params.registry.model_name, version))
+
+
+def tell_of_event(
+    params: Params, key: str, title: str, body: str, level: Level = "warning", *, good: bool = False
+) -> list[str]:
+    """Tell of something that happened, once for each key; lines for the summary.
+
+    Args:
+        good: it is as it was meant to be, so that nobody need do anything.
+    """
+    return _send_notices(params, lambda book, names: book.event(key, title, body, names, level), good=good)
 
 
 def note_alerts(params: Params, notices: Sequence[Notice]) -> list[str]:
@@ -71,7 +84,9 @@ def telling_of_failure(params: Params, step: str) -> Iterator[None]:
         raise
 
 
-def _send_notices(params: Params, make: Callable[[AlertBook, Sequence[str]], list[Notice]]) -> list[str]:
+def _send_notices(
+    params: Params, make: Callable[[AlertBook, Sequence[str]], list[Notice]], *, good: bool = False
+) -> list[str]:
     receivers = Receivers(params.monitoring.notify, os.environ)
     book = AlertBook(Path(params.output.alerts_dir))
     try:
@@ -80,7 +95,7 @@ def _send_notices(params: Params, make: Callable[[AlertBook, Sequence[str]], lis
         delivery = book.send(receivers.deliver)
     except StorageError as error:
         return [f"warning    {error.what} ({error.where}): nobody is told"]
-    lines = [f"{'alert':<10} {notice.title}" for notice in notices]
+    lines = [f"{'news' if good or notice.kind in _OVER else 'alert':<10} {notice.title}" for notice in notices]
     if notices and not receivers.names:
         names = ", ".join(params.monitoring.notify)
         lines.append(f"           nobody is told: {f'{names} is not set' if names else 'monitoring.notify is empty'}")

@@ -28,7 +28,7 @@ UNWRITTEN_TAG = "pcc.audit_unwritten"
 logger = logging.getLogger(__name__)
 
 
-_GIVE_A_REASON = 'give one in words: --reason "the board let it, 12/26"; with mlflow run, -P reason="…"'
+_GIVE_A_REASON = 'give one in words: --reason "the board let it, 12/26"'
 
 
 def demand_reason(reason: str, what: str, fix: str = _GIVE_A_REASON) -> None:

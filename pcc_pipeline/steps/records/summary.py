@@ -70,8 +70,3 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 def _shown(label: str) -> str:
     flat = one_line(label)
     return flat if len(flat) <= _LONGEST_LABEL else f"{flat[: _LONGEST_LABEL - 1]}…"
-
-
-def counted(number: int, what: str) -> str:
-    """`1 row`, `2 rows`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

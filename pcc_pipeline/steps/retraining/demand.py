@@ -36,7 +36,9 @@ def demand_of(params: Params, champion: Champion) -> str:
             reasons += [
                 f"{alert.rule}, since {alert.since:%Y-%m-%d %H:%M} UTC"
                 for alert in book.alerts
-                if alert.subject == name and any(fnmatchcase(alert.metric, pattern) for pattern in patterns)
+                if alert.subject == name
+                and alert.version in ("", champion.pcc_version)
+                and any(fnmatchcase(alert.metric, pattern) for pattern in patterns)
             ]
     except StorageError as error:
         logger.warning("no alert of this machine is looked at: %s (%s)", error.what, error.where)

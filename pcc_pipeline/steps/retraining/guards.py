@@ -6,18 +6,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.data.columns import reads_like_a_name
+from pcc_pipeline.data.columns import shown_labels
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.quality.counts import duplicates
 from pcc_pipeline.data.quality.near_duplicates import MOST_HELD_OUT, near_duplicates
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError, PccError
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.inputs.exclusion import read_exclusion
 from pcc_pipeline.steps.inputs.split import assign
 from pcc_pipeline.steps.retraining.champion import Champion
 from pcc_pipeline.tracking.registry import versions
-
-_MOST_SHOWN = 10
 
 
 class RetrainStoppedError(PccError):
@@ -60,7 +59,7 @@ def _demand_time(params: Params) -> None:
     if trained >= params.retrain.most_a_day:
         raise stopped(
             "often",
-            f"{trained:,} versions were trained today already",
+            f"{counted(trained, 'version')} {'was' if trained == 1 else 'were'} trained today already",
             where=f"retrain.most_a_day: {params.retrain.most_a_day}",
             fix="look why the data changes so often; it is looked at again tomorrow",
         )
@@ -71,15 +70,11 @@ def _demand_labels(params: Params, dataset: Dataset, champion: Champion) -> None
     if params.retrain.labels == "any" or known == here:
         return
     changed = sorted([*(f"+{label}" for label in here - known), *(f"-{label}" for label in known - here)])
-    # A shifted row brings texts into the labels' column.
-    shown = [label for label in changed if reads_like_a_name(label[1:])][:_MOST_SHOWN]
-    hidden = len(changed) - len(shown)
-    names = [*shown, *([f"{hidden:,} more" if shown else f"{hidden:,} that read like texts"] if hidden else [])]
     raise stopped(
         "labels",
-        f"labels have appeared or vanished since {champion.name}: {', '.join(names)}",
+        f"labels have appeared or vanished since {champion.name}: {shown_labels(changed, 1)}",
         where=params.data.path,
-        fix="if that is meant: -P set=retrain.labels=any",
+        fix="if that is meant: --set retrain.labels=any",
     )
 
 
@@ -91,7 +86,8 @@ def _demand_rows(params: Params, dataset: Dataset, champion: Champion, *, demand
     if new < least:
         raise stopped(
             "rows",
-            f"{new:,} texts are new or have another label since {champion.name}, too few to train again",
+            f"{counted(new, 'text')} {'is new or has' if new == 1 else 'are new or have'} another label since "
+            f"{champion.name}, too few to train again",
             where=f"retrain.min_new_rows: {params.retrain.min_new_rows:,}",
             fix="wait for more, or ask for fewer",
         )

@@ -28,7 +28,7 @@ def read_profile(source: Resolved) -> ReferenceProfile:
             "this model has no reference profile, so nothing says what its messages were like: it was trained by an "
             "earlier pcc_pipeline, or on too few rows",
             where=source.model_uri,
-            fix="train again: mlflow run . -P data=…",
+            fix="train again: pcc run --data FILE",
         )
     return from_bytes(content, f"{NAME} of {source.model_uri}")
 

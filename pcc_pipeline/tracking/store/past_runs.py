@@ -17,10 +17,15 @@ from pcc_pipeline.tracking.registry.versions import VERSION_TAG, aliases_of, ask
 from pcc_pipeline.tracking.store import experiments
 from pcc_pipeline.tracking.store.paging import pages
 
+# Of a promotion: what a gate measured of version and champion on the very same rows, in words.
+BESIDE_TAG = "pcc.beside_champion"
 LEGACY_STEP = "legacy"
 # Of a measurement: the digest of its test rows.
 ROWS_TAG = "pcc.test_rows_digest"
 _TRAINING = ("train", LEGACY_STEP)
+# What a run's error begins with where it is one of ours; of another there is a name and a place, and no text.
+_OUR_CLASS = re.compile(r"^[A-Z]\w*Error: ")
+_GUARDS = {"RetrainStoppedError": "stopped", "PromotionRefusedError": "refused"}
 _NEWEST_FIRST = ["attributes.start_time DESC"]
 _FORMS = "v20250729_084352 (or v20250729084352), a registry number such as 3, @champion, or a run's id"
 
@@ -52,6 +57,17 @@ class RecordedRun:
     @property
     def error(self) -> str:
         return self.tags.get("pcc.error", "")
+
+    @property
+    def stopped(self) -> str:
+        """`stopped` or `refused` where a guard or gate ended it, as it was meant to; else empty."""
+        return _GUARDS.get(self.error.partition(":")[0], "")
+
+    @property
+    def reason(self) -> str:
+        """`error` for people: without the name of our class, and whether that was a guard."""
+        text = _OUR_CLASS.sub("", self.error)
+        return f"{self.stopped}: {text}" if self.stopped else text
 
     @property
     def pcc_version(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -101,6 +102,47 @@ def test_a_rule_that_is_taken_out_ends_its_alert_and_other_models_keep_theirs(bo
     book.judge("another", [RULE], BAD, ["team"])
     assert kinds(book.judge("model", [], BAD, ["team"])) == []
     assert [alert.subject for alert in book.alerts] == ["another"]
+
+
+def test_the_promotion_of_another_version_ends_its_alerts_and_says_so(book: AlertBook, clock: Clock) -> None:
+    """Those of other models, and that nobody looks, stand."""
+    book.judge("model", [RULE], BAD, ["team"], version="v1")
+    book.judge("another", [RULE], BAD, ["team"], version="v1")
+    assert [alert.version for alert in book.alerts] == ["v1", "v1"]
+    assert book.succession("model", "v1") == []
+    assert kinds(book.succession("model", "v2")) == ["ended"]
+    assert [alert.subject for alert in book.alerts] == ["another"]
+    assert [one.words for one in book.ended] == ["v1 is no longer the champion, v2 is"]
+    letter = book.waiting[-1]
+    assert letter.title == "ended: model v1: quality/rejected_share"
+    assert letter.body.startswith(
+        "Ended: v1 is no longer the champion, v2 is. quality/rejected_share was 0.2 in window week 1;"
+    )
+    assert book.succession("model", "v2") == []
+    clock.now += timedelta(days=8)
+    book.judge("model", [RULE], GOOD, ["team"], version="v2")
+    assert book.ended == []
+
+
+def test_a_look_at_another_champion_ends_what_stood_against_the_former_and_begins_its_own(book: AlertBook) -> None:
+    book.judge("model", [RULE], BAD, ["team"], version="v1")
+    assert kinds(book.judge("model", [RULE], BAD, ["team"], version="v2")) == ["ended", "raised"]
+    assert [alert.version for alert in book.alerts] == ["v2"]
+    assert kinds(book.judge("model", [RULE], GOOD, ["team"], version="v3")) == ["ended"]
+
+
+def test_an_alert_of_an_earlier_release_has_no_version_and_ends_with_a_promotion(
+    book: AlertBook, tmp_path: Path
+) -> None:
+    book.judge("model", [RULE], BAD, ["team"])
+    path = tmp_path / "alerts" / "book.json"
+    document = json.loads(path.read_text())
+    del document["ended"], next(iter(document["alerts"].values()))["version"]
+    path.write_text(json.dumps(document))
+    assert kinds(book.judge("model", [RULE], BAD, ["team"], version="v2")) == []  # it may be of this very version
+    book = AlertBook(tmp_path / "alerts")
+    book.judge("model", [RULE], [("late", {})], ["team"])
+    assert kinds(book.succession("model", "v3")) == ["ended"]
 
 
 def test_its_end_goes_to_who_heard_of_its_beginning(book: AlertBook) -> None:

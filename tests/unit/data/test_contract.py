@@ -143,7 +143,7 @@ def test_missing_columns_are_listed_together_with_a_hint(cases: pd.DataFrame) ->
     assert "lacks required columns: text, intent, urgency_score, customer." in shown
     assert "Columns found: case_id, Texts, label, confidence, timestamp, has_personal_info" in shown
     assert "Texts may be text" in shown
-    assert "use -P label=… if labels stand in another column" in shown
+    assert "use --label … if labels stand in another column" in shown
 
 
 def test_a_file_without_header_is_not_quoted() -> None:

@@ -66,7 +66,9 @@ def test_retraining_is_judged_by_the_rows_on_which_the_two_models_differ_after_t
     json.dumps(document, allow_nan=False)
     assert list(known.table["f1_macro_low"]) == [each.f1_macro_interval[0] for each in known.windows]
     assert known.metrics_of(known.windows[1])["backtest/f1_macro_trained_once"] == pytest.approx(0.85)
-    assert set(drawn({"score": score_against_time(document["windows"])})) == {"score"}
+    figure = score_against_time(document["windows"])
+    assert set(drawn({"score": figure})) == {"score"}
+    assert (len(figure.legends), figure.axes[0].get_legend()) == (1, None)  # outside of what is drawn
 
 
 def test_a_window_is_measured_with_each_models_own_classes() -> None:

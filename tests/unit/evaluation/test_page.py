@@ -13,6 +13,7 @@ import pytest
 
 from pcc_pipeline.evaluation.answers import answers
 from pcc_pipeline.evaluation.over_time.since_champion import RowCounts, difference
+from pcc_pipeline.evaluation.page import facts as page_facts
 from pcc_pipeline.evaluation.page.facts import (
     ChampionFacts,
     EvaluatedFacts,
@@ -291,3 +292,21 @@ def test_the_halves_are_on_the_page_and_a_threshold_above_every_certainty_is_put
     assert "Most by words go a (60%)" in text
     assert "Every row gets no label and goes to a person: no confidence was shown to be right often enough" in text
     assert "1.1" not in text
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "whole"),
+    [
+        ("gs://b/2026.csv", "2026.csv", "gs://b/2026.csv"),
+        ('["gs://b/08.csv", "gs://b/[09].csv"]', "2 files, the last [09].csv", "2 files, the last gs://b/[09].csv"),
+        ("[odd.csv", "[odd.csv", "[odd.csv"),
+    ],
+)
+def test_several_files_are_counted_and_the_last_is_named(address: str, name: str, whole: str) -> None:
+    known, _ = facts(["a", "b"])
+    trained = replace(known.trained, metadata={**known.trained.metadata, "trained_on": address})
+    assert page_facts.headline(trained, None).endswith(f"Learned from {name}.")
+    assert dict(page_facts.training_facts(trained))["Data"].startswith(f"{whole}, ")
+    for kind in ("held-out rows of ", ""):
+        ((_, said),) = page_facts.tested_facts({**known.test, "source": f"{kind}{address}"})
+        assert said.endswith(f", on {kind}{whole}")

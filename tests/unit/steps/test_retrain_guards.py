@@ -90,7 +90,7 @@ def test_new_texts_and_corrected_labels_count_and_too_few_stop_it(rows: pd.DataF
     one = champion(dataset(rows[:300]))
     settings = params(tmp_path, worse_by=None)
     few = pd.concat([rows[:300], pd.DataFrame({"text": ["A new one entirely"], "intent": [rows["intent"][0]]})])
-    assert "1 texts are new or have another label since version 4" in why_not(settings, dataset(few), one)
+    assert "1 text is new or has another label since version 4" in why_not(settings, dataset(few), one)
     demand_sense(settings, dataset(few), one, demanded=True)
     assert "0 texts are new" in why_not(settings, dataset(rows[:299]), one, demanded=True)
     corrected = rows[:300].copy()
@@ -113,7 +113,9 @@ def test_labels_that_came_or_went_stop_it_and_a_text_in_their_column_is_not_show
     assert "+brand_new, 1 more" in said
     assert "Ann" not in said
     gone = rows[rows["intent"] != "opt_out"].reset_index(drop=True)
-    assert "-opt_out" in why_not(settings, dataset(gone), one)
+    said = why_not(settings, dataset(gone), one)
+    assert "-opt_out" in said
+    assert said.endswith("if that is meant: --set retrain.labels=any")  # as pcc and the scripts take it
     demand_sense(params(tmp_path, labels="any", worse_by=None), dataset(gone), one, demanded=True)
 
 

@@ -30,6 +30,31 @@ def test_a_run_of_a_step_has_its_name(step: str) -> None:
     assert not run_names.is_made_up(run_names.of_step(step)), "it would be taken for a name that nobody gave"
 
 
+@pytest.mark.parametrize(
+    ("file", "alarmed", "name"),
+    [
+        ("2026-09.parquet", True, "monitor 2026-09 (alert)"),
+        ("2026-09.csv.gz", False, "monitor 2026-09 (no alert)"),
+        ("3 files, the last 2026-09.jsonl", False, "monitor 3 files, the last 2026-09 (no alert)"),
+        (f"{'long_' * 9}2026-09.csv", True, "monitor long_long_long_long_…g_long_long_2026-09 (alert)"),
+    ],
+)
+def test_a_look_is_called_by_its_file_and_what_came_of_it(file: str, alarmed: bool, name: str) -> None:
+    assert run_names.of_monitor(file, alarmed=alarmed) == name
+
+
+@pytest.mark.usefixtures("mlflow_store")
+@pytest.mark.parametrize(
+    ("before", "after"), [("score", "other"), ("handsome-mole-150", "other"), ("nightly", "nightly")]
+)
+def test_a_name_that_a_person_gave_stays(monkeypatch: pytest.MonkeyPatch, before: str, after: str) -> None:
+    made = MlflowClient().create_run(mlflow.create_experiment("names"), run_name=before)
+    monkeypatch.setenv("MLFLOW_RUN_ID", made.info.run_id)
+    with step_run("score") as opened:
+        opened.rename("other")
+    assert MlflowClient().get_run(made.info.run_id).info.run_name == after
+
+
 def test_candidates_are_counted_in_three_digits_at_least() -> None:
     assert [run_names.of_trial(number) for number in (0, 7, 123, 1000)] == [
         "trial-000",
