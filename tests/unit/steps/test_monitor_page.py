@@ -46,7 +46,12 @@ def window(
 
 def look(watched: Sequence[WatchedWindow], runs: Sequence[LoggedRun] = ()) -> Look:
     profile = SimpleNamespace(
-        model_version="v20261101_080000", usual=None, rows=578, source="test", estimators=SimpleNamespace(rows=585)
+        model_version="v20261101_080000",
+        usual=None,
+        since=None,
+        rows=578,
+        source="test",
+        estimators=SimpleNamespace(rows=585),
     )
     file = FileQuality(Figure("rejected_share", 0.0, 0.0, None, False), 0.1)
     return Look(
