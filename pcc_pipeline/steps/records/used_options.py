@@ -51,7 +51,8 @@ USED: dict[str, tuple[str, ...]] = {
     ),
     "erase": (
         *(*_PUBLISHING, "registry.gates", "registry.erasure_policy", "data.subject_column", "lineage.suppression_file"),
-        *(*_CACHES, "output.erasures_dir", "serving.models_dir"),
+        *(*_CACHES, "output.erasures_dir", "output.metrics", "output.report", "registry.approvals"),
+        "serving.models_dir",
     ),
     "roll_back": _PUBLISHING,
     "publish": _PUBLISHING,
@@ -61,7 +62,7 @@ USED: dict[str, tuple[str, ...]] = {
         *("monitoring.windows", "monitoring.false_alarm_rate", "monitoring.fail_on", "monitoring.logs"),
         *("monitoring.alerts", "monitoring.notify", "output.alerts_dir", "audit"),
         *("preprocessing.embedding_model", *_ENCODING, "registry.model_name"),
-        *("output.monitor_page", "output.novel_rows", "output.metrics_file"),
+        *("output.monitor_page", "output.novel_rows", "output.metrics_file", "retrain.watch"),
     ),
     "score": (
         *_PERSONS,
