@@ -14,6 +14,8 @@ from pcc_pipeline.monitoring.change.sketches import Sketcher
 
 # Rows of a block: fewer show a change too late, and a reference of fewer notices little.
 _FEWEST, _BLOCKS = 150, 8
+# Of more rows, drawn ones are looked at, as for a profile: what chance makes is drawn from them a thousand times.
+_MOST_ROWS = 2000
 # How rarely chance alone ends it at the first look, which sees the newest block beside all older rows.
 _RATE = 0.01
 
@@ -26,8 +28,12 @@ def alike_since(signals: Signals, times: np.ndarray, n_classes: int, seed: int) 
         times: (n,) datetime64; NaT where a row has none.
     """
     timed = np.flatnonzero(~np.isnat(times))
+    if 2 * len(timed) < len(times):
+        return None
+    if len(timed) > _MOST_ROWS:
+        timed = np.sort(np.random.default_rng(seed).choice(timed, _MOST_ROWS, replace=False))
     block = max(_FEWEST, len(timed) // _BLOCKS)
-    if len(timed) < 2 * block or 2 * len(timed) < len(times):
+    if len(timed) < 2 * block:
         return None
     newest_first = timed[np.argsort(times[timed], kind="stable")[::-1]]
     sketcher = Sketcher.of(signals.take(timed), n_classes)

@@ -42,6 +42,15 @@ def test_rows_from_a_change_on_are_alike_whatever_their_order(start: int) -> Non
     assert abs(int((since - DAYS[start]).astype(int))) <= 150
 
 
+def test_of_very_many_rows_some_are_looked_at() -> None:
+    """All of them, a thousand times, would take tens of gigabytes."""
+    rows, start = 400_000, 300_000
+    seconds = np.datetime64("2026-01-01") + np.arange(rows).astype("timedelta64[s]")
+    since = alike_since(_turned(_signals(rows, 0), start), seconds, 3, 0)
+    assert since is not None
+    assert abs(int((since - seconds[start]).astype(int))) <= rows // 8  # a block of what was looked at
+
+
 def test_where_nothing_changed_all_rows_count() -> None:
     called = sum(alike_since(_signals(800, seed), DAYS, 3, seed) is not None for seed in range(60))
     assert called <= 4  # one in a hundred is meant; five of sixty would come by chance once in 4,000
