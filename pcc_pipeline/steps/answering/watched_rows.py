@@ -105,7 +105,6 @@ def watched_rows(
     texts: list[str] = []
     times: list[pd.Series] = []
     labels: list[np.ndarray] = []
-    learned: list[np.ndarray] = []
     rejected: list[np.ndarray] = []
     missing: list[dict[str, np.ndarray]] = []
     with progress_bar(None, f"monitor {address}") as bar, BatchVectors(params, model) as made:
@@ -127,9 +126,6 @@ def watched_rows(
             parts.append(signals_of(some, halves, probabilities, model.lexical, profile.space))
             ids.append(checked.good[CASE_ID].to_numpy(dtype=object))
             texts += some
-            learned.append(
-                np.zeros(len(some), bool) if learned_keys is None else RowKeys.of(some).known_to(learned_keys)
-            )
             missing.append(missing_values(checked.good))
             # Of several files, one may lack the times or the labels.
             nothing = pd.Series(pd.NaT, index=checked.good.index, dtype="datetime64[us, UTC]")
@@ -138,7 +134,7 @@ def watched_rows(
     if not parts:
         file.rejected(1.0)  # says why there is none
         raise DataError("no good row stays", where=address, fix="give a file with rows that keep the data contract")
-    known = np.concatenate(learned)
+    known = np.zeros(len(texts), bool) if learned_keys is None else RowKeys.of(texts).known_to(learned_keys)
     left_out = (
         f"{model.model_version} learned the texts of {known.sum():,} of the {len(known):,} rows: of these only the "
         "quality is judged"
