@@ -14,12 +14,12 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 from pcc_pipeline.config.schema import ComputeParams
 from pcc_pipeline.errors import ComputeError, PccError
 from pcc_pipeline.search.dask_cluster import DaskCluster
-from pcc_pipeline.search.plan import Objective
+from pcc_pipeline.search.plan import MeasuringPool, Objective
 from pcc_pipeline.search.workers import WorkerDied
 
 # How often a measurement is handed over whose fold the cluster lost.
@@ -28,21 +28,6 @@ _TRIES = 3
 _LIBRARIES = ("pcc-pipeline", "scikit-learn", "imbalanced-learn", "numpy", "scipy")
 
 logger = logging.getLogger(__name__)
-
-
-class MeasuringPool(Protocol):
-    """Measures candidates on folds, at most `n_jobs` at a time."""
-
-    n_jobs: int
-
-    @property
-    def has_room(self) -> bool:
-        """Whether `submit` would start a measurement now."""
-        ...
-
-    def submit(self, task: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        """Start `task(objective, hyperparameters, fold)`; its future raises what it raised, or WorkerDied."""
-        ...
 
 
 @contextmanager
@@ -102,13 +87,13 @@ class DaskPool:
         except PccError as error:
             self._answered(answer, error)
 
-    def _carried(self, objective: Objective, fold: int) -> Any:
+    def _carried(self, objective: Any, fold: int) -> Any:
         """The fold in the cluster; brought there when it is first needed, or lost."""
         with self._lock:
             carried = self._folds.get(fold)
             if carried is None or carried.status != "finished":
                 # By its own bytes' name a fold that was lost would be taken for one that is still there.
-                carried = self._client.scatter(objective.carried(fold), hash=False)  # type: ignore[attr-defined]
+                carried = self._client.scatter(objective.carried(fold), hash=False)
                 self._folds[fold] = carried
             return carried
 

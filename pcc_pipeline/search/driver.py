@@ -11,9 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 from pcc_pipeline.errors import SearchError
-from pcc_pipeline.search.dask_pool import MeasuringPool
 from pcc_pipeline.search.measuring import Measured, measure
-from pcc_pipeline.search.plan import Scoring
+from pcc_pipeline.search.plan import MeasuringPool, Scoring
 from pcc_pipeline.search.progress import Progress
 from pcc_pipeline.search.searchers import Searcher
 from pcc_pipeline.search.trials import WORKER_DIED, Candidate, SearchOutcome, Trial, TrialState, best_of

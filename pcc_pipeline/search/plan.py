@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.schema import SearchMethod
@@ -113,3 +114,18 @@ class Scoring:
     def __post_init__(self) -> None:
         if self.n_folds < 1:
             raise ValueError(f"expected at least one fold, got {self.n_folds}")
+
+
+class MeasuringPool(Protocol):
+    """Measures candidates on folds, at most `n_jobs` at a time."""
+
+    n_jobs: int
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `submit` would start a measurement now."""
+        ...
+
+    def submit(self, task: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Start `task(objective, hyperparameters, fold)`; its future raises what it raised, or WorkerDied."""
+        ...
