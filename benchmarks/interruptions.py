@@ -104,7 +104,7 @@ PHASES = {
     "everything": Phase("main", ("--promote", "auto", *_TRAIN)),
     "training": Phase("train", _TRAIN),
     "starting": Phase("train", _TRAIN, "pcc_pipeline.tracking.runs:start", 0.2),
-    "searching": Phase("train", _SEARCH, "pcc_pipeline.search.workers:WorkerPool.run_all", 3.0),
+    "searching": Phase("train", _SEARCH, "pcc_pipeline.search.pools.workers:WorkerPool.run_all", 3.0),
     "registering": Phase("train", _TRAIN, "pcc_pipeline.tracking.delivery.writer:Writer.demand", 0.8),
     "closing": Phase("train", _TRAIN, "pcc_pipeline.tracking.runs:_close", 0.15),
     "evaluating": Phase("evaluate", (), data=""),

@@ -38,10 +38,10 @@ from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
 from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.plan import Scoring
+from pcc_pipeline.search.pools.workers import WorkerPool
 from pcc_pipeline.search.searchers import RandomSearcher
 from pcc_pipeline.search.spaces import space_of
 from pcc_pipeline.search.trials import Trial
-from pcc_pipeline.search.workers import WorkerPool
 from pcc_pipeline.solvers.logistic import solver_of
 
 _FAMILY = "LogisticRegression"

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.search.measuring import Measured, measure
 from pcc_pipeline.search.plan import MeasuringPool, Scoring
+from pcc_pipeline.search.pools.workers import WorkerDied
 from pcc_pipeline.search.progress import Progress
 from pcc_pipeline.search.searchers import Searcher
 from pcc_pipeline.search.trials import WORKER_DIED, Candidate, SearchOutcome, Trial, TrialState, best_of
-from pcc_pipeline.search.workers import WorkerDied
 
 
 def run_search(

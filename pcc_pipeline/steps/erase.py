@@ -32,12 +32,9 @@ from pcc_pipeline.steps.erasing.certificate import (
     read_certificate,
     write_certificate,
 )
-from pcc_pipeline.steps.erasing.certificate_page import page
-from pcc_pipeline.steps.erasing.half_done import half_done, how_far, past_gates
 from pcc_pipeline.steps.erasing.held import HeldError, demand_not_held
 from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, holdings_of, keys_of_lineage
 from pcc_pipeline.steps.erasing.kept import Earlier, earlier_erasures, standing, words
-from pcc_pipeline.steps.erasing.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
 from pcc_pipeline.steps.erasing.plan import (
     Before,
     LearnedVersion,
@@ -48,12 +45,15 @@ from pcc_pipeline.steps.erasing.plan import (
     texts_of,
     with_holds,
 )
-from pcc_pipeline.steps.erasing.sentences import checks_set, kept_in
 from pcc_pipeline.steps.erasing.spelling import LISTS, NEARLY, unknown_names
 from pcc_pipeline.steps.erasing.state import State, file_of, new_state, read_state, unfinished
 from pcc_pipeline.steps.erasing.still import in_inputs, still_standing
 from pcc_pipeline.steps.erasing.tables import settle_parts, take_out_of
-from pcc_pipeline.steps.erasing.vocabulary import done_so_far, moment
+from pcc_pipeline.steps.erasing.telling.certificate_page import page
+from pcc_pipeline.steps.erasing.telling.half_done import half_done, how_far, past_gates
+from pcc_pipeline.steps.erasing.telling.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
+from pcc_pipeline.steps.erasing.telling.sentences import checks_set, kept_in
+from pcc_pipeline.steps.erasing.telling.vocabulary import done_so_far, moment
 from pcc_pipeline.steps.inputs.suppressed import list_digest
 from pcc_pipeline.steps.records.audit import Audit, demand_reason, login_here, record
 from pcc_pipeline.steps.records.used_options import used

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import DataError, PccError
-from pcc_pipeline.search.dask_cluster import demand_cluster
+from pcc_pipeline.search.pools.dask_cluster import demand_cluster
 from pcc_pipeline.steps import embed, evaluate, promote, publish, train
 from pcc_pipeline.steps.inputs.datasets import input_files
 from pcc_pipeline.steps.inputs.test_rows import HeldOut

@@ -42,7 +42,7 @@ from pcc_pipeline.model.selection import FeaturesUsed, without_idle
 from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
 from pcc_pipeline.monitoring.profile import Origin
 from pcc_pipeline.plurals import counted
-from pcc_pipeline.search.dask_cluster import demand_cluster
+from pcc_pipeline.search.pools.dask_cluster import demand_cluster
 from pcc_pipeline.search.shared_study.conclusion import SharedStudy
 from pcc_pipeline.search.trials import SearchOutcome
 from pcc_pipeline.steps.inputs.datasets import (

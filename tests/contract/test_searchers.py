@@ -21,10 +21,10 @@ from pcc_pipeline.errors import ModelError, SearchError
 from pcc_pipeline.model.families import FAMILIES
 from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.plan import Scoring, SearchPlan, StudyRecord
+from pcc_pipeline.search.pools.workers import WorkerPool
 from pcc_pipeline.search.searchers import Searcher, make_searcher
 from pcc_pipeline.search.spaces import space_of
 from pcc_pipeline.search.trials import SearchOutcome, Trial
-from pcc_pipeline.search.workers import WorkerPool
 
 # Workers need not be able to import this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -283,7 +283,7 @@ from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.plan import Scoring, SearchPlan, StudyRecord
 from pcc_pipeline.search.searchers import make_searcher
 from pcc_pipeline.search.spaces import space_of
-from pcc_pipeline.search.workers import WorkerPool
+from pcc_pipeline.search.pools.workers import WorkerPool
 
 SPACE = {{
     "C": {{"low": 0.01, "high": 100.0, "log": True, "grid": [0.1, 1, 10]}},

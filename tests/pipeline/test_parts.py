@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pcc_pipeline.data.sample.messages import sample
-from pcc_pipeline.search import dask_cluster
+from pcc_pipeline.search.pools import dask_cluster
 from pcc_pipeline.storage.objects import open_store
 from tests.pipeline.conftest import Store
 

@@ -9,7 +9,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from pcc_pipeline.search import dask_cluster
+from pcc_pipeline.search.pools import dask_cluster
 
 pytestmark = pytest.mark.pipeline
 

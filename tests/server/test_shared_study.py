@@ -14,13 +14,13 @@ import pytest
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.plan import Participant, Scoring, SearchPlan, StudyRecord
+from pcc_pipeline.search.pools.workers import WorkerPool
 from pcc_pipeline.search.searchers import make_searcher
 from pcc_pipeline.search.shared_study import searcher as shared_searcher
 from pcc_pipeline.search.shared_study import workers
 from pcc_pipeline.search.shared_study.conclusion import ConcludedElsewhereError
 from pcc_pipeline.search.spaces import Categorical, Interval
 from pcc_pipeline.search.trials import WORKER_DIED, Candidate, Trial
-from pcc_pipeline.search.workers import WorkerPool
 
 pytestmark = pytest.mark.server
 

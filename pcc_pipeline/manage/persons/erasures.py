@@ -14,7 +14,7 @@ from pcc_pipeline.steps.erasing.holdings import keys_of_lineage
 from pcc_pipeline.steps.erasing.kept import Earlier, begun_with, erasures_with
 from pcc_pipeline.steps.erasing.spelling import near_forms
 from pcc_pipeline.steps.erasing.state import State
-from pcc_pipeline.steps.erasing.vocabulary import moment
+from pcc_pipeline.steps.erasing.telling.vocabulary import moment
 
 # Part of an erasure -> where rows are out of once it is done.
 _OUT_OF = {

@@ -18,7 +18,7 @@ from pcc_pipeline.steps.erasing.held import holds_on
 from pcc_pipeline.steps.erasing.holdings import holdings, names_of
 from pcc_pipeline.steps.erasing.spelling import NEARLY, near_forms, unknown_names
 from pcc_pipeline.steps.erasing.still import still_standing
-from pcc_pipeline.steps.erasing.vocabulary import moment
+from pcc_pipeline.steps.erasing.telling.vocabulary import moment
 from pcc_pipeline.steps.records.audit import demand_reason, record
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.payloads import json_text

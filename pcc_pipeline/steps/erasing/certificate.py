@@ -14,9 +14,9 @@ from pcc_pipeline.errors import ConfigError, DataError
 from pcc_pipeline.files import replacing
 from pcc_pipeline.persons.keys import Key, Keys
 from pcc_pipeline.persons.sought import Sought
-from pcc_pipeline.steps.erasing.certificate_page import page
 from pcc_pipeline.steps.erasing.plan import Plan
 from pcc_pipeline.steps.erasing.state import State
+from pcc_pipeline.steps.erasing.telling.certificate_page import page
 from pcc_pipeline.tracking.registry.erased import ERASURE_TAG
 
 _FORMAT = 1

@@ -11,7 +11,7 @@ from pcc_pipeline.persons.keys import Key, Keys
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.holdings import Holdings, holdings_of
 from pcc_pipeline.steps.erasing.spelling import LISTS
-from pcc_pipeline.steps.erasing.vocabulary import moment
+from pcc_pipeline.steps.erasing.telling.vocabulary import moment
 
 _SHOWN = 5
 

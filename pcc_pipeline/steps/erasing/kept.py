@@ -15,9 +15,9 @@ from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.certificate import persons_of, read_certificate
 from pcc_pipeline.steps.erasing.held import holds_on
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan
-from pcc_pipeline.steps.erasing.sentences import BY_POLICY
 from pcc_pipeline.steps.erasing.state import State, read_state, unfinished
-from pcc_pipeline.steps.erasing.vocabulary import moment
+from pcc_pipeline.steps.erasing.telling.sentences import BY_POLICY
+from pcc_pipeline.steps.erasing.telling.vocabulary import moment
 from pcc_pipeline.tracking.registry.erased import version_is_there
 from pcc_pipeline.tracking.registry.holds import read_holds
 

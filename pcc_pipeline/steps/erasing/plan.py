@@ -26,7 +26,7 @@ from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, is_table
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.tables import is_there, kinds_here, tables_of
-from pcc_pipeline.steps.erasing.vocabulary import JOBS, file_here, job
+from pcc_pipeline.steps.erasing.telling.vocabulary import JOBS, file_here, job
 from pcc_pipeline.steps.inputs.caches import cache_places
 from pcc_pipeline.steps.inputs.datasets import progress_bar, read
 from pcc_pipeline.steps.records.persons import READING_STEPS

@@ -12,7 +12,7 @@ from pcc_pipeline.steps.erasing.holdings import holdings_of
 from pcc_pipeline.steps.erasing.plan import Plan, Scan, held_in
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.tables import is_there
-from pcc_pipeline.steps.erasing.vocabulary import JOBS
+from pcc_pipeline.steps.erasing.telling.vocabulary import JOBS
 from pcc_pipeline.steps.inputs.datasets import read
 from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.registry.erased import version_is_there

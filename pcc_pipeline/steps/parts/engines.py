@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeVar
 from pcc_pipeline.config.schema import ComputeParams
 from pcc_pipeline.errors import ComputeError, PccError
 from pcc_pipeline.processes import available_cores
-from pcc_pipeline.search.dask_cluster import DaskCluster
-from pcc_pipeline.search.workers import WorkerDied, WorkerPool
+from pcc_pipeline.search.pools.dask_cluster import DaskCluster
+from pcc_pipeline.search.pools.workers import WorkerDied, WorkerPool
 
 T = TypeVar("T")
 Results = Iterator[tuple[str, T | PccError]]

@@ -14,7 +14,7 @@ from pcc_pipeline.errors import ConfigError, PccError
 from pcc_pipeline.persons.manifest import joined
 from pcc_pipeline.plurals import counted
 from pcc_pipeline.processes import available_cores
-from pcc_pipeline.search.dask_cluster import demand_cluster
+from pcc_pipeline.search.pools.dask_cluster import demand_cluster
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.datasets import progress_bar
 from pcc_pipeline.steps.inputs.early_checks import demand_input

@@ -22,13 +22,13 @@ from pcc_pipeline.model.families import FAMILIES, complete
 from pcc_pipeline.model.fitting import Recipe, Rows
 from pcc_pipeline.model.folds import FoldObjective, prepare_fold
 from pcc_pipeline.model.selection import METHODS, without_idle
-from pcc_pipeline.search.dask_pool import measuring_by
 from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.plan import Participant, Scoring, SearchPlan, StudyRecord
+from pcc_pipeline.search.pools.dask_pool import measuring_by
+from pcc_pipeline.search.pools.workers import WorkerPool
 from pcc_pipeline.search.searchers import Searcher, make_searcher
 from pcc_pipeline.search.shared_study.conclusion import ConcludedElsewhereError, Conclusion, SharedStudy
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.search.workers import WorkerPool
 from pcc_pipeline.solvers.logistic import solver_of
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.storage.objects import scratch

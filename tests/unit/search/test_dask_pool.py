@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pcc_pipeline.errors import ComputeError
-from pcc_pipeline.search import dask_pool
 from pcc_pipeline.search.measuring import measure
+from pcc_pipeline.search.pools import dask_pool
 
 
 def test_a_worker_with_other_libraries_measures_nothing_and_names_them() -> None:

@@ -19,9 +19,9 @@ from pcc_pipeline.errors import SearchError
 from pcc_pipeline.evaluation.report import cv_metrics
 from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.plan import Scoring
+from pcc_pipeline.search.pools.workers import WorkerPool
 from pcc_pipeline.search.searchers import ListSearcher
 from pcc_pipeline.search.trials import SearchOutcome
-from pcc_pipeline.search.workers import WorkerPool
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 Objective = Callable[[dict[str, Any], int], dict[str, float]]

@@ -14,9 +14,9 @@ from pcc_pipeline.search.driver import run_search
 from pcc_pipeline.search.optuna_searcher import OptunaSearcher
 from pcc_pipeline.search.optuna_storage import StudyPlace
 from pcc_pipeline.search.plan import Scoring, SearchPlan
+from pcc_pipeline.search.pools.workers import WorkerPool
 from pcc_pipeline.search.spaces import Categorical, Interval
 from pcc_pipeline.search.trials import WORKER_DIED, Trial
-from pcc_pipeline.search.workers import WorkerPool
 
 SPACE = {"x": Interval(0.1, 10.0, log=True), "kind": Categorical(("a", "b"))}
 

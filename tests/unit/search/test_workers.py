@@ -18,7 +18,7 @@ import pytest
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.interruption import SIGNALS
 from pcc_pipeline.processes import available_cores
-from pcc_pipeline.search.workers import WorkerDied, WorkerPool
+from pcc_pipeline.search.pools.workers import WorkerDied, WorkerPool
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -115,7 +115,7 @@ def test_a_signal_to_the_whole_group_ends_no_worker_though_it_has_just_begun(tmp
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, signal, sys, threading, time\n"
-        "from pcc_pipeline.search.workers import WorkerPool\n"
+        "from pcc_pipeline.search.pools.workers import WorkerPool\n"
         "for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):\n"
         "    signal.signal(number, lambda *_: None)\n"
         "def send():\n"
@@ -158,7 +158,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, signal\n"
-        "from pcc_pipeline.search.workers import WorkerPool\n"
+        "from pcc_pipeline.search.pools.workers import WorkerPool\n"
         "pool = WorkerPool(2)\n"
         "print(pool.submit(os.getpid).result(), flush=True)\n"
         "pool.submit(signal.pause)\n"

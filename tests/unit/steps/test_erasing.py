@@ -14,13 +14,13 @@ from pcc_pipeline.persons.holds import Holds, hold_on
 from pcc_pipeline.persons.keys import Key, Keys
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.certificate import certificate
-from pcc_pipeline.steps.erasing.certificate_page import page
 from pcc_pipeline.steps.erasing.held import HeldError, demand_not_held
 from pcc_pipeline.steps.erasing.holdings import Holdings
-from pcc_pipeline.steps.erasing.outcomes import PlannedOutcome
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan, RunPart
-from pcc_pipeline.steps.erasing.sentences import checks_set, kept_in
 from pcc_pipeline.steps.erasing.state import State, new_state, read_state
+from pcc_pipeline.steps.erasing.telling.certificate_page import page
+from pcc_pipeline.steps.erasing.telling.outcomes import PlannedOutcome
+from pcc_pipeline.steps.erasing.telling.sentences import checks_set, kept_in
 from pcc_pipeline.tracking.store.places import Places
 
 KEYS = Keys((Key(b"k" * 32),))

@@ -11,7 +11,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.gates.judge import in_words
 from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan
-from pcc_pipeline.steps.erasing.vocabulary import MLFLOW
+from pcc_pipeline.steps.erasing.telling.vocabulary import MLFLOW
 from pcc_pipeline.storage.objects import BUCKET_SCHEME
 from pcc_pipeline.tracking.store.places import Places
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan
-from pcc_pipeline.steps.erasing.sentences import (
+from pcc_pipeline.steps.erasing.state import State
+from pcc_pipeline.steps.erasing.telling.sentences import (
     BY_POLICY,
     LOOKED_THROUGH,
     asked_for,
@@ -20,8 +21,7 @@ from pcc_pipeline.steps.erasing.sentences import (
     titles,
     whole_name,
 )
-from pcc_pipeline.steps.erasing.state import State
-from pcc_pipeline.steps.erasing.vocabulary import MLFLOW, by_whom, file_here, held_in_file, moment
+from pcc_pipeline.steps.erasing.telling.vocabulary import MLFLOW, by_whom, file_here, held_in_file, moment
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 
 _LONGEST_LIST = 12

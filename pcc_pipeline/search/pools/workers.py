@@ -19,7 +19,7 @@ from loky.process_executor import ProcessPoolExecutor, TerminatedWorkerError
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.interruption import SIGNALS
 from pcc_pipeline.processes import available_cores
-from pcc_pipeline.search.sharing import Mapped, SharedFile
+from pcc_pipeline.search.pools.sharing import Mapped, SharedFile
 
 # Workers share the cores already: threads inside each would only get in one another's way.
 _ONE_THREAD = dict.fromkeys(

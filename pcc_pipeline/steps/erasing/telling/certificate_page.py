@@ -10,8 +10,16 @@ from pcc_pipeline.evaluation.page.as_html import to_html
 from pcc_pipeline.evaluation.page.blocks import Block, Bullets, Code, Paragraph, Section, Table, Tile, Tiles
 from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan
-from pcc_pipeline.steps.erasing.sentences import BY_POLICY, LOOKED_THROUGH, asked_for, judged, outside, rest, titles
-from pcc_pipeline.steps.erasing.vocabulary import by_whom, file_here, file_of_run, moment
+from pcc_pipeline.steps.erasing.telling.sentences import (
+    BY_POLICY,
+    LOOKED_THROUGH,
+    asked_for,
+    judged,
+    outside,
+    rest,
+    titles,
+)
+from pcc_pipeline.steps.erasing.telling.vocabulary import by_whom, file_here, file_of_run, moment
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 
 # Files and folders that the page names; the JSON names all.

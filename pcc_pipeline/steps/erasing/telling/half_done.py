@@ -9,7 +9,7 @@ from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing import models
 from pcc_pipeline.steps.erasing.plan import LearnedVersion
 from pcc_pipeline.steps.erasing.state import State
-from pcc_pipeline.steps.erasing.vocabulary import LEFT, done_so_far
+from pcc_pipeline.steps.erasing.telling.vocabulary import LEFT, done_so_far
 
 
 def past_gates(options: str, ident: str) -> list[str]:

@@ -18,9 +18,9 @@ from typing import Any
 
 from pcc_pipeline.config.schema import ComputeParams
 from pcc_pipeline.errors import ComputeError, PccError
-from pcc_pipeline.search.dask_cluster import DaskCluster
 from pcc_pipeline.search.plan import MeasuringPool, Objective
-from pcc_pipeline.search.workers import WorkerDied
+from pcc_pipeline.search.pools.dask_cluster import DaskCluster
+from pcc_pipeline.search.pools.workers import WorkerDied
 
 # How often a measurement is handed over whose fold the cluster lost.
 _TRIES = 3

@@ -1,0 +1,1 @@
+"""Who does the work of a search: processes of this machine, or the workers of a cluster."""
