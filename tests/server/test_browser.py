@@ -102,6 +102,16 @@ def page(server: Any, browser: Any, reader: tuple[str, str]) -> Iterator[Any]:
     assert refused == [], "the person saw an error"
 
 
+def go(page: Any, address: str) -> None:
+    """Open an address as from a terminal or a letter: anew.
+
+    MLflow's pages differ in the fragment alone, which loads none anew: what the page before still does, such as to send
+    the person on to another tab, would be done to the new one.
+    """
+    page.goto("about:blank")
+    page.goto(address)
+
+
 def test_who_does_not_log_in_sees_nothing(browser: Any, server: Any) -> None:
     from playwright.sync_api import Error
 
@@ -116,17 +126,17 @@ def test_a_person_finds_the_run_its_scores_and_a_figure(
     page: Any, server: Any, trained: dict[str, Run], pictures: Path
 ) -> None:
     pipeline, evaluate = trained["pipeline"], trained["evaluate"]
-    page.goto("/#/experiments")
+    go(page, "/#/experiments")
     page.get_by_role("link", name=EXPERIMENT, exact=True).first.click()
     page.wait_for_url(re.compile(rf"/experiments/{pipeline.info.experiment_id}"))
     page.screenshot(path=pictures / "1-experiment.png")
 
-    page.goto(runs_page(server.address, pipeline.info.experiment_id))
+    go(page, runs_page(server.address, pipeline.info.experiment_id))
     page.get_by_role("link", name="pipeline", exact=True).first.wait_for()
     page.get_by_role("heading", name="Runs", exact=True).wait_for()  # under GenAI they are called "Training runs"
     page.screenshot(path=pictures / "2-runs.png")
 
-    page.goto(runs_page(server.address, evaluate.info.experiment_id, evaluate.info.run_id))
+    go(page, runs_page(server.address, evaluate.info.experiment_id, evaluate.info.run_id))
     page.get_by_placeholder("Search metrics").fill("test/f1_macro")
     row = page.get_by_role("row").filter(has_text=re.compile(r"^test/f1_macro\s*0\."))
     row.first.scroll_into_view_if_needed()
@@ -134,7 +144,7 @@ def test_a_person_finds_the_run_its_scores_and_a_figure(
     assert shown == pytest.approx(evaluate.data.metrics["test/f1_macro"], abs=1e-3)
     page.screenshot(path=pictures / "3-run.png")
 
-    page.goto(f"/#/experiments/{evaluate.info.experiment_id}/runs/{evaluate.info.run_id}/artifacts/figures")
+    go(page, f"/#/experiments/{evaluate.info.experiment_id}/runs/{evaluate.info.run_id}/artifacts/figures")
     page.get_by_text("confusion_matrix.png", exact=True).first.click()
     figure = page.locator("img[src^='blob:']").first
     figure.wait_for()
@@ -154,7 +164,7 @@ def test_the_page_of_a_run_says_at_first_sight_which_data_which_model_and_how_go
     page: Any, server: Any, trained: dict[str, Run], pictures: Path, step: str
 ) -> None:
     run = trained[step].info
-    page.goto(runs_page(server.address, run.experiment_id, run.run_id))
+    go(page, runs_page(server.address, run.experiment_id, run.run_id))
     for said in ("LogisticRegression", "good rows", re.compile(r"[Mm]acro F1")):
         page.get_by_text(said).first.wait_for()
     page.screenshot(path=pictures / f"7-{step}.png")
@@ -163,10 +173,10 @@ def test_the_page_of_a_run_says_at_first_sight_which_data_which_model_and_how_go
 def test_the_page_of_a_version_says_at_first_sight_what_it_is_and_how_good(
     page: Any, server: Any, trained: dict[str, Run], pictures: Path
 ) -> None:
-    page.goto(f"/#/models/{MODEL}/versions/1")
+    go(page, f"/#/models/{MODEL}/versions/1")
     page.get_by_text("LogisticRegression").first.wait_for()
     page.screenshot(path=pictures / "8-version.png")
-    page.goto("/#/models")
+    go(page, "/#/models")
     page.get_by_role("dialog").first.wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("link", name=MODEL, exact=True).first.wait_for()
@@ -174,7 +184,7 @@ def test_the_page_of_a_version_says_at_first_sight_what_it_is_and_how_good(
 
 
 def test_a_person_sees_the_model_with_its_aliases(page: Any, trained: dict[str, Run], pictures: Path) -> None:
-    page.goto("/#/models")
+    go(page, "/#/models")
     page.get_by_role("dialog").first.wait_for()  # MLflow tells of its new registry, once
     page.keyboard.press("Escape")
     page.get_by_role("link", name=MODEL, exact=True).first.click()
