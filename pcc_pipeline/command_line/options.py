@@ -106,7 +106,7 @@ OUTPUT = Option(
 PARTS = Option(
     "parts", "a folder, local or gs://…, with a slash at its end, that gets a part for each file", is_file=True
 )
-WORKERS = Option("workers", "of parts: how many processes write them; -1 is one for each core")
+WORKERS = Option("workers", "of many files: how many processes share them; -1 is one for each core")
 SHARD = Option("shard", "of parts: this run's share of the files, such as 3/16; other runs do the others")
 CHALLENGER_SHARE = Option("challenger_share", "the share of cases that the challenger answers, such as 0.1")
 SHADOW = Option(

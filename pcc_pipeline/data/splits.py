@@ -113,6 +113,11 @@ class RowKeys:
         return tied
 
 
+def exact_keys(texts: Iterable[str]) -> Keys:
+    """(n,) 8-byte BLAKE2b of each text as it stands, nothing folded."""
+    return _hashed(texts, b"pcc-exact")
+
+
 def label_keys(labels: Labels) -> Keys:
     """(n,) 8-byte BLAKE2b of each label."""
     place, different = pd.factorize(np.asarray(labels, dtype=object))

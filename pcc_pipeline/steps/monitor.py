@@ -15,6 +15,7 @@ import pandas as pd
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import in_brief
 from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
+from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.page.facts import file_name
 from pcc_pipeline.evaluation.report import Report, report
@@ -27,7 +28,6 @@ from pcc_pipeline.monitoring.usual import Figure, repeating
 from pcc_pipeline.monitoring.windows import Window, week_of, windows
 from pcc_pipeline.plurals import counted
 from pcc_pipeline.sealing.parquet import write_frame
-from pcc_pipeline.steps.answering.watched_rows import WatchedRows, watched_rows, with_labels
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.chosen_model import chosen_model
 from pcc_pipeline.steps.inputs.early_checks import demand_input
@@ -46,9 +46,10 @@ from pcc_pipeline.steps.pages.monitor_page import (
 from pcc_pipeline.steps.records.alerts import tell_of_windows, telling_of_failure
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.metrics_file import write_metrics
-from pcc_pipeline.steps.records.persons import manifest_payloads, new_manifest
+from pcc_pipeline.steps.records.persons import payloads_of
 from pcc_pipeline.steps.records.reference_profile import by_time
 from pcc_pipeline.steps.records.used_options import used
+from pcc_pipeline.steps.watching.watched_rows import WatchedRows, demand_workers, watched_rows, with_labels
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads, run_names
 from pcc_pipeline.tracking.registry.champion import CHAMPION
@@ -151,6 +152,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
             if (file := getattr(params.output, name)) is not None
         },
     )
+    demand_workers(params.compute)
     for file in (address, labels):
         demand_input(file)
     if options.logs is not None:
@@ -160,10 +162,14 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
     version = loaded.model.model_version
     tags = {"pcc.version": version, "pcc.model_uri": loaded.model_uri, "pcc.training_run": loaded.run_id}
     opened.log(payloads.Tags({**tags, "pcc.reference": profile.source}))
-    manifest = new_manifest(params)
-    record = read_split(read_training_run(loaded.run_id))
-    rows = watched_rows(params, loaded.model, profile, None if record is None else record.learned_keys, manifest)
-    opened.log(*manifest_payloads(manifest))
+
+    def learned() -> RowKeys | None:
+        record = read_split(read_training_run(loaded.run_id))
+        return None if record is None else record.learned_keys
+
+    rows = watched_rows(params, loaded, profile, learned)
+    if rows.lineage is not None:
+        opened.log(*payloads_of(rows.lineage))
     inputs = rows.inputs
     if labels is not None:
         rows, more = with_labels(rows, labels, params)

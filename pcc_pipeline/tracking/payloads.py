@@ -121,7 +121,7 @@ class InputFile:
     """A file that a run read, as MLflow lists it among the run's data sets: what it is and where it lies, no rows.
 
     Attributes:
-        use: what for: `training`, `testing`, `scoring` or `embedding`.
+        use: what for: such as `training`, `testing`, `scoring`, `embedding` or `monitoring`.
         digest: 64 hex digits over its good rows.
         rows: good and rejected.
     """

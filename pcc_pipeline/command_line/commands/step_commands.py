@@ -344,7 +344,10 @@ STEPS = (
         "monitor",
         "monitor",
         "Watch the champion, or (--model) another version: whether messages have changed, and how right it is.",
-        (of.WATCHED, of.LABEL, of.model("champion", *of.ADDRESSES), of.LABELS, of.WINDOWS, of.FAIL_ON, of.LOGS),
+        (
+            *(of.WATCHED, of.LABEL, of.model("champion", *of.ADDRESSES), of.LABELS, of.WINDOWS, of.FAIL_ON, of.LOGS),
+            of.WORKERS,
+        ),
         _monitor,
     ),
     StepCommand(

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import FeatureError
 from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter
 from pcc_pipeline.steps.embedding.rows import RowEmbedder
 from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of, read
 from pcc_pipeline.steps.parts.folder import Part, PartsFolder
+from pcc_pipeline.steps.parts.held import Held
 from pcc_pipeline.steps.parts.task import PartTask
 from pcc_pipeline.steps.records.persons import new_manifest
 
-_opened: dict[str, tuple[SentenceEncoder, VectorCache | None, ExitStack]] = {}
-_opening = threading.Lock()
+
+class _Opened:
+    """An encoder and its cache."""
+
+    def __init__(self, params: Params, digest: str) -> None:
+        self.encoder = encoder_of(params)
+        if self.encoder.digest != digest:
+            raise FeatureError(
+                "a worker has another encoder than the run that sent it its task",
+                where=f"preprocessing.embedding_model: {params.preprocessing.embedding_model}",
+                fix="put the same files where the workers run",
+            )
+        self._stack = ExitStack()
+        self.cache = self._stack.enter_context(cache_of(params, self.encoder))
+
+    def close(self) -> None:
+        """Give back the cache."""
+        self._stack.close()
+
+
+_opened: Held[_Opened] = Held()
 
 
 def job_of(params: Params, encoder: SentenceEncoder) -> dict[str, Any]:
@@ -45,13 +63,12 @@ class EmbedTask(PartTask):
 
     def let_go(self) -> None:
         """Give back what this process has open for it."""
-        with _opening:
-            if (opened := _opened.pop(self._key, None)) is not None:
-                opened[2].close()
+        _opened.let_go(self._key)
 
     def made(self, folder: PartsFolder, name: str, source: str) -> Part:
         params, notes, manifest = self.params, ReadNotes(), new_manifest(self.params)
-        embedder = RowEmbedder(params, *self._encoder())
+        opened = _opened.get(self._key, lambda: _Opened(params, self.encoder_digest))
+        embedder = RowEmbedder(params, opened.encoder, opened.cache)
         with (
             folder.writing(name) as partial,
             EmbeddedFileWriter(partial, sealed=params.output.encrypts) as writer,
@@ -77,24 +94,6 @@ class EmbedTask(PartTask):
                 folder.keep_lineage(name, manifest.to_bytes())
         return part
 
-    def _encoder(self) -> tuple[SentenceEncoder, VectorCache | None]:
-        with _opening:
-            if self._key not in _opened:
-                encoder, stack = encoder_of(self.params), ExitStack()
-                if encoder.digest != self.encoder_digest:
-                    raise FeatureError(
-                        "a worker has another encoder than the run that sent it its task",
-                        where=f"preprocessing.embedding_model: {self.params.preprocessing.embedding_model}",
-                        fix="put the same files where the workers run",
-                    )
-                for _, _, other in _opened.values():
-                    other.close()
-                _opened.clear()
-                _opened[self._key] = encoder, stack.enter_context(cache_of(self.params, encoder)), stack
-            encoder, cache, _ = _opened[self._key]
-            return encoder, cache
-
     @property
     def _key(self) -> str:
-        # A worker of Dask outlives a run, and the next one may encode in another way.
         return f"{self.encoder_digest} {self.params.model_dump_json()}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -58,7 +58,7 @@ class PartsWritten:
     @property
     def digest(self) -> str:
         """Of the good rows of its parts."""
-        return sha256("".join(part.digest for part in self.parts).encode()).hexdigest()
+        return _digest_of(part.digest for part in self.parts)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -186,9 +186,20 @@ def inputs_payload(address: str, written: PartsWritten, use: str) -> list[Payloa
     """The files that a run read, for its record: each, or, of very many, the data set as one; and its parts."""
     parts = written.parts
     files = [InputFile(part.source, use, part.digest, part.rows + part.rejected) for part in parts]
-    if len(files) > _MOST_INPUTS:
-        files = [InputFile(address, use, written.digest, sum(part.rows + part.rejected for part in parts))]
-    return [Inputs(files), Json("data_files.json", [part.line() for part in parts])]
+    return [Inputs(as_listed(files, address)), Json("data_files.json", [part.line() for part in parts])]
+
+
+def as_listed(files: list[InputFile], address: str) -> list[InputFile]:
+    """The files of a data set as a run lists them: each, or, of very many, the data set at its address as one."""
+    if len(files) <= _MOST_INPUTS:
+        return files
+    return [
+        InputFile(address, files[0].use, _digest_of(file.digest for file in files), sum(file.rows for file in files))
+    ]
+
+
+def _digest_of(digests: Iterable[str]) -> str:
+    return sha256("".join(digests).encode()).hexdigest()
 
 
 def with_threads(params: Params) -> Params:

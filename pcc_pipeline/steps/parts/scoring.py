@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +12,13 @@ from pcc_pipeline.steps.answering.challenge import Challenge
 from pcc_pipeline.steps.answering.file_scorer import FileScorer, Output
 from pcc_pipeline.steps.inputs.datasets import read, unlabelled
 from pcc_pipeline.steps.parts.folder import Part, PartsFolder
+from pcc_pipeline.steps.parts.held import Held
 from pcc_pipeline.steps.parts.task import PartTask
 from pcc_pipeline.steps.records.persons import new_manifest
 from pcc_pipeline.steps.records.prediction_file import writing
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
 
-_scorers: dict[tuple[str, str | None], FileScorer] = {}
-_loading = threading.Lock()
+_scorers: Held[FileScorer] = Held()
 
 
 def job_of(params: Params, loaded: LoadedModel, challenge: Challenge | None) -> dict[str, Any]:
@@ -61,8 +60,7 @@ class ScoreTask(PartTask):
 
     def keep(self, loaded: LoadedModel, challenge: Challenge | None) -> None:
         """Use a model that is loaded already, in this process."""
-        _scorers.clear()
-        _scorers[self._key] = FileScorer(self.params, loaded.model, challenge)
+        _scorers.get(self._key, lambda: FileScorer(self.params, loaded.model, challenge))
 
     @property
     def classes(self) -> list[str]:
@@ -71,26 +69,21 @@ class ScoreTask(PartTask):
 
     def let_go(self) -> None:
         """Give back what this process has open for it."""
-        with _loading:
-            if (scorer := _scorers.pop(self._key, None)) is not None:
-                scorer.close()
+        _scorers.let_go(self._key)
 
     def _scorer(self) -> FileScorer:
-        with _loading:
-            if self._key not in _scorers:
-                model = load_trained_model(self.model_uri).model
-                challenge = None
-                if self.challenger_uri is not None:
-                    loaded = load_trained_model(self.challenger_uri)
-                    challenge = Challenge(loaded, self.params.ab_test, self.params)
-                _scorers.clear()
-                _scorers[self._key] = FileScorer(self.params, model, challenge)
-            return _scorers[self._key]
+        return _scorers.get(self._key, self._loaded)
+
+    def _loaded(self) -> FileScorer:
+        model, challenge = load_trained_model(self.model_uri).model, None
+        if self.challenger_uri is not None:
+            challenge = Challenge(load_trained_model(self.challenger_uri), self.params.ab_test, self.params)
+        return FileScorer(self.params, model, challenge)
 
     @property
-    def _key(self) -> tuple[str, str | None]:
-        # Not only the model: a worker of Dask outlives a run, and the next one may encode in another way.
-        return f"{self.model_uri} {self.params.model_dump_json()}", self.challenger_uri
+    def _key(self) -> str:
+        # Not only the models: a worker of Dask outlives a run, and the next one may encode in another way.
+        return f"{self.model_uri} {self.challenger_uri} {self.params.model_dump_json()}"
 
 
 def _scored(task: ScoreTask, scorer: FileScorer, folder: PartsFolder, name: str, source: str) -> Part:

@@ -62,7 +62,7 @@ USED: dict[str, tuple[str, ...]] = {
         *("monitoring.windows", "monitoring.false_alarm_rate", "monitoring.fail_on", "monitoring.logs"),
         *("monitoring.alerts", "monitoring.notify", "output.alerts_dir", "audit"),
         *("preprocessing.embedding_model", *_ENCODING, "registry.model_name"),
-        *("output.monitor_page", "output.novel_rows", "output.metrics_file", "retrain.watch"),
+        *("output.monitor_page", "output.novel_rows", "output.metrics_file", "retrain.watch", "compute"),
     ),
     "score": (
         *_PERSONS,

@@ -1,0 +1,116 @@
+"""`monitor` of several files: whoever looks at them, it says the same."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.search.pools import dask_cluster
+from tests.pipeline.conftest import Store
+
+pytestmark = pytest.mark.pipeline
+
+MODEL = "pcc-intent-classifier"
+FIXED = ("--search-method", "none", "--set", "model.hyperparameters.penalty=l2 model.hyperparameters.solver=lbfgs")
+DAY = 60
+IN_WORKERS = ("--workers", "2")
+BY_DASK = (*IN_WORKERS, "--set", "compute.engine=dask")
+
+
+@pytest.fixture(scope="module")
+def watched(new_store, in_process, with_vectors) -> Store:
+    """A store with a champion, and a folder of a file a day: most things that files can lack, one lacks."""
+    store = new_store("watched")
+    rows = with_vectors(sample(700)).sample(frac=1, random_state=0).reset_index(drop=True)
+    rows["case_id"] = [f"case-{place}" for place in range(len(rows))]
+    rows["timestamp"] = pd.date_range("2026-10-05", periods=len(rows), freq="h", tz="UTC")
+    rows[:400].to_parquet(store.folder / "learned.parquet", index=False)
+    assert in_process(store.folder, "train", ["--data", str(store.folder / "learned.parquet"), *FIXED]) == 0
+    assert in_process(store.folder, "evaluate", []) == 0
+    store.client.set_registered_model_alias(MODEL, "champion", "1")
+    (store.folder / "days").mkdir()
+    days = [rows[400 + DAY * day :][:DAY].reset_index(drop=True) for day in range(5)]
+    days[0] = days[0].drop(columns="intent")
+    days[1].loc[7, "case_id"] = days[0].loc[3, "case_id"]  # that stood in a file before
+    days[1].loc[9, "text"] = " "
+    days[2] = days[2].drop(columns="timestamp")
+    days[3] = days[3].drop(columns="case_id")
+    days[4] = pd.concat([days[3], days[4].drop(columns="case_id")[:5]])  # rows without case ids that stood before
+    for number, day in enumerate(days):
+        day.to_parquet(store.folder / f"days/day_{number}.parquet", index=False)
+    assert in_process(store.folder, "monitor", ["--data", "days/", "--windows", "week"]) == 0  # alerts are told once
+    return store
+
+
+def _look(
+    command, store: Store, *words: str
+) -> tuple[dict[str, float], list[tuple[str, str]], pd.DataFrame, list[str]]:
+    """What one says: metrics, inputs with their digests, the novel rows, and the lines of the summary."""
+    done = command("monitor", "--data", "days/", "--windows", "week", *words, store=store)
+    assert done.code == 0, done.err
+    run = store.step("monitor")
+    summary = done.out.split("next  ")[0].splitlines()
+    metrics = {name: value for name, value in run.data.metrics.items() if "days_old" not in name}
+    inputs = [(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs]
+    return metrics, sorted(inputs), pd.read_parquet(store.folder / "outputs/novel_rows.parquet"), summary
+
+
+@pytest.mark.parametrize("words", [IN_WORKERS, BY_DASK], ids=["two workers", "Dask"])
+def test_workers_see_what_this_process_sees(command, watched, words) -> None:
+    metrics, inputs, novel, lines = _look(command, watched)
+    assert len(inputs) == 5
+    # One row breaks the contract, one case stood in a file before; rows without case ids may be alike.
+    assert metrics["quality/rows"] == 5 * DAY + 5 - 2
+    assert len(novel) > 3
+    assert any("of the 303 rows" in line for line in lines)
+    there = _look(command, watched, *words)
+    assert (there[0], there[1]) == (metrics, inputs)
+    assert there[3] == lines
+    pd.testing.assert_frame_equal(there[2], novel)
+
+
+@pytest.mark.parametrize("words", [(), IN_WORKERS, BY_DASK], ids=["this process", "two workers", "Dask"])
+def test_a_file_that_cannot_be_used_is_named(command, watched, words) -> None:
+    (watched.folder / "bad").mkdir(exist_ok=True)
+    good = pd.read_parquet(watched.folder / "days/day_1.parquet")
+    good.to_parquet(watched.folder / "bad/a.parquet", index=False)
+    (watched.folder / "bad/b.parquet").write_bytes((watched.folder / "bad/a.parquet").read_bytes()[:-100])
+    done = command("monitor", "--data", "bad/", *words, store=watched)
+    assert (done.code, "bad/b.parquet" in done.err, "Traceback" in done.err) == (1, True, False), done.err
+
+
+def test_predictions_are_read_by_workers_too_and_are_not_mixed_with_messages(command, watched) -> None:
+    done = command("score", "--data", "days/day_1.parquet", "--output", "scored/one.parquet", store=watched)
+    assert done.code == 0, done.err
+    for name in ("two", "three"):
+        scores = pd.read_parquet(watched.folder / "scored/one.parquet")
+        scores.assign(case_id=name + scores["case_id"]).to_parquet(watched.folder / f"scored/{name}.parquet")
+    done = command("monitor", "--data", "scored/", *IN_WORKERS, store=watched)
+    assert done.code == 0, done.err
+    assert watched.step("monitor").data.metrics["quality/rows"] == 3 * (DAY - 1)
+    done = command("monitor", "--data", '["days/day_1.parquet", "scored/one.parquet"]', *IN_WORKERS, store=watched)
+    assert (done.code, "and others predictions without texts" in done.err) == (1, True), done.err
+
+
+def test_a_share_and_a_cluster_that_is_not_there_are_refused_before_anything_slow(
+    command, watched, monkeypatch
+) -> None:
+    done = command("monitor", "--data", "days/", "--set", "compute.shard=1/2", store=watched)
+    assert (done.code, "messages are judged over all files" in done.err) == (1, True), done.err
+    monkeypatch.setattr(dask_cluster, "_PATIENCE", 1)
+    settings = "compute.engine=dask compute.address=tcp://127.0.0.1:1"
+    done = command("monitor", "--data", "days/", "--set", settings, store=watched)
+    assert (done.code, "no scheduler of Dask answers" in done.err) == (1, True), done.err
+    assert "watching" not in done.err
+
+
+@pytest.mark.parametrize("bad", [0, 1], ids=["empty", "all bad"])
+def test_where_no_row_is_good_it_says_why(command, watched, bad) -> None:
+    (watched.folder / "none").mkdir(exist_ok=True)
+    rows = pd.read_parquet(watched.folder / "days/day_1.parquet")[: 3 * bad].assign(text=" ")
+    for name in ("a", "b"):
+        rows.to_csv(watched.folder / f"none/{name}.csv", index=False)
+    done = command("monitor", "--data", "none/", store=watched)
+    assert (done.code, "Traceback" in done.err) == (1, False), done.err
+    assert ("blank" if bad else "no rows") in done.err
