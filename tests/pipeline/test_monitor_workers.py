@@ -70,7 +70,7 @@ def test_workers_see_what_this_process_sees(command, watched, words) -> None:
     pd.testing.assert_frame_equal(there[2], novel)
 
 
-@pytest.mark.parametrize("words", [(), IN_WORKERS, BY_DASK], ids=["this process", "two workers", "Dask"])
+@pytest.mark.parametrize("words", [(), IN_WORKERS], ids=["this process", "two workers"])
 def test_a_file_that_cannot_be_used_is_named(command, watched, words) -> None:
     (watched.folder / "bad").mkdir(exist_ok=True)
     good = pd.read_parquet(watched.folder / "days/day_1.parquet")
