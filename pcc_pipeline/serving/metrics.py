@@ -104,11 +104,11 @@ class Metrics:
     def answers(self, version: ServedVersion, rows: Sequence[Answered]) -> None:
         """Rows were answered by a version."""
         name = version.name
-        confidence = self._confidence.labels(name)
+        confidence, left = self._confidence.labels(name), self._left.labels(name)  # none left is told as 0
         for row in rows:
             confidence.observe(row.confidence)
             if row.note is not None:
-                self._left.labels(name).inc()
+                left.inc()
             if row.label is not None:
                 self._rows.labels(name, row.label).inc()
 

@@ -274,9 +274,18 @@ def test_what_watches_the_model_server_knows_its_port_and_its_metrics(tmp_path: 
     used = {name for expression in asked for name in re.findall(r"\bpcc_\w+", expression)}
     assert used <= written
     assert len(used) > 10
-    for rule in (rule for group in rules for rule in group["rules"]):
+    by_name = {rule["alert"]: rule for group in rules for rule in group["rules"]}
+    for rule in by_name.values():
         assert {"summary", "do"} == set(rule["annotations"])
         assert rule["labels"]["severity"] in ("warning", "critical")
+    replicas = SERVICES["serve"]["deploy"]["replicas"]
+    assert by_name["PccServeOneIsGone"]["expr"].endswith(f" < {replicas}")
+    assert f" of {replicas} " in by_name["PccServeOneIsGone"]["annotations"]["summary"]
+    # Of requests those count that Caddy hands on, and neither its own looks at /readyz nor Prometheus' at /metrics.
+    (paths,) = re.findall(r"@model path (.+)", (DEPLOY / "Caddyfile").read_text(encoding="utf-8"))
+    counted = re.findall(r"pcc_request(?:s_total|_seconds_\w+)[^}]*", " ".join(asked))
+    assert len(counted) > 5
+    assert all(f'path=~"{"|".join(paths.split())}"' in each for each in counted)
 
 
 def _metrics_of_serving() -> set[str]:
@@ -291,7 +300,7 @@ def test_prometheus_itself_takes_the_rules_and_calls_somebody_where_it_is_instal
     for words in (
         ["check", "config", "prometheus.yml"],
         ["check", "rules", "rules.yml"],
-        ["test", "rules", "rules_test.yml"],
+        ["test", "rules", "rules_test.yml", "rules_week_test.yml"],
     ):
         done = subprocess.run([promtool, *words], cwd=DEPLOY / "prometheus", capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -106,3 +106,10 @@ def test_a_decided_row_is_no_abstention_though_rows_left_to_people_have_its_labe
     text = metrics.text()[0].decode()
     assert 'pcc_abstentions_total{model_version="v1"} 1.0' in text
     assert 'pcc_predictions_total{label="a",model_version="v1"} 2.0' in text
+
+
+def test_a_version_that_left_nobody_a_row_tells_zero_and_not_nothing() -> None:
+    """A share of what is not there has no value, and a rate misses the first row of a series that begins with it."""
+    served, metrics = version("v1", texts=False), Metrics()
+    metrics.answers(served, [Answered.of(served, np.array([0.9, 0.1]))])
+    assert 'pcc_abstentions_total{model_version="v1"} 0.0' in metrics.text()[0].decode()
