@@ -22,7 +22,7 @@ services=(postgres bucket mlflow tls) # serve comes last, as it needs a champion
 study_password=$(openssl rand -hex 24)
 export PCC_SERVE_USERNAME=server PCC_SERVE_PASSWORD=$study_password
 
-dc() { docker compose -p pcc-drill -f deploy/compose.yaml -f deploy/compose.try.yaml --profile pipeline --profile serve "$@"; }
+dc() { docker compose -p pcc-drill -f deploy/compose.yaml -f deploy/compose.try.yaml --profile pipeline --profile serve --profile watch "$@"; }
 quiet() { "$@" >"$work/quiet" 2>&1 || { cat "$work/quiet" >&2 && return 1; }; }
 pcc() { dc run --rm -T "${with[@]}" pipeline "$@"; }
 with=() # options of the next `pcc`
@@ -89,8 +89,8 @@ until_answers() { # of a path: the first answer, the seconds until it is a good 
 }
 
 echo "== images"
-if [ "${PCC_DRILL_BUILD:-yes}" = yes ]; then dc build; fi
-for image in pcc-database:15.18 pcc-tracking-server:3.17.2 pcc-tls:2.11.7 pcc-pipeline; do
+if [ "${PCC_DRILL_BUILD:-yes}" = yes ]; then dc build "${services[@]}" pipeline prometheus; fi
+for image in pcc-database:15.18 pcc-tracking-server:3.17.2 pcc-tls:2.11.7 pcc-pipeline pcc-prometheus:3.15.0; do
     size=$(($(docker image inspect --format '{{.Size}}' "$image") / 1000000))
     user=$(docker image inspect --format '{{.Config.User}}' "$image")
     row "image $image" "$size MB, runs as ${user:-root}" "$([ -n "$user" ] && echo 0 || echo 1)"
@@ -341,3 +341,47 @@ read -r one two took <<<"$(both)"
 happened "MLflow is back" "both ready after $((SECONDS - begun)) s; " "$([ "$one" = "$two" ] && [ "$one" != none ] && echo 0 || echo 1)"
 touch "$work/enough"
 wait "${callers[@]}"
+
+echo "== watch"
+begun=$SECONDS
+quiet dc up --no-build --no-deps --detach --wait prometheus
+held='' wrong=0
+look_at prometheus
+row "Prometheus starts" "ready after $((SECONDS - begun)) s; account by number: $held; rights and limits as above" $wrong
+# What Prometheus answers, without blanks; and the seconds until its answer has a part.
+watched() { dc exec -T prometheus wget -q -O - "http://127.0.0.1:9090/api/v1/$1" | tr -d ' \n'; }
+until_watched() {
+    local begun=$SECONDS
+    until [[ $(watched "$1") == *"$2"* ]] || [ $((SECONDS - begun)) -ge 240 ]; do sleep 2; done
+    echo $((SECONDS - begun))
+}
+counted='query?query=count(up{job=%22pcc-serve%22}==1)'
+took=$(until_watched "$counted" '"2"]')
+targets=$(watched targets | grep -o '"health":"[a-z]*"' | sort | uniq -c | tr -s ' \n' ' ')
+row "what it watches" "after $took s$targets" "$([ "$targets" = ' 2 "health":"up" ' ] && echo 0 || echo 1)"
+rules=$(grep -c 'alert: ' deploy/prometheus/rules.yml)
+until_watched 'rules' '"lastEvaluation":"20' >/dev/null
+evaluated=$(watched rules | grep -o '"health":"ok"' | wc -l)
+row "its rules" "$evaluated of $rules are evaluated" "$([ "$evaluated" = "$rules" ] && echo 0 || echo 1)"
+for _ in $(seq 20); do classify --config "$work/caller" >/dev/null; done
+sleep 35 # two looks more, as rates need
+queries=0
+docker run --rm -i --network pcc-drill_watch -v "$PWD/deploy/grafana/dashboards/serving.json:/serving.json:ro" --entrypoint python pcc-pipeline - >"$work/queries" 2>&1 <<'PYTHON' || queries=$?
+import json, urllib.parse, urllib.request
+answers = {}
+for panel in json.load(open("/serving.json"))["panels"]:
+    for target in panel["targets"]:
+        query = urllib.parse.urlencode({"query": target["expr"].replace("$__rate_interval", "1m")})
+        with urllib.request.urlopen(f"http://prometheus:9090/api/v1/query?{query}", timeout=20) as answer:
+            answers.setdefault(panel["title"], []).append(bool(json.load(answer)["data"]["result"]))
+empty = [title for title, given in answers.items() if not any(given)]
+print(f"all {sum(map(len, answers.values()))} are taken; without a value: {', '.join(empty) or 'none'}")
+PYTHON
+row "the queries of the dashboard" "$(tail -1 "$work/queries")" $queries
+called='query?query=count(ALERTS{alertname=%22PccServeOneIsGone%22,alertstate=%22firing%22})'
+docker stop --time 45 "${replicas[1]}" >/dev/null
+took=$(until_watched "$called" '"1"]')
+alert=$(has "$(watched "$called")" '"1"]')
+docker start "${replicas[1]}" >/dev/null
+again=$(until_watched "$called" '"result":[]')
+row "a model server is stopped" "PccServeOneIsGone stands after $took s, and is over $again s after the start" "$([ "$alert" = 0 ] && has "$(watched "$called")" '"result":[]' || echo 1)"

@@ -403,6 +403,7 @@ def test_the_drill_of_the_containers_parses_works_on_a_project_of_its_own_and_br
     (services,) = re.findall(r"^services=\(([\w ]+)\)", text, flags=re.MULTILINE)
     assert set(services.split()) == {*SERVICES, *ONLY_TRIED} - {"pipeline", "serve", "prometheus", "grafana"}
     assert "--wait serve" in text  # by itself, once there is a champion
+    assert "--wait prometheus" in text  # Grafana is not looked at
     images = [service["image"] for service in [*SERVICES.values(), *ONLY_TRIED.values()]]
     assert set(re.findall(r"pcc-[\w-]+:[\d.]+", text)) <= set(images)
 
