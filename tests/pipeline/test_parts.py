@@ -224,6 +224,24 @@ def test_too_many_rejected_rows_of_all_leave_no_manifest(command, trained, tmp_p
     assert manifest_of(trained.folder / "bad")["rejected"] == 30
 
 
+def test_an_input_without_a_good_row_is_a_part_without_rows_that_nobody_stumbles_over(
+    command, trained, tmp_path
+) -> None:
+    for number in range(2):
+        rows = pd.read_parquet(trained.folder / f"in/cases_{number}.parquet").drop(columns="embeddings")
+        rows = rows[2:4].assign(text=" ") if number else rows
+        rows.to_csv(tmp_path / f"cases_{number}.csv", index=False)
+    for step, option in (("embed", "--parts"), ("score", "--output")):
+        done = command(step, "--data", f"{tmp_path}/", option, f"hollow-{step}/", store=trained)
+        assert done.code == 0, done.err
+        folder = trained.folder / f"hollow-{step}"
+        assert sorted(part["rows"] for part in manifest_of(folder)["parts"]) == [0, ROWS]
+        assert pd.read_parquet(folder)["case_id"].nunique() == ROWS  # whoever reads all of the folder reads them, too
+    done = command("score", "--data", "hollow-embed/", "--output", "hollow.parquet", store=trained)
+    assert done.code == 0, done.err
+    assert len(pd.read_parquet(trained.folder / "hollow.parquet")) == ROWS
+
+
 def test_embedded_parts_are_a_data_set_that_is_scored_and_trained_on(command, trained, small_frame) -> None:
     texts = trained.folder / "texts"
     texts.mkdir()

@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pcc_pipeline.config.paths import addresses_in, local_path
-from pcc_pipeline.data.contract import EMBEDDINGS
+from pcc_pipeline.data.contract import CASE_ID, EMBEDDINGS, TEXT
 from pcc_pipeline.data.formats.readers import suffix_of
 from pcc_pipeline.data.vector_origin import signed
+from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.sealing.parquet import parquet_file, parquet_writer
 from pcc_pipeline.steps.inputs.addresses import SAMPLE
@@ -96,7 +97,13 @@ class EmbeddedFileWriter:
             ) from error
 
     def close(self, about: Mapping[str, str] | None = None) -> None:
-        """Writes the end of the file, and in its metadata what is to stand there; called again it does nothing."""
+        """Writes the end of the file, and in its metadata what is to stand there; called again it does nothing.
+
+        Where something is to stand there, a file without rows is a file, too, with the columns that every one has.
+        """
+        if self._schema is None and about is not None:
+            vectors = pa.list_(pa.float32(), SENTENCE_WIDTH)
+            self._open(pa.schema({CASE_ID: _TEXT, TEXT: _TEXT, EMBEDDINGS: vectors}))
         if self._parquet is not None and about is not None:
             self._parquet.add_key_value_metadata(about)
         if self._parquet is not None:

@@ -15,7 +15,7 @@ _MOST_SHOWN = 3
 
 
 def whole_parts(names: Collection[str], manifest: bytes | None, where: str) -> list[str]:
-    """Of a folder of parts the names of those that are to be read: what the manifest lists, and nothing else.
+    """Of a folder of parts the names of those that are to be read: what the manifest lists with rows, and nothing else.
 
     Args:
         names: what lies in the folder.
@@ -32,16 +32,17 @@ def whole_parts(names: Collection[str], manifest: bytes | None, where: str) -> l
             fix="wait for its _manifest.json, or begin the run that wrote it again: it goes on where it was",
         )
     try:
-        listed = [str(line["name"]) for line in json.loads(manifest)["parts"]]
+        rows_of = {str(line["name"]): line["rows"] for line in json.loads(manifest)["parts"]}
     except (ValueError, KeyError, TypeError) as error:
         raise changed(where + MANIFEST) from error
-    if missing := sorted(set(listed) - set(names)):
+    if missing := sorted(set(rows_of) - set(names)):
         raise DataError(
             f"{len(missing):,} parts that the manifest lists are gone: {some(missing)}",
             where=where,
             fix="begin the run that wrote it again: it makes them anew",
         )
-    return listed
+    # A part may have no rows: all of its input were rejected, or erased since. As a file by itself it would be refused.
+    return [name for name, rows in rows_of.items() if rows] or list(rows_of)
 
 
 def changed(where: str) -> DataError:
