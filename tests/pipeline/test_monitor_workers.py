@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+
 import pandas as pd
 import pytest
 
@@ -91,6 +94,23 @@ def test_predictions_are_read_by_workers_too_and_are_not_mixed_with_messages(com
     assert watched.step("monitor").data.metrics["quality/rows"] == 3 * (DAY - 1)
     done = command("monitor", "--data", '["days/day_1.parquet", "scored/one.parquet"]', *IN_WORKERS, store=watched)
     assert (done.code, "and others predictions without texts" in done.err) == (1, True), done.err
+
+
+def test_a_worker_of_several_threads_looks_at_one_file_at_a_time(command, watched, start_dask, tmp_path) -> None:
+    start_dask("scheduler", "--port", "0")
+    start_dask("worker", "--nworkers", "1", "--nthreads", "3", "--death-timeout", "60")
+    known, end = tmp_path / "scheduler.json", time.monotonic() + 60
+    while not known.exists() or not known.read_text().strip():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    settings = ("--set", f"compute.engine=dask compute.address={json.loads(known.read_text())['address']}")
+    (watched.folder / "texts").mkdir()
+    for day in range(5):
+        rows = pd.read_parquet(watched.folder / f"days/day_{day}.parquet").drop(columns="embeddings")
+        rows.to_csv(watched.folder / f"texts/day_{day}.csv", index=False)
+    for address in ("texts/", "texts/day_*.csv"):  # what one run left open, the next one closes
+        done = command("monitor", "--data", address, *settings, store=watched)
+        assert done.code == 0, done.err
 
 
 def test_a_share_and_a_cluster_that_is_not_there_are_refused_before_anything_slow(

@@ -242,6 +242,20 @@ def test_an_input_without_a_good_row_is_a_part_without_rows_that_nobody_stumbles
     assert len(pd.read_parquet(trained.folder / "hollow.parquet")) == ROWS
 
 
+def test_a_cluster_without_workers_is_told_and_not_waited_for(
+    command, trained, start_dask, monkeypatch, tmp_path
+) -> None:
+    start_dask("scheduler", "--port", "0")
+    known, end = tmp_path / "scheduler.json", time.monotonic() + 60
+    while not known.exists() or not known.read_text().strip():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    settings = f"compute.engine=dask compute.address={json.loads(known.read_text())['address']}"
+    monkeypatch.setattr(dask_cluster, "_PATIENCE", 3)
+    done = command("score", "--data", "in/", "--output", "nobody/", "--set", settings, store=trained)
+    assert (done.code, "the cluster has no worker, and none came within 3 s" in done.err) == (1, True), done.err
+
+
 def test_embedded_parts_are_a_data_set_that_is_scored_and_trained_on(command, trained, small_frame) -> None:
     texts = trained.folder / "texts"
     texts.mkdir()

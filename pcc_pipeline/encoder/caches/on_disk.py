@@ -299,7 +299,8 @@ def _is_cache(file: Path) -> bool:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(private_file(path), timeout=60)
+    # The threads of a worker of Dask take turns at it; whoever has several at a time sees to that.
+    connection = sqlite3.connect(private_file(path), timeout=60, check_same_thread=False)
     # A flipped bit can make a blob a text, which need not be UTF-8; the checksum says what it is worth.
     connection.text_factory = bytes
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -24,6 +25,7 @@ Results = Iterator[tuple[str, T | PccError]]
 _TRIES = 3
 # Of Dask: tasks that are handed over ahead of the workers, for each of them.
 _AHEAD = 4
+_TURN = threading.Lock()
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ class DaskEngine:
             room = _AHEAD * max(1, sum(client.nthreads().values()))
             while waiting and len(running) < room:
                 one = waiting.popleft()
-                future = client.submit(task, one, pure=False)
+                future = client.submit(_in_turn, task, one, pure=False)
                 running[future] = one
                 ready.add(future)
 
@@ -117,7 +119,8 @@ class DaskEngine:
             return one, result
 
         with self.cluster.scheduler_gone():
-            hand_over()
+            hand_over()  # first, as a cluster that grows with its work has no worker before there is any
+            self.cluster.threads(client)  # says so where none comes, and nobody would ever do the tasks
         while running:
             with self.cluster.scheduler_gone():
                 one, result = next_one()
@@ -126,6 +129,16 @@ class DaskEngine:
             elif isinstance(result, BaseException) and not isinstance(result, PccError):
                 raise result
             yield one, result
+
+
+def _in_turn(task: Callable[[str], T], one: str) -> T:
+    """A task in a worker of Dask, which may have several threads, as it has where nobody says otherwise.
+
+    They share the folder that they work in, the model and its cache, so one works at a time: more would not be faster,
+    since the encoder takes all cores that it is given.
+    """
+    with _TURN:
+        return task(one)
 
 
 def _given_up(source: str, fix: str) -> PccError:
