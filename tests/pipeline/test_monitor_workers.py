@@ -6,9 +6,12 @@ import json
 import time
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.data.vector_origin import signed
 from pcc_pipeline.search.pools import dask_cluster
 from tests.pipeline.conftest import Store
 
@@ -96,6 +99,17 @@ def test_predictions_are_read_by_workers_too_and_are_not_mixed_with_messages(com
     assert (done.code, "and others predictions without texts" in done.err) == (1, True), done.err
 
 
+@pytest.mark.parametrize("words", [(), IN_WORKERS], ids=["this process", "two workers"])
+def test_vectors_of_another_encoder_are_told_with_their_file(command, watched, words) -> None:
+    (watched.folder / "foreign").mkdir(exist_ok=True)
+    good = pq.read_table(watched.folder / "days/day_1.parquet")
+    for name, digest in (("a", None), ("b", "0" * 64)):
+        table = pa.Table.from_arrays(good.columns, schema=signed(good.schema, digest))
+        pq.write_table(table, watched.folder / f"foreign/{name}.parquet")
+    done = command("monitor", "--data", "foreign/", *words, store=watched)
+    assert (done.code, "foreign/b.parquet, embeddings" in done.err) == (1, True), done.err
+
+
 def test_a_worker_of_several_threads_looks_at_one_file_at_a_time(command, watched, start_dask, tmp_path) -> None:
     start_dask("scheduler", "--port", "0")
     start_dask("worker", "--nworkers", "1", "--nthreads", "3", "--death-timeout", "60")
@@ -111,6 +125,29 @@ def test_a_worker_of_several_threads_looks_at_one_file_at_a_time(command, watche
     for address in ("texts/", "texts/day_*.csv"):  # what one run left open, the next one closes
         done = command("monitor", "--data", address, *settings, store=watched)
         assert done.code == 0, done.err
+
+
+def test_predictions_of_several_kinds_of_file_are_one_set(command, watched) -> None:
+    done = command("score", "--data", "days/day_4.parquet", "--output", "kinds/a.parquet", store=watched)
+    assert done.code == 0, done.err
+    folder = watched.folder / "kinds"
+    scores = pd.read_parquet(folder / "a.parquet")
+    written = [str(time) for time in scores["inference_timestamp"]]
+    written[1] = written[1].partition(".")[0] + "+00:00"  # as it is written in the one second of a million
+    confidence = [str(value) for value in scores["confidence"]]
+    confidence[2] = "high"
+    scores.assign(inference_timestamp=written, confidence=confidence).to_csv(folder / "b.csv", index=False)
+    texts = scores.assign(inference_timestamp=1795819809861, ingestion_time=None)  # milliseconds, as pandas has them
+    texts.to_json(folder / "c.jsonl", orient="records", lines=True)
+    proba = {f"probability/{label}": 0.25 for label in scores["predicted_label"].unique()}
+    scores.assign(**proba).to_parquet(folder / "d.parquet")
+    done = command("monitor", "--data", "kinds/", store=watched)
+    assert done.code == 0, done.err
+    metrics = watched.step("monitor").data.metrics
+    assert (metrics["quality/rows"], metrics["quality/rejected_share"]) == (4 * len(scores) - 1, 1 / (4 * len(scores)))
+    scores.drop(columns="confidence").to_parquet(folder / "e.parquet")
+    done = command("monitor", "--data", "kinds/", store=watched)
+    assert (done.code, "has no column confidence" in done.err, "kinds/e.parquet" in done.err) == (1, True, True)
 
 
 def test_a_share_and_a_cluster_that_is_not_there_are_refused_before_anything_slow(

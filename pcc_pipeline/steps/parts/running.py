@@ -156,7 +156,12 @@ def _failure(failed: dict[str, PccError], inputs: int, stand: int) -> PccError:
         return first
     message = f"{len(failed):,} of {inputs:,} files failed, this one first: {first.what}"
     fix = f"{first.fix}; then begin again: {stand:,} parts stand already" if first.fix else "begin again"
-    return type(first)(message, where=first.where if source in first.where else f"{source}, {first.where}", fix=fix)
+    return type(first)(message, where=where_in(source, first), fix=fix)
+
+
+def where_in(source: str, error: PccError) -> str:
+    """Where an error of one of several files is, which may name a column alone."""
+    return error.where if source in error.where else ", ".join(filter(None, (source, error.where)))
 
 
 def lineage_payloads(folder: PartsFolder, parts: Sequence[Part]) -> list[Payload]:

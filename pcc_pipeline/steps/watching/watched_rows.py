@@ -13,6 +13,7 @@ import pandas as pd
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.schema import ComputeParams
+from pcc_pipeline.data.columns import timestamp_rule, unit_interval_rule
 from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP, RowPlaces
 from pcc_pipeline.data.dataset import check_rejections, join_rejected, kept_out_note
 from pcc_pipeline.data.splits import RowKeys
@@ -26,7 +27,7 @@ from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.datasets import progress_bar, read
 from pcc_pipeline.steps.inputs.suppressed import without_erased
 from pcc_pipeline.steps.parts.engines import engine_of
-from pcc_pipeline.steps.parts.running import as_listed, with_threads
+from pcc_pipeline.steps.parts.running import as_listed, where_in, with_threads
 from pcc_pipeline.steps.parts.surroundings import Surroundings
 from pcc_pipeline.steps.records.persons import new_manifest
 from pcc_pipeline.steps.watching.watched_file import PREDICTED, AnsweredFile, WatchedFile, WatchTask, labels_in
@@ -34,6 +35,7 @@ from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, Traine
 from pcc_pipeline.tracking.payloads import InputFile
 
 _CONFIDENCE, _PROBABILITY = "confidence", "probability/"
+_TIMES = (TIMESTAMP, "inference_timestamp")  # of predictions: the first that has any
 Seen = WatchedFile | AnsweredFile
 
 
@@ -143,7 +145,7 @@ def _looked_at(params: Params, task: WatchTask, sources: Sequence[str]) -> list[
     with closing(_results(params, task, sources)) as results:
         for source, one in results:
             if isinstance(one, PccError):
-                raise one
+                raise type(one)(one.what, where=where_in(source, one), fix=one.fix) from one
             if any(type(one) is not type(other) for other in seen.values()):
                 raise DataError(
                     "some of the files hold messages, and others predictions without texts",
@@ -159,7 +161,11 @@ def _results(params: Params, task: WatchTask, sources: Sequence[str]) -> Generat
     if len(sources) == 1 or (settings.engine == "local" and settings.workers == 1):
         with progress_bar(None, what) as bar:
             for source in sources:
-                yield source, task.look_at(source, bar.update)
+                try:
+                    one: Seen | PccError = task.look_at(source, bar.update)
+                except PccError as error:
+                    one = error
+                yield source, one
         return
     with progress_bar(len(sources), what, "file") as bar:
         for result in engine_of(settings).run(task, sources):
@@ -257,19 +263,40 @@ def with_labels(rows: WatchedRows, address: str, params: Params) -> tuple[Watche
     return replace(rows, labels=joined), [InputFile(address, "labels", digest, len(frame))]
 
 
-def _of_predictions(params: Params, files: Sequence[AnsweredFile], model: TrainedModel) -> WatchedRows:
-    """Rows of files that `score` or the downstream system wrote; rows that it could not answer are rejected."""
-    address, manifest = params.data.path, new_manifest(params)
-    frame, kept_out = without_erased(pd.concat([file.frame for file in files], ignore_index=True), params)
-    notes = (*dict.fromkeys(line for file in files for line in file.notes), *kept_out)
-    if manifest is not None and CASE_ID in frame:
-        manifest.add(frame, RowPlaces(np.arange(len(frame))), "watched", address)
+def _answers(file: AnsweredFile, probabilities: Sequence[str]) -> pd.DataFrame:
+    """A file of predictions with numbers and times of one type; what is neither is missing.
+
+    Raises:
+        DataError: it lacks a column.
+    """
+    frame = file.frame
     if missing := [name for name in (CASE_ID, _CONFIDENCE) if name not in frame]:
         raise DataError(
             f"this file of predictions has no column {', '.join(missing)}",
-            where=address,
+            where=file.source,
             fix="give it as it was written",
         )
+    rules = {
+        **dict.fromkeys((_CONFIDENCE, *probabilities), unit_interval_rule),
+        **dict.fromkeys(_TIMES, timestamp_rule),
+    }
+    typed = {}
+    for name, rule in rules.items():
+        if name in frame:
+            values, faults = rule(frame[name], frame[name])
+            typed[name] = values.mask(faults != "")
+    return frame.assign(**typed)
+
+
+def _of_predictions(params: Params, files: Sequence[AnsweredFile], model: TrainedModel) -> WatchedRows:
+    """Rows of files that `score` or the downstream system wrote; rows that it could not answer are rejected."""
+    address, manifest = params.data.path, new_manifest(params)
+    columns = [f"{_PROBABILITY}{label}" for label in model.classes]
+    together = pd.concat([_answers(file, columns) for file in files], ignore_index=True)
+    frame, kept_out = without_erased(together, params)
+    notes = (*dict.fromkeys(line for file in files for line in file.notes), *kept_out)
+    if manifest is not None and CASE_ID in frame:
+        manifest.add(frame, RowPlaces(np.arange(len(frame))), "watched", address)
     versions = frame.get("model_version", pd.Series(model.model_version, index=frame.index)).fillna(model.model_version)
     other = (versions.astype(str) != model.model_version).to_numpy()
     if other.any():
@@ -284,15 +311,17 @@ def _of_predictions(params: Params, files: Sequence[AnsweredFile], model: Traine
         notes = (*notes, f"{other.sum():,} of {len(frame):,} rows are left out: answers of {names}")
         frame = frame[~other].reset_index(drop=True)
     places = {label: place for place, label in enumerate(model.classes)}
-    columns = [f"{_PROBABILITY}{label}" for label in model.classes]
     table = frame[columns].to_numpy(dtype=np.float64) if set(columns) <= set(frame.columns) else None
     predicted = frame[PREDICTED].map(places)
     if table is not None:
-        predicted = predicted.fillna(pd.Series(np.nan_to_num(table).argmax(axis=1), index=frame.index))
+        likeliest = pd.Series(np.nan_to_num(table).argmax(axis=1), index=frame.index)
+        predicted = predicted.fillna(likeliest.where(~np.isnan(table).any(axis=1)))
     good = (predicted.notna() & frame[_CONFIDENCE].notna()).to_numpy()
     if not good.any():
         raise DataError("no row has an answer of this model", where=address, fix="give a file of its predictions")
     kept = frame[good].reset_index(drop=True)
+    if table is not None and np.isnan(table[good]).any():
+        table = None  # a file among them has none
     signals = Signals(
         predicted[good].to_numpy(dtype=np.int64),
         kept[_CONFIDENCE].to_numpy(dtype=np.float64),
@@ -303,9 +332,7 @@ def _of_predictions(params: Params, files: Sequence[AnsweredFile], model: Traine
             errors="surrogatepass"
         )
     ).hexdigest()
-    times = pd.to_datetime(kept[TIMESTAMP], utc=True, format="ISO8601") if TIMESTAMP in kept else None
-    if times is None and "inference_timestamp" in kept:
-        times = pd.to_datetime(kept["inference_timestamp"], utc=True)
+    times = next((kept[name] for name in _TIMES if name in kept and kept[name].notna().any()), None)
     return WatchedRows(
         signals=signals,
         case_ids=kept[CASE_ID].astype(str).to_numpy(dtype=object),
