@@ -141,7 +141,7 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
     with step_run("embed", params) as opened:
         if params.output.embedded_parts is not None and not for_training:
             return _into_parts(params, opened, params.output.embedded_parts)
-        refuse_compute(params, params.output.embedded_dir, "output.embedded_dir")
+        refuse_compute(params, params.output.embedded_dir, "output.embedded_dir", workers=not for_training)
         # A file that is given twice is embedded once.
         places: dict[Path, str] = {}
         for address in addresses:

@@ -110,6 +110,15 @@ def test_vectors_of_another_encoder_are_told_with_their_file(command, watched, w
     assert (done.code, "foreign/b.parquet, embeddings" in done.err) == (1, True), done.err
 
 
+def test_workers_that_are_configured_for_it_do_not_stop_the_training_before_it(command, watched) -> None:
+    """As in `pcc auto`, whose training and look share one configuration."""
+    settings = ("--set", "compute.workers=2")
+    done = command("main", "--data", "learned.parquet", *FIXED, *settings, store=watched)
+    assert done.code == 0, done.err
+    done = command("main", "--data", "learned.parquet", *FIXED, "--set", "compute.shard=1/2", store=watched)
+    assert (done.code, "compute.shard is for a data set in parts" in done.err) == (1, True), done.err
+
+
 def test_a_worker_of_several_threads_looks_at_one_file_at_a_time(command, watched, start_dask, tmp_path) -> None:
     start_dask("scheduler", "--port", "0")
     start_dask("worker", "--nworkers", "1", "--nthreads", "3", "--death-timeout", "60")

@@ -170,14 +170,17 @@ def lineage_payloads(folder: PartsFolder, parts: Sequence[Part]) -> list[Payload
     return payloads_of(joined(contents, folder.address)) if contents else []
 
 
-def refuse_compute(params: Params, name: str | None, option: str) -> None:
+def refuse_compute(params: Params, name: str | None, option: str, *, workers: bool = True) -> None:
     """See that no shares or workers are asked for where one file is written; a cluster may be, since it serves others.
+
+    Args:
+        workers: refuse them, too. A training does not: the same configuration serves the `monitor` that follows it.
 
     Raises:
         ConfigError: they are.
     """
     settings = params.compute
-    if settings.shard is None and (settings.engine == "dask" or settings.workers == 1):
+    if settings.shard is None and (settings.engine == "dask" or settings.workers == 1 or not workers):
         return
     setting = "compute.shard" if settings.shard else "compute.workers"
     raise ConfigError(
