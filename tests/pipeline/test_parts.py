@@ -242,6 +242,13 @@ def test_an_input_without_a_good_row_is_a_part_without_rows_that_nobody_stumbles
     assert len(pd.read_parquet(trained.folder / "hollow.parquet")) == ROWS
 
 
+def test_two_clusters_of_one_machine_are_not_in_each_others_way() -> None:
+    """Dask warns of a port that is taken, and a warning is an error here."""
+    alone = dask_cluster.DaskCluster(None, 1)
+    with alone.client(), alone.client() as second:
+        assert second.submit(sum, [1, 2]).result() == 3
+
+
 def test_a_cluster_without_workers_is_told_and_not_waited_for(
     command, trained, start_dask, monkeypatch, tmp_path
 ) -> None:

@@ -71,6 +71,8 @@ class DaskCluster:
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
+            # Its HTTP server stands all the same: on a port of its own, and for this machine alone.
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             silence_logs=logging.CRITICAL,
         )
         return cluster
