@@ -328,7 +328,7 @@ def read_only(disk: Callable[[str], Path], tmp_path: Path) -> Iterator[Path]:
 
 
 TODAY = datetime.now(UTC).date()
-TOMORROW = TODAY + timedelta(days=1)
+LATER = TODAY + timedelta(days=7)  # the tests may begin before midnight, and come to this after it
 
 
 def ages(folder: Path, number: int, days: int) -> None:
@@ -354,7 +354,7 @@ def test_vectors_that_are_too_old_go_byte_for_byte_and_the_others_stay(tmp_path:
     everything = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert not any(key in everything for key in keys(20))
     assert [vector.tobytes() in everything for vector in vectors(50)] == [False] * 20 + [True] * 30
-    (rest,) = FolderCaches(tmp_path).aged(TOMORROW)
+    (rest,) = FolderCaches(tmp_path).aged(LATER)
     assert rest.vectors == 30
 
 
@@ -365,11 +365,11 @@ def test_what_a_version_without_days_put_is_as_old_as_the_table_of_days(tmp_path
         earlier.execute("CREATE TABLE vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
         earlier.execute("INSERT INTO vectors VALUES (?, ?)", (keys(1)[0], bytes(36)))
     assert FolderCaches(tmp_path).aged(TODAY) == []
-    assert [one.vectors for one in FolderCaches(tmp_path).aged(TOMORROW)] == [1]
+    assert [one.vectors for one in FolderCaches(tmp_path).aged(LATER)] == [1]
     with earlier:
         earlier.execute("INSERT OR REPLACE INTO vectors VALUES (?, ?)", (keys(2)[1], bytes(36)))
     earlier.close()
-    assert [one.vectors for one in FolderCaches(tmp_path).aged(TOMORROW)] == [2]
+    assert [one.vectors for one in FolderCaches(tmp_path).aged(LATER)] == [2]
 
 
 def test_a_forgetting_that_is_killed_leaves_all_or_nothing(tmp_path: Path) -> None:
@@ -391,8 +391,8 @@ def test_a_forgetting_that_is_killed_leaves_all_or_nothing(tmp_path: Path) -> No
         "FolderCaches(Path(sys.argv[1])).forget_aged(date.max)\n"
     )
     assert subprocess.run([sys.executable, "-c", code, tmp_path], timeout=60).returncode == -signal.SIGKILL
-    assert [one.vectors for one in FolderCaches(tmp_path).aged(TOMORROW)] == [50]
-    assert [one.vectors for one in FolderCaches(tmp_path).forget_aged(TOMORROW)] == [50]
+    assert [one.vectors for one in FolderCaches(tmp_path).aged(LATER)] == [50]
+    assert [one.vectors for one in FolderCaches(tmp_path).forget_aged(LATER)] == [50]
 
 
 def test_a_database_of_somebody_else_in_the_folder_is_not_touched(tmp_path: Path) -> None:
@@ -405,8 +405,8 @@ def test_a_database_of_somebody_else_in_the_folder_is_not_touched(tmp_path: Path
     (tmp_path / "noise.sqlite").write_bytes(b"none at all")
     (tmp_path / "noise.lock").touch()
     content = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert FolderCaches(tmp_path).aged(TOMORROW) == []
-    assert FolderCaches(tmp_path).forget_aged(TOMORROW) == []
+    assert FolderCaches(tmp_path).aged(LATER) == []
+    assert FolderCaches(tmp_path).forget_aged(LATER) == []
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == content
 
 
@@ -436,7 +436,7 @@ def test_sealed_vectors_show_neither_themselves_nor_whose_they_are(tmp_path: Pat
     hold(OTHER)
     with EmbeddingCache(tmp_path, DIGEST, WIDTH, sealed=True) as cache:
         assert list(cache.get(keys(601))) == keys(1, 600)
-    assert sum(one.vectors for one in FolderCaches(tmp_path).aged(TOMORROW)) == 603
+    assert sum(one.vectors for one in FolderCaches(tmp_path).aged(LATER)) == 603
     with EmbeddingCache(tmp_path, DIGEST, WIDTH) as cache:
         assert len(cache.get(keys(601))) == 2
 
