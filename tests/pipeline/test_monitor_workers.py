@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import time
+from dataclasses import replace
 
+import mlflow
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +17,12 @@ import pytest
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.data.vector_origin import signed
 from pcc_pipeline.search.pools import dask_cluster
+from pcc_pipeline.steps.inputs.chosen_model import chosen_model
+from pcc_pipeline.steps.parameters import resolve
+from pcc_pipeline.steps.parts.surroundings import Surroundings
+from pcc_pipeline.steps.watching.watched_file import WatchTask
+from pcc_pipeline.tracking.registry.reference_profiles import read_profile
+from tests import process_state
 from tests.pipeline.conftest import Store
 
 pytestmark = pytest.mark.pipeline
@@ -180,3 +190,23 @@ def test_where_no_row_is_good_it_says_why(command, watched, bad) -> None:
     done = command("monitor", "--data", "none/", store=watched)
     assert (done.code, "Traceback" in done.err) == (1, False), done.err
     assert ("blank" if bad else "no rows") in done.err
+
+
+def test_rows_are_seen_in_the_space_of_the_profile_that_judges_them_whatever_a_worker_holds(
+    watched, monkeypatch
+) -> None:
+    """A worker of Dask outlives a run, and an `evaluate` may leave the version another profile while one goes on."""
+    monkeypatch.chdir(watched.folder)
+    with process_state.mlflow_undone():
+        mlflow.set_tracking_uri(watched.uri)
+        params = resolve(None, {"data": "days/day_1.parquet"}, [], {})
+        loaded = chosen_model(params, None)
+        space = read_profile(loaded.source).space
+        task = WatchTask(params, loaded.model_uri, space, Surroundings.here(params))
+        other = replace(task, space=replace(space, basis=-space.basis))
+        try:
+            first, second = (pickle.loads(pickle.dumps(each))("days/day_1.parquet") for each in (task, other))
+        finally:
+            task.let_go()
+    np.testing.assert_allclose(second.signals.components, -first.signals.components, rtol=1e-5)
+    np.testing.assert_array_equal(second.signals.probabilities, first.signals.probabilities)

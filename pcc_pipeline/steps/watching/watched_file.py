@@ -18,7 +18,6 @@ from pcc_pipeline.data.vector_origin import origin_of
 from pcc_pipeline.encoder.embed_texts import Progress
 from pcc_pipeline.monitoring.change.learned_space import LearnedSpace
 from pcc_pipeline.monitoring.change.signals import Signals
-from pcc_pipeline.monitoring.profile import ReferenceProfile
 from pcc_pipeline.steps.answering.batch_vectors import BatchVectors, answers
 from pcc_pipeline.steps.inputs.datasets import read, unlabelled
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder
@@ -27,7 +26,6 @@ from pcc_pipeline.steps.parts.surroundings import Surroundings
 from pcc_pipeline.steps.records.persons import add_batch, new_manifest
 from pcc_pipeline.steps.records.reference_profile import missing_values, signals_of
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, TrainedModel, load_trained_model
-from pcc_pipeline.tracking.registry.reference_profiles import read_profile
 
 PREDICTED = "predicted_label"
 
@@ -81,10 +79,10 @@ class AnsweredFile:
 
 
 class Watcher:
-    """A model with the space that it learned; its encoder and cache open at the first text, and serve all files."""
+    """A model that looks at files; its encoder and cache open at the first text, and serve all of them."""
 
-    def __init__(self, params: Params, model: TrainedModel, space: LearnedSpace) -> None:
-        self.params, self.model, self.space = params, model, space
+    def __init__(self, params: Params, model: TrainedModel) -> None:
+        self.params, self.model = params, model
         self._stack = ExitStack()
         self.vectors = self._stack.enter_context(BatchVectors(params, model))
 
@@ -92,15 +90,15 @@ class Watcher:
         """Give back what it opened."""
         self._stack.close()
 
-    def look_at(self, source: str, progress: Progress) -> WatchedFile | AnsweredFile:
-        """One file.
+    def look_at(self, source: str, space: LearnedSpace, progress: Progress) -> WatchedFile | AnsweredFile:
+        """One file, whose vectors are seen in `space`.
 
         Raises:
             DataError: it cannot be read.
             FeatureError: its vectors are of another encoder.
         """
         notes = ReadNotes()
-        look, frames = _Look(self, source), list[pd.DataFrame]()
+        look, frames = _Look(self, source, space), list[pd.DataFrame]()
         for batch in read(source, notes):
             if TEXT not in batch.columns and PREDICTED in batch.columns:
                 frames.append(batch)
@@ -120,11 +118,14 @@ class WatchTask:
 
     Attributes:
         model_uri: an address that no later move of an alias can change.
+        space: of the profile that the rows are judged beside. An `evaluate` meanwhile may leave the version another
+            profile, so nobody reads it again.
         around: of the process that hands out the tasks.
     """
 
     params: Params
     model_uri: str
+    space: LearnedSpace
     around: Surroundings
 
     def __call__(self, source: str) -> WatchedFile | AnsweredFile:
@@ -134,19 +135,18 @@ class WatchTask:
 
     def look_at(self, source: str, progress: Progress = lambda _: None) -> WatchedFile | AnsweredFile:
         """The same in the process that the task was made in."""
-        return _watchers.get(self._key, self._watcher).look_at(source, progress)
+        return _watchers.get(self._key, self._watcher).look_at(source, self.space, progress)
 
-    def keep(self, loaded: LoadedModel, profile: ReferenceProfile) -> None:
+    def keep(self, loaded: LoadedModel) -> None:
         """Use a model that is loaded already, in this process."""
-        _watchers.get(self._key, lambda: Watcher(self.params, loaded.model, profile.space))
+        _watchers.get(self._key, lambda: Watcher(self.params, loaded.model))
 
     def let_go(self) -> None:
         """Give back what this process has open for it."""
         _watchers.let_go(self._key)
 
     def _watcher(self) -> Watcher:
-        loaded = load_trained_model(self.model_uri)
-        return Watcher(self.params, loaded.model, read_profile(loaded.source).space)
+        return Watcher(self.params, load_trained_model(self.model_uri).model)
 
     @property
     def _key(self) -> str:
@@ -156,8 +156,8 @@ class WatchTask:
 class _Look:
     """A file of messages, batch by batch."""
 
-    def __init__(self, watcher: Watcher, source: str) -> None:
-        self._watcher, self._source = watcher, source
+    def __init__(self, watcher: Watcher, source: str, space: LearnedSpace) -> None:
+        self._watcher, self._source, self._space = watcher, source, space
         # A label may be missing where labels come later, so the contract does not ask for it.
         self._file = CheckedFile(unlabelled(watcher.params), source, kept=False)
         self._manifest = new_manifest(watcher.params)
@@ -186,7 +186,7 @@ class _Look:
         some = [str(text) for text in checked.good[TEXT]]
         probabilities = answers(model, vectors, some)
         halves = vectors[:, : model.vector_width]  # a lexical half that the data brings is not the model's
-        self._signals.append(signals_of(some, halves, probabilities, model.lexical, watcher.space))
+        self._signals.append(signals_of(some, halves, probabilities, model.lexical, self._space))
         self._ids.append(checked.good[CASE_ID].to_numpy(dtype=object))
         self._texts += some
         self._missing.append(missing_values(checked.good))

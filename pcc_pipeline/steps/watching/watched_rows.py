@@ -127,8 +127,8 @@ def watched_rows(
         ComputeError: workers die, or a cluster is gone.
     """
     sources = files_of(params.data.path)
-    task = WatchTask(with_threads(params), loaded.model_uri, Surroundings.here(params))
-    task.keep(loaded, profile)
+    task = WatchTask(with_threads(params), loaded.model_uri, profile.space, Surroundings.here(params))
+    task.keep(loaded)
     try:
         files = _looked_at(params, task, sources)
     finally:
@@ -146,7 +146,7 @@ def _looked_at(params: Params, task: WatchTask, sources: Sequence[str]) -> list[
         for source, one in results:
             if isinstance(one, PccError):
                 raise type(one)(one.what, where=where_in(source, one), fix=one.fix) from one
-            if any(type(one) is not type(other) for other in seen.values()):
+            if seen and type(one) is not type(next(iter(seen.values()))):
                 raise DataError(
                     "some of the files hold messages, and others predictions without texts",
                     where=source,
@@ -295,7 +295,7 @@ def _of_predictions(params: Params, files: Sequence[AnsweredFile], model: Traine
     together = pd.concat([_answers(file, columns) for file in files], ignore_index=True)
     frame, kept_out = without_erased(together, params)
     notes = (*dict.fromkeys(line for file in files for line in file.notes), *kept_out)
-    if manifest is not None and CASE_ID in frame:
+    if manifest is not None:
         manifest.add(frame, RowPlaces(np.arange(len(frame))), "watched", address)
     versions = frame.get("model_version", pd.Series(model.model_version, index=frame.index)).fillna(model.model_version)
     other = (versions.astype(str) != model.model_version).to_numpy()
