@@ -95,7 +95,7 @@ for image in pcc-database:15.18 pcc-tracking-server:3.17.2 pcc-tls:2.11.7 pcc-pi
     user=$(docker image inspect --format '{{.Config.User}}' "$image")
     row "image $image" "$size MB, runs as ${user:-root}" "$([ -n "$user" ] && echo 0 || echo 1)"
 done
-packages=$(docker run --rm --entrypoint python pcc-pipeline -c 'import json; print(len(json.load(open("/opt/venv/sbom.cdx.json"))["components"]))')
+packages=$(docker run --rm --entrypoint python pcc-pipeline -c 'import json, sys; print(len(json.load(open(f"{sys.prefix}/sbom.cdx.json"))["components"]))')
 row "bill of materials of pcc-pipeline" "$packages packages" "$([ "$packages" -gt 50 ] && echo 0 || echo 1)"
 
 echo "== start"
