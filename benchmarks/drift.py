@@ -27,7 +27,8 @@ from scipy import stats
 from pcc_pipeline.config import Params
 from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import embed
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.calibration import HeldScores, calibrate, raw_scores
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare

@@ -20,7 +20,8 @@ from benchmarks.real_data import FOLDER
 from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.probe import lowest_cosine
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 
 _TEXTS, _TIMES, _NEW_SHARE = 1_500, 6, 0.01
 

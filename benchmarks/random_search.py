@@ -120,7 +120,7 @@ def search_ours(rows: Messages, setting: Setting, exact: bool = False) -> Search
     begun, worked = time.perf_counter(), _processor_seconds()
     with tempfile.TemporaryDirectory() as name, WorkerPool(_WORKERS) as pool:
         scored = FoldObjective(Path(name), recipe, len(classes), partial(scores, positive=1))
-        with pool.sharing(encoded) as shared:
+        with pool.sharing(encoded.hashed(recipe.lexical)) as shared:
             pool.run_all(
                 prepare_fold,
                 [(shared, *fold, recipe, scored.fold_folder(number)) for number, fold in enumerate(folds)],

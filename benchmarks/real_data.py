@@ -13,7 +13,8 @@ from sklearn.model_selection import train_test_split
 
 from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import embed
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data"
 

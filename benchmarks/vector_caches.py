@@ -25,7 +25,8 @@ from pcc_pipeline.encoder.caches.entries import CachePlace, text_key
 from pcc_pipeline.encoder.caches.in_postgresql import PostgresCaches
 from pcc_pipeline.encoder.caches.in_redis import RedisCaches
 from pcc_pipeline.encoder.caches.on_disk import FolderCaches
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from tests.postgres_server import postgres_server
 
 _AT_ONCE = 1000

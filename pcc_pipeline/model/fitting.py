@@ -17,7 +17,7 @@ from pcc_pipeline.data.splits import stratified_sample
 from pcc_pipeline.data.vector_file import columns, taken, written
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import FULL_WIDTH, full_vectors, needs_lexical
-from pcc_pipeline.features.lexical import fit_transform_lexical
+from pcc_pipeline.features.lexical import fit_transform_lexical, hashed_terms
 from pcc_pipeline.model.balance import balance
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
@@ -31,20 +31,34 @@ _BLOCK_ROWS = 65_536
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows as a pipeline sees them: `texts` (n), `vectors` (n, 384 or 584) float32, `labels` (n,)."""
+    """Rows as a pipeline sees them.
+
+    Attributes:
+        texts: (n).
+        vectors: (n, 384 or 584), float32.
+        labels: (n,).
+        terms: what `hashed_terms` makes of the texts, where they are fitted or answered more than once.
+    """
 
     texts: Sequence[str]
     vectors: np.ndarray
     labels: np.ndarray
+    terms: Any = None
 
     def take(self, positions: np.ndarray) -> Rows:
-        return Rows([self.texts[i] for i in positions], taken(self.vectors, positions), self.labels[positions])
+        terms = None if self.terms is None else self.terms[positions]
+        return Rows([self.texts[i] for i in positions], taken(self.vectors, positions), self.labels[positions], terms)
+
+    def hashed(self, lexical: Mapping[str, Any]) -> Rows:
+        """With the terms of the texts, where these rows need a lexical half; `lexical` as in a `Recipe`."""
+        return replace(self, terms=hashed_terms(self.texts, **lexical)) if needs_lexical(self.vectors) else self
 
     def blocks(self) -> Iterator[Rows]:
         """The rows in parts, one at least: what is made of a part is small, however many rows there are."""
         for start in range(0, max(len(self.texts), 1), _BLOCK_ROWS):
             part = slice(start, start + _BLOCK_ROWS)
-            yield Rows(self.texts[part], self.vectors[part], self.labels[part])
+            terms = None if self.terms is None else self.terms[part]
+            yield Rows(self.texts[part], self.vectors[part], self.labels[part], terms)
 
 
 @dataclass(frozen=True)
@@ -84,12 +98,14 @@ class PreparedRows:
 
     Attributes:
         rankings: method of choosing features -> their places, best first.
+        mixture: what balancing made rows of, as in `Balanced`.
     """
 
     lexical: Pipeline | None
     vectors: np.ndarray
     labels: np.ndarray
     rankings: Mapping[str, np.ndarray] = field(default_factory=dict)
+    mixture: Any = None
 
 
 @dataclass(frozen=True)
@@ -126,11 +142,12 @@ def prepare(rows: Rows, recipe: Recipe) -> PreparedRows:
     halves = needs_lexical(vectors)
     sample = _sample(rows, recipe) if halves or recipe.rankings else rows
     if halves:
-        lexical, half = fit_transform_lexical(sample.texts, **recipe.lexical, seed=recipe.seed)
+        lexical, half = fit_transform_lexical(sample.texts, **recipe.lexical, seed=recipe.seed, terms=sample.terms)
         sample = replace(sample, vectors=np.hstack([sample.vectors, half]))
         vectors = sample.vectors if len(sample.texts) == len(rows.texts) else _completed(rows, lexical)
     rankings = {method: _ranking(method, sample.vectors, sample.labels, recipe) for method in recipe.rankings}
-    return PreparedRows(lexical, *balance(vectors, rows.labels, recipe.balance_method, recipe.seed), rankings)
+    balanced = balance(vectors, rows.labels, recipe.balance_method, recipe.seed)
+    return PreparedRows(lexical, balanced.vectors, balanced.labels, rankings, balanced.mixture)
 
 
 def _sample(rows: Rows, recipe: Recipe) -> Rows:
@@ -142,7 +159,7 @@ def _sample(rows: Rows, recipe: Recipe) -> Rows:
 
 def _completed(rows: Rows, lexical: Pipeline) -> np.ndarray:
     """Whole vectors of many rows, in a file."""
-    return written((full_vectors(part.vectors, lexical, part.texts) for part in rows.blocks()), FULL_WIDTH)
+    return written((full_vectors(part.vectors, lexical, part.texts, part.terms) for part in rows.blocks()), FULL_WIDTH)
 
 
 def _ranking(method: str, vectors: np.ndarray, labels: np.ndarray, recipe: Recipe) -> np.ndarray:
@@ -153,7 +170,8 @@ def _ranking(method: str, vectors: np.ndarray, labels: np.ndarray, recipe: Recip
         values = complete("LogisticRegression", hyperparameters)
         if recipe.exact and values["penalty"] == "l2":
             values["solver"] = "lbfgs"  # scikit-learn's saga takes minutes for the same weights
-        fitted = _fitted("LogisticRegression", values, some, labels, task, recipe.exact).classifier
+        rows = PreparedRows(None, some, labels)
+        fitted = _fitted("LogisticRegression", values, rows, task, recipe.exact).classifier
         parts = getattr(fitted, "estimators_", [fitted])
         return np.vstack([part.coef_ for part in parts])
 
@@ -175,7 +193,8 @@ def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Reci
         kept = chosen_few(prepared.rankings[method], hyperparameters)
         vectors = columns(vectors, kept)
     task = recipe.task(len(np.unique(prepared.labels)))
-    fitted = _fitted(recipe.family, family_values(hyperparameters), vectors, prepared.labels, task, recipe.exact)
+    rows = replace(prepared, vectors=vectors)
+    fitted = _fitted(recipe.family, family_values(hyperparameters), rows, task, recipe.exact)
     classifier = fitted.classifier
     if kept is not None:
         classifier = on_features(classifier, kept, prepared.vectors.shape[1])
@@ -183,17 +202,15 @@ def fit(prepared: PreparedRows, hyperparameters: Mapping[str, Any], recipe: Reci
     return FittedModel(prepared.lexical, decided(classifier), doubts, fitted.solver)
 
 
-def _fitted(
-    family: str, hyperparameters: Mapping[str, Any], vectors: np.ndarray, labels: np.ndarray, task: Task, exact: bool
-) -> Fit:
+def _fitted(family: str, hyperparameters: Mapping[str, Any], rows: PreparedRows, task: Task, exact: bool) -> Fit:
     classifier = build_classifier(family, hyperparameters, task)
     values = complete(family, hyperparameters)
     # Thousands of small products: BLAS threads would wait for one another longer than they work, beside other work ten
     # times as long. OpenMP's threads, which grow the trees of gradient boosting, stay.
     with threadpool_limits(1, user_api="blas"):
         if not exact and replaces(family, values):
-            return fit_fast(classifier, values, vectors, labels, task.balanced)
-        return _fitted_by_scikit_learn(family, values, classifier, vectors, labels, task)
+            return fit_fast(classifier, values, rows.vectors, rows.labels, task.balanced, rows.mixture)
+        return _fitted_by_scikit_learn(family, values, classifier, rows.vectors, rows.labels, task)
 
 
 def _fitted_by_scikit_learn(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.sparse import load_npz, save_npz
 
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import full_vectors
@@ -24,6 +25,7 @@ from pcc_pipeline.model.probabilities import class_probabilities
 # (true class indices (n,), probabilities (n, K), K) -> metric name -> value
 Scorer = Callable[[np.ndarray, np.ndarray, int], dict[str, float]]
 _PARTS = ("train_vectors", "train_labels", "held_vectors", "held_labels")
+_MIXTURE = "mixture.npz"
 
 
 def prepare_fold(rows: Rows, train: np.ndarray, held: np.ndarray, recipe: Recipe, folder: Path) -> None:
@@ -34,13 +36,15 @@ def prepare_fold(rows: Rows, train: np.ndarray, held: np.ndarray, recipe: Recipe
     """
     prepared = prepare(rows.take(train), recipe)
     other = rows.take(held)
-    vectors = full_vectors(other.vectors, prepared.lexical, other.texts)
+    vectors = full_vectors(other.vectors, prepared.lexical, other.texts, other.terms)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, values in zip(_PARTS, (prepared.vectors, prepared.labels, vectors, other.labels), strict=True):
             np.save(folder / f"{name}.npy", values)
         for method, order in prepared.rankings.items():
             np.save(_ranking_file(folder, method), order)
+        if prepared.mixture is not None:
+            save_npz(folder / _MIXTURE, prepared.mixture, compressed=False)
     except OSError as error:  # numpy's says how much it could not write, and neither where nor why
         raise ModelError(
             f"the folds of the search cannot be written: {error.strerror or error}",
@@ -51,13 +55,21 @@ def prepare_fold(rows: Rows, train: np.ndarray, held: np.ndarray, recipe: Recipe
 
 @dataclass(frozen=True)
 class FoldRows:
-    """A prepared fold: training rows, rows that are held out, and features by rank (method -> order)."""
+    """A prepared fold.
+
+    Attributes:
+        train_vectors, train_labels: training rows, balanced.
+        held_vectors, held_labels: rows that are held out.
+        rankings: features by rank, method -> order.
+        mixture: what balancing made rows of, as in `Balanced`.
+    """
 
     train_vectors: np.ndarray
     train_labels: np.ndarray
     held_vectors: np.ndarray
     held_labels: np.ndarray
     rankings: Mapping[str, np.ndarray]
+    mixture: Any
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,8 @@ class FoldObjective:
         """The same for one fold, with its rows in memory."""
         rows = self._rows(fold)
         parts = {name: np.array(getattr(rows, name)) for name in _PARTS}
-        return CarriedFold(FoldRows(**parts, rankings=rows.rankings), self.recipe, self.n_classes, self.scorer)
+        carried = FoldRows(**parts, rankings=rows.rankings, mixture=rows.mixture)
+        return CarriedFold(carried, self.recipe, self.n_classes, self.scorer)
 
     def held(self, hyperparameters: Mapping[str, Any], fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of the rows that a fold holds out: raw scores (n, K) for calibrators, probabilities (n, K), class indices."""
@@ -108,14 +121,15 @@ class FoldObjective:
     def _rows(self, fold: int) -> FoldRows:
         folder = self.fold_folder(fold)
         rankings = {method: np.load(_ranking_file(folder, method)) for method in self.recipe.rankings}
-        return FoldRows(*_open(folder), rankings=rankings)
+        return FoldRows(*_open(folder), rankings=rankings, mixture=_opened_mixture(folder))
 
 
 def _answers(
     rows: FoldRows, hyperparameters: Mapping[str, Any], recipe: Recipe, n_classes: int
 ) -> tuple[Any, np.ndarray]:
     """The fitted classifier, and its probabilities (n, K) of the held rows."""
-    fitted = fit(PreparedRows(None, rows.train_vectors, rows.train_labels, rows.rankings), hyperparameters, recipe)
+    prepared = PreparedRows(None, rows.train_vectors, rows.train_labels, rows.rankings, rows.mixture)
+    fitted = fit(prepared, hyperparameters, recipe)
     return fitted.classifier, class_probabilities(fitted.classifier, range(n_classes), rows.held_vectors)
 
 
@@ -123,6 +137,11 @@ def _answers(
 def _open(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     first, second, third, fourth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _PARTS)
     return first, second, third, fourth
+
+
+@lru_cache(maxsize=64)
+def _opened_mixture(folder: Path) -> Any:
+    return load_npz(folder / _MIXTURE) if (folder / _MIXTURE).exists() else None
 
 
 def _ranking_file(folder: Path, method: str) -> Path:

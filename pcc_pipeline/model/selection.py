@@ -23,7 +23,7 @@ import numpy as np
 from sklearn.feature_selection import VarianceThreshold
 from sklearn.pipeline import Pipeline
 
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import FULL_WIDTH
 from pcc_pipeline.model.probabilities import bare

@@ -12,7 +12,8 @@ import numpy as np
 
 from pcc_pipeline.encoder import probe
 from pcc_pipeline.encoder.caches.entries import text_key
-from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SENTENCE_WIDTH, Encoder, SentenceEncoder
+from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, Encoder, SentenceEncoder
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.encoder.unique_texts import unique_texts
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import FULL_WIDTH

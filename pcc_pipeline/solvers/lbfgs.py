@@ -1,151 +1,206 @@
-"""Penalised logistic regression, softmax or one problem per column, by L-BFGS with bounds.
+"""Logistic regression without an l1 penalty, softmax or one problem per column, by L-BFGS.
 
-These are the problems of scikit-learn's saga (softmax, free intercept; with two classes one column) and of liblinear's
-l2 (columns, penalised intercept).
+These are the problems of scikit-learn's saga with l2 (softmax, free intercept; with two classes one column) and of
+liblinear's l2 (columns, penalised intercept).
 
-Columns on very different scales leave L-BFGS standing. Where it runs out of iterations it goes on, from where it is, in
-units of each column's own (a diagonal preconditioner: Nocedal and Wright, "Numerical Optimization", 2006, section 5.1),
-in which the loss's greatest curvature is the same along every weight. Not from the start: on columns of like scale,
-such as sentence vectors, those units cost up to twice the iterations.
+The method is that of Nocedal and Wright, "Numerical Optimization", 2006, algorithm 7.5. Scores are linear in the
+weights, which makes two things cheap here: a line search goes along the scores and needs no further product with the
+rows, and it goes by derivatives alone, which single precision tells apart long after it rounds the values' differences
+away. Columns on their own share each product and nothing else: each has its own memory, its own step and its own end.
 
-An l1 norm is made smooth by splitting: w = p - n with p, n >= 0, so that |w| is p + n and bounds take the place of
-corners (Schmidt, Fung and Rosales, "Optimization Methods for l1-Regularization", UBC TR-2009-19, 2009). The minimiser
-is L-BFGS-B (Byrd, Lu, Nocedal and Zhu, SIAM J. Sci. Comput. 16, 1995), scipy's.
+Columns of the rows on very different scales leave L-BFGS standing. Where it runs out of iterations it goes on, from
+where it is, in units of each column's own (a diagonal preconditioner), in which the loss's greatest curvature is the
+same along every weight. Not from the start: on columns of like scale, such as sentence vectors, those units cost up to
+twice the iterations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import OptimizeResult, minimize
 
+from pcc_pipeline.solvers.losses import losses_along, own_units, penalised, weighed_losses
 from pcc_pipeline.solvers.problem import Problem, Solution
 
 # Corrections that L-BFGS remembers: the SVD's columns differ much in scale, which a longer memory learns.
 _MEMORY = 20
-# L-BFGS slows down before it stands still, so one iteration's relative decrease must be far below the relative error
-# that is asked of the whole.
-_DECREASE_PER_TOLERANCE = 1e-4
-_LINE_SEARCH_FAILED = 2
-
-Smooth = Callable[[np.ndarray], tuple[float, np.ndarray]]
+# It is done where so many iterations together lower the objective by less than this share of it, for each unit of the
+# tolerance; one that lowers it by less than the other share is the last, too. One weak iteration between strong ones
+# says little, and how much is left follows from how much ten gained.
+_WINDOW = 10
+_DECREASE_IN_WINDOW = 0.05
+_DECREASE_AT_ONCE = 1e-4
+# A step is long enough when the slope along it has come down to this share, or beyond zero to no more than it.
+_SLOPE_LEFT = 0.9
+# Where columns share a product, a better step of each costs less than one more product for all.
+_SLOPE_LEFT_OF_COLUMNS = 0.5
+_SEARCHES = 20
+_FARTHER = 10.0
 
 
 def solve(problem: Problem, tol: float, max_iter: int, start: np.ndarray | None = None) -> Solution:
-    """Solve one problem.
+    """Solve one problem, or one for each column.
 
     Args:
-        tol: 1e-4 stops where one iteration lowers the objective by less than 1e-8 of it; other values in proportion.
+        tol: 1e-4 stops where ten iterations lower the objective by less than 5e-6 of it, or one by less than 1e-8;
+            other values in proportion.
         max_iter: iterations, and as many again in the columns' own units.
         start: weights (d + 1, K) to start from; None: zeros.
     """
-    weights = np.zeros((problem.rows.shape[1] + 1, problem.targets.shape[1])) if start is None else start
-    solution = _minimised(problem, weights, np.ones((len(weights), 1)), tol, max_iter)
+    n_columns = problem.targets.shape[1]
+    weights = np.zeros((problem.rows.shape[1] + 1, n_columns)) if start is None else start.astype(np.float64)
+    solution = _Descent(problem, weights, np.ones((len(weights), 1)), tol).solution(max_iter)
     if not solution.converged:
-        rest = _minimised(problem, solution.weights, _own_units(problem), tol, max_iter)
+        rest = _Descent(problem, solution.weights, own_units(problem), tol).solution(max_iter)
         solution = Solution(rest.weights, solution.iterations + rest.iterations, rest.converged)
     return solution
 
 
-def objective(problem: Problem, weights: np.ndarray) -> float:
-    """What `solve` minimises, in double precision, at `weights` (d + 1, K)."""
-    in_double = replace(problem, in_double=True)
-    value, _ = _smooth_part(in_double, np.ones((len(weights), 1)))(weights.ravel())
-    return value + problem.penalty.l1 * float((np.abs(weights) * _penalised(problem)).sum())
+class _Descent:
+    """Where the descent stands; of columns on their own, those that have not come to their end.
+
+    What is called one number for each problem is (1,) for the softmax and (K,) for columns on their own.
+    """
+
+    def __init__(self, problem: Problem, weights: np.ndarray, units: np.ndarray, tol: float) -> None:
+        self._whole, self._units, self._tol = problem, units, tol
+        self._ridge = problem.penalty.l2 * penalised(problem)
+        # Columns that have ended, and among them those that no step in single precision improved.
+        self._ended, self._stuck = weights.copy(), np.zeros(weights.shape[1], dtype=bool)
+        # The problem, and the columns' places, of those that go on.
+        self._problem, self._places = problem, np.arange(weights.shape[1])
+        self._weights, self._scores = weights, problem.scores(weights)
+        # Of each step: how the weights moved, how the gradient turned, and one over the two's product.
+        self._memory: deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = deque(maxlen=_MEMORY)
+        self._value, self._gradient = self._at(*weighed_losses(problem, self._scores))
+        self._values = deque([self._value], maxlen=_WINDOW + 1)
+        self._scale = np.ones_like(self._value)
+
+    def solution(self, max_iter: int) -> Solution:
+        iterations = 0
+        while len(self._places) and iterations < max_iter:
+            iterations += 1
+            self._step()
+            self._drop_ended()
+        converged = not len(self._places)
+        self._ended[:, self._places] = self._weights
+        if self._stuck.any() and not self._whole.in_double:
+            # Single precision could not tell the next point from this one: go on from here in double.
+            rest = replace(_of_columns(self._whole, self._stuck), in_double=True)
+            descent = _Descent(rest, self._ended[:, self._stuck], self._units, self._tol)
+            other = descent.solution(max(1, max_iter - iterations))
+            self._ended[:, self._stuck] = other.weights
+            iterations, converged = iterations + other.iterations, converged and other.converged
+        return Solution(self._ended, iterations, converged)
+
+    def _dot(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """The inner product, one number for each problem."""
+        each: np.ndarray = np.einsum("ij,ij->j", one, other)
+        return each.sum(keepdims=True) if self._whole.softmax else each
+
+    def _at(self, losses: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The objective, one number for each problem, and its gradient, (d + 1, K), at the weights."""
+        pull = self._ridge * self._weights
+        return losses + self._dot(pull, self._weights) / 2, self._problem.gradient(slopes) + pull
+
+    def _direction(self) -> np.ndarray:
+        """The two loops of L-BFGS."""
+        direction, shares = -self._gradient, []
+        for moved, turned, inverse in reversed(self._memory):
+            shares.append(inverse * self._dot(moved, direction))
+            direction -= shares[-1] * turned
+        direction *= self._scale * self._units**2
+        for (moved, turned, inverse), share in zip(self._memory, reversed(shares), strict=True):
+            direction += (share - inverse * self._dot(turned, direction)) * moved
+        return direction
+
+    def _step(self) -> None:
+        direction = self._direction()
+        drift = self._problem.scores(direction)
+        size, losses, slopes = self._line_search(direction, drift)
+        moved, before = size * direction, self._gradient
+        self._weights = self._weights + moved
+        self._scores += size.astype(drift.dtype) * drift
+        self._value, self._gradient = self._at(losses, slopes)
+        turned = self._gradient - before
+        product, in_units = self._dot(moved, turned), self._dot(turned, self._units**2 * turned)
+        # A step along which the gradient did not turn says nothing of the curvature.
+        known = product > np.finfo(np.float64).eps * in_units
+        self._memory.append((moved, turned, np.where(known, 1, 0) / np.where(known, product, 1)))
+        self._scale = np.where(known, product / np.where(known, in_units, 1), self._scale)
+        self._values.append(self._value)
+        self._stuck[self._places[np.broadcast_to(size == 0, len(self._places))]] = True
+
+    def _line_search(self, direction: np.ndarray, drift: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The size of the step, one for each problem, and the losses and slopes there; 0 where no size is better.
+
+        The objective is convex: where its slope along the direction is still negative it is lower than here, and
+        between a negative slope and a positive one lies the least.
+        """
+        first = self._dot(self._gradient, direction)
+        pull = self._ridge * direction
+        ridge_here, ridge_farther = self._dot(pull, self._weights), self._dot(pull, direction)
+        enough = (_SLOPE_LEFT if self._whole.softmax else _SLOPE_LEFT_OF_COLUMNS) * np.abs(first)
+        size = np.ones_like(first) if self._memory else self._first_size(first, drift, ridge_farther)
+        low, low_slope = np.zeros_like(first), first.copy()
+        high, high_slope = np.full_like(first, np.inf), np.zeros_like(first)
+        for _ in range(_SEARCHES):
+            losses, slopes, slope = losses_along(self._problem, self._scores, drift, size)
+            slope += ridge_here + size * ridge_farther
+            searching = np.abs(slope) > enough
+            if not searching.any():
+                return size, losses, slopes
+            short, far = searching & (slope < 0), searching & (slope > 0)
+            # Beyond the farthest size known, along the line through the last two slopes; a line that does not rise
+            # says nothing.
+            rise = np.where(slope > low_slope, slope - low_slope, np.inf)
+            beyond = np.clip(size - slope * (size - low) / rise, 2 * size, _FARTHER * size)
+            low, low_slope = np.where(short, size, low), np.where(short, slope, low_slope)
+            high, high_slope = np.where(far, size, high), np.where(far, slope, high_slope)
+            bounded = searching & np.isfinite(high)
+            width = np.where(bounded, high - low, 0)
+            between = low - low_slope * width / np.where(bounded, high_slope - low_slope, 1)
+            between = np.clip(between, low + 0.1 * width, low + 0.9 * width)
+            size = np.where(bounded, between, np.where(searching, beyond, size))
+        # At least where it is lower than here.
+        size = np.where(searching, low, size)
+        losses, slopes, _ = losses_along(self._problem, self._scores, drift, size)
+        return size, losses, slopes
+
+    def _first_size(self, first: np.ndarray, drift: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+        """Before anything is known of the curvature: a step at its greatest, 1/4 of each column's."""
+        costs = self._problem.costs
+        each = (costs * drift**2).sum(axis=0, dtype=np.float64) / 4
+        curvature = (each.sum(keepdims=True) if self._whole.softmax else each) + ridge
+        size: np.ndarray = -first / np.where(curvature > 0, curvature, 1)
+        return size
+
+    def _drop_ended(self) -> None:
+        least = self._tol * np.abs(self._value)
+        ended = self._values[-2] - self._value <= _DECREASE_AT_ONCE * least
+        if len(self._values) > _WINDOW:
+            ended |= self._values[0] - self._value <= _DECREASE_IN_WINDOW * least
+        if not ended.any():
+            return
+        if self._whole.softmax:
+            self._ended, self._places = self._weights, self._places[:0]
+            self._weights = self._weights[:, :0]
+            return
+        self._ended[:, self._places[ended]] = self._weights[:, ended]
+        left = ~ended
+        self._places, self._problem = self._places[left], _of_columns(self._problem, left)
+        self._weights, self._gradient = self._weights[:, left], self._gradient[:, left]
+        self._scores, self._value, self._scale = self._scores[:, left], self._value[left], self._scale[left]
+        self._values = deque((value[left] for value in self._values), maxlen=_WINDOW + 1)
+        memory = ((moved[:, left], turned[:, left], inverse[left]) for moved, turned, inverse in self._memory)
+        self._memory = deque(memory, maxlen=_MEMORY)
 
 
-def _penalised(problem: Problem) -> np.ndarray:
-    """1 for each weight that the penalties are on, (d + 1, 1)."""
-    weights = np.ones((problem.rows.shape[1] + 1, 1))
-    weights[-1] = float(problem.penalty.intercept_penalised)
-    return weights
-
-
-def _own_units(problem: Problem) -> np.ndarray:
-    """A unit for each row of the weights, (d + 1, 1), by its greatest curvature: a logistic loss has up to 1/4."""
-    squares = np.zeros(problem.rows.shape[1] + 1)
-    for block in replace(problem, in_double=True).blocks:
-        each = np.broadcast_to(block.row_weights.mean(axis=1), len(block.rows))
-        squares += np.append(np.einsum("ij,ij,i->j", block.rows, block.rows, each), each.sum())
-    curvature = problem.C / 4 * squares + problem.penalty.l2
-    # A column of zeros without a ridge has no curvature, and its weight stays where it is in any unit.
-    units: np.ndarray = 1 / np.sqrt(np.where(curvature > 0, curvature, 1))
-    return units[:, None]
-
-
-def _minimised(problem: Problem, weights: np.ndarray, units: np.ndarray, tol: float, max_iter: int) -> Solution:
-    """The solution, sought from `weights` in multiples of `units`."""
-    flat = (weights / units).ravel()
-    size = flat.size
-    first = flat if problem.penalty.l1 == 0 else np.concatenate([np.maximum(flat, 0), np.maximum(-flat, 0)])
-    result = _run(problem, first, units, tol, max_iter)
-    if result.status == _LINE_SEARCH_FAILED and problem.rows.dtype != np.float64:
-        # Single precision could not tell the next point from this one: go on from here in double.
-        again = _run(replace(problem, in_double=True), result.x, units, tol, max(1, max_iter - result.nit))
-        again.nit += result.nit
-        result = again
-    flat = result.x if problem.penalty.l1 == 0 else result.x[:size] - result.x[size:]
-    return Solution(flat.reshape(weights.shape) * units, int(result.nit), result.status != 1)
-
-
-def _run(problem: Problem, start: np.ndarray, units: np.ndarray, tol: float, max_iter: int) -> OptimizeResult:
-    smooth = _smooth_part(problem, units)
-    options = {
-        "maxiter": max_iter,
-        "maxfun": 3 * max_iter,
-        "maxcor": _MEMORY,
-        "ftol": _DECREASE_PER_TOLERANCE * tol,
-        "gtol": 0.0,
-    }
-    if problem.penalty.l1 == 0:
-        return minimize(smooth, start, jac=True, method="L-BFGS-B", options=options)
-    size = len(start) // 2
-    cost = problem.penalty.l1 * np.repeat(_penalised(problem) * units, problem.targets.shape[1], axis=1).ravel()
-
-    def split(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        positive, negative = flat[:size], flat[size:]
-        value, gradient = smooth(positive - negative)
-        return value + float(cost @ (positive + negative)), np.concatenate([gradient + cost, cost - gradient])
-
-    return minimize(split, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * (2 * size), options=options)
-
-
-def _smooth_part(problem: Problem, units: np.ndarray) -> Smooth:
-    """Value and gradient of all but the l1 norm, at flat weights in multiples of `units`."""
-    losses = softmax_losses if problem.softmax else binary_losses
-    ridge = problem.penalty.l2 * _penalised(problem)
-
-    def smooth(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = units * flat.reshape(len(ridge), -1)
-        gradient = ridge * weights
-        value = 0.5 * float((ridge * weights**2).sum())
-        for block in problem.blocks:
-            costs = block.costs
-            values, slope = losses(block.scores(weights), block.targets)
-            slope *= costs
-            gradient += block.gradient(slope)
-            value += float((costs * values).sum(dtype=np.float64))
-        gradient *= units
-        return value, gradient.ravel()
-
-    return smooth
-
-
-def softmax_losses(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's log loss (n, 1) and its derivative by the scores (n, K)."""
-    scores -= scores.max(axis=1, keepdims=True)
-    right = (targets * scores).sum(axis=1, keepdims=True)
-    np.exp(scores, out=scores)
-    total = scores.sum(axis=1, keepdims=True)
-    scores /= total
-    scores -= targets
-    return np.log(total) - right, scores
-
-
-def binary_losses(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each column's log losses (n, K) and their derivatives by the scores (n, K)."""
-    small = np.exp(-np.abs(scores))
-    losses = np.log1p(small) + np.maximum(scores, 0) - targets * scores
-    return losses, np.where(scores >= 0, 1, small) / (1 + small) - targets
+def _of_columns(problem: Problem, columns: np.ndarray) -> Problem:
+    """The problem of some of the columns; of a softmax all are one."""
+    if problem.softmax:
+        return problem
+    row_weights = problem.row_weights if problem.row_weights.shape[1] == 1 else problem.row_weights[:, columns]
+    return replace(problem, targets=np.ascontiguousarray(problem.targets[:, columns]), row_weights=row_weights)

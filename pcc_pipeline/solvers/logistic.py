@@ -30,7 +30,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_class_weight
 
-from pcc_pipeline.solvers.lbfgs import objective, solve
+from pcc_pipeline.solvers import lbfgs, lbfgs_b
+from pcc_pipeline.solvers.losses import objective
 from pcc_pipeline.solvers.one_vs_rest_l1 import solve_l1_logistic
 from pcc_pipeline.solvers.problem import Penalty, Problem, Solution
 from pcc_pipeline.solvers.softmax_l1 import solve_softmax
@@ -73,23 +74,29 @@ def solver_of(family: str, values: Mapping[str, Any], n_classes: int, exact: boo
 
 
 def fit_fast(
-    classifier: Any, values: Mapping[str, Any], vectors: np.ndarray, labels: np.ndarray, balanced: bool = False
+    classifier: Any,
+    values: Mapping[str, Any],
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    balanced: bool = False,
+    mixture: Any = None,
 ) -> Fit:
     """Fit an unfitted classifier that `replaces` admits.
 
     `classifier` is the LogisticRegression, or the OneVsRestClassifier around it, that `build_classifier` made;
     `vectors` (n, d) and `labels` (n,) are training rows; `balanced` weighs classes as scikit-learn's class_weight does.
+    `mixture`, a sparse (n, m), says that the n rows are mixtures of the first m of them: the solvers then go by these.
     """
     classes, places = np.unique(labels, return_inverse=True)
     # Two classes are one problem, about the second.
     columns = np.arange(len(classes)) if len(classes) > 2 else np.array([1])
-    rows = np.ascontiguousarray(vectors, dtype=np.float32)
+    rows = np.ascontiguousarray(vectors if mixture is None else vectors[: mixture.shape[1]], dtype=np.float32)
     targets = (places[:, None] == columns).astype(np.float32)
     apart = values["solver"] == "liblinear" or len(classes) == 2
-    row_weights = _balancing(targets if apart else places[:, None]) if balanced else np.ones((len(rows), 1))
-    problem = Problem(rows, targets, row_weights, float(values["C"]), _penalty(values), softmax=not apart)
+    row_weights = _balancing(targets if apart else places[:, None]) if balanced else np.ones((1, 1))
+    problem = Problem(rows, targets, row_weights, float(values["C"]), _penalty(values), not apart, mixture=mixture)
     solution = _solve(problem, values["tol"], values["max_iter"])
-    if not solution.converged and values["solver"] == "liblinear" and len(rows) <= _MOST_ROWS_OF_LIBLINEAR:
+    if not solution.converged and values["solver"] == "liblinear" and len(labels) <= _MOST_ROWS_OF_LIBLINEAR:
         theirs, converged = _fit_exact(classifier, vectors, labels)
         if objective(problem, _weights_of(theirs)) <= objective(problem, solution.weights):
             return Fit(theirs, converged, "scikit-learn/liblinear")
@@ -124,7 +131,9 @@ def _solve(problem: Problem, tol: float, max_iter: int) -> Solution:
         return solve_l1_logistic(problem, tol, max_iter)
     if problem.softmax and problem.penalty.l1 == 1:
         return solve_softmax(problem, tol, max_iter)
-    return solve(problem, tol, max_iter)
+    if problem.penalty.l1:
+        return lbfgs_b.solve(problem, tol, max_iter)
+    return lbfgs.solve(problem, tol, max_iter)
 
 
 def _balancing(groups: np.ndarray) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,10 +32,12 @@ class Problem:
     the softmax's log loss, or the sum over columns of the binary log loss.
 
     Attributes:
-        rows: (n, d); the products are made in its precision. They may be the pages of a file: no solver copies them.
+        rows: (m, d); the products are made in its precision. They may be the pages of a file.
         targets: (n, K) of 0 and 1, of the same type.
         row_weights: (n, 1) or, for columns on their own, (n, K); one row of them holds for all rows.
-        in_double: `blocks` are made of double precision, whatever the rows are of.
+        in_double: the products are made in double precision, whatever the rows are of.
+        mixture: a sparse matrix (n, m), each of whose rows adds up to 1, where the n rows of the problem are mixtures
+            of `rows`: the products are then of the m rows alone. None: they are `rows`.
     """
 
     rows: np.ndarray
@@ -45,48 +47,47 @@ class Problem:
     penalty: Penalty
     softmax: bool
     in_double: bool = False
+    mixture: Any = None
+
+    @property
+    def kind(self) -> Any:
+        """The type of scores and costs."""
+        return np.dtype(np.float64) if self.in_double else self.rows.dtype
 
     @property
     def costs(self) -> np.ndarray:
-        """What each row's loss is multiplied by, of the shape of `row_weights` and the type of the rows."""
-        costs: np.ndarray = (self.C * self.row_weights).astype(self.rows.dtype)
+        """What each row's loss is multiplied by, of the shape of `row_weights`."""
+        costs: np.ndarray = (self.C * self.row_weights).astype(self.kind)
         return costs
-
-    @property
-    def blocks(self) -> Iterator[Problem]:
-        """The problem's rows in parts: losses and gradients are sums over them."""
-        kind = np.float64 if self.in_double else self.rows.dtype
-        for start in range(0, len(self.rows), BLOCK_ROWS):
-            part = slice(start, start + BLOCK_ROWS)
-            yield replace(
-                self,
-                rows=self.rows[part].astype(kind, copy=False),
-                targets=self.targets[part].astype(kind, copy=False),
-                row_weights=self.row_weights if len(self.row_weights) == 1 else self.row_weights[part],
-            )
 
     def scores(self, weights: np.ndarray) -> np.ndarray:
         """(n, K) for weights (d + 1, K)."""
-        single = weights.astype(self.rows.dtype)
-        scores: np.ndarray = self.rows @ single[:-1] + single[-1]
+        weights = weights.astype(self.kind)
+        if self.in_double:
+            scores = np.empty((len(self.rows), weights.shape[1]))
+            for start in range(0, len(scores), BLOCK_ROWS):
+                part = slice(start, start + BLOCK_ROWS)
+                scores[part] = self.rows[part].astype(self.kind) @ weights[:-1]
+        else:
+            scores = self.rows @ weights[:-1]
+        if self.mixture is not None:
+            scores = self.mixture @ scores
+        scores += weights[-1]
         return scores
 
     def gradient(self, slopes: np.ndarray) -> np.ndarray:
         """By the weights, (d + 1, K) in double precision, where the derivatives by the scores are `slopes` (n, K)."""
-        gradient = np.empty((self.rows.shape[1] + 1, slopes.shape[1]))
-        gradient[:-1] = self.rows.T @ slopes
+        gradient = np.zeros((self.rows.shape[1] + 1, slopes.shape[1]))
         gradient[-1] = slopes.sum(axis=0, dtype=np.float64)
+        if self.mixture is not None:
+            slopes = self.mixture.T @ slopes
+        if self.in_double:
+            for start in range(0, len(self.rows), BLOCK_ROWS):
+                part = slice(start, start + BLOCK_ROWS)
+                gradient[:-1] += self.rows[part].astype(self.kind).T @ slopes[part]
+        else:
+            gradient[:-1] = self.rows.T @ slopes
         return gradient
-
-    def columns(self, some: np.ndarray, features: np.ndarray) -> np.ndarray:
-        """Features of some rows; the one behind the last is that of the intercepts, 1 in each row."""
-        if not len(features) or features[-1] < self.rows.shape[1]:
-            inner: np.ndarray = self.rows[np.ix_(some, features)]
-            return inner
-        # Features ascend, so that of the intercepts is the last.
-        part = np.ones((len(some), len(features)), dtype=self.rows.dtype)
-        part[:, :-1] = self.rows[np.ix_(some, features[:-1])]
-        return part
 
 
 @dataclass(frozen=True)

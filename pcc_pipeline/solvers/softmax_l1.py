@@ -18,9 +18,11 @@ from functools import partial
 
 import numpy as np
 
-from pcc_pipeline.solvers.lbfgs import softmax_losses, solve
+from pcc_pipeline.solvers.curvature import Curvature
+from pcc_pipeline.solvers.lbfgs_b import solve
+from pcc_pipeline.solvers.losses import softmax_losses
 from pcc_pipeline.solvers.newton_step import minimise_model, violation_of, working_set
-from pcc_pipeline.solvers.problem import BLOCK_ROWS, Penalty, Problem, Solution
+from pcc_pipeline.solvers.problem import Penalty, Problem, Solution
 
 # Rows that together hold less than this share of the curvature are left out of the model.
 _NEGLIGIBLE_CURVATURE = 0.01
@@ -43,7 +45,7 @@ def solve_softmax(problem: Problem, tol: float, max_iter: int) -> Solution:
     penalty, targets, kind = problem.penalty, problem.targets, problem.rows.dtype
     costs = np.broadcast_to(problem.costs, (len(targets), 1))
     weights = np.zeros((problem.rows.shape[1] + 1, targets.shape[1]))
-    scores = np.zeros_like(targets)
+    scores, second = np.zeros_like(targets), Curvature(problem)
     losses, slope = softmax_losses(scores.copy(), targets)
     objective = float((costs * losses).sum(dtype=np.float64))
     for iteration in range(1, max_iter + 1):
@@ -53,7 +55,7 @@ def solve_softmax(problem: Problem, tol: float, max_iter: int) -> Solution:
         if len(chosen) > _LARGEST_MODEL:
             rest = solve(problem, tol, max_iter - iteration + 1, start=weights)
             return Solution(rest.weights, rest.iterations + iteration - 1, rest.converged)
-        curvature = partial(_hessian, problem, slope + targets, costs)
+        curvature = partial(_hessian, second, slope + targets, costs)
         direction = _direction(curvature, weights, gradient, penalty, chosen)
         expected = float((gradient * direction).sum())
         expected += penalty.l1 * float((np.abs(weights + direction)[:-1] - np.abs(weights)[:-1]).sum())
@@ -119,7 +121,7 @@ def _direction(
 
 
 def _hessian(
-    problem: Problem, probabilities: np.ndarray, costs: np.ndarray, columns: list[np.ndarray], d: int
+    second: Curvature, probabilities: np.ndarray, costs: np.ndarray, columns: list[np.ndarray], d: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Second derivatives of the loss by the columns of each class, and which of the places are intercepts."""
     most = (costs * probabilities * (1 - probabilities)).max(axis=1)
@@ -127,15 +129,14 @@ def _hessian(
     used = np.sort(order[np.searchsorted(np.cumsum(most[order]), _NEGLIGIBLE_CURVATURE * most.sum()) :])
     ends = np.cumsum([0, *map(len, columns)])
     hessian = np.zeros((ends[-1], ends[-1]))
-    for start in range(0, len(used), BLOCK_ROWS):
-        some = used[start : start + BLOCK_ROWS]
-        shares, weights = probabilities[some], costs[some]
-        parts = [problem.columns(some, part) for part in columns]
+    for some, block in second.blocks(used):
+        shares, weights = probabilities[some], costs[some, 0]
+        parts = [block.features(part) for part in columns]
         for one, left in enumerate(parts):
             for other in range(one, len(parts)):
-                curvature = -weights * shares[:, [one]] * (shares[:, [other]] - (one == other))
-                block = left.T @ (curvature * parts[other])
-                hessian[ends[one] : ends[one + 1], ends[other] : ends[other + 1]] += block
+                weighed = block.weighed(-weights * shares[:, one] * (shares[:, other] - (one == other)))
+                product = weighed.cross(left, parts[other])
+                hessian[ends[one] : ends[one + 1], ends[other] : ends[other + 1]] += product
                 if other > one:
-                    hessian[ends[other] : ends[other + 1], ends[one] : ends[one + 1]] += block.T
+                    hessian[ends[other] : ends[other + 1], ends[one] : ends[one + 1]] += product.T
     return hessian, np.concatenate(columns) == d

@@ -16,7 +16,8 @@ import torch
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.encoder import probe
 from pcc_pipeline.encoder.choose import REFERENCE, Backend
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.encoder.torch_backend import GpuBackend, HalfBackend, TorchBackend
 
 

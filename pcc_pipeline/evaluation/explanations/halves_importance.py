@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import Pipeline
 
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.evaluation.ranking import FloatArray, IntArray
 from pcc_pipeline.features.full_vectors import FULL_WIDTH
 from pcc_pipeline.model.probabilities import bare, class_probabilities

@@ -21,7 +21,7 @@ from pcc_pipeline.config.paths import addresses_in, local_path
 from pcc_pipeline.data.contract import CASE_ID, EMBEDDINGS, TEXT
 from pcc_pipeline.data.formats.readers import suffix_of
 from pcc_pipeline.data.vector_origin import signed
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.errors import StorageError
 from pcc_pipeline.sealing.parquet import parquet_file, parquet_writer
 from pcc_pipeline.steps.inputs.addresses import SAMPLE

@@ -23,7 +23,8 @@ from pcc_pipeline.data.vector_column import Vectors
 from pcc_pipeline.data.vector_origin import ENCODER_DIGEST, FILE, origin
 from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.embed_texts import embed
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of
 from pcc_pipeline.steps.inputs.caches import cache_places

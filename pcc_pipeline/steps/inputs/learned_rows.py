@@ -10,7 +10,8 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import Dataset, Strings
 from pcc_pipeline.data.vector_column import Vectors
 from pcc_pipeline.encoder.caches.entries import text_key
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.errors import DataError, FeatureError
 from pcc_pipeline.steps.inputs.datasets import cache_of
 from pcc_pipeline.steps.inputs.model_vectors import OF_THE_DATA, demand_encoder

@@ -8,7 +8,8 @@ import numpy as np
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import Dataset
-from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.encoder.sentence_encoder import BUNDLED_ENCODER, SentenceEncoder
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.errors import FeatureError
 from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.fitting import Rows

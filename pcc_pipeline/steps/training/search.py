@@ -244,7 +244,7 @@ def _prepared(
     with scratch() as folder, WorkerPool(n_jobs) as pool:
         scored = FoldObjective(folder, recipe, len(rows.classes), partial(scores, positive=rows.positive))
         logger.info("preparing %d folds of %s rows", len(folds), f"{len(rows.train.texts):,}")
-        with pool.sharing(rows.encoded) as encoded:
+        with pool.sharing(rows.encoded.hashed(recipe.lexical)) as encoded:
             pool.run_all(
                 prepare_fold,
                 [

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.encoder.sentence_encoder import (
-    SENTENCE_WIDTH,
     SentenceEncoder,
     bundled_folder,
     file_sha256,
     folder_digest,
 )
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import FULL_WIDTH, full_vectors
 from pcc_pipeline.imports import import_without

@@ -22,7 +22,8 @@ from pcc_pipeline.encoder import choose as backends
 from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache
 from pcc_pipeline.encoder.choose import REFERENCE, choose
 from pcc_pipeline.encoder.embed_texts import embed
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH, SentenceEncoder
+from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.encoder.token_batches import token_batches
 from pcc_pipeline.errors import FeatureError
 

@@ -11,7 +11,7 @@ import pytest
 
 from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, embed
-from pcc_pipeline.encoder.sentence_encoder import SENTENCE_WIDTH
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.encoder.unique_texts import unique_texts
 
 

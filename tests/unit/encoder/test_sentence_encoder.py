@@ -16,11 +16,11 @@ import pytest
 from pcc_pipeline.encoder import sentence_encoder
 from pcc_pipeline.encoder.sentence_encoder import (
     BUNDLED_WEIGHTS_SHA256,
-    SENTENCE_WIDTH,
     SentenceEncoder,
     file_sha256,
     folder_digest,
 )
+from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.errors import FeatureError
 
 TEXTS = ["Please delete my account.", "stop", "What do you know about me? " * 20, "", "\U0001f600 ünïcode", "\n"]

@@ -9,9 +9,17 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.decomposition import TruncatedSVD
 
 from pcc_pipeline.errors import FeatureError
-from pcc_pipeline.features.lexical import LEXICAL_WIDTH, fit_lexical, fit_transform_lexical, lexical_vectors
+from pcc_pipeline.features import lexical as lexical_half
+from pcc_pipeline.features.lexical import (
+    LEXICAL_WIDTH,
+    fit_lexical,
+    fit_transform_lexical,
+    hashed_terms,
+    lexical_vectors,
+)
 
 FEW = ["please delete my account", "stop the newsletters", "send me my data", "where is my parcel"]
 
@@ -111,3 +119,37 @@ def test_settings_reach_the_vectoriser() -> None:
     hashing = lexical["hashing"]
     assert (hashing.analyzer, hashing.ngram_range, hashing.n_features) == ("word", (1, 2), 512)
     assert lexical["tfidf"].sublinear_tf is False
+
+
+def test_terms_that_are_known_give_what_the_texts_give(texts: list[str]) -> None:
+    options = {"ngram_range": (3, 4), "n_features": 4096, "sublinear_tf": True}
+    terms = hashed_terms(texts, **options)
+    first = fit_transform_lexical(texts[:200], **options)
+    again = fit_transform_lexical(texts[:200], **options, terms=terms[:200])
+    np.testing.assert_array_equal(first[1], again[1])
+    by_texts, by_terms = (lexical_vectors(first[0], texts[200:], known) for known in (None, terms[200:]))
+    np.testing.assert_array_equal(by_texts, by_terms)
+
+
+def test_of_few_rows_the_svd_is_exact(monkeypatch: pytest.MonkeyPatch, texts: list[str]) -> None:
+    some, components = texts[:150], 40
+    exact = fit_lexical(some, components=components)
+    weights = exact[:-1].transform(some)
+    theirs = TruncatedSVD(components, algorithm="arpack", random_state=0).fit(weights)
+    np.testing.assert_allclose(exact["svd"].singular_values_, theirs.singular_values_, rtol=1e-6)
+    np.testing.assert_allclose(exact["svd"].explained_variance_, theirs.explained_variance_, rtol=1e-4)
+    np.testing.assert_allclose(exact["svd"].explained_variance_ratio_, theirs.explained_variance_ratio_, rtol=1e-4)
+    # Where two of its numbers are all but equally great, rounding decides the sign.
+    first, second = exact["svd"].components_[:components], theirs.components_
+    np.testing.assert_allclose(np.abs((first * second).sum(axis=1))[:10], 1, atol=1e-4)
+    assert set(vars(exact["svd"])) == set(vars(theirs))
+    monkeypatch.setattr(lexical_half, "_FEW_ROWS", 0)
+    sketched = fit_lexical(some, components=components)
+    assert exact["svd"].explained_variance_ratio_.sum() >= sketched["svd"].explained_variance_ratio_.sum() - 1e-6
+
+
+def test_rows_that_repeat_one_another_have_no_more_dimensions_than_texts() -> None:
+    vectors = fit_transform_lexical(FEW * 60)[1]
+    assert (np.abs(vectors[:, :4]).max(axis=0) > 0).all()
+    assert (vectors[:, 4:] == 0).all()
+    assert np.isfinite(vectors).all()

@@ -30,7 +30,7 @@ def counted(labels: np.ndarray) -> dict[str, int]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_float32_rows_with_a_label_each(method: str) -> None:
-    vectors, labels = balance(*rows({"a": 60, "b": 25, "c": 12}), method, 0)
+    vectors, labels, _ = balance(*rows({"a": 60, "b": 25, "c": 12}), method, 0)
     assert vectors.dtype == np.float32
     assert len(vectors) == len(labels)
     assert np.isfinite(vectors).all()
@@ -41,7 +41,7 @@ def test_every_method_gives_float32_rows_with_a_label_each(method: str) -> None:
 @pytest.mark.parametrize("method", ["none", "class_weight"])
 def test_methods_without_rows_of_their_own_add_none(method: str) -> None:
     vectors, labels = rows({"a": 60, "b": 5})
-    balanced, names = balance(vectors, labels, method, 0)
+    balanced, names, _ = balance(vectors, labels, method, 0)
     np.testing.assert_array_equal(balanced, vectors)
     np.testing.assert_array_equal(names, labels)
 
@@ -50,7 +50,7 @@ def test_methods_without_rows_of_their_own_add_none(method: str) -> None:
 def test_rows_are_only_added(method: str) -> None:
     vectors, labels = rows({"a": 60, "b": 25, "c": 12})
     kept = vectors.copy()
-    balanced, names = balance(vectors, labels, method, 0)
+    balanced, names, _ = balance(vectors, labels, method, 0)
     np.testing.assert_array_equal(balanced[: len(vectors)], vectors)
     np.testing.assert_array_equal(names[: len(labels)], labels)
     np.testing.assert_array_equal(vectors, kept)
@@ -61,7 +61,7 @@ def test_rows_are_only_added(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["SMOTE", "BorderlineSMOTE", "RandomOverSampler"])
 def test_classes_end_as_large_as_the_largest(method: str) -> None:
-    _, names = balance(*rows({"a": 60, "b": 25, "c": 12}), method, 0)
+    names = balance(*rows({"a": 60, "b": 25, "c": 12}), method, 0).labels
     assert counted(names) == {"a": 60, "b": 60, "c": 60}
 
 
@@ -74,7 +74,7 @@ def test_a_tiny_class_is_filled_up_too(method: str, few: int) -> None:
         with pytest.raises(ModelError, match="ADASYN cannot balance these rows"):
             balance(vectors, labels, method, 0)
         return
-    balanced, names = balance(vectors, labels, method, 0)
+    balanced, names, _ = balance(vectors, labels, method, 0)
     assert counted(names)["tiny"] >= 6
     assert counted(names)["a"] == 40
     if few == 1:
@@ -85,7 +85,7 @@ def test_a_tiny_class_is_filled_up_too(method: str, few: int) -> None:
 
 def test_smote_makes_rows_between_those_of_the_class() -> None:
     vectors, labels = rows({"a": 60, "b": 12})
-    balanced, names = balance(vectors, labels, "SMOTE", 0)
+    balanced, names, _ = balance(vectors, labels, "SMOTE", 0)
     made, source = balanced[len(vectors) :], vectors[labels == "b"]
     assert set(names[len(vectors) :]) == {"b"}
     assert (made >= source.min(axis=0) - 1e-6).all()
@@ -110,7 +110,7 @@ def test_borderline_smote_leaves_a_class_without_a_border() -> None:
 @pytest.mark.parametrize("method", FILLING)
 def test_even_classes_stay_as_they_are(method: str) -> None:
     vectors, labels = rows({"a": 20, "b": 20})
-    balanced, names = balance(vectors, labels, method, 0)
+    balanced, names, _ = balance(vectors, labels, method, 0)
     np.testing.assert_array_equal(balanced, vectors)
     np.testing.assert_array_equal(names, labels)
 
@@ -121,3 +121,31 @@ def test_adasyn_says_when_classes_do_not_touch() -> None:
     labels = np.array(["a"] * 30 + ["b"] * 10, dtype=object)
     with pytest.raises(ModelError, match=r"(?s)ADASYN cannot balance these rows: .*balance_method.*choose SMOTE"):
         balance(vectors, labels, "ADASYN", 0)
+
+
+@pytest.mark.parametrize("method", ["SMOTE", "RandomOverSampler"])
+@pytest.mark.parametrize("few", [1, 3, 12])
+def test_what_rows_were_made_of_is_known(method: str, few: int) -> None:
+    vectors, labels = rows({"a": 60, "b": 25, "c": few})
+    balanced, _, mixture = balance(vectors, labels, method, 0)
+    assert mixture.shape == (180, len(vectors))
+    np.testing.assert_allclose(mixture @ vectors, balanced, atol=1e-5)
+    np.testing.assert_allclose(mixture.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(mixture[: len(vectors)].toarray(), np.eye(len(vectors)))
+
+
+@pytest.mark.parametrize("method", ["none", "BorderlineSMOTE", "ADASYN"])
+def test_of_other_methods_it_is_not_known(method: str) -> None:
+    assert balance(*rows({"a": 60, "b": 25, "c": 12}), method, 0).mixture is None
+
+
+def test_a_row_that_is_not_the_mixture_it_is_said_to_be_leaves_it_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a later imbalanced-learn may mix in another way: the rows are then what they are, and fits go by them."""
+    from imblearn.over_sampling import SMOTE
+
+    generate = SMOTE._generate_samples
+    monkeypatch.setattr(SMOTE, "_generate_samples", lambda self, *given: generate(self, *given) + 0.01)
+    vectors, labels = rows({"a": 60, "b": 25})
+    changed = balance(vectors, labels, "SMOTE", 0)
+    assert changed.mixture is None
+    assert len(changed.vectors) == 120

@@ -56,6 +56,25 @@ def test_balancing_adds_no_row_to_the_held_out_side(rows: Rows, tmp_path: Path) 
     assert np.array_equal(np.load(tmp_path / "held_labels.npy", allow_pickle=True), rows.labels[held])
 
 
+def test_a_fold_is_prepared_of_hashed_terms_as_of_texts(rows: Rows, tmp_path: Path) -> None:
+    train, held = np.arange(180), np.arange(180, 240)
+    prepare_fold(rows, train, held, RECIPE, tmp_path / "texts")
+    prepare_fold(rows.hashed(RECIPE.lexical), train, held, RECIPE, tmp_path / "terms")
+    for name in ("train_vectors", "held_vectors"):
+        first, second = (np.load(tmp_path / side / f"{name}.npy") for side in ("texts", "terms"))
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_fold_knows_what_its_rows_were_made_of(rows: Rows, tmp_path: Path) -> None:
+    classes, labels = np.unique(rows.labels, return_inverse=True)
+    encoded = replace(rows, labels=labels)
+    prepare_fold(encoded, np.arange(180), np.arange(180, 240), RECIPE, tmp_path / "fold-0")
+    scored = FoldObjective(tmp_path, RECIPE, len(classes), lambda *_: {})
+    mixture, vectors = scored.carried(0).rows.mixture, np.load(tmp_path / "fold-0" / "train_vectors.npy")
+    assert mixture.shape == (len(vectors), 180)
+    np.testing.assert_allclose(mixture @ vectors[:180], vectors, atol=1e-5)
+
+
 def test_the_lexical_half_is_that_of_the_training_texts(rows: Rows) -> None:
     part = rows.take(np.arange(100))
     prepared = prepare(part, RECIPE)

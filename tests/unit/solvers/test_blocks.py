@@ -9,9 +9,9 @@ import pytest
 
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
-from pcc_pipeline.solvers import logistic, one_vs_rest_l1, problem, softmax_l1
-from pcc_pipeline.solvers.lbfgs import _own_units, objective
+from pcc_pipeline.solvers import curvature, logistic, losses, problem
 from pcc_pipeline.solvers.logistic import fit_fast
+from pcc_pipeline.solvers.losses import objective, own_units
 from pcc_pipeline.solvers.problem import Penalty, Problem
 
 CHOICES = [
@@ -32,7 +32,7 @@ def rows(count: int, classes: int, width: int = 20) -> tuple[np.ndarray, np.ndar
 
 
 def blocks_of(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    for module in (problem, one_vs_rest_l1, softmax_l1):
+    for module in (problem, losses, curvature):
         monkeypatch.setattr(module, "BLOCK_ROWS", count)
 
 
@@ -59,6 +59,9 @@ def test_blocks_come_to_the_optimum_of_all_rows_at_once(
     whole = weights_of(choice, vectors, labels, balanced)
     blocks_of(monkeypatch, 64)
     in_blocks = weights_of(choice, vectors, labels, balanced)
+    if choice["solver"] == "saga" and classes > 2:
+        # The same added to a feature's weights of all classes changes no answer, and may change no penalty.
+        whole, in_blocks = (weights - weights.mean(axis=1, keepdims=True) for weights in (whole, in_blocks))
     np.testing.assert_allclose(in_blocks, whole, atol=2e-2)
 
 
@@ -67,10 +70,10 @@ def test_objective_and_units_are_sums_over_blocks(monkeypatch: pytest.MonkeyPatc
     targets = (labels[:, None] == np.arange(3)).astype(np.float32)
     given = Problem(vectors, targets, np.ones((500, 1)), 2.0, Penalty(0.3, 0.7, False), softmax=True)
     at = np.random.default_rng(0).normal(size=(21, 3))
-    whole, units = objective(given, at), _own_units(given)
+    whole, units = objective(given, at), own_units(given)
     blocks_of(monkeypatch, 77)
     assert objective(given, at) == pytest.approx(whole, rel=1e-12)
-    np.testing.assert_allclose(_own_units(given), units, rtol=1e-12)
+    np.testing.assert_allclose(own_units(given), units, rtol=1e-12)
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -6,66 +6,112 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.optimize import check_grad
+from scipy.optimize import minimize
 
-from pcc_pipeline.solvers.lbfgs import binary_losses, softmax_losses, solve
+from pcc_pipeline.solvers import lbfgs
+from pcc_pipeline.solvers.lbfgs import solve
+from pcc_pipeline.solvers.losses import objective, weighed_losses
 from pcc_pipeline.solvers.problem import Penalty, Problem
 
-EQUAL = np.ones((1, 1))
-LASSO = Penalty(1, 0, False)
+RIDGE = Penalty(0, 1, False)
 
 
-def problem(C: float, penalty: Penalty = LASSO) -> Problem:
+def problem(softmax: bool, C: float = 1.0, n_rows: int = 300) -> Problem:
     random = np.random.default_rng(3)
-    rows = random.normal(size=(90, 8)).astype(np.float32)
-    labels = (rows[:, :3] + random.normal(size=(90, 3))).argmax(axis=1)
-    targets = (labels[:, None] == np.arange(3)).astype(np.float32)
-    return Problem(rows, targets, EQUAL, C, penalty, softmax=True)
+    rows = random.normal(size=(n_rows, 12)).astype(np.float32)
+    labels = (rows[:, :4] + random.normal(size=(n_rows, 4)) + 0.4 * np.arange(4)).argmax(axis=1)
+    targets = (labels[:, None] == np.arange(4)).astype(np.float32)
+    return Problem(rows, targets, np.ones((1, 1)), C, RIDGE, softmax)
 
 
-@pytest.mark.parametrize("losses", [softmax_losses, binary_losses])
-def test_the_slope_is_the_derivative_of_the_loss(losses: object) -> None:
-    assert callable(losses)
-    random = np.random.default_rng(0)
-    targets = np.eye(4)[random.integers(0, 4, size=5)]
+def least(one: Problem) -> float:
+    """The optimum by scipy, in double precision and to the last digit."""
+    in_double = replace(one, in_double=True)
+    shape = (one.rows.shape[1] + 1, one.targets.shape[1])
+    ridge = np.ones((shape[0], 1)) * one.penalty.l2
+    ridge[-1] *= one.penalty.intercept_penalised
 
-    def value(flat: np.ndarray) -> float:
-        return float(losses(flat.reshape(5, 4).copy(), targets)[0].sum())
+    def smooth(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = flat.reshape(shape)
+        _, slopes = weighed_losses(in_double, in_double.scores(weights))
+        return objective(one, weights), (in_double.gradient(slopes) + ridge * weights).ravel()
 
-    def slope(flat: np.ndarray) -> np.ndarray:
-        return np.asarray(losses(flat.reshape(5, 4).copy(), targets)[1].ravel())
-
-    assert check_grad(value, slope, 3 * random.normal(size=20)) < 1e-5
-
-
-@pytest.mark.parametrize("losses", [softmax_losses, binary_losses])
-def test_scores_too_large_for_an_exponential_give_finite_losses(losses: object) -> None:
-    assert callable(losses)
-    values, slope = losses(np.array([[2000.0, -2000.0]], dtype=np.float32), np.array([[0, 1]], dtype=np.float32))
-    assert values.sum() >= 4000
-    assert np.isfinite(slope).all()
+    return float(minimize(smooth, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", tol=1e-14).fun)
 
 
-def test_an_intercept_that_is_free_makes_the_mean_probabilities_the_class_shares() -> None:
-    one = problem(0.01)
-    solution = solve(one, 1e-5, 500)
-    _, slope = softmax_losses(one.rows @ solution.weights[:-1] + solution.weights[-1], one.targets)
-    assert np.abs(slope.mean(axis=0)).max() < 1e-3
+@pytest.mark.parametrize("C", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("penalised", [False, True])
+@pytest.mark.parametrize("softmax", [False, True])
+def test_it_comes_to_the_optimum(softmax: bool, penalised: bool, C: float) -> None:
+    one = replace(problem(softmax, C), penalty=Penalty(0, 1, penalised))
+    solution = solve(one, 1e-4, 500)
+    assert solution.converged
+    assert objective(one, solution.weights) <= least(one) * (1 + 2e-5)
 
 
-def test_the_l1_penalty_leaves_weights_exactly_at_zero() -> None:
-    inner = solve(problem(0.05), 1e-4, 500).weights[:-1]
-    assert 0 < np.count_nonzero(inner) < inner.size
+@pytest.mark.parametrize("softmax", [False, True])
+def test_a_start_at_the_solution_needs_few_steps(softmax: bool) -> None:
+    one = problem(softmax, 30.0)
+    found = solve(one, 1e-4, 500)
+    again = solve(one, 1e-4, 500, start=found.weights)
+    assert again.converged
+    assert again.iterations < found.iterations / 2
 
 
-def test_a_row_weighed_twice_counts_as_two_rows() -> None:
-    once = problem(1.0, Penalty(0.5, 0.5, False))
-    row_weights = np.ones((90, 1))
-    row_weights[:20] = 2
-    weighed = solve(replace(once, row_weights=row_weights), 1e-5, 500)
+def test_columns_that_end_at_different_times_end_where_each_would_alone() -> None:
+    together = problem(False, 100.0)
+    # The last column's rows weigh next to nothing: it is done at once, the others are not.
+    row_weights = np.ones((300, 4))
+    row_weights[:, 3] = 1e-6
+    together = replace(together, row_weights=row_weights)
+    solution = solve(together, 1e-5, 500)
+    for column in range(4):
+        part = slice(column, column + 1)
+        alone = replace(together, targets=together.targets[:, part], row_weights=row_weights[:, part])
+        found = solve(alone, 1e-5, 500)
+        assert found.iterations <= solution.iterations
+        np.testing.assert_allclose(solution.weights[:, part], found.weights, atol=1e-3)
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_a_row_weighed_twice_counts_as_two_rows(softmax: bool) -> None:
+    once = problem(softmax)
+    row_weights = np.ones((300, 1))
+    row_weights[:50] = 2
     twice = replace(
-        once,
-        rows=np.vstack([once.rows, once.rows[:20]]),
-        targets=np.vstack([once.targets, once.targets[:20]]),
+        once, rows=np.vstack([once.rows, once.rows[:50]]), targets=np.vstack([once.targets, once.targets[:50]])
     )
-    assert np.allclose(weighed.weights, solve(twice, 1e-5, 500).weights, atol=5e-3)
+    weighed, repeated = solve(replace(once, row_weights=row_weights), 1e-6, 500), solve(twice, 1e-6, 500)
+    np.testing.assert_allclose(weighed.weights, repeated.weights, atol=2e-3)
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_where_no_step_in_single_precision_is_better_double_precision_goes_on(
+    monkeypatch: pytest.MonkeyPatch, softmax: bool
+) -> None:
+    one = problem(softmax, 10.0)
+    search = lbfgs._Descent._line_search
+    doubles = []
+
+    def stuck(self: lbfgs._Descent, direction: np.ndarray, drift: np.ndarray) -> tuple[np.ndarray, ...]:
+        size, losses, slopes = search(self, direction, drift)
+        if not self._problem.in_double and len(self._memory) > 5:
+            losses, slopes = weighed_losses(self._problem, self._scores)
+            return np.zeros_like(size), losses, slopes
+        doubles.append(self._problem.in_double)
+        return size, losses, slopes
+
+    monkeypatch.setattr(lbfgs._Descent, "_line_search", stuck)
+    solution = solve(one, 1e-4, 500)
+    assert solution.converged
+    assert any(doubles)
+    assert objective(one, solution.weights) <= least(one) * (1 + 2e-5)
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_too_few_iterations_are_told_and_what_was_reached_is_kept(softmax: bool) -> None:
+    one = problem(softmax, 100.0)
+    solution = solve(one, 1e-4, 2)
+    assert not solution.converged
+    assert solution.iterations == 4
+    assert objective(one, solution.weights) < objective(one, np.zeros_like(solution.weights))

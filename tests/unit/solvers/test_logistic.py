@@ -133,7 +133,7 @@ def test_scikit_learns_own_fit_is_kept_where_it_is_the_better_one_and_named(monk
     def stopped(problem: Problem, tol: float, max_iter: int) -> Solution:
         return Solution(np.zeros((problem.rows.shape[1] + 1, problem.targets.shape[1])), 7, converged=False)
 
-    monkeypatch.setattr(logistic, "solve", stopped)
+    monkeypatch.setattr(logistic.lbfgs, "solve", stopped)
     fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels)
     theirs = build_classifier("LogisticRegression", values, task).fit(vectors, labels)
     assert (fitted.solver, fitted.converged) == ("scikit-learn/liblinear", True)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pcc_pipeline.solvers import softmax_l1
-from pcc_pipeline.solvers.lbfgs import objective, softmax_losses, solve
+from pcc_pipeline.solvers.lbfgs_b import solve
+from pcc_pipeline.solvers.losses import objective, softmax_losses
 from pcc_pipeline.solvers.problem import Penalty, Problem
 from pcc_pipeline.solvers.softmax_l1 import solve_softmax
 
