@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class Problem:
         """The type of scores and costs."""
         return np.dtype(np.float64) if self.in_double else self.rows.dtype
 
-    @property
+    @cached_property
     def costs(self) -> np.ndarray:
         """What each row's loss is multiplied by, of the shape of `row_weights`."""
         costs: np.ndarray = (self.C * self.row_weights).astype(self.kind)

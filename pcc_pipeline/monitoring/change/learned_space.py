@@ -55,14 +55,16 @@ class LearnedSpace:
         components = np.empty((len(vectors), self.basis.shape[1]), dtype=np.float32)
         distance = np.empty(len(vectors), dtype=np.float32)
         squares = (self.prototypes**2).sum(axis=1)
-        for start in range(0, len(vectors), _ROWS_AT_A_TIME):
-            part = slice(start, start + _ROWS_AT_A_TIME)
-            centred = vectors[part] - self.center
-            components[part] = inside = centred @ self.basis
-            length = (inside**2).sum(axis=1)
-            outside = np.maximum((centred**2).sum(axis=1) - length, 0)
-            nearest = (squares - 2 * inside @ self.prototypes.T).min(axis=1)
-            distance[part] = outside + np.maximum(nearest + length, 0)
+        # The last digits hang on the number of threads on some processors, and workers have fewer than one process.
+        with threadpool_limits(1, user_api="blas"):
+            for start in range(0, len(vectors), _ROWS_AT_A_TIME):
+                part = slice(start, start + _ROWS_AT_A_TIME)
+                centred = vectors[part] - self.center
+                components[part] = inside = centred @ self.basis
+                length = (inside**2).sum(axis=1)
+                outside = np.maximum((centred**2).sum(axis=1) - length, 0)
+                nearest = (squares - 2 * inside @ self.prototypes.T).min(axis=1)
+                distance[part] = outside + np.maximum(nearest + length, 0)
         return components, distance
 
 
