@@ -8,10 +8,11 @@ weights, which makes two things cheap here: a line search goes along the scores 
 rows, and it goes by derivatives alone, which single precision tells apart long after it rounds the values' differences
 away. Columns on their own share each product and nothing else: each has its own memory, its own step and its own end.
 
-Columns of the rows on very different scales leave L-BFGS standing. Where it runs out of iterations it goes on, from
-where it is, in units of each column's own (a diagonal preconditioner), in which the loss's greatest curvature is the
-same along every weight. Not from the start: on columns of like scale, such as sentence vectors, those units cost up to
-twice the iterations.
+Columns of the rows on very different scales leave L-BFGS standing, or all but standing. Where there are such columns,
+and where it runs out of iterations, it goes on from where it is in units of each column's own (a diagonal
+preconditioner), in which the loss's greatest curvature is the same along every weight. Not from the start: on columns
+of like scale, such as sentence vectors, those units cost up to twice the iterations, and on few rows of many columns
+far more.
 """
 
 from __future__ import annotations
@@ -26,17 +27,19 @@ from pcc_pipeline.solvers.problem import Problem, Solution
 
 # Corrections that L-BFGS remembers: the SVD's columns differ much in scale, which a longer memory learns.
 _MEMORY = 20
-# It is done where so many iterations together lower the objective by less than this share of it, for each unit of the
-# tolerance; one that lowers it by less than the other share is the last, too. One weak iteration between strong ones
-# says little, and how much is left follows from how much ten gained.
+# Convergence is linear: what is left to gain follows from how much so many iterations gained and how much the same
+# number before them did. It is done where that is less than this share of the objective, for each unit of the
+# tolerance, and where one iteration lowers it by less than the other share.
 _WINDOW = 10
-_DECREASE_IN_WINDOW = 0.05
+_LEFT = 0.05
 _DECREASE_AT_ONCE = 1e-4
 # A step is long enough when the slope along it has come down to this share, or beyond zero to no more than it.
 _SLOPE_LEFT = 0.9
 # Where columns share a product, a better step of each costs less than one more product for all.
 _SLOPE_LEFT_OF_COLUMNS = 0.5
 _SEARCHES = 20
+# Where half of the columns have units of so many times the least, some are far greater than is usual.
+_UNLIKE = 30.0
 _FARTHER = 10.0
 
 
@@ -44,16 +47,17 @@ def solve(problem: Problem, tol: float, max_iter: int, start: np.ndarray | None 
     """Solve one problem, or one for each column.
 
     Args:
-        tol: 1e-4 stops where ten iterations lower the objective by less than 5e-6 of it, or one by less than 1e-8;
+        tol: 1e-4 stops where 5e-6 of the objective seem left to gain, or one iteration gains less than 1e-8 of it;
             other values in proportion.
         max_iter: iterations, and as many again in the columns' own units.
         start: weights (d + 1, K) to start from; None: zeros.
     """
     n_columns = problem.targets.shape[1]
     weights = np.zeros((problem.rows.shape[1] + 1, n_columns)) if start is None else start.astype(np.float64)
-    solution = _Descent(problem, weights, np.ones((len(weights), 1)), tol).solution(max_iter)
-    if not solution.converged:
-        rest = _Descent(problem, solution.weights, own_units(problem), tol).solution(max_iter)
+    units = own_units(problem)
+    solution = _Descent(problem, weights, np.ones_like(units), tol).solution(max_iter)
+    if not solution.converged or np.median(units[:-1]) > _UNLIKE * units[:-1].min():
+        rest = _Descent(problem, solution.weights, units, tol).solution(max_iter)
         solution = Solution(rest.weights, solution.iterations + rest.iterations, rest.converged)
     return solution
 
@@ -75,7 +79,7 @@ class _Descent:
         # Of each step: how the weights moved, how the gradient turned, and one over the two's product.
         self._memory: deque[tuple[np.ndarray, np.ndarray, np.ndarray]] = deque(maxlen=_MEMORY)
         self._value, self._gradient = self._at(*weighed_losses(problem, self._scores))
-        self._values = deque([self._value], maxlen=_WINDOW + 1)
+        self._values = deque([self._value], maxlen=2 * _WINDOW + 1)
         self._scale = np.ones_like(self._value)
 
     def solution(self, max_iter: int) -> Solution:
@@ -172,7 +176,9 @@ class _Descent:
     def _first_size(self, first: np.ndarray, drift: np.ndarray, ridge: np.ndarray) -> np.ndarray:
         """Before anything is known of the curvature: a step at its greatest, 1/4 of each column's."""
         costs = self._problem.costs
-        each = (costs * drift**2).sum(axis=0, dtype=np.float64) / 4
+        costs = np.broadcast_to(costs, drift.shape)
+        # Products in double: single precision has no room for the squares of great numbers.
+        each = np.einsum("ij,ij,ij->j", costs, drift, drift, dtype=np.float64) / 4
         curvature = (each.sum(keepdims=True) if self._whole.softmax else each) + ridge
         size: np.ndarray = -first / np.where(curvature > 0, curvature, 1)
         return size
@@ -180,8 +186,10 @@ class _Descent:
     def _drop_ended(self) -> None:
         least = self._tol * np.abs(self._value)
         ended = self._values[-2] - self._value <= _DECREASE_AT_ONCE * least
-        if len(self._values) > _WINDOW:
-            ended |= self._values[0] - self._value <= _DECREASE_IN_WINDOW * least
+        if len(self._values) > 2 * _WINDOW:
+            before, gained = self._values[0] - self._values[_WINDOW], self._values[_WINDOW] - self._value
+            # g + g r + g r^2 + ... after the last g, where r = g / before: g r / (1 - r).
+            ended |= gained**2 <= _LEFT * least * (before - gained)
         if not ended.any():
             return
         if self._whole.softmax:
@@ -193,7 +201,7 @@ class _Descent:
         self._places, self._problem = self._places[left], _of_columns(self._problem, left)
         self._weights, self._gradient = self._weights[:, left], self._gradient[:, left]
         self._scores, self._value, self._scale = self._scores[:, left], self._value[left], self._scale[left]
-        self._values = deque((value[left] for value in self._values), maxlen=_WINDOW + 1)
+        self._values = deque((value[left] for value in self._values), maxlen=2 * _WINDOW + 1)
         memory = ((moved[:, left], turned[:, left], inverse[left]) for moved, turned, inverse in self._memory)
         self._memory = deque(memory, maxlen=_MEMORY)
 

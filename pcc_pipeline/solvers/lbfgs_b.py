@@ -28,6 +28,8 @@ _MEMORY = 20
 # that is asked of the whole.
 _DECREASE_PER_TOLERANCE = 1e-4
 _LINE_SEARCH_FAILED = 2
+# What the objective at zero weights is scaled to.
+_AT_ZERO = 1e6
 
 Smooth = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -65,6 +67,8 @@ def _minimised(problem: Problem, weights: np.ndarray, units: np.ndarray, tol: fl
 
 def _run(problem: Problem, start: np.ndarray, units: np.ndarray, tol: float, max_iter: int) -> OptimizeResult:
     smooth = _smooth_part(problem, units)
+    # L-BFGS-B measures decreases beside 1 where the objective is smaller, as it is at a small C.
+    scale = _AT_ZERO / float(weighed_losses(problem, np.zeros_like(problem.targets))[0].sum())
     options = {
         "maxiter": max_iter,
         "maxfun": 3 * max_iter,
@@ -78,7 +82,8 @@ def _run(problem: Problem, start: np.ndarray, units: np.ndarray, tol: float, max
     def split(flat: np.ndarray) -> tuple[float, np.ndarray]:
         positive, negative = flat[:size], flat[size:]
         value, gradient = smooth(positive - negative)
-        return value + float(cost @ (positive + negative)), np.concatenate([gradient + cost, cost - gradient])
+        value += float(cost @ (positive + negative))
+        return scale * value, scale * np.concatenate([gradient + cost, cost - gradient])
 
     return minimize(split, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * (2 * size), options=options)
 

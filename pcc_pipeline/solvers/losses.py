@@ -81,11 +81,14 @@ def own_units(problem: Problem) -> np.ndarray:
     if problem.mixture is not None:
         # A mixture's square is at most the mixture of the squares.
         each = problem.mixture.T @ each
+    weighed = problem.mixture is not None or len(problem.row_weights) > 1
+    if not weighed:
+        each = np.full(len(problem.rows), problem.row_weights.mean())
     squares = np.zeros(problem.rows.shape[1] + 1)
     for start in range(0, len(problem.rows), BLOCK_ROWS):
-        rows = problem.rows[start : start + BLOCK_ROWS].astype(np.float64, copy=False)
-        weights = each[start : start + BLOCK_ROWS]
-        squares += np.append(np.einsum("ij,ij,i->j", rows, rows, weights), weights.sum())
+        rows, weights = problem.rows[start : start + BLOCK_ROWS], each[start : start + BLOCK_ROWS]
+        rows = rows * np.sqrt(weights, dtype=rows.dtype)[:, None] if weighed else rows
+        squares += np.append(np.einsum("ij,ij->j", rows, rows), weights.sum())
     curvature = problem.C / 4 * squares + problem.penalty.l2
     # A column of zeros without a ridge has no curvature, and its weight stays where it is in any unit.
     units: np.ndarray = 1 / np.sqrt(np.where(curvature > 0, curvature, 1))

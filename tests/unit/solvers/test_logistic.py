@@ -126,6 +126,40 @@ def test_badly_scaled_vectors_of_full_width_converge_to_a_lower_objective(
     ) * (1 + 1e-4)
 
 
+def one_great_column() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(1)
+    labels = np.arange(100) % 20
+    vectors = random.normal(size=(100, 15))
+    vectors[:, 0] = 10 * labels
+    return vectors.astype(np.float32), np.array([f"label-{label:02d}" for label in labels], dtype=object)
+
+
+def twelve_orders_of_magnitude() -> tuple[np.ndarray, np.ndarray]:
+    vectors, labels = rows_of(3, width=15)
+    return (vectors * np.geomspace(1e-6, 1e6, 15)).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("C", [0.1, 100.0, 1e8])
+@pytest.mark.parametrize("rows", [one_great_column, twelve_orders_of_magnitude])
+def test_columns_far_greater_than_the_others_do_not_end_a_fit_early(rows: Any, C: float) -> None:
+    vectors, labels = rows()
+    values, task = values_of("liblinear", "l2", C=C), Task(len(set(labels)), seed=0, balanced=True)
+    fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels, balanced=True)
+    assert fitted.converged
+    reached = objective(fitted.classifier, values, vectors, labels, balanced=True)
+    assert reached <= peers_objective(values, task, vectors, labels) * (1 + 1e-4)
+
+
+@pytest.mark.parametrize(("solver", "penalty"), PROBLEMS)
+def test_an_objective_that_is_tiny_is_minimised_too(solver: str, penalty: str) -> None:
+    vectors, labels = rows_of(2, per_class=2, width=15)
+    vectors, labels = vectors[:3], labels[:3]
+    values, task = values_of(solver, penalty, C=1e-8), Task(2, seed=0)
+    ours = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels).classifier
+    reached = objective(ours, values, vectors, labels, balanced=False)
+    assert reached <= peers_objective(values, task, vectors, labels) * (1 + 1e-4)
+
+
 def test_scikit_learns_own_fit_is_kept_where_it_is_the_better_one_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, labels = rows_of(3)
     values, task = values_of("liblinear", "l2", C=10.0), Task(3, seed=0)
