@@ -74,6 +74,12 @@ PRIVATE = (
         "what libraries remove at the end must go, though no thread is waited for: see how multiprocessing ends",
     ),
     Private(
+        "pcc_pipeline/model/balance.py",
+        "imblearn.over_sampling.SMOTE",
+        "_generate_samples",
+        "no public name says which rows were mixed; where it tells otherwise than the rows, fits go by the rows",
+    ),
+    Private(
         "pcc_pipeline/data/formats/pickles.py",
         "zoneinfo.ZoneInfo",
         "_unpickle",

@@ -84,7 +84,7 @@ def test_a_whole_vector_goes_to_a_challenger_that_learned_from_such_vectors_of_t
 def test_a_text_does_not_go_to_a_challenger_that_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "pcc_pipeline.features.full_vectors.lexical_vectors",
-        lambda _, texts: np.zeros((len(texts), 200), dtype=np.float32),
+        lambda _, texts, terms: np.zeros((len(texts), 200), dtype=np.float32),
     )
     cases = [Case(str(number), text=f"text {number}") for number in range(60)]
     assert who_answers(version("v1", texts=True), version("v2", texts=False), cases) == {"v1"}
