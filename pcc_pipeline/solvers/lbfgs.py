@@ -131,7 +131,7 @@ class _Descent:
         turned = self._gradient - before
         product, in_units = self._dot(moved, turned), self._dot(turned, self._units**2 * turned)
         # A step along which the gradient did not turn says nothing of the curvature.
-        known = product > np.finfo(np.float64).eps * in_units
+        known = product > np.finfo(np.float64).eps * np.abs(self._dot(moved, before))
         self._memory.append((moved, turned, np.where(known, 1, 0) / np.where(known, product, 1)))
         self._scale = np.where(known, product / np.where(known, in_units, 1), self._scale)
         self._values.append(self._value)

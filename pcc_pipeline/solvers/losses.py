@@ -22,9 +22,11 @@ def softmax_losses(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
 
 def binary_losses(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each column's log losses (n, K) and their derivatives by the scores (n, K)."""
-    small = np.exp(-np.abs(scores))
-    losses = np.log1p(small) + np.maximum(scores, 0) - targets * scores
-    return losses, np.where(scores >= 0, 1, small) / (1 + small) - targets
+    # By the wrong side's score, so that no digits cancel where a row is on the right one.
+    signs = 1 - 2 * targets
+    wrong = signs * scores
+    small = np.exp(-np.abs(wrong))
+    return np.log1p(small) + np.maximum(wrong, 0), signs * (np.where(wrong >= 0, 1, small) / (1 + small))
 
 
 def weighed_losses(problem: Problem, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -70,7 +70,8 @@ def _solved(problem: Problem, second: Curvature, tol: float, max_iter: int, star
     goal = tol * np.maximum(np.minimum(positives, n - positives), 1) / n * scale
 
     active = np.arange(n_labels)
-    gained = np.zeros(n_labels)
+    # A start from elsewhere has gained nothing yet, which says nothing of what is left.
+    gained = np.full(n_labels, 0.0 if start is None else np.inf)
     iterations = 0
     while len(active) and iterations < max_iter:
         iterations += 1
