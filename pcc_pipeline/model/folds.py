@@ -43,6 +43,7 @@ def prepare_fold(rows: Rows, train: np.ndarray, held: np.ndarray, recipe: Recipe
             np.save(folder / f"{name}.npy", values)
         for method, order in prepared.rankings.items():
             np.save(_ranking_file(folder, method), order)
+        (folder / _MIXTURE).unlink(missing_ok=True)
         if prepared.mixture is not None:
             save_npz(folder / _MIXTURE, prepared.mixture, compressed=False)
     except OSError as error:  # numpy's says how much it could not write, and neither where nor why

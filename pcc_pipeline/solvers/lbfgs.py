@@ -71,7 +71,7 @@ class _Descent:
     def __init__(self, problem: Problem, weights: np.ndarray, units: np.ndarray, tol: float) -> None:
         self._whole, self._units, self._tol = problem, units, tol
         self._ridge = problem.penalty.l2 * penalised(problem)
-        # Columns that have ended, and among them those that no step in single precision improved.
+        # Columns that have ended, and among them those that no step improved though one promised much.
         self._ended, self._stuck = weights.copy(), np.zeros(weights.shape[1], dtype=bool)
         # The problem, and the columns' places, of those that go on.
         self._problem, self._places = problem, np.arange(weights.shape[1])
@@ -90,10 +90,12 @@ class _Descent:
             self._drop_ended()
         converged = not len(self._places)
         self._ended[:, self._places] = self._weights
-        if self._stuck.any() and not self._whole.in_double:
+        if self._whole.in_double:
+            return Solution(self._ended, iterations, converged and not self._stuck.any())
+        if self._stuck.any():
             # Single precision could not tell the next point from this one: go on from here in double.
             rest = replace(_of_columns(self._whole, self._stuck), in_double=True)
-            descent = _Descent(rest, self._ended[:, self._stuck], self._units, self._tol)
+            descent = _Descent(rest, self._ended[:, self._stuck], own_units(rest), self._tol)
             other = descent.solution(max(1, max_iter - iterations))
             self._ended[:, self._stuck] = other.weights
             iterations, converged = iterations + other.iterations, converged and other.converged
@@ -123,7 +125,8 @@ class _Descent:
     def _step(self) -> None:
         direction = self._direction()
         drift = self._problem.scores(direction)
-        size, losses, slopes = self._line_search(direction, drift)
+        first = self._dot(self._gradient, direction)
+        size, losses, slopes = self._line_search(direction, drift, first)
         moved, before = size * direction, self._gradient
         self._weights = self._weights + moved
         self._scores += size.astype(drift.dtype) * drift
@@ -135,15 +138,20 @@ class _Descent:
         self._memory.append((moved, turned, np.where(known, 1, 0) / np.where(known, product, 1)))
         self._scale = np.where(known, product / np.where(known, in_units, 1), self._scale)
         self._values.append(self._value)
-        self._stuck[self._places[np.broadcast_to(size == 0, len(self._places))]] = True
+        # Half of the slope is what L-BFGS takes to be left to gain.
+        stuck = (size == 0) & (-first / 2 > _LEFT * self._tol * np.abs(self._value))
+        self._stuck[self._places[np.broadcast_to(stuck, len(self._places))]] = True
 
-    def _line_search(self, direction: np.ndarray, drift: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _line_search(
+        self, direction: np.ndarray, drift: np.ndarray, first: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The size of the step, one for each problem, and the losses and slopes there; 0 where no size is better.
+
+        `first` is the slope along the direction here.
 
         The objective is convex: where its slope along the direction is still negative it is lower than here, and
         between a negative slope and a positive one lies the least.
         """
-        first = self._dot(self._gradient, direction)
         pull = self._ridge * direction
         ridge_here, ridge_farther = self._dot(pull, self._weights), self._dot(pull, direction)
         enough = (_SLOPE_LEFT if self._whole.softmax else _SLOPE_LEFT_OF_COLUMNS) * np.abs(first)

@@ -73,6 +73,10 @@ def test_a_fold_knows_what_its_rows_were_made_of(rows: Rows, tmp_path: Path) -> 
     mixture, vectors = scored.carried(0).rows.mixture, np.load(tmp_path / "fold-0" / "train_vectors.npy")
     assert mixture.shape == (len(vectors), 180)
     np.testing.assert_allclose(mixture @ vectors[:180], vectors, atol=1e-5)
+    # A folder that is used again keeps nothing of what was in it.
+    unbalanced = replace(RECIPE, balance_method="none")
+    prepare_fold(encoded, np.arange(180), np.arange(180, 240), unbalanced, tmp_path / "fold-0")
+    assert not (tmp_path / "fold-0" / "mixture.npz").exists()
 
 
 def test_the_lexical_half_is_that_of_the_training_texts(rows: Rows) -> None:

@@ -93,8 +93,10 @@ def test_where_no_step_in_single_precision_is_better_double_precision_goes_on(
     search = lbfgs._Descent._line_search
     doubles = []
 
-    def stuck(self: lbfgs._Descent, direction: np.ndarray, drift: np.ndarray) -> tuple[np.ndarray, ...]:
-        size, losses, slopes = search(self, direction, drift)
+    def stuck(
+        self: lbfgs._Descent, direction: np.ndarray, drift: np.ndarray, first: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
+        size, losses, slopes = search(self, direction, drift, first)
         if not self._problem.in_double and len(self._memory) > 5:
             losses, slopes = weighed_losses(self._problem, self._scores)
             return np.zeros_like(size), losses, slopes

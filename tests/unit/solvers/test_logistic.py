@@ -139,8 +139,20 @@ def twelve_orders_of_magnitude() -> tuple[np.ndarray, np.ndarray]:
     return (vectors * np.geomspace(1e-6, 1e6, 15)).astype(np.float32), labels
 
 
+def a_great_constant() -> tuple[np.ndarray, np.ndarray]:
+    vectors, labels = rows_of(3, width=15)
+    vectors[:, 3:6] = [0, 7, 1e4]
+    return vectors, labels
+
+
+def a_column_of_years() -> tuple[np.ndarray, np.ndarray]:
+    vectors, labels = rows_of(3, width=15)
+    vectors[:, 6] += 2020
+    return vectors, labels
+
+
 @pytest.mark.parametrize("C", [0.1, 100.0, 1e8])
-@pytest.mark.parametrize("rows", [one_great_column, twelve_orders_of_magnitude])
+@pytest.mark.parametrize("rows", [one_great_column, twelve_orders_of_magnitude, a_great_constant, a_column_of_years])
 def test_columns_far_greater_than_the_others_do_not_end_a_fit_early(rows: Any, C: float) -> None:
     vectors, labels = rows()
     values, task = values_of("liblinear", "l2", C=C), Task(len(set(labels)), seed=0, balanced=True)
@@ -158,6 +170,20 @@ def test_an_objective_that_is_tiny_is_minimised_too(solver: str, penalty: str) -
     ours = fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels).classifier
     reached = objective(ours, values, vectors, labels, balanced=False)
     assert reached <= peers_objective(values, task, vectors, labels) * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("C", [100.0, 1e4, 1e6])
+@pytest.mark.parametrize("tol", [1e-3, 0.1])
+def test_a_loose_tolerance_does_not_end_an_l1_fit_at_a_smaller_c(C: float, tol: float) -> None:
+    vectors, labels = rows_of(5, per_class=12, width=40)
+    task = Task(5, seed=0)
+    loose, tight = (
+        fit_fast(build_classifier("LogisticRegression", values, task), values, vectors, labels).classifier
+        for values in (values_of("liblinear", "l1", C=C, tol=tol), values_of("liblinear", "l1", C=C, tol=1e-5))
+    )
+    values = values_of("liblinear", "l1", C=C)
+    reached, least = (objective(model, values, vectors, labels, balanced=False) for model in (loose, tight))
+    assert reached <= least * (1 + 0.02)
 
 
 def test_scikit_learns_own_fit_is_kept_where_it_is_the_better_one_and_named(monkeypatch: pytest.MonkeyPatch) -> None:

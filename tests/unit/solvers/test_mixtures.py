@@ -16,14 +16,7 @@ from pcc_pipeline.solvers.curvature import Curvature
 from pcc_pipeline.solvers.logistic import fit_fast
 from pcc_pipeline.solvers.losses import objective, own_units, weighed_losses
 from pcc_pipeline.solvers.problem import Penalty, Problem
-
-CHOICES = [
-    {"solver": "liblinear", "penalty": "l1"},
-    {"solver": "liblinear", "penalty": "l2"},
-    {"solver": "saga", "penalty": "l1"},
-    {"solver": "saga", "penalty": "l2"},
-    {"solver": "saga", "penalty": "elasticnet", "l1_ratio": 0.5},
-]
+from tests.solver_choices import CHOICES
 
 
 def rows(classes: int) -> tuple[np.ndarray, np.ndarray]:
