@@ -368,4 +368,9 @@ def cluster(
     while not known.exists() or not known.read_text().strip():
         assert time.monotonic() < end
         time.sleep(0.1)
-    return json.loads(known.read_text())["address"], scheduler, workers
+    address = json.loads(known.read_text())["address"]
+    # A search asks once how many there are.
+    distributed = importlib.import_module("distributed")  # an extra: not for tests that start no cluster
+    with distributed.Client(address) as client:
+        client.wait_for_workers(2, timeout=60)
+    return address, scheduler, workers
