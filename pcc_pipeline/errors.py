@@ -77,6 +77,10 @@ class DataError(PccError):
     """A data file cannot be read or does not hold what the contract asks for."""
 
 
+class NoRowsError(DataError):
+    """A data file has columns and no rows. One of several may: of a day on which nobody wrote."""
+
+
 class FeatureError(PccError):
     """A text cannot be turned into numbers: missing or altered encoder weights, wrong vector width."""
 

@@ -35,9 +35,9 @@ from pcc_pipeline.steps.parts.folder import PARTS_TAG, PartsFolder, is_parts_add
 from pcc_pipeline.steps.parts.running import (
     PartsWritten,
     demand_inputs,
+    demand_whole,
     inputs_payload,
     lineage_payloads,
-    refuse_compute,
     run_parts,
     with_threads,
 )
@@ -141,7 +141,7 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
     with step_run("embed", params) as opened:
         if params.output.embedded_parts is not None and not for_training:
             return _into_parts(params, opened, params.output.embedded_parts)
-        refuse_compute(params, params.output.embedded_dir, "output.embedded_dir", workers=not for_training)
+        demand_whole(params, "output.embedded_dir", "output.embedded_parts", tell=not for_training)
         # A file that is given twice is embedded once.
         places: dict[Path, str] = {}
         for address in addresses:
@@ -157,7 +157,7 @@ def run(params: Params, *, for_training: bool = False) -> EmbedOutcome:
             contract = contract_to_embed(address, params, labelled=for_training, for_training=for_training)
             demand_input(address, contract)
         if for_training:
-            demand_input(params.data.exclude)
+            demand_input(params.data.exclude, may_be_empty=True)
         encoder = encoder_of(params)
         opened.log(
             payloads.LoggedParams(used(params, "embed")),

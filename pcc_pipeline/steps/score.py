@@ -32,9 +32,9 @@ from pcc_pipeline.steps.parts.folder import PARTS_TAG, Part, PartsFolder, is_par
 from pcc_pipeline.steps.parts.running import (
     PartsWritten,
     demand_inputs,
+    demand_whole,
     inputs_payload,
     lineage_payloads,
-    refuse_compute,
     run_parts,
     with_threads,
 )
@@ -310,7 +310,7 @@ def _demand_target(name: str, params: Params) -> None:
             )
         demand_own_folder(inputs, name, "output.scores")
         return
-    refuse_compute(params, name, "output.scores")
+    demand_whole(params, "output.scores", "output.scores")
     suffix = Path(name).suffix
     if suffix.lower() not in SUFFIXES:
         raise ConfigError(

@@ -110,6 +110,27 @@ def test_predictions_are_read_by_workers_too_and_are_not_mixed_with_messages(com
 
 
 @pytest.mark.parametrize("words", [(), IN_WORKERS], ids=["this process", "two workers"])
+def test_a_file_without_rows_is_told_of_among_messages_and_among_predictions(command, watched, words) -> None:
+    day = pd.read_parquet(watched.folder / "days/day_2.parquet")
+    folder = watched.folder / f"quiet_days_{len(words)}"
+    folder.mkdir()
+    day.to_parquet(folder / "saturday.parquet", index=False)
+    day[:0].to_parquet(folder / "sunday.parquet", index=False)
+    done = command("monitor", "--data", f"{folder.name}/", *words, store=watched)
+    assert done.code == 0, done.err
+    assert f"warning    {folder.name}/sunday.parquet: it has columns and no rows" in done.out
+    assert len(watched.step("monitor").inputs.dataset_inputs) == 2
+    done = command("score", "--data", f"{folder.name}/", "--output", f"{folder.name}_scored/", store=watched)
+    assert done.code == 0, done.err
+    done = command("monitor", "--data", f"{folder.name}_scored/", *words, store=watched)
+    assert done.code == 0, done.err
+    assert watched.step("monitor").data.metrics["quality/rows"] == len(day)
+    (folder / "saturday.parquet").unlink()
+    done = command("monitor", "--data", f"{folder.name}/sunday.parquet", *words, store=watched)
+    assert (done.code, "columns and no rows" in done.err) == (1, True), done.err
+
+
+@pytest.mark.parametrize("words", [(), IN_WORKERS], ids=["this process", "two workers"])
 def test_vectors_of_another_encoder_are_told_with_their_file(command, watched, words) -> None:
     (watched.folder / "foreign").mkdir(exist_ok=True)
     good = pq.read_table(watched.folder / "days/day_1.parquet")

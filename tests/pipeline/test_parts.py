@@ -149,6 +149,38 @@ def test_a_folder_is_of_one_job(command, trained) -> None:
     assert [path.name for path in (trained.folder / "mine").iterdir()] == ["notes.txt"]
 
 
+def test_several_processes_do_not_keep_score_from_writing_one_file(command, trained) -> None:
+    done = command("score", "--data", "in/", "--output", "one.csv", "--workers", "2", store=trained)
+    assert done.code == 0
+    assert "one process writes one file; output.scores=FOLDER/ gets a part for each file" in done.out + done.err
+    assert len(pd.read_csv(trained.folder / "one.csv")) == FILES * ROWS - 1
+
+
+def test_a_file_without_rows_has_a_part_without_rows(command, trained) -> None:
+    (trained.folder / "days").mkdir()
+    (trained.folder / "days/cases_0.parquet").write_bytes((trained.folder / "in/cases_0.parquet").read_bytes())
+    (trained.folder / "days/sunday.csv").write_text("case_id,text\n")
+    for words, folder in (
+        (("score", "--output", "answered/"), "answered"),
+        (("score", "--output", "by_workers/", *IN_WORKERS), "by_workers"),
+        (("embed", "--parts", "vectors/"), "vectors"),
+    ):
+        done = command(*words, "--data", "days/", store=trained)
+        assert done.code == 0, done.err
+        assert "warning    days/sunday.csv: it has columns and no rows" in done.out
+        parts = {part["source"]: part for part in manifest_of(trained.folder / folder)["parts"]}
+        sunday = parts.pop("days/sunday.csv")
+        (other,) = parts.values()
+        assert (sunday["rows"], other["rows"] + other["rejected"]) == (0, ROWS)
+        assert len(pd.read_parquet(trained.folder / folder / sunday["name"])) == 0
+    pd.testing.assert_frame_equal(
+        table(*parts_of(trained.folder / "answered")), table(*parts_of(trained.folder / "by_workers"))
+    )
+    done = command("score", "--data", "vectors/", "--output", "again.parquet", store=trained)
+    assert done.code == 0, done.err
+    assert len(pd.read_parquet(trained.folder / "again.parquet")) == other["rows"]
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -156,7 +188,6 @@ def test_a_folder_is_of_one_job(command, trained) -> None:
             ("--output", "one.csv", "--shard", "1/2"),
             "compute.shard is for a data set in parts, and one file is written",
         ),
-        (("--output", "one.csv", "--workers", "2"), "compute.workers is for a data set in parts"),
         (("--output", "x/", "--shard", "3/2"), "shard 3/2 is none: 1/2 is the first, 2/2 the last"),
         (("--output", "x/", "--shard", "half"), "compute.shard"),
         (("--output", "x/", "--workers", "0"), "workers is 0"),

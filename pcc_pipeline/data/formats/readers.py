@@ -14,7 +14,7 @@ from pcc_pipeline.data.formats.json_rows import read_jsonl
 from pcc_pipeline.data.formats.parquet_rows import read_parquet
 from pcc_pipeline.data.formats.pickles import expanded_sizes, load_frame
 from pcc_pipeline.data.notes import ReadNotes
-from pcc_pipeline.errors import DataError
+from pcc_pipeline.errors import DataError, NoRowsError
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pkl", ".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz")
 
@@ -31,7 +31,7 @@ def read_batches(path: Path, batch_rows: int = 8192, notes: ReadNotes | None = N
 
     CSV columns come as strings and only the empty field is missing ("NA" and "null" are texts); Parquet columns keep
     their Arrow types, those of a pickle their own. A `.pkl` is read as a whole. `notes` takes what no row shows.
-    Raises DataError: at the call for the path, later for the contents.
+    Raises DataError: at the call for the path, later for the contents. NoRowsError: there are none.
     """
     if batch_rows < 1:
         raise DataError(f"a batch of {batch_rows} rows is none", fix="use batch_rows of at least 1")
@@ -77,7 +77,7 @@ def _numbered(batches: Iterator[pd.DataFrame], path: Path) -> Iterator[pd.DataFr
         yield batch.set_axis(pd.RangeIndex(start, start + len(batch)), axis=0)
         start += len(batch)
     if start == 0:
-        raise DataError(
+        raise NoRowsError(
             "the data file has columns and no rows", where=str(path), fix="give a file with at least one row"
         )
 

@@ -86,9 +86,10 @@ class FileScorer:
 
     def opened(self, batches: Iterator[pd.DataFrame]) -> tuple[ExtraColumns, Iterator[pd.DataFrame]]:
         """The columns behind the downstream system's for these rows, and the batches again."""
-        first = next(batches)
-        several = file_of(first) is not None
-        return extra_columns(self.params, self.model.classes, several_files=several), chain([first], batches)
+        first = next(batches, None)
+        several = first is None or file_of(first) is not None
+        there = [] if first is None else [first]
+        return extra_columns(self.params, self.model.classes, several_files=several), chain(there, batches)
 
     def score(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,7 +17,6 @@ from pcc_pipeline.data.vector_origin import origin_of
 from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.embed_texts import EmbeddingCounts, Progress, embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
-from pcc_pipeline.errors import DataError
 from pcc_pipeline.persons.manifest import Manifest
 from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter
 from pcc_pipeline.steps.inputs.datasets import contract_of, slices_of
@@ -60,17 +59,18 @@ class RowEmbedder:
         """Write the good rows of a file with their vectors: those that they bring, or the encoder's.
 
         Args:
+            batches: none are a file without rows.
             manifest: is given who stands in the file.
 
         Raises:
-            DataError: there are no rows, or they cannot be read.
+            DataError: they cannot be read.
             FeatureError: the encoder fails.
             StorageError: they cannot be written.
         """
         counts, file, made = EmbeddingCounts(), None, GrowingVectors()
         for batch in batches:
             if file is None:
-                file = self._checked_file(address, batch)
+                file = self._checked_file(address, batch.columns)
             checked = file.add(batch)
             vectors, done = self._vectors(checked, progress)
             counts += done
@@ -79,13 +79,11 @@ class RowEmbedder:
                 made.add(vectors)
             origin = self.encoder.digest if checked.vectors is None else origin_of(batch)
             writer.write(checked.good, vectors, origin)
-        if file is None:
-            raise DataError("the data file has no rows", where=address, fix="give a file with at least one row")
-        return EmbeddedRows(file, counts, made)
+        return EmbeddedRows(file or self._checked_file(address, ()), counts, made)
 
-    def _checked_file(self, address: str, first: pd.DataFrame) -> CheckedFile:
+    def _checked_file(self, address: str, columns: Collection[object]) -> CheckedFile:
         # A file may be embedded to be scored, so labels are checked where they are there.
-        labelled = self.for_training or self.params.data.label_column in first.columns
+        labelled = self.for_training or self.params.data.label_column in columns
         contract = contract_to_embed(address, self.params, labelled=labelled, for_training=self.for_training)
         return CheckedFile(contract, address, kept=self.for_training)
 

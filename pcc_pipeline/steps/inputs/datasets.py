@@ -25,6 +25,7 @@ from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
+from pcc_pipeline.errors import NoRowsError
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of
 from pcc_pipeline.steps.inputs.caches import cache_places
@@ -33,22 +34,42 @@ from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.payloads import InputFile
 
 
-def read(address: str, notes: ReadNotes | None = None, *, named: bool = False) -> Iterator[pd.DataFrame]:
+def read(
+    address: str, notes: ReadNotes | None = None, *, named: bool = False, may_be_empty: bool = False
+) -> Iterator[pd.DataFrame]:
     """The raw rows at an address, in batches that know who made their vectors and, of several, their file.
+
+    A file without rows among several is told of, and is none.
 
     Args:
         notes: takes what the rows do not show.
         named: they know their file where it is the only one, too.
+        may_be_empty: there need be no row at all, and so no batch.
+
+    Raises:
+        DataError: a file cannot be read.
+        NoRowsError: there are no rows.
     """
-    files = files_of(address)
+    files, empty = files_of(address), 0
+    notes = notes or ReadNotes()
     for file in files:
-        for batch in _read_one(file, notes):
-            if named or len(files) > 1:
-                batch.attrs[FILE] = file
-            yield batch
+        try:
+            for batch in _read_one(file, notes):
+                if named or len(files) > 1:
+                    batch.attrs[FILE] = file
+                yield batch
+        except NoRowsError:
+            if len(files) == 1 and not may_be_empty:
+                raise
+            empty += 1
+            notes.add(f"{file}: it has columns and no rows")
+    if empty == len(files) and not may_be_empty:
+        raise NoRowsError(
+            f"none of the {empty:,} data files has rows", where=address, fix="give files with at least one row"
+        )
 
 
-def _read_one(file: str, notes: ReadNotes | None) -> Iterator[pd.DataFrame]:
+def _read_one(file: str, notes: ReadNotes) -> Iterator[pd.DataFrame]:
     if file == SAMPLE:
         yield sample()
         return

@@ -5,24 +5,32 @@ from __future__ import annotations
 from pcc_pipeline.data.contract import Contract, ContractChecker
 from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.data.sample.messages import sample
-from pcc_pipeline.errors import StorageError
+from pcc_pipeline.errors import NoRowsError, StorageError
 from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, local_copy, open_store
 
 
-def demand_input(address: str | None, contract: Contract | None = None) -> None:
+def demand_input(address: str | None, contract: Contract | None = None, *, may_be_empty: bool = False) -> None:
     """See that there is something to read at `address`, and that it has the columns that `contract` demands.
 
     A file on this machine is opened and its first row read; a pickle, which can only be read whole, and an object of a
     bucket, which would be fetched twice, are looked for only. None is nothing to look at.
+
+    Args:
+        may_be_empty: there need be no row; nor in one of several files.
 
     Raises:
         DataError: there is no such file, it is empty, of no kind that is known, or lacks columns.
         StorageError: the bucket cannot be read or has no such object.
     """
     if address is not None:
-        for file in files_of(address):
-            _demand_one(file, contract)
+        files = files_of(address)
+        for file in files:
+            try:
+                _demand_one(file, contract)
+            except NoRowsError:
+                if len(files) == 1 and not may_be_empty:
+                    raise
 
 
 def demand_bucket(address: str) -> None:

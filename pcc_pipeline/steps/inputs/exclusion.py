@@ -52,7 +52,7 @@ def read_exclusion(path: str | None) -> Exclusion:
     if path is None:
         return Exclusion()
     ids: set[str] = set()
-    for batch in read(path):
+    for batch in read(path, may_be_empty=True):
         if CASE_ID not in batch:
             raise DataError(
                 f"the list of rows to leave out has no column {CASE_ID}; it has {shown_columns(batch.columns)}",

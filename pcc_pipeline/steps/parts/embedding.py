@@ -73,7 +73,7 @@ class EmbedTask(PartTask):
             folder.writing(name) as partial,
             EmbeddedFileWriter(partial, sealed=params.output.encrypts) as writer,
         ):
-            batches = read(source, notes, named=True)
+            batches = read(source, notes, named=True, may_be_empty=True)
             file, counts, _ = embedder.embed(batches, source, writer, manifest)
             rejected = file.all_rejected
             part = Part(

@@ -63,7 +63,11 @@ class PartsWritten:
     @property
     def notes(self) -> tuple[str, ...]:
         """What to know of the inputs, each with its name."""
-        return tuple(f"{part.source}: {note}" for part in self.parts for note in part.notes)
+        return tuple(
+            note if note.startswith(part.source) else f"{part.source}: {note}"
+            for part in self.parts
+            for note in part.notes
+        )
 
     @property
     def counts(self) -> Counter[str]:
@@ -96,7 +100,7 @@ def demand_inputs(params: Params, contract: Contract) -> None:
     """
     demand_cluster(params.compute)
     for source in own_inputs(files_of(params.data.path), params)[:_MOST_LOOKED_AT]:
-        demand_input(source, contract)
+        demand_input(source, contract, may_be_empty=True)
 
 
 def own_inputs(sources: Sequence[str], params: Params) -> list[str]:
@@ -170,24 +174,28 @@ def lineage_payloads(folder: PartsFolder, parts: Sequence[Part]) -> list[Payload
     return payloads_of(joined(contents, folder.address)) if contents else []
 
 
-def refuse_compute(params: Params, name: str | None, option: str, *, workers: bool = True) -> None:
-    """See that no shares or workers are asked for where one file is written; a cluster may be, since it serves others.
+def demand_whole(params: Params, option: str, parts_option: str, *, tell: bool = True) -> None:
+    """See that no share is asked for where one file is written, and tell that one process writes it.
+
+    Several processes may be asked for: the same configuration serves `monitor`, which has them look at the files.
 
     Args:
-        workers: refuse them, too. A training does not: the same configuration serves the `monitor` that follows it.
+        option: names the file, or the folder that gets it.
+        parts_option: names a folder that gets a part for each file instead.
+        tell: tell of the one process, where several are asked for.
 
     Raises:
-        ConfigError: they are.
+        ConfigError: a share is asked for.
     """
-    settings = params.compute
-    if settings.shard is None and (settings.engine == "dask" or settings.workers == 1 or not workers):
-        return
-    setting = "compute.shard" if settings.shard else "compute.workers"
-    raise ConfigError(
-        f"{setting} is for a data set in parts, and one file is written",
-        where=f"{option}: {name}",
-        fix="name a folder, with a slash at its end, to get a part for each file; or leave out the options of compute",
-    )
+    settings, way = params.compute, f"{parts_option}=FOLDER/ gets a part for each file"
+    if settings.shard is not None:
+        raise ConfigError(
+            "compute.shard is for a data set in parts, and one file is written",
+            where=f"compute.shard: {settings.shard}, {option}",
+            fix=f"leave compute.shard out; or {way}",
+        )
+    if tell and settings.engine == "local" and settings.workers != 1:
+        logger.info("one process writes one file; %s, and compute.workers processes share these", way)
 
 
 def inputs_payload(address: str, written: PartsWritten, use: str) -> list[Payload]:

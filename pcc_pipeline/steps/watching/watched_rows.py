@@ -133,20 +133,22 @@ def watched_rows(
         files = _looked_at(params, task, sources)
     finally:
         task.let_go()
-    answered = [file for file in files if isinstance(file, AnsweredFile)]
-    if answered:
-        return _of_predictions(params, answered, loaded.model)
+    if any(isinstance(file, AnsweredFile) for file in files):
+        return _of_predictions(params, files, loaded.model)
     return _of_messages(params, [file for file in files if isinstance(file, WatchedFile)], loaded.model, learned)
 
 
 def _looked_at(params: Params, task: WatchTask, sources: Sequence[str]) -> list[Seen]:
-    """The files in their order; those of messages, or those of predictions."""
+    """The files in their order: those of messages, or those of predictions, and those without rows."""
     seen: dict[str, Seen] = {}
+    kinds: set[type[Seen]] = set()
     with closing(_results(params, task, sources)) as results:
         for source, one in results:
             if isinstance(one, PccError):
                 raise type(one)(one.what, where=where_in(source, one), fix=one.fix) from one
-            if seen and type(one) is not type(next(iter(seen.values()))):
+            if isinstance(one, AnsweredFile) or len(one.rejected):
+                kinds.add(type(one))
+            if len(kinds) > 1:
                 raise DataError(
                     "some of the files hold messages, and others predictions without texts",
                     where=source,
@@ -288,11 +290,12 @@ def _answers(file: AnsweredFile, probabilities: Sequence[str]) -> pd.DataFrame:
     return frame.assign(**typed)
 
 
-def _of_predictions(params: Params, files: Sequence[AnsweredFile], model: TrainedModel) -> WatchedRows:
+def _of_predictions(params: Params, files: Sequence[Seen], model: TrainedModel) -> WatchedRows:
     """Rows of files that `score` or the downstream system wrote; rows that it could not answer are rejected."""
     address, manifest = params.data.path, new_manifest(params)
     columns = [f"{_PROBABILITY}{label}" for label in model.classes]
-    together = pd.concat([_answers(file, columns) for file in files], ignore_index=True)
+    answered = [_answers(file, columns) for file in files if isinstance(file, AnsweredFile)]
+    together = pd.concat(answered, ignore_index=True)
     frame, kept_out = without_erased(together, params)
     notes = (*dict.fromkeys(line for file in files for line in file.notes), *kept_out)
     if manifest is not None:

@@ -22,6 +22,8 @@ def test_a_list_without_case_ids_is_refused_and_ids_are_read_as_those_of_the_dat
         read_exclusion(str(tmp_path / "list.csv"))
     pd.DataFrame({"case_id": [1.0, 2.0, None]}).to_parquet(tmp_path / "list.parquet")
     assert read_exclusion(str(tmp_path / "list.parquet")).ids == {"1", "2"}
+    pd.DataFrame({"case_id": ["a"]})[:0].to_parquet(tmp_path / "none.parquet")
+    assert read_exclusion(str(tmp_path / "none.parquet")).ids == set()  # a training that found no wrong label
 
 
 def test_the_other_rows_stay_where_they_are_and_a_list_of_all_is_refused() -> None:
