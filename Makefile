@@ -36,7 +36,8 @@ serve: to-answer  ## answer messages over HTTP by the champion (ARGS="--port 800
 
 # A file's tests share what takes long to make, so they stay in one process, and the long files begin.
 # A process that dies is not replaced: xdist would wait for ever for what it had left to do.
-PYTEST = $(ACTIVE) $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# Hundreds of processes are begun: none of them is to compile the package anew, whatever this machine's Python is told.
+PYTEST = $(ACTIVE) PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Those that send signals to their own process have one without the threads and libraries of all others; 5: none is meant.
 test: to-develop  ## run the tests, but for those that take minutes each
