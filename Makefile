@@ -40,11 +40,11 @@ serve: to-answer  ## answer messages over HTTP by the champion (ARGS="--port 800
 PYTEST = $(ACTIVE) PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Those that send signals to their own process have one without the threads and libraries of all others; 5: none is meant.
-test: to-develop  ## run the tests, but for those that take minutes each
+test: to-develop  ## run the tests, but for those that take longest
 	@$(PYTEST) -m "not long and not signals" $(ARGS) || [ $$? -eq 5 ]
 	@$(ACTIVE) $(BIN)/python -m pytest $(ARGS) -m "signals and not long" || [ $$? -eq 5 ]
 
-test-long: to-develop  ## run the tests that take minutes each
+test-long: to-develop  ## run the tests that take longest, an hour or more
 	@$(PYTEST) -m long $(ARGS)
 
 check: to-develop  ## format, lint, floors, types and architecture

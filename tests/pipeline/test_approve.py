@@ -22,6 +22,7 @@ def asks(threshold: str) -> tuple[str, ...]:
     return "--set", "registry.approvals=1", "--set", f"'registry.gates=[{gate}]'"
 
 
+@pytest.mark.long
 def test_a_promotion_waits_for_who_did_not_train_it_and_force_does_too(
     command: Any, one_version: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

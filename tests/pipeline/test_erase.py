@@ -345,6 +345,7 @@ def test_whose_a_case_is_that_is_held_is_not_erased_by_the_case_either(store: Pa
     assert said(store, "erase", "--cases", "cases.txt").code == 0
 
 
+@pytest.mark.long
 def test_a_version_that_is_held_is_told_of_everywhere_and_goes_once_it_is_let_go(store: Path) -> None:
     held = said(store, "hold", "add", "--version", "@champion", "--reason", "case 15")
     assert held.code == 0
@@ -382,6 +383,7 @@ def test_a_version_that_is_held_is_told_of_everywhere_and_goes_once_it_is_let_go
     assert "nothing of theirs was found now" in said(store, "erase", "--subjects", "persons.txt").out
 
 
+@pytest.mark.long
 def test_rows_that_somebody_put_back_are_in_the_next_plan(
     used_store: Store, erased_store: Path, tmp_path: Path
 ) -> None:
@@ -396,6 +398,7 @@ def test_rows_that_somebody_put_back_are_in_the_next_plan(
         assert holders(folder, name) == set()
 
 
+@pytest.mark.long
 def test_rows_of_others_that_were_put_back_are_left_while_one_of_them_is_held(
     used_store: Store, erased_store: Path, tmp_path: Path
 ) -> None:
@@ -516,6 +519,7 @@ def test_of_who_was_erased_it_is_said_when_and_that_nothing_is_held(erased_store
     assert "was erased" not in done(folder, "lineage", "--subject", "nobody@")
 
 
+@pytest.mark.long
 def test_of_who_is_half_erased_it_is_said_what_is_gone(store: Path) -> None:
     assert "(their rows are out of it)" not in done(store, "lineage", "--subject", ERASED[0])
     plan = plan_of(store)
@@ -929,7 +933,7 @@ def contents_of(folder: Path, bucket: str, scratch: Path) -> bytes:
     return "".join(pd.read_parquet(file).to_csv() for file in files).encode()
 
 
-@pytest.mark.parametrize("ended", [True, False], ids=["whole", "cut off"])
+@pytest.mark.parametrize("ended", [True, pytest.param(False, marks=pytest.mark.long)], ids=["whole", "cut off"])
 def test_parts_and_objects_in_buckets_lose_their_rows(store: Path, bucket: str, tmp_path: Path, ended: bool) -> None:
     rows = pd.read_parquet(store / "today.parquet")
     (store / "days").mkdir()
@@ -992,6 +996,7 @@ pcc.main(["score", "--data", "days/", "--output", "killed/"])
 """
 
 
+@pytest.mark.long
 def test_a_training_that_was_killed_after_its_split_stands_in_nobodys_way(store: Path) -> None:
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_AFTER_ITS_SPLIT, str(store)], env=os.environ, timeout=180, capture_output=True

@@ -10,7 +10,11 @@ pytestmark = pytest.mark.pipeline
 
 
 @pytest.mark.parametrize(
-    "options", ["model.search_method=none evaluation.backtest=2", "model.n_iter=2 model.cv_folds=2"]
+    "options",
+    [
+        "model.search_method=none evaluation.backtest=2",
+        pytest.param("model.n_iter=2 model.cv_folds=2", marks=pytest.mark.long),
+    ],
 )
 def test_scores_are_those_of_vectors_in_memory(new_store, in_process, small_file, monkeypatch, options) -> None:
     def scores(name: str) -> dict[str, float]:

@@ -395,6 +395,7 @@ def test_that_earlier_windows_had_alarms_is_said_where_the_last_has_none(command
     assert "Nothing is wrong in the last window; 1 of the 1 before had alarms." in page
 
 
+@pytest.mark.long
 def test_a_version_trained_on_messages_that_changed_is_watched_beside_the_new_ones(
     command, new_store, watched, tmp_path
 ) -> None:

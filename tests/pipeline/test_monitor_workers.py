@@ -72,7 +72,9 @@ def _look(
     return metrics, sorted(inputs), pd.read_parquet(store.folder / "outputs/novel_rows.parquet"), summary
 
 
-@pytest.mark.parametrize("words", [IN_WORKERS, BY_DASK], ids=["two workers", "Dask"])
+@pytest.mark.parametrize(
+    "words", [IN_WORKERS, pytest.param(BY_DASK, marks=pytest.mark.long)], ids=["two workers", "Dask"]
+)
 def test_workers_see_what_this_process_sees(command, watched, words) -> None:
     metrics, inputs, novel, lines = _look(command, watched)
     assert len(inputs) == 5
@@ -96,6 +98,7 @@ def test_a_file_that_cannot_be_used_is_named(command, watched, words) -> None:
     assert (done.code, "bad/b.parquet" in done.err, "Traceback" in done.err) == (1, True, False), done.err
 
 
+@pytest.mark.long
 def test_predictions_are_read_by_workers_too_and_are_not_mixed_with_messages(command, watched) -> None:
     done = command("score", "--data", "days/day_1.parquet", "--output", "scored/one.parquet", store=watched)
     assert done.code == 0, done.err
@@ -130,7 +133,7 @@ def test_a_file_without_rows_is_told_of_among_messages_and_among_predictions(com
     assert (done.code, "columns and no rows" in done.err) == (1, True), done.err
 
 
-@pytest.mark.parametrize("words", [(), IN_WORKERS], ids=["this process", "two workers"])
+@pytest.mark.parametrize("words", [(), pytest.param(IN_WORKERS, marks=pytest.mark.long)], ids=["here", "two workers"])
 def test_vectors_of_another_encoder_are_told_with_their_file(command, watched, words) -> None:
     (watched.folder / "foreign").mkdir(exist_ok=True)
     good = pq.read_table(watched.folder / "days/day_1.parquet")
@@ -150,6 +153,7 @@ def test_workers_that_are_configured_for_it_do_not_stop_the_training_before_it(c
     assert (done.code, "compute.shard is for a data set in parts" in done.err) == (1, True), done.err
 
 
+@pytest.mark.long
 def test_a_worker_of_several_threads_looks_at_one_file_at_a_time(command, watched, start_dask, tmp_path) -> None:
     start_dask("scheduler", "--port", "0")
     start_dask("worker", "--nworkers", "1", "--nthreads", "3", "--death-timeout", "60")

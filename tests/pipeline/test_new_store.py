@@ -69,6 +69,7 @@ def test_runs_that_start_together_on_no_store_all_succeed(outside, folder: Path)
     assert not list(folder.glob(".partial-*"))
 
 
+@pytest.mark.long
 def test_a_store_that_was_not_made_to_its_end_is_in_nobodys_way(outside, folder: Path) -> None:
     command = ["python", str(REPOSITORY / "entrypoints/manage_models.py"), "init"]
     process = outside(folder, *command)

@@ -50,6 +50,7 @@ def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
     assert [(cell.execution_count, cell.outputs) for cell in cells] == [(None, [])] * len(cells)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("environment")
 def test_compare_runs_shows_scores_chart_and_predictions(tmp_path: Path) -> None:
     notebook = nbformat.read(REPOSITORY / "notebooks" / "compare_runs.ipynb", as_version=4)

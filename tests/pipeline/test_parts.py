@@ -163,7 +163,7 @@ def test_a_file_without_rows_has_a_part_without_rows(command, trained) -> None:
     for words, folder in (
         (("score", "--output", "answered/"), "answered"),
         (("score", "--output", "by_workers/", *IN_WORKERS), "by_workers"),
-        (("embed", "--parts", "vectors/"), "vectors"),
+        (("embed", "--parts", "of_days/"), "of_days"),
     ):
         done = command(*words, "--data", "days/", store=trained)
         assert done.code == 0, done.err
@@ -176,9 +176,9 @@ def test_a_file_without_rows_has_a_part_without_rows(command, trained) -> None:
     pd.testing.assert_frame_equal(
         table(*parts_of(trained.folder / "answered")), table(*parts_of(trained.folder / "by_workers"))
     )
-    done = command("score", "--data", "vectors/", "--output", "again.parquet", store=trained)
+    done = command("score", "--data", "of_days/", "--output", "of_days.parquet", store=trained)
     assert done.code == 0, done.err
-    assert len(pd.read_parquet(trained.folder / "again.parquet")) == other["rows"]
+    assert len(pd.read_parquet(trained.folder / "of_days.parquet")) == other["rows"]
 
 
 @pytest.mark.parametrize(
@@ -383,6 +383,7 @@ def _many_files(trained: Store, number: int) -> str:
     return folder.name
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_has_its_file_done_again(trained, outside) -> None:
     source, folder = _many_files(trained, 24), trained.folder / "worker-killed"
     words = ("pcc", "score", "--data", f"{source}/", "--output", "worker-killed/", *IN_WORKERS)

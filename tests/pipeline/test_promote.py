@@ -143,6 +143,7 @@ def test_a_log_that_cannot_be_written_holds_up_no_promotion_and_is_told_everywhe
     assert "the audit log cannot be written" in one_version.step("promote").data.tags["pcc.audit_unwritten"]
 
 
+@pytest.mark.long
 def test_the_measurement_of_a_judgement_is_an_evaluation_of_the_version(
     command: Any, store: Any, small_file: Path, outside: Any
 ) -> None:

@@ -278,6 +278,7 @@ def newest_pipeline(store: Any) -> str:
     return str(max(runs, key=lambda run: run.info.start_time).info.run_id)
 
 
+@pytest.mark.long
 def test_main_that_could_not_publish_says_that_the_training_is_done(
     command: Any, store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ def _params(store: Any, name: str) -> dict[str, str]:
     return {key: value for key, value in store.step(name).data.params.items() if "." in key}
 
 
+@pytest.mark.long
 def test_runs_that_measure_a_model_record_its_settings_and_not_the_callers(command, store, small_file) -> None:
     assert command("train", "--data", str(small_file), *FOREST, "--set", "data.random_state=7").code == 0
     assert command("evaluate", "--set", "model.cv_folds=9 output.metrics=measured.json").code == 0
@@ -48,6 +49,7 @@ def test_runs_that_measure_a_model_record_its_settings_and_not_the_callers(comma
     assert (found["data.path"], found["model.type"]) == (str(small_file), "RandomForest")
 
 
+@pytest.mark.long
 def test_what_uses_no_model_settings_records_none(command, store, small_file) -> None:
     assert command("main", "--data", str(small_file), *FOREST).code == 0
     assert command("score", "--data", str(small_file), "--model", f"models:/{NAME}@challenger").code == 0

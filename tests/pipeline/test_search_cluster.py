@@ -40,7 +40,7 @@ def _kill(process) -> None:
         one.kill()
 
 
-@pytest.mark.parametrize("method", ["random", "optuna"])
+@pytest.mark.parametrize("method", ["random", pytest.param("optuna", marks=pytest.mark.long)])
 def test_a_cluster_measures_what_this_machine_would_to_the_last_digit(
     method, command, store, new_store, small_file, cluster
 ) -> None:

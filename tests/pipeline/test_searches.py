@@ -76,6 +76,7 @@ def test_a_search_leaves_its_trials(method, command, store, small_file) -> None:
         assert len(distinct) == n_trials
 
 
+@pytest.mark.long
 def test_one_seed_gives_one_search_however_many_workers(command, store, small_file) -> None:
     options = ["--data", str(small_file), "--n-iter", "2", "--set"]
     found = []
@@ -124,6 +125,7 @@ def test_if_all_candidates_fail_the_run_fails_with_the_reasons_grouped(method, c
     assert not store.client.search_registered_models()
 
 
+@pytest.mark.long
 def test_a_timeout_keeps_what_was_done(command, store, small_file) -> None:
     options = ["--data", str(small_file), "--n-iter", "500", "--model-type", "RandomForest"]
     started = time.monotonic()

@@ -671,6 +671,7 @@ def test_the_challenger_answers_its_share_or_beside(tmp_path: Path) -> None:
         wait_until(lambda: 'pcc_shadow_rows_total{same="false"} 200.0' in get(server, "/metrics")[1])
 
 
+@pytest.mark.long
 def test_what_a_user_can_mend_is_told_before_anything_listens(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     store.add(FIRST, "challenger")

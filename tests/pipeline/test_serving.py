@@ -65,7 +65,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 # Our own server takes and gives the very same.
-@pytest.fixture(scope="module", params=["mlflow models serve", "pcc serve"])
+@pytest.fixture(scope="module", params=[pytest.param("mlflow models serve", marks=pytest.mark.long), "pcc serve"])
 def served(store: Store, request: pytest.FixtureRequest) -> Iterator[Served]:
     own = request.param == "pcc serve"
     starting = pcc_server(store, "--model", f"models:/{NAME}@challenger") if own else mlflow_server(store)

@@ -126,6 +126,7 @@ def test_rows_that_the_version_learned_are_left_out_of_test_data_and_counted(com
     assert (line["total_cases"], line["passed_validation"]) == (200, len(set_aside))
 
 
+@pytest.mark.long
 def test_rows_of_groups_that_the_version_learned_are_left_out_too(command, store, file) -> None:
     frame = rows_of(200)
     trained(command, file(frame), "--set", "data.group_column=customer")
@@ -284,6 +285,7 @@ def test_main_measures_the_rows_that_it_trained_on_whatever_becomes_of_the_file(
     assert store.client.get_model_version_by_alias(NAME, "champion").version == 1
 
 
+@pytest.mark.long
 def test_a_file_that_is_replaced_before_training_changes_nothing_that_main_does(
     command, store, file, monkeypatch
 ) -> None:
@@ -302,6 +304,7 @@ def test_a_file_that_is_replaced_before_training_changes_nothing_that_main_does(
     assert len(digests) == 1
 
 
+@pytest.mark.long
 def test_an_object_that_is_replaced_while_main_runs_leaves_a_version_that_can_be_evaluated(
     command, store, file, bucket: str, monkeypatch
 ) -> None:

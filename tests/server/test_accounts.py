@@ -44,6 +44,7 @@ def test_an_account_comes_changes_and_goes(server: Any, as_user: Any) -> None:
         client.get_experiment_by_name("of one who passes")
 
 
+@pytest.mark.long
 def test_an_account_gets_each_role_and_is_listed_with_it_and_all_is_on_record(server: Any) -> None:
     assert accounts(server, "add", "rising", "--role", "reader", said="a long enough one\n").returncode == 0
     for role in ("approver", "admin", "trainer", "reader"):

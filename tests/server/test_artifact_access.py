@@ -87,6 +87,7 @@ def test_a_large_file_by_the_proxy_needs_no_access_to_the_bucket(
     assert digest(stored) == digest(large)
 
 
+@pytest.mark.long
 def test_a_large_file_straight_to_the_bucket(
     server: Any, direct: str, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -383,6 +383,7 @@ def test_without_a_colour_it_shows_what_is_there(cluster: Cluster) -> None:
     assert cluster.switch("red")[0] == 2
 
 
+@pytest.mark.long
 @pytest.mark.pipeline
 def test_it_waits_for_a_real_server_that_loads_its_version(cluster: Cluster, tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")

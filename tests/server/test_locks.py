@@ -56,6 +56,7 @@ def left(client: MlflowClient, name: str) -> list[str]:
     return models + [tag for tag in client.get_registered_model(name).tags if tag.startswith("pcc.")]
 
 
+@pytest.mark.long
 def test_trainers_who_come_at_once_each_get_their_turn_and_nothing_is_left(
     server: Any, client: MlflowClient, accounts: Accounts, model: str, tmp_path: Path
 ) -> None:

@@ -338,7 +338,7 @@ def test_a_study_of_one_run_alone_lets_no_other_in(study_storage: str, tmp_path:
     unnamed.close()
 
 
-@pytest.mark.parametrize("pruning", [False, True])
+@pytest.mark.parametrize("pruning", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_many_at_once_try_exactly_the_budget_and_one_concludes(join: Join, pruning: bool) -> None:
     """Six runs, each in a thread; two of them are left in the middle of a candidate, as by a kill."""
     n_iter, given_up = 40, []

@@ -57,7 +57,7 @@ sys.exit(exit_code(lambda: auto_command._again_and_again(one, 0.2, debug=False),
 """
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGTERM", pytest.param("SIGINT", marks=pytest.mark.long)])
 def test_a_round_that_fails_ends_nothing_and_a_signal_ends_the_wait(name: str, tmp_path: Path) -> None:
     """In a process of its own: a signal that came at a wrong time would end the tests' own."""
     (tmp_path / "rounds.py").write_text(ROUNDS)

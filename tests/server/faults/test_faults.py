@@ -274,6 +274,7 @@ def answering(status: int, port: int = 0) -> Iterator[str]:
             thread.join()
 
 
+@pytest.mark.long
 def test_a_bucket_that_is_busy_for_a_while_has_every_file_in_the_end(here: Any, server: Any) -> None:
     """Real 503s from where the bucket was; the server tries again, and what it gives up on, the run tries again."""
     port = int(server.emulator_address.rpartition(":")[2])

@@ -98,6 +98,7 @@ def marked(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_no_text_of_a_customer_and_no_secret_comes_to_rest(shell: Any, server: Any, marked: Path) -> None:
     shell.environment |= SECRETS
     common = ["--params-file", shell.params_file, "--data", str(marked)]

@@ -138,6 +138,7 @@ def test_old_runs_go_with_their_models_and_what_is_needed_stays(past: Past, shel
     assert "2 old ones stay: made a version that has an alias or was champion" in again.stdout
 
 
+@pytest.mark.long
 def test_an_account_that_may_not_delete_is_told_and_removes_nothing(past: Past, shell: Any, server: Any) -> None:
     runs, model = past.tree(100)
     name, password = f"trainer{time.time_ns()}", "a-trainers-password"

@@ -143,6 +143,7 @@ def machines(shell: Any, cases: Path, study_storage: str, here: Any) -> Any:
             one.kill(place)
 
 
+@pytest.mark.long
 def test_three_machines_search_one_study_and_one_of_them_is_killed(machines: Any) -> None:
     together = machines(40)
     together.start(3)
@@ -181,6 +182,7 @@ def test_eight_machines_200_candidates_and_three_killed_at_random(concluder: boo
         print(place, "killed" if place in together.killed else together.said(place).splitlines()[-3:])
 
 
+@pytest.mark.long
 def test_a_machine_with_other_data_is_refused(machines: Any, tmp_path: Path, cases: Path) -> None:
     import pandas as pd
 

@@ -30,6 +30,7 @@ def test_tokens_are_those_of_the_encoders_own_tokenizer(reference: TorchBackend,
     assert tokenizer.tokens(TEXTS) == expected
 
 
+@pytest.mark.long
 def test_passes_of_many_texts_give_the_vectors_of_float32(reference: TorchBackend) -> None:
     """Several passes of several lengths, padded, as a GPU has them."""
     backend = GpuBackend(SentenceEncoder().folder, 1, threads=2, device="cpu")

@@ -54,7 +54,7 @@ def legend(figure: Figure) -> str:
     return "\n".join(found + [text.get_text() for made in figure.legends for text in made.get_texts()])
 
 
-@pytest.mark.parametrize("n_classes", [2, 3, 11, 77, pytest.param(150, marks=pytest.mark.long)])
+@pytest.mark.parametrize("n_classes", [2, 3, 11, *(pytest.param(n, marks=pytest.mark.long) for n in (77, 150))])
 def test_every_figure_can_be_saved_for_any_number_of_classes(n_classes):
     y, given, classes = sample(n_classes)
     found = figures(y, given, classes)
