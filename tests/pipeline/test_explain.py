@@ -132,6 +132,7 @@ def test_what_the_model_leaves_to_a_person_says_so(trained, tmp_path) -> None:
             assert shown.count(said) == (2 if undecided else 0)
 
 
+@pytest.mark.long
 def test_the_nearest_messages_that_it_learned_are_named_by_case_id(command, trained, tmp_path) -> None:
     """A text that it learned is nearest to itself; none of the rows that were set aside is named, and no text."""
     split = pd.read_parquet(trained.file(trained.step("train"), "split.parquet"))

@@ -75,7 +75,11 @@ def whole(store: Store, name: str) -> None:
     assert not list(folder.glob("_lineage/*"))
 
 
-@pytest.mark.parametrize("words", [(), IN_WORKERS, BY_DASK], ids=["this process", "two workers", "Dask"])
+@pytest.mark.parametrize(
+    "words",
+    [(), IN_WORKERS, pytest.param(BY_DASK, marks=pytest.mark.long)],
+    ids=["this process", "two workers", "Dask"],
+)
 def test_parts_hold_what_one_file_holds(command, trained, words, request) -> None:
     name = f"{request.node.callspec.id.replace(' ', '-')}/"
     done = command("score", "--data", "in/", "--output", name, *words, store=trained)

@@ -506,7 +506,8 @@ def test_what_is_served_by_another_address_than_the_champions_is_withdrawn_if_it
             assert (followed.duty.champion, followed.away) == (None, None)
 
 
-@pytest.mark.parametrize("whole_group", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("whole_group", [False, True])
 def test_it_ends_once_it_has_answered_what_it_took(tmp_path: Path, whole_group: bool) -> None:
     store = new_store(tmp_path / "store")
     store.add(FIRST, "champion")

@@ -64,8 +64,8 @@ def test_auto_takes_openvino_and_says_so(folder: Path, caplog: pytest.LogCapture
     ("flags", "name"),
     [
         ("flags : fpu avx512_bf16 sse", "torch-bfloat16"),
-        ("flags : fpu amx_bf16", "torch-bfloat16"),
-        ("Features : asimd bf16", "torch-bfloat16"),
+        pytest.param("flags : fpu amx_bf16", "torch-bfloat16", marks=pytest.mark.long),
+        pytest.param("Features : asimd bf16", "torch-bfloat16", marks=pytest.mark.long),
         ("flags : fpu avx512f", REFERENCE),
         (None, REFERENCE),
     ],

@@ -150,6 +150,7 @@ def test_after_the_timeout_what_has_begun_is_finished_and_nothing_else_starts() 
     assert [trial.state for trial in outcome.trials] == ["complete", "complete"]
 
 
+@pytest.mark.long
 def test_a_search_that_ended_by_its_timeout_or_lost_workers_says_so_and_what_to_do() -> None:
     def objective(hyperparameters: dict[str, Any], fold: int) -> dict[str, float]:
         if hyperparameters["v"] > 1:
