@@ -44,7 +44,7 @@ test: to-develop  ## run the tests, but for those that take longest
 	@$(PYTEST) -m "not long and not signals" $(ARGS) || [ $$? -eq 5 ]
 	@$(ACTIVE) $(BIN)/python -m pytest $(ARGS) -m "signals and not long" || [ $$? -eq 5 ]
 
-test-long: to-develop  ## run the tests that take longest, an hour or more
+test-long: to-develop  ## run the tests that take longest
 	@$(PYTEST) -m long $(ARGS)
 
 check: to-develop  ## format, lint, floors, types and architecture

@@ -183,6 +183,10 @@ def test_a_file_without_rows_has_a_part_without_rows(command, trained) -> None:
     done = command("score", "--data", "of_days/", "--output", "of_days.parquet", store=trained)
     assert done.code == 0, done.err
     assert len(pd.read_parquet(trained.folder / "of_days.parquet")) == other["rows"]
+    for words in (("score", "--output", "alone/"), ("embed", "--parts", "alone/")):
+        done = command(*words, "--data", "days/sunday.csv", store=trained)
+        assert (done.code, "the data file has columns and no rows" in done.err) == (1, True), done.err
+        assert not (trained.folder / "alone").exists()
 
 
 @pytest.mark.parametrize(

@@ -99,8 +99,9 @@ def demand_inputs(params: Params, contract: Contract) -> None:
         ConfigError: no scheduler of Dask answers, or Dask is not installed.
     """
     demand_cluster(params.compute)
-    for source in own_inputs(files_of(params.data.path), params)[:_MOST_LOOKED_AT]:
-        demand_input(source, contract, may_be_empty=True)
+    sources = files_of(params.data.path)
+    for source in own_inputs(sources, params)[:_MOST_LOOKED_AT]:
+        demand_input(source, contract, may_be_empty=len(sources) > 1)
 
 
 def own_inputs(sources: Sequence[str], params: Params) -> list[str]:
