@@ -22,7 +22,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pcc_pipeline.solvers.losses import losses_along, own_units, penalised, weighed_losses
+from pcc_pipeline.solvers.losses import are_unlike, intercept_pull, losses_along, own_units, ridge_pull, weighed_losses
 from pcc_pipeline.solvers.problem import Problem, Solution
 
 # Corrections that L-BFGS remembers: the SVD's columns differ much in scale, which a longer memory learns.
@@ -38,8 +38,6 @@ _SLOPE_LEFT = 0.9
 # Where columns share a product, a better step of each costs less than one more product for all.
 _SLOPE_LEFT_OF_COLUMNS = 0.5
 _SEARCHES = 20
-# Where half of the columns have units of so many times the least, some are far greater than is usual.
-_UNLIKE = 30.0
 _FARTHER = 10.0
 
 
@@ -56,7 +54,7 @@ def solve(problem: Problem, tol: float, max_iter: int, start: np.ndarray | None 
     weights = np.zeros((problem.rows.shape[1] + 1, n_columns)) if start is None else start.astype(np.float64)
     units = own_units(problem)
     solution = _Descent(problem, weights, np.ones_like(units), tol).solution(max_iter)
-    if not solution.converged or np.median(units[:-1]) > _UNLIKE * units[:-1].min():
+    if not solution.converged or are_unlike(units):
         rest = _Descent(problem, solution.weights, units, tol).solution(max_iter)
         solution = Solution(rest.weights, solution.iterations + rest.iterations, rest.converged)
     return solution
@@ -70,7 +68,6 @@ class _Descent:
 
     def __init__(self, problem: Problem, weights: np.ndarray, units: np.ndarray, tol: float) -> None:
         self._whole, self._units, self._tol = problem, units, tol
-        self._ridge = problem.penalty.l2 * penalised(problem)
         # Columns that have ended, and among them those that no step improved though one promised much.
         self._ended, self._stuck = weights.copy(), np.zeros(weights.shape[1], dtype=bool)
         # The problem, and the columns' places, of those that go on.
@@ -108,7 +105,7 @@ class _Descent:
 
     def _at(self, losses: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The objective, one number for each problem, and its gradient, (d + 1, K), at the weights."""
-        pull = self._ridge * self._weights
+        pull = ridge_pull(self._problem, self._weights)
         return losses + self._dot(pull, self._weights) / 2, self._problem.gradient(slopes) + pull
 
     def _direction(self) -> np.ndarray:
@@ -117,10 +114,22 @@ class _Descent:
         for moved, turned, inverse in reversed(self._memory):
             shares.append(inverse * self._dot(moved, direction))
             direction -= shares[-1] * turned
-        direction *= self._scale * self._units**2
+        direction = self._first_guess(direction)
         for (moved, turned, inverse), share in zip(self._memory, reversed(shares), strict=True):
             direction += (share - inverse * self._dot(turned, direction)) * moved
         return direction
+
+    def _first_guess(self, gradient: np.ndarray) -> np.ndarray:
+        """A gradient times the inverse of the curvature, as far as it is known without the memory.
+
+        That of the rows is guessed to be a multiple of the units'; that of moved rows' intercepts is known, and far
+        greater (the inverse of both together: Sherman and Morrison, Ann. Math. Statist. 21, 1950).
+        """
+        guess: np.ndarray = self._scale * self._units**2 * gradient
+        if (pull := intercept_pull(self._problem)) is not None:
+            along = self._scale * self._units**2 * pull
+            guess -= along * (self._dot(pull, guess) / (1 + self._dot(pull, along)))
+        return guess
 
     def _step(self) -> None:
         direction = self._direction()
@@ -132,14 +141,19 @@ class _Descent:
         self._scores += size.astype(drift.dtype) * drift
         self._value, self._gradient = self._at(losses, slopes)
         turned = self._gradient - before
-        product, in_units = self._dot(moved, turned), self._dot(turned, self._units**2 * turned)
+        product, of_rows = self._dot(moved, turned), turned
+        if (pull := intercept_pull(self._problem)) is not None:
+            of_rows = turned - pull * self._dot(pull, moved)
+        in_units = self._dot(of_rows, self._units**2 * of_rows)
         # A step along which the gradient did not turn says nothing of the curvature.
         known = product > np.finfo(np.float64).eps * np.abs(self._dot(moved, before))
         self._memory.append((moved, turned, np.where(known, 1, 0) / np.where(known, product, 1)))
-        self._scale = np.where(known, product / np.where(known, in_units, 1), self._scale)
+        self._scale = np.where(known, self._dot(moved, of_rows) / np.where(known, in_units, 1), self._scale)
         self._values.append(self._value)
         # Half of the slope is what L-BFGS takes to be left to gain.
         stuck = (size == 0) & (-first / 2 > _LEFT * self._tol * np.abs(self._value))
+        # Along a step the objective falls; where its value rises, single precision does not tell it apart.
+        stuck |= self._value - self._values[-2] > _LEFT * self._tol * np.abs(self._value)
         self._stuck[self._places[np.broadcast_to(stuck, len(self._places))]] = True
 
     def _line_search(
@@ -152,7 +166,7 @@ class _Descent:
         The objective is convex: where its slope along the direction is still negative it is lower than here, and
         between a negative slope and a positive one lies the least.
         """
-        pull = self._ridge * direction
+        pull = ridge_pull(self._problem, direction)
         ridge_here, ridge_farther = self._dot(pull, self._weights), self._dot(pull, direction)
         enough = (_SLOPE_LEFT if self._whole.softmax else _SLOPE_LEFT_OF_COLUMNS) * np.abs(first)
         size = np.ones_like(first) if self._memory else self._first_size(first, drift, ridge_farther)
@@ -196,6 +210,8 @@ class _Descent:
         ended = self._values[-2] - self._value <= _DECREASE_AT_ONCE * least
         if len(self._values) > 2 * _WINDOW:
             before, gained = self._values[0] - self._values[_WINDOW], self._values[_WINDOW] - self._value
+            # The first iterations may gain many times what is left, which says nothing of how fast the last ones do.
+            before = np.minimum(before, np.abs(self._value))
             # g + g r + g r^2 + ... after the last g, where r = g / before: g r / (1 - r).
             ended |= gained**2 <= _LEFT * least * (before - gained)
         if not ended.any():

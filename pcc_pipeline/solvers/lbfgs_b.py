@@ -3,8 +3,8 @@
 These are the problems of scikit-learn's saga with l1 or elasticnet (softmax, free intercept; with two classes one
 column).
 
-Columns on very different scales leave L-BFGS standing. Where it runs out of iterations it goes on, from where it is, in
-units of each column's own, as `lbfgs` does.
+Columns on very different scales leave L-BFGS standing. Where there are such, and where it runs out of iterations, it
+goes on, from where it is, in units of each column's own, as `lbfgs` does.
 
 An l1 norm is made smooth by splitting: w = p - n with p, n >= 0, so that |w| is p + n and bounds take the place of
 corners (Schmidt, Fung and Rosales, "Optimization Methods for l1-Regularization", UBC TR-2009-19, 2009). The minimiser
@@ -19,7 +19,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 
-from pcc_pipeline.solvers.losses import own_units, penalised, weighed_losses
+from pcc_pipeline.solvers.losses import are_unlike, own_units, penalised, weighed_losses
 from pcc_pipeline.solvers.problem import Problem, Solution
 
 # As in `lbfgs`.
@@ -44,8 +44,9 @@ def solve(problem: Problem, tol: float, max_iter: int, start: np.ndarray | None 
     """
     weights = np.zeros((problem.rows.shape[1] + 1, problem.targets.shape[1])) if start is None else start
     solution = _minimised(problem, weights, np.ones((len(weights), 1)), tol, max_iter)
-    if not solution.converged:
-        rest = _minimised(problem, solution.weights, own_units(problem), tol, max_iter)
+    units = own_units(problem)
+    if not solution.converged or are_unlike(units):
+        rest = _minimised(problem, solution.weights, units, tol, max_iter)
         solution = Solution(rest.weights, solution.iterations + rest.iterations, rest.converged)
     return solution
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_class_weight
 
 from pcc_pipeline.solvers import lbfgs, lbfgs_b
+from pcc_pipeline.solvers.centring import centred
 from pcc_pipeline.solvers.losses import objective
 from pcc_pipeline.solvers.one_vs_rest_l1 import solve_l1_logistic
 from pcc_pipeline.solvers.problem import Penalty, Problem, Solution
@@ -129,6 +130,13 @@ def _penalty(values: Mapping[str, Any]) -> Penalty:
 def _solve(problem: Problem, tol: float, max_iter: int) -> Solution:
     if problem.penalty.intercept_penalised and problem.penalty.l1 == 1:
         return solve_l1_logistic(problem, tol, max_iter)
+    rows, centre = centred(problem.rows)
+    solution = _solve_around_zero(replace(problem, rows=rows, centre=centre), tol, max_iter)
+    solution.weights[-1] -= centre @ solution.weights[:-1]
+    return solution
+
+
+def _solve_around_zero(problem: Problem, tol: float, max_iter: int) -> Solution:
     if problem.softmax and problem.penalty.l1 == 1:
         return solve_softmax(problem, tol, max_iter)
     if problem.penalty.l1:

@@ -8,6 +8,9 @@ import numpy as np
 
 from pcc_pipeline.solvers.problem import BLOCK_ROWS, Problem
 
+# This share of the columns has units of up to so many times the least: up to 6 in sentence vectors with a lexical half.
+_BUT_FEW, _UNLIKE = 0.9, 10.0
+
 
 def softmax_losses(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each row's log loss (n, 1) and its derivative by the scores (n, K), which take the scores' place."""
@@ -69,12 +72,41 @@ def penalised(problem: Problem) -> np.ndarray:
     return weights
 
 
+def ridge_pull(problem: Problem, weights: np.ndarray) -> np.ndarray:
+    """The derivative of the l2 penalty by the weights, (d + 1, K); twice the penalty is its product with them."""
+    pull: np.ndarray = problem.penalty.l2 * penalised(problem) * weights
+    if (of_intercept := intercept_pull(problem)) is not None:
+        pull[-1] = 0
+        pull += of_intercept * (of_intercept.T @ weights)
+    return pull
+
+
+def intercept_pull(problem: Problem) -> np.ndarray | None:
+    """Of rows that were moved: v, (d + 1, 1), for which the l2 penalty of an intercept is (v . weights)^2 / 2.
+
+    None where they were not, or where the intercept is free.
+    """
+    if problem.centre is None or not problem.penalty.intercept_penalised:
+        return None
+    pull: np.ndarray = np.sqrt(problem.penalty.l2) * np.append(-problem.centre, 1.0)[:, None]
+    return pull
+
+
 def objective(problem: Problem, weights: np.ndarray) -> float:
     """What the solvers minimise, in double precision, at `weights` (d + 1, K)."""
     in_double = replace(problem, in_double=True)
     values, _ = weighed_losses(in_double, in_double.scores(weights))
-    penalty = problem.penalty.l1 * np.abs(weights) + problem.penalty.l2 / 2 * weights**2
-    return float(values.sum() + (penalised(problem) * penalty).sum())
+    lasso = problem.penalty.l1 * penalised(problem) * np.abs(weights)
+    return float(values.sum() + lasso.sum() + (weights * ridge_pull(problem, weights)).sum() / 2)
+
+
+def are_unlike(units: np.ndarray) -> bool:
+    """Whether columns with these `own_units` are on so different scales that a descent by plain gradients stands still.
+
+    A few far greater than the others make it do so, or some far smaller; a few of many that are next to zero, as
+    sentence vectors have, do not.
+    """
+    return bool(np.quantile(units[:-1], _BUT_FEW) > _UNLIKE * units[:-1].min())
 
 
 def own_units(problem: Problem) -> np.ndarray:
@@ -93,5 +125,5 @@ def own_units(problem: Problem) -> np.ndarray:
         squares += np.append(np.einsum("ij,ij->j", rows, rows), weights.sum())
     curvature = problem.C / 4 * squares + problem.penalty.l2
     # A column of zeros without a ridge has no curvature, and its weight stays where it is in any unit.
-    units: np.ndarray = 1 / np.sqrt(np.where(curvature > 0, curvature, 1))
+    units: np.ndarray = 1 / np.sqrt(np.where(curvature > 0, curvature, np.median(curvature[curvature > 0])))
     return units[:, None]

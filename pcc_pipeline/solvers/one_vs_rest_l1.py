@@ -72,7 +72,7 @@ def _solved(problem: Problem, second: Curvature, tol: float, max_iter: int, star
     active = np.arange(n_labels)
     # A start from elsewhere has gained nothing yet, which says nothing of what is left.
     gained = np.full(n_labels, 0.0 if start is None else np.inf)
-    iterations = 0
+    iterations, stuck = 0, False
     while len(active) and iterations < max_iter:
         iterations += 1
         slope = _sigmoid(-signs[:, active] * state.scores[:, active])
@@ -97,9 +97,10 @@ def _solved(problem: Problem, second: Curvature, tol: float, max_iter: int, star
         step = _Step(active, direction, problem.scores(direction), change)
         size = state.step_size(step)
         gained[active] = state.moved(step, size)
-        # A label that no step improves has reached the precision of its numbers.
+        # A label that no step improves has reached the precision of its numbers; its end, if little was promised.
+        stuck = stuck or bool(np.any((size == 0) & (np.abs(change) > tol / 10 * state.objective[active])))
         active = active[size > 0]
-    return Solution(state.weights, iterations, converged=not len(active))
+    return Solution(state.weights, iterations, converged=not len(active) and not stuck)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ class Problem:
         in_double: the products are made in double precision, whatever the rows are of.
         mixture: a sparse matrix (n, m), each of whose rows adds up to 1, where the n rows of the problem are mixtures
             of `rows`: the products are then of the m rows alone. None: they are `rows`.
+        centre: (d,), what the rows were moved by; the l2 penalty is that of the intercepts of the rows as they were,
+            b - centre . w. None: they were not.
     """
 
     rows: np.ndarray
@@ -49,6 +51,7 @@ class Problem:
     softmax: bool
     in_double: bool = False
     mixture: Any = None
+    centre: np.ndarray | None = None
 
     @property
     def kind(self) -> Any:

@@ -53,8 +53,7 @@ def solve_softmax(problem: Problem, tol: float, max_iter: int) -> Solution:
         gradient[:-1] += penalty.l2 * weights[:-1]
         chosen, whole = _chosen(weights, gradient, penalty)
         if len(chosen) > _LARGEST_MODEL:
-            rest = solve(problem, tol, max_iter - iteration + 1, start=weights)
-            return Solution(rest.weights, rest.iterations + iteration - 1, rest.converged)
+            return _gone_on(problem, weights, tol, iteration - 1, max_iter)
         curvature = partial(_hessian, second, slope + targets, costs)
         direction = _direction(curvature, weights, gradient, penalty, chosen)
         expected = float((gradient * direction).sum())
@@ -70,12 +69,20 @@ def solve_softmax(problem: Problem, tol: float, max_iter: int) -> Solution:
                 break
             size /= 2
         else:
-            return Solution(weights, iteration, converged=True)
+            there, moved, value = weights, scores, objective
         gained = objective - value
         weights, scores, objective = there, moved, value
-        if (whole and -expected < tol / 10 * objective) or gained < _PRECISION * objective:
+        if whole and abs(expected) < tol / 10 * objective:
             return Solution(weights, iteration, converged=True)
+        if gained < _PRECISION * objective:
+            # Much was promised and nothing gained, or a model of columns on very different scales rose: no end yet.
+            return _gone_on(problem, weights, tol, iteration, max_iter)
     return Solution(weights, max_iter, converged=False)
+
+
+def _gone_on(problem: Problem, weights: np.ndarray, tol: float, iterations: int, max_iter: int) -> Solution:
+    rest = solve(problem, tol, max(1, max_iter - iterations), start=weights)
+    return Solution(rest.weights, rest.iterations + iterations, rest.converged)
 
 
 def penalty_of(weights: np.ndarray, penalty: Penalty) -> float:

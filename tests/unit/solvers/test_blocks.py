@@ -1,4 +1,4 @@
-"""Solvers go through the rows in blocks: the same optimum as all at once, and no copy of the rows."""
+"""Solvers go through the rows in blocks: the same optimum as all at once, and no copy of the rows in memory."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from pcc_pipeline.data.vector_file import written
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
-from pcc_pipeline.solvers import curvature, logistic, losses, problem
+from pcc_pipeline.solvers import centring, curvature, logistic, losses, problem
 from pcc_pipeline.solvers.logistic import fit_fast
 from pcc_pipeline.solvers.losses import objective, own_units
 from pcc_pipeline.solvers.problem import Penalty, Problem
@@ -25,7 +26,7 @@ def rows(count: int, classes: int, width: int = 20) -> tuple[np.ndarray, np.ndar
 
 
 def blocks_of(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    for module in (problem, losses, curvature):
+    for module in (problem, losses, curvature, centring):
         monkeypatch.setattr(module, "BLOCK_ROWS", count)
 
 
@@ -70,8 +71,11 @@ def test_objective_and_units_are_sums_over_blocks(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_no_solver_copies_the_rows(monkeypatch: pytest.MonkeyPatch, choice: dict[str, object]) -> None:
+def test_no_solver_copies_the_rows_of_a_file_into_memory(
+    monkeypatch: pytest.MonkeyPatch, choice: dict[str, object]
+) -> None:
     vectors, labels = rows(20_000, 3, width=200)
+    vectors = written([vectors], 200)
     blocks_of(monkeypatch, 1_000)
     # However far it comes: what a pass allocates is looked at.
     values = complete("LogisticRegression", {"C": 1e-3, "max_iter": 3, **choice})

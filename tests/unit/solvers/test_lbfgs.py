@@ -111,6 +111,23 @@ def test_where_no_step_in_single_precision_is_better_double_precision_goes_on(
 
 
 @pytest.mark.parametrize("softmax", [False, True])
+def test_an_objective_that_rises_is_no_end(monkeypatch: pytest.MonkeyPatch, softmax: bool) -> None:
+    one = problem(softmax, 10.0)
+    at, doubles = lbfgs._Descent._at, []
+
+    def risen(self: lbfgs._Descent, losses: np.ndarray, slopes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value, gradient = at(self, losses, slopes)
+        doubles.append(self._problem.in_double)
+        return value * (1 if doubles[-1] or len(self._memory) < 5 else 1.01), gradient
+
+    monkeypatch.setattr(lbfgs._Descent, "_at", risen)
+    solution = solve(one, 1e-4, 500)
+    assert solution.converged
+    assert any(doubles)
+    assert objective(one, solution.weights) <= least(one) * (1 + 2e-5)
+
+
+@pytest.mark.parametrize("softmax", [False, True])
 def test_too_few_iterations_are_told_and_what_was_reached_is_kept(softmax: bool) -> None:
     one = problem(softmax, 100.0)
     solution = solve(one, 1e-4, 2)

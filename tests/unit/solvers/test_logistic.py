@@ -162,6 +162,43 @@ def test_columns_far_greater_than_the_others_do_not_end_a_fit_early(rows: Any, C
     assert reached <= peers_objective(values, task, vectors, labels) * (1 + 1e-4)
 
 
+def far_from_zero(vectors: np.ndarray, how_far: float) -> tuple[np.ndarray, np.ndarray]:
+    """The rows moved by as much in every column and a little more or less, and by how much."""
+    centre = how_far * np.random.default_rng(2).uniform(0.8, 1.2, size=vectors.shape[1])
+    far = (vectors + centre).astype(np.float32)
+    return far, far.astype(np.float64).mean(axis=0)
+
+
+@pytest.mark.parametrize("C", [1.0, 100.0, 1000.0])
+@pytest.mark.parametrize("how_far", [10, 300])
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("penalty", ["l1", "l2", "elasticnet"])
+def test_rows_far_from_zero_are_fitted_as_well_as_rows_around_it(
+    penalty: str, n_classes: int, how_far: float, C: float
+) -> None:
+    vectors, labels = rows_of(n_classes, width=20)
+    far, centre = far_from_zero(vectors, how_far)
+    values, task = values_of("saga", penalty, C=C), Task(n_classes, seed=0)
+    fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, far, labels)
+    # With a free intercept the least objective is the same wherever the rows lie.
+    assert fitted.converged
+    least = peers_objective(values, task, far - centre, labels)
+    assert objective(fitted.classifier, values, far, labels, balanced=False) <= least * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("C", [1.0, 100.0, 1000.0])
+@pytest.mark.parametrize("how_far", [10, 300])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_rows_far_from_zero_are_fitted_with_a_penalised_intercept_too(n_classes: int, how_far: float, C: float) -> None:
+    vectors, labels = unbalanced_rows(n_classes)
+    far, _ = far_from_zero(vectors, how_far)
+    values, task = values_of("liblinear", "l2", C=C), Task(n_classes, seed=0, balanced=True)
+    fitted = fit_fast(build_classifier("LogisticRegression", values, task), values, far, labels, balanced=True)
+    assert (fitted.converged, fitted.solver) == (True, "pcc_pipeline/quasi_newton")
+    reached = objective(fitted.classifier, values, far, labels, balanced=True)
+    assert reached <= peers_objective(values, task, far, labels) * (1 + 1e-4)
+
+
 @pytest.mark.parametrize(("solver", "penalty"), PROBLEMS)
 def test_an_objective_that_is_tiny_is_minimised_too(solver: str, penalty: str) -> None:
     vectors, labels = rows_of(2, per_class=2, width=15)

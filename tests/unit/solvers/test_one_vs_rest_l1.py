@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from pcc_pipeline.solvers import one_vs_rest_l1
 from pcc_pipeline.solvers.one_vs_rest_l1 import solve_l1_logistic
 from pcc_pipeline.solvers.problem import Penalty, Problem
 
@@ -44,3 +46,16 @@ def test_a_row_weighed_twice_counts_as_two_rows() -> None:
         targets=np.vstack([once.targets, once.targets[:20]]),
     )
     assert np.allclose(weighed.weights, solve_l1_logistic(twice, 1e-6, 100).weights, atol=1e-4)
+
+
+def test_a_label_that_no_step_improves_though_much_was_promised_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_far(hessian: np.ndarray, gradient: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        there: np.ndarray = weights + 1e6 * (model(hessian, gradient, weights) - weights)
+        return there
+
+    model = one_vs_rest_l1.minimise_model
+    monkeypatch.setattr(one_vs_rest_l1, "_HALVINGS", 3)
+    monkeypatch.setattr(one_vs_rest_l1, "minimise_model", too_far)
+    solution = solve_l1_logistic(problem(), 1e-4, 100)
+    assert not solution.converged
+    assert solution.iterations == 1

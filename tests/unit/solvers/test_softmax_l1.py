@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,3 +71,22 @@ def test_a_row_weighed_twice_counts_as_two_rows() -> None:
     reached = objective(twice, weighed.weights)
     assert reached == pytest.approx(objective(twice, repeated.weights), rel=1e-5)
     assert objective(twice, unweighed.weights) > reached * (1 + 1e-3)
+
+
+def test_a_step_that_gains_nothing_though_it_promised_much_is_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = problem(C=5.0)
+    alone = solve_softmax(one, 1e-4, 1000)
+    steps = []
+
+    def uphill(*arguments: Any) -> np.ndarray:
+        steps.append(step(*arguments))
+        # The third step leads where nothing is gained, and promises as much as it would have.
+        return steps[-1] if len(steps) < 3 else 1e3 * steps[-1]
+
+    step = softmax_l1._direction
+    monkeypatch.setattr(softmax_l1, "_HALVINGS", 3)
+    monkeypatch.setattr(softmax_l1, "_direction", uphill)
+    gone_on = solve_softmax(one, 1e-4, 1000)
+    assert len(steps) == 3
+    assert gone_on.converged
+    assert objective(one, gone_on.weights) == pytest.approx(objective(one, alone.weights), rel=1e-4)
