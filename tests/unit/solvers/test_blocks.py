@@ -75,7 +75,9 @@ def test_no_solver_copies_the_rows_of_a_file_into_memory(
     monkeypatch: pytest.MonkeyPatch, choice: dict[str, object]
 ) -> None:
     vectors, labels = rows(20_000, 3, width=200)
-    vectors = written([vectors], 200)
+    # Far from zero, so that they are moved.
+    vectors = written([vectors + np.float32(3)], 200)
+    monkeypatch.setattr(centring, "LARGE_BYTES", vectors.nbytes)
     blocks_of(monkeypatch, 1_000)
     # However far it comes: what a pass allocates is looked at.
     values = complete("LogisticRegression", {"C": 1e-3, "max_iter": 3, **choice})

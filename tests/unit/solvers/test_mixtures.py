@@ -30,11 +30,12 @@ def rows(classes: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("method", ["SMOTE", "RandomOverSampler"])
 @pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("choice", CHOICES)
-@pytest.mark.parametrize("C", [0.1, 20.0])
+@pytest.mark.parametrize(("C", "place"), [(0.1, 0), (20.0, 0), (20.0, 30)])
 def test_a_fit_by_the_mixture_is_as_good_as_one_by_all_rows(
-    choice: dict[str, object], classes: int, method: str, C: float
+    choice: dict[str, object], classes: int, method: str, C: float, place: float
 ) -> None:
-    vectors, labels, mixture = balance(*rows(classes), method, 0)
+    vectors, labels = rows(classes)
+    vectors, labels, mixture = balance(vectors + np.float32(place), labels, method, 0)
     assert mixture is not None
     values = complete("LogisticRegression", {"C": C, "tol": 1e-5, **choice})
     whole, mixed = (
