@@ -1,4 +1,4 @@
-"""Importing a package without something that it would bring along."""
+"""Importing a package without others that it would bring along."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import sys
 from typing import Any
 
 
-def import_without(name: str, unwanted: str) -> Any:
-    """The module `name`, imported as on a machine that does not have the package `unwanted`.
+def import_without(name: str, *unwanted: str) -> Any:
+    """The module `name`, imported as on a machine that does not have the packages `unwanted`.
 
-    Where either is imported already, nothing is hidden.
+    Packages that are imported already are not hidden, and no package is where `name` is imported already.
     """
-    if name in sys.modules or unwanted in sys.modules:
-        return importlib.import_module(name)
-    sys.modules[unwanted] = None  # type: ignore[assignment] # None is how Python marks a module that is not to be had
+    hidden = [] if name in sys.modules else [package for package in unwanted if package not in sys.modules]
+    for package in hidden:
+        sys.modules[package] = None  # type: ignore[assignment] # how Python marks a module that is not to be had
     try:
         return importlib.import_module(name)
     finally:
-        del sys.modules[unwanted]
+        for package in hidden:
+            del sys.modules[package]

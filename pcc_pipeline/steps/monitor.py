@@ -49,7 +49,9 @@ from pcc_pipeline.steps.records.metrics_file import write_metrics
 from pcc_pipeline.steps.records.persons import payloads_of
 from pcc_pipeline.steps.records.reference_profile import by_time
 from pcc_pipeline.steps.records.used_options import used
-from pcc_pipeline.steps.watching.watched_rows import WatchedRows, demand_workers, watched_rows, with_labels
+from pcc_pipeline.steps.watching.later_labels import with_labels
+from pcc_pipeline.steps.watching.looking import demand_workers, watched_rows
+from pcc_pipeline.steps.watching.watched_rows import WatchedRows
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads, run_names
 from pcc_pipeline.tracking.registry.champion import CHAMPION

@@ -149,10 +149,13 @@ def open_bundle(folder: Path, manifest_digest: str | None, where: str) -> Traine
 
 
 def _import_skops() -> Any:
-    """Import skops without torch, which a module of scikit-learn would bring along: 190 MB and seconds for nothing."""
+    """Import skops without what modules of scikit-learn that it looks through bring along for nothing.
+
+    Torch is 190 MB and seconds; Dask's arrays and pytest, where those are installed, half a second.
+    """
     import sklearn.base  # noqa: F401 # first: SciPy asks for torch while it is imported, and stumbles over a hidden one
 
-    return import_without("skops.io", "torch")
+    return import_without("skops.io", "torch", "dask", "pytest")
 
 
 def _dump(part: Any, path: Path) -> None:
