@@ -71,12 +71,11 @@ def logistic(values: Values, task: Task) -> BaseEstimator:
 
 
 def linear_svc(values: Values, task: Task) -> BaseEstimator:
-    """A linear support vector machine, with probabilities by Platt's scaling."""
+    """A linear support vector machine, with probabilities by Platt's scaling; classes are weighed by rows."""
     svc = LinearSVC(
         C=values["C"],
         loss=values["loss"],
         max_iter=values["max_iter"],
-        class_weight=task.class_weight,
         random_state=task.seed,
     )
     return CalibratedClassifierCV(svc, method="sigmoid", cv=values["calibration_folds"])

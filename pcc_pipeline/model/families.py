@@ -7,7 +7,7 @@ entry. The command line has the names once more (`command_line/options.py`), sin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -43,6 +43,8 @@ class Family:
         older_space: the same of the older system, by the name `older`; empty where it had none.
         clash: values -> why they cannot go together, empty if they can.
         weighs_classes: whether `balance_method: class_weight` works.
+        weighs_rows: whether it works by weights of rows, given to `fit`, since a part of the classifier that learns
+            from rows has no `class_weight`: a calibrator, or whoever puts members together.
     """
 
     build: Callable[[Values, Task], BaseEstimator]
@@ -52,6 +54,7 @@ class Family:
     older_space: Mapping[str, Any] = field(default_factory=dict)
     clash: Callable[[Values], str] = lambda values: ""
     weighs_classes: Callable[[Values], bool] = lambda values: True
+    weighs_rows: bool = False
 
 
 _C = Number(1e-8, 1e8)
@@ -122,6 +125,7 @@ FAMILIES: dict[str, Family] = {
         },
         defaults={"C": 1.0, "loss": "squared_hinge", "max_iter": 1000, "calibration_folds": 5},
         space={"C": {"low": 0.01, "high": 100, "log": True, "grid": [0.1, 1, 10]}},
+        weighs_rows=True,
     ),
     "RandomForest": Family(
         build=random_forest,
@@ -196,6 +200,7 @@ FAMILIES: dict[str, Family] = {
         space={"members": [["LogisticRegression", "LinearSVC"], ["LogisticRegression", "LinearSVC", "RandomForest"]]},
         clash=_members_clash,
         weighs_classes=_members_weigh,
+        weighs_rows=True,
     ),
     "Stacking": Family(
         build=_stacking,
@@ -204,6 +209,7 @@ FAMILIES: dict[str, Family] = {
         space={"final_C": {"low": 0.01, "high": 100, "log": True, "grid": [0.1, 1, 10]}},
         clash=_members_clash,
         weighs_classes=_members_weigh,
+        weighs_rows=True,
     ),
 }
 
@@ -251,4 +257,6 @@ def build_classifier(family: str, hyperparameters: Values, task: Task) -> Any:
             where="preprocessing.balance_method: class_weight",
             fix="choose SMOTE, BorderlineSMOTE, ADASYN, RandomOverSampler or none",
         )
-    return FAMILIES[family].build(values, task)
+    known = FAMILIES[family]
+    # Both would weigh twice.
+    return known.build(values, replace(task, balanced=task.balanced and not known.weighs_rows))

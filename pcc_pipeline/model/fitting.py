@@ -20,7 +20,7 @@ from pcc_pipeline.features.full_vectors import FULL_WIDTH, full_vectors, needs_l
 from pcc_pipeline.features.lexical import fit_transform_lexical, hashed_terms
 from pcc_pipeline.model.balance import balance
 from pcc_pipeline.model.builders import Task
-from pcc_pipeline.model.families import build_classifier, complete
+from pcc_pipeline.model.families import FAMILIES, build_classifier, complete
 from pcc_pipeline.model.probabilities import class_probabilities, decided
 from pcc_pipeline.model.selection import chosen_few, family_values, method_of, on_features, ranking
 from pcc_pipeline.solvers.logistic import Fit, fit_fast, replaces, solver_of
@@ -219,7 +219,10 @@ def _fitted_by_scikit_learn(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         try:
-            classifier.fit(vectors, labels)
+            if task.balanced and FAMILIES[family].weighs_rows:
+                classifier.fit(vectors, labels, sample_weight=compute_sample_weight("balanced", labels))
+            else:
+                classifier.fit(vectors, labels)
         except ValueError as error:
             raise ModelError(
                 f"{family} cannot be fitted on these rows: {str(error).splitlines()[0]}",
