@@ -21,7 +21,7 @@ from benchmarks.real_data import LABELS
 from pcc_pipeline.config import Params
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.evaluation.answers import risk_coverage
-from pcc_pipeline.evaluation.metrics import expected_calibration_error
+from pcc_pipeline.evaluation.metrics import count_labels, expected_calibration_error, label_scores
 from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.calibration import METHODS, HeldScores, calibrate, raw_scores
 from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, prepare
@@ -67,6 +67,11 @@ def held_scores(
     return HeldScores.joined(parts, [fold.held for fold in folds])
 
 
+def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """By which a calibration's labels are judged."""
+    return label_scores(count_labels(labels, predicted, int(max(labels.max(), predicted.max())) + 1), None)["f1_macro"]
+
+
 def main() -> None:
     """Print one table for each set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -89,7 +94,7 @@ def main() -> None:
         for model, hyperparameters in MODELS.items():
             held = held_scores(folds, labels, recipe, hyperparameters, len(classes))
             for method in METHODS:
-                made = calibrate(method, held)
+                made = calibrate(method, held, macro_f1)
                 error = expected_calibration_error(held.labels, made.held)
                 curve = risk_coverage(held.labels, made.held)
                 print(

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from benchmarks.calibration import macro_f1
 from pcc_pipeline.config import Params
 from pcc_pipeline.encoder.caches.on_disk import EmbeddingCache
 from pcc_pipeline.encoder.embed_texts import embed
@@ -120,7 +121,7 @@ def world(rows: Rows, domain: Rows, vectors: Callable[[list[str]], np.ndarray], 
             )
         ]
     )
-    calibration = calibrate("auto", scores)
+    calibration = calibrate("auto", scores, macro_f1)
     both = rows.take(order[:last])
     final = fit(prepare(both, recipe), _FIXED, recipe)
     model = FittedModel(final.lexical, calibration.applied(final.classifier))

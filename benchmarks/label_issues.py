@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.calibration import Fold, held_scores, prepared_folds
+from benchmarks.calibration import Fold, held_scores, macro_f1, prepared_folds
 from benchmarks.real_data import asked_for, which_sets
 from pcc_pipeline.config import Params
 from pcc_pipeline.evaluation.label_issues import find_label_issues
@@ -62,7 +62,8 @@ def _noises(came: np.ndarray, plain: np.ndarray, share: float) -> dict[str, np.n
 
 def _held_out(folds: list[Fold], labels: np.ndarray, recipe: Recipe, n_classes: int) -> np.ndarray:
     """Calibrated probabilities of each row by the default model of the other folds, (n, K), in the rows' order."""
-    made = calibrate("auto", held_scores(folds, labels, recipe, complete(recipe.family, {}), n_classes))
+    scores = held_scores(folds, labels, recipe, complete(recipe.family, {}), n_classes)
+    made = calibrate("auto", scores, macro_f1)
     assert made.rows is not None, "the folds say which rows they held"
     table = np.empty_like(made.held)
     table[made.rows] = made.held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,11 @@ class Balanced(NamedTuple):
     vectors: np.ndarray
     labels: np.ndarray
     mixture: Any = None
+
+
+def rows_once_balanced(counts: Collection[int]) -> int:
+    """Rows once every class has as many as the largest; `counts`: rows by class."""
+    return len(counts) * max(counts)
 
 
 def balance(vectors: np.ndarray, labels: np.ndarray, method: str, seed: int) -> Balanced:

@@ -8,7 +8,7 @@ system, which has scikit-learn alone, give the same answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,11 +17,15 @@ from sklearn.isotonic import IsotonicRegression
 
 from pcc_pipeline.model.probabilities import CALIBRATORS, assembled, bare
 
+# (true class indices (n,), predicted ones (n,)) -> how good the labels are; greater is better
+LabelScore = Callable[[np.ndarray, np.ndarray], float]
 Method = Literal["none", "temperature", "sigmoid", "isotonic"]
 # In the order in which one is taken where two are equal: the simpler first.
 METHODS: tuple[Method, ...] = ("none", "temperature", "sigmoid", "isotonic")
 # The score, as a logit, of a class that a fold's classifier never saw: that of the least probability that is not 0.
 _UNSEEN = float(np.log(np.finfo(np.float64).eps))
+# A fall of the labels' score that is more than luck among some hundreds of rows.
+_WORSE = 0.01
 # Where the folds are one, the rows are split in so many parts.
 _PARTS = 5
 
@@ -65,6 +69,7 @@ class Calibration:
     Attributes:
         parts: scikit-learn's fitted calibrators: one for `temperature`, and for two classes; else one for each class.
         losses: method -> log loss in nats a row, each fold's rows measured by calibrators of the other folds.
+        label_scores: method -> score of the labels of the same rows, measured the same way.
         held: (n, K) probabilities of the held rows, made the same way: none by a calibrator that saw the row.
         labels: their class indices, (n,).
         rows: as in `HeldScores`.
@@ -73,9 +78,21 @@ class Calibration:
     method: Method
     parts: tuple[Any, ...]
     losses: dict[str, float]
+    label_scores: dict[str, float]
     held: np.ndarray
     labels: np.ndarray
     rows: np.ndarray | None = None
+
+    @property
+    def worsens_labels(self) -> bool:
+        """Whether the labels are worse than those without it; of `auto` never."""
+        return self.label_scores["none"] - self.label_scores[self.method] > _WORSE
+
+    @property
+    def kept_out(self) -> str | None:
+        """The method of the least log loss, where it was not taken for what it does to the labels."""
+        least = min(self.losses, key=lambda name: self.losses[name])
+        return least if self.losses[least] < self.losses[self.method] else None
 
     def applied(self, classifier: Any) -> Any:
         """The fitted `classifier` with these calibrators behind it: a plain estimator of scikit-learn."""
@@ -99,18 +116,23 @@ def raw_scores(classifier: Any, classes: Sequence[Any], vectors: np.ndarray) -> 
     return table
 
 
-def calibrate(method: str, held: HeldScores) -> Calibration:
+def calibrate(method: str, held: HeldScores, label_score: LabelScore) -> Calibration:
     """Fit calibrators on held-out rows.
 
     Args:
-        method: one of `METHODS`, or `auto` for the one of the least log loss.
+        method: one of `METHODS`, or `auto` for the one of the least log loss of those that leave the labels as good as
+            they were, to a hundredth of `label_score`. After balancing, the least loss alone would nearly always be
+            that of sigmoid or isotonic, which give each class its share of the rows back, and rows of a rare class no
+            longer its label.
     """
     tried = METHODS if method == "auto" else tuple(name for name in METHODS if name in ("none", method))
     made = {name: _cross_fitted(name, held) for name in tried}
     losses: dict[str, float] = {name: _log_loss(table, held.labels) for name, table in made.items()}
-    chosen = min(tried, key=lambda name: losses[name]) if method == "auto" else tried[-1]
+    of_labels: dict[str, float] = {name: label_score(held.labels, table.argmax(axis=1)) for name, table in made.items()}
+    as_good = [name for name in tried if not of_labels["none"] - of_labels[name] > _WORSE]
+    chosen = min(as_good, key=lambda name: losses[name]) if method == "auto" else tried[-1]
     parts = () if chosen == "none" else _fitted(chosen, held.scores, held.labels)
-    return Calibration(chosen, parts, losses, made[chosen], held.labels, held.rows)
+    return Calibration(chosen, parts, losses, of_labels, made[chosen], held.labels, held.rows)
 
 
 def _cross_fitted(method: Method, held: HeldScores) -> np.ndarray:

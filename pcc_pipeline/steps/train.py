@@ -33,7 +33,7 @@ from pcc_pipeline.evaluation.over_time.volumes import volumes
 from pcc_pipeline.evaluation.page.facts import TrainedFacts, parameters
 from pcc_pipeline.evaluation.report import Report, cv_metrics, report
 from pcc_pipeline.evaluation.slices import length_counts
-from pcc_pipeline.features.full_vectors import FULL_WIDTH
+from pcc_pipeline.features.full_vectors import FULL_WIDTH, needs_lexical
 from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import complete
 from pcc_pipeline.model.fitting import FittedModel, Recipe, Rows, fit, prepare
@@ -309,7 +309,10 @@ def _train(
     train, validation = material.split_rows.train, material.split_rows.validation
     classes = sorted(set(train.labels))
     positive = _positive_label(params, classes)
-    recipe = recipe_of(params, train.labels)
+    learned = train.labels
+    if params.model.refit:
+        learned = np.concatenate([learned, validation.labels[np.isin(validation.labels, classes)]])
+    recipe = recipe_of(params, train.labels, learned)
     searched: SearchOutcome | None = None
     held: HeldScores | None = None
     shared: SharedStudy | None = None
@@ -332,12 +335,14 @@ def _train(
     if held is None and params.learns_rule:
         held = held_scores(search_rows, recipe, params, hyperparameters)
     in_folds = len(search_rows.train.texts) if searched is not None or held is not None else None
-    sampled = Sampled.of_training(params, train, recipe, in_folds)
+    sampled = Sampled.of_training(
+        params, train.labels, learned, recipe, folds=in_folds, lexical=needs_lexical(train.vectors)
+    )
     by_validation: np.ndarray | None = None
     if held is None and params.needs_held_scores:
         # No folds were fitted, so nothing is fitted for this alone.
         held, by_validation = scores_of(fitted, validation, classes)
-    answering = learn_to_answer(params, held)
+    answering = learn_to_answer(params, held, place)
     measured = replace(fitted, classifier=answering.applied(fitted.classifier))
     of_validation = measured.probabilities(validation)
     if by_validation is not None and answering.calibration is not None:

@@ -152,7 +152,9 @@ def test_a_calibrated_model_answers_and_leaves_rows_to_people_alike_everywhere(
     # The class of no row is none of the classifier's: its column goes.
     seen = list(SEEN)
     parts = [(one[:, seen], two[:, seen], np.searchsorted(seen, three)) for one, two, three in parts]
-    calibration = calibrate(method, HeldScores.joined(parts))
+    calibration = calibrate(
+        method, HeldScores.joined(parts), lambda labels, predicted: float((labels == predicted).mean())
+    )
     model, _ = fitted(family, vectors, np.array(CLASSES, dtype=object)[noisy], features)
     classifier = calibration.applied(model.classifier)
     threshold = float(np.median(certainty(class_probabilities(classifier, classifier.classes_, vectors[:20]), score)))

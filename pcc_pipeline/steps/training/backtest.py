@@ -54,7 +54,7 @@ def run_backtest(
     for number, window in enumerate(windows, start=1):
         assert rows is not None, "there are windows"
         past, next_rows = rows.take(window.past), rows.take(window.rows)
-        recipe = recipe_of(params, past.labels).only_for(hyperparameters)
+        recipe = recipe_of(params, past.labels, past.labels).only_for(hyperparameters)
         fitted = fit(prepare(past, recipe), hyperparameters, recipe)
         first = fitted if first is None else first
         warnings += [f"backtest: {warning}" for warning in fitted.warnings]

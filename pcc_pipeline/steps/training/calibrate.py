@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.schema import DecisionParams
 from pcc_pipeline.errors import DataError
+from pcc_pipeline.evaluation.metrics import count_labels, label_scores
 from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.model.calibration import Calibration, HeldScores, calibrate, raw_scores
 from pcc_pipeline.model.decision import (
@@ -28,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 # Fewer fit curves, and choose between them, by luck.
 _FEWEST_ROWS = 30
+_OF_LABELS = ("f1", "f1_weighted", "f1_macro", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,13 @@ class Answering:
 
     Attributes:
         calibration: None where nothing had to be learned.
+        scoring: what the calibration's labels were scored by.
         warnings: what the user asked for and cannot have.
     """
 
     calibration: Calibration | None
     rule: DecisionRule
+    scoring: str
     warnings: tuple[str, ...] = ()
 
     @property
@@ -53,19 +58,26 @@ class Answering:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Log loss (nats a row) of each calibration that was tried, on held-out training rows."""
-        losses = {} if self.calibration is None else self.calibration.losses
-        return {f"cv/log_loss_calibration_{name}": loss for name, loss in losses.items()}
+        """Log loss (nats a row) and labels' score of each calibration that was tried, on held-out training rows."""
+        if self.calibration is None:
+            return {}
+        tried = {"log_loss": self.calibration.losses, self.scoring: self.calibration.label_scores}
+        return {f"cv/{kind}_calibration_{name}": value for kind, by in tried.items() for name, value in by.items()}
 
     def document(self, classes: list[str]) -> dict[str, Any]:
         """The part of metadata.json that says what the probabilities are worth and what is done with them."""
         losses: Mapping[str, float] = {} if self.calibration is None else self.calibration.losses
+        of_labels: Mapping[str, float] = {} if self.calibration is None else self.calibration.label_scores
         rule = self.rule.document()
         limits = dict(zip(classes, rule.pop("limits"), strict=True)) if self.rule.conformal is not None else {}
         if self.rule.conformal is None:
             rule.pop("limits", None)
         return {
-            "calibration": {"method": self.method, "cross_validated_log_loss": dict(losses)},
+            "calibration": {
+                "method": self.method,
+                "cross_validated_log_loss": dict(losses),
+                f"cross_validated_{self.scoring}": dict(of_labels),
+            },
             "decision": {**rule, **({"label_limits": limits} if limits else {})},
         }
 
@@ -76,9 +88,16 @@ class Answering:
         if self.calibration is not None and len(losses := self.calibration.losses) > 1:
             before, after = losses["none"], losses[self.method]
             said = f"{self.method} (log loss of held-out rows {before:.4f} -> {after:.4f})"
-            lines.append(
-                f"calibrated {said if self.method != 'none' else f'no: none of the methods is below {before:.4f}'}"
-            )
+            least = self.calibration.kept_out
+            if self.method == "none":
+                said = f"no: {'no other' if least else 'none'} of the methods is below {before:.4f}"
+            if least:
+                scores = self.calibration.label_scores
+                said += (
+                    f"; {least} has {losses[least]:.4f}, and was left: by its labels {self.scoring} of them falls "
+                    f"from {scores['none']:.4f} to {scores[least]:.4f}"
+                )
+            lines.append(f"calibrated {said}")
         if self.rule.decides_none:
             lines.append(f"every row is left to a person: no {self.rule.score} was shown to be right often enough")
         elif self.rule.threshold is not None:
@@ -99,19 +118,22 @@ def scores_of(fitted: FittedModel, rows: Rows, classes: list[str]) -> tuple[Held
     return HeldScores.joined([(scores, probabilities, labels)]), known
 
 
-def learn_to_answer(params: Params, held: HeldScores | None) -> Answering:
+def learn_to_answer(params: Params, held: HeldScores | None, positive: int) -> Answering:
     """Fit calibrators and decision rule.
 
     Args:
         held: scores of rows by models that did not learn them; None where nothing is to be learned.
+        positive: index of the class that the scoring `f1` is about where there are two.
 
     Raises:
         DataError: they are too few for the calibration that was asked for.
     """
     options = params.decision
     rule = DecisionRule(options.score, options.threshold, options.label)
+    # Of the scorings those of probabilities say nothing of labels.
+    scoring = params.model.scoring if params.model.scoring in _OF_LABELS else "f1_macro"
     if held is None:
-        return Answering(None, rule)
+        return Answering(None, rule, scoring)
     method = params.model.calibration
     if method not in ("auto", "none") and len(held) < _FEWEST_ROWS:
         raise DataError(
@@ -122,14 +144,33 @@ def learn_to_answer(params: Params, held: HeldScores | None) -> Answering:
     if method == "auto" and len(held) < _FEWEST_ROWS:
         logger.info("%d held-out rows are too few to calibrate by", len(held))
         method = "none"
-    calibration = calibrate(method, held)
+    calibration = calibrate(method, held, partial(_label_score, held.scores.shape[1], positive, scoring))
     logger.info("calibration %s on %s held-out rows", calibration.method, f"{len(held):,}")
     threshold, warnings = _threshold(options, calibration)
     limits: tuple[float, ...] = ()
     if options.conformal is not None:
         limits = conformal_limits(calibration.held, calibration.labels, options.conformal, options.conformal_by_class)
     return Answering(
-        calibration, DecisionRule(options.score, threshold, options.label, options.conformal, limits), warnings
+        calibration,
+        DecisionRule(options.score, threshold, options.label, options.conformal, limits),
+        scoring,
+        (*_costs(calibration, scoring), *warnings),
+    )
+
+
+def _label_score(n_classes: int, positive: int, scoring: str, labels: np.ndarray, predicted: np.ndarray) -> float:
+    counts = count_labels(labels, predicted, n_classes)
+    return label_scores(counts, positive if n_classes == 2 else None)[scoring]
+
+
+def _costs(calibration: Calibration, scoring: str) -> tuple[str, ...]:
+    """What to say where the method that the user named makes the labels worse."""
+    if not calibration.worsens_labels:
+        return ()
+    before, after = calibration.label_scores["none"], calibration.label_scores[calibration.method]
+    return (
+        f"model.calibration: {calibration.method} changes labels: {scoring} of the held-out training rows is "
+        f"{after:.4f} with it, {before:.4f} without; auto takes no such method, and temperature leaves every label.",
     )
 
 

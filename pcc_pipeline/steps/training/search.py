@@ -17,6 +17,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.quality.counts import class_counts
 from pcc_pipeline.data.splits import cross_validation_folds, stratified_sample
 from pcc_pipeline.evaluation.metrics import objective, scores
+from pcc_pipeline.model.balance import rows_once_balanced
 from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import FAMILIES, complete
 from pcc_pipeline.model.fitting import Recipe, Rows
@@ -45,14 +46,18 @@ _ROWS_WORTH_WORKERS = 4000
 _FASTER_ONLY = tuple(f"preprocessing.{name}" for name in ("cache_dir", "cache", "backend", "batch_size", "threads"))
 
 
-def recipe_of(params: Params, labels: np.ndarray) -> Recipe:
-    """How every candidate and the final model are fitted; `labels` are those of all training rows."""
+def recipe_of(params: Params, labels: np.ndarray, learned: np.ndarray) -> Recipe:
+    """How every candidate and the final model are fitted.
+
+    Args:
+        labels: of all training rows.
+        learned: of all rows that the last fit learns from: those and, with `model.refit`, validation rows.
+    """
     options = params.preprocessing
     imbalance = class_counts(list(labels)).imbalance
     model = params.model
     method = options.balance_for(imbalance)
-    if len(labels) > model.in_memory_rows and method not in ("none", "class_weight"):
-        # Made rows would have to be held, and neighbours be found among all rows.
+    if method not in ("none", "class_weight") and too_many_to_balance(model.in_memory_rows, learned):
         family = FAMILIES[model.type]
         method = "class_weight" if family.weighs_classes(complete(model.type, without_idle(model.fixed))) else "none"
     logger.info("largest class %.1f times the smallest: balancing by %s", imbalance, method)
@@ -69,6 +74,16 @@ def recipe_of(params: Params, labels: np.ndarray) -> Recipe:
         rankings,
         model.in_memory_rows,
     )
+
+
+def too_many_to_balance(most: int, labels: np.ndarray) -> bool:
+    """Whether rows of these labels are too many for made ones beside them, which would have to be held in memory.
+
+    Args:
+        most: `model.in_memory_rows`: of more rows neighbours would have to be found among all of them. So many rows of
+            two classes may become twice as many; of more classes, no more than that.
+    """
+    return len(labels) > most or rows_once_balanced(class_counts(list(labels)).counts.values()) > 2 * most
 
 
 @dataclass(frozen=True)

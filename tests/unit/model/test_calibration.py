@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold
 
 from pcc_pipeline.model.calibration import HeldScores, calibrate, raw_scores
@@ -13,6 +14,10 @@ from pcc_pipeline.model.fitting import PreparedRows, Recipe, fit
 from pcc_pipeline.model.probabilities import bare, class_probabilities, decided, uncalibrated
 
 RECIPE = Recipe("LogisticRegression", "none", {}, seed=0)
+
+
+def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
+    return float(f1_score(labels, predicted, average="macro"))
 
 
 def held_rows(n_classes: int, rows: int, sharpness: float, seed: int = 0) -> HeldScores:
@@ -28,19 +33,43 @@ def held_rows(n_classes: int, rows: int, sharpness: float, seed: int = 0) -> Hel
 
 @pytest.mark.parametrize("sharpness", [0.25, 4.0])
 def test_the_temperature_undoes_what_made_a_model_too_sure_or_too_modest(sharpness: float) -> None:
-    found = calibrate("temperature", held_rows(3, 4000, sharpness))
+    found = calibrate("temperature", held_rows(3, 4000, sharpness), macro_f1)
     (part,) = found.parts
     assert part.beta_ * sharpness == pytest.approx(1, abs=0.08)
     assert found.losses["temperature"] < found.losses["none"] - 0.01
 
 
 def test_auto_leaves_alone_what_is_right_and_chooses_by_loss_where_it_is_not() -> None:
-    right = calibrate("auto", held_rows(3, 4000, 1.0))
+    right = calibrate("auto", held_rows(3, 4000, 1.0), macro_f1)
     assert right.losses[right.method] == min(right.losses.values())
     assert right.losses["none"] - right.losses[right.method] < 0.002
-    wrong = calibrate("auto", held_rows(3, 4000, 4.0))
+    wrong = calibrate("auto", held_rows(3, 4000, 4.0), macro_f1)
     assert wrong.method == "temperature"
     assert set(wrong.losses) == {"none", "temperature", "sigmoid", "isotonic"}
+
+
+def rare_rows(rows: int = 4000) -> HeldScores:
+    """Scores of a classifier that learned balanced rows, of rows of which 6 % are of the second class."""
+    random = np.random.default_rng(3)
+    labels = (random.uniform(size=rows) < 0.06).astype(int)
+    second = 1 / (1 + np.exp(-(random.normal(size=rows) + 0.6 * (2 * labels - 1))))
+    logit = np.log(second / (1 - second))
+    return HeldScores(
+        np.column_stack([-logit, logit]), np.column_stack([1 - second, second]), labels, np.arange(rows) % 5
+    )
+
+
+def test_auto_gives_no_rare_label_up_for_a_lower_loss() -> None:
+    """After balancing the least loss is that of giving each class its share of the rows back."""
+    held = rare_rows()
+    found = calibrate("auto", held, macro_f1)
+    assert found.kept_out in ("sigmoid", "isotonic")
+    assert found.method == "temperature"
+    recalled = (found.held.argmax(axis=1) == 1)[held.labels == 1].mean()
+    assert recalled == (held.probabilities.argmax(axis=1) == 1)[held.labels == 1].mean() > 0.65
+    assert found.label_scores["sigmoid"] < found.label_scores["temperature"] == found.label_scores["none"]
+    asked_for = calibrate("sigmoid", held, macro_f1)
+    assert (asked_for.method, asked_for.kept_out, asked_for.worsens_labels) == ("sigmoid", None, True)
 
 
 def test_no_row_is_measured_by_a_calibrator_that_saw_it() -> None:
@@ -48,8 +77,8 @@ def test_no_row_is_measured_by_a_calibrator_that_saw_it() -> None:
     turned = held.labels.copy()
     turned[held.folds == 2] = 1 - turned[held.folds == 2]
     before, after = (
-        calibrate("isotonic", held),
-        calibrate("isotonic", HeldScores(held.scores, held.probabilities, turned, held.folds)),
+        calibrate("isotonic", held, macro_f1),
+        calibrate("isotonic", HeldScores(held.scores, held.probabilities, turned, held.folds), macro_f1),
     )
     here = held.folds == 2
     np.testing.assert_array_equal(before.held[here], after.held[here])
@@ -62,7 +91,7 @@ def test_rows_all_right_make_no_model_sure_without_bounds() -> None:
     scores = np.full((300, 3), -2.0)
     scores[np.arange(300), labels] = 2.0
     said = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    found = calibrate("temperature", HeldScores(scores, said, labels, np.arange(300) % 5))
+    found = calibrate("temperature", HeldScores(scores, said, labels, np.arange(300) % 5), macro_f1)
     # One row more, and it wrong: 1 of 301.
     assert found.held.max() == pytest.approx(1 - 1 / 301, abs=2e-3)
 
@@ -82,7 +111,9 @@ def test_they_are_what_scikit_learn_fits_on_the_same_rows(method: str, n_classes
         of_fold = LogisticRegression(C=0.7).fit(vectors[train], labels[train])
         said = of_fold.predict_proba(vectors[held])
         parts.append((raw_scores(of_fold, range(n_classes), vectors[held]), said, labels[held]))
-    found = calibrate(method, HeldScores.joined(parts)).applied(LogisticRegression(C=0.7).fit(vectors, labels))
+    found = calibrate(method, HeldScores.joined(parts), macro_f1).applied(
+        LogisticRegression(C=0.7).fit(vectors, labels)
+    )
     # The temperature alone counts one row more; see `calibrate`.
     exact = 0.02 if method == "temperature" else 1e-9
     np.testing.assert_allclose(found.predict_proba(vectors), peer.predict_proba(vectors), atol=exact)
@@ -108,7 +139,7 @@ def test_what_was_calibrated_answers_without_its_calibrators_as_before(family: s
     small = {"LinearSVC": {"calibration_folds": 2}, "RandomForest": {"n_estimators": 5}}
     model = fit(PreparedRows(None, vectors, labels), small.get(family, {}), Recipe(family, "none", {}, 0)).classifier
     parts = [(raw_scores(model, range(3), vectors), class_probabilities(model, range(3), vectors), labels)]
-    calibrated = calibrate("sigmoid", HeldScores.joined(parts)).applied(model)
+    calibrated = calibrate("sigmoid", HeldScores.joined(parts), macro_f1).applied(model)
     before = class_probabilities(model, range(3), vectors)
     assert not np.allclose(class_probabilities(calibrated, range(3), vectors), before)
     np.testing.assert_array_equal(class_probabilities(uncalibrated(calibrated), range(3), vectors), before)

@@ -9,6 +9,7 @@ import pytest
 
 from pcc_pipeline.config import load_params
 from pcc_pipeline.data.splits import stratified_sample
+from pcc_pipeline.features.full_vectors import needs_lexical
 from pcc_pipeline.model.fitting import Rows, prepare
 from pcc_pipeline.steps.training.sampled import Sampled
 from pcc_pipeline.steps.training.search import SearchRows, recipe_of
@@ -26,6 +27,11 @@ def rows(width: int = 584, rare: int = 20) -> Rows:
 
 def params(**more: str):
     return load_params(None, {**SETTINGS, **more})
+
+
+def of_training(settings, given: Rows, recipe, folds: int | None) -> Sampled:
+    lexical = needs_lexical(given.vectors)
+    return Sampled.of_training(settings, given.labels, given.labels, recipe, folds=folds, lexical=lexical)
 
 
 def test_a_sample_has_each_labels_share_and_all_rows_of_a_rare_one() -> None:
@@ -56,23 +62,44 @@ def test_a_search_of_few_rows_has_them_all_and_of_many_a_sample_whose_places_are
 )
 def test_no_rows_are_made_beside_many_and_the_run_says_so(family: str, instead: str, said: str) -> None:
     given, settings = rows(), params(**{"model.type": family})
-    recipe = recipe_of(settings, given.labels)
+    recipe = recipe_of(settings, given.labels, given.labels)
     assert recipe.balance_method == instead
-    sampled = Sampled.of_training(settings, given, recipe, 1_010)
+    sampled = of_training(settings, given, recipe, 1_010)
     assert sampled.balance == ("SMOTE", instead)
     assert said in sampled.warnings[0]
     assert sampled.line == ("search and calibration by 1,010 of 2,000 training rows (model.in_memory_rows)",)
     assert sampled.tags == {"pcc.sampled_rows": "1010 of 2000: search and calibration"}
-    few = params(**{"model.type": family, "model.in_memory_rows": "2000"})
-    assert recipe_of(few, given.labels).balance_method == "SMOTE"
-    whole = Sampled.of_training(few, given, recipe_of(few, given.labels), 2_000)
+    few = params(**{"model.type": family, "model.in_memory_rows": "2100"})
+    recipe = recipe_of(few, given.labels, given.labels)
+    assert recipe.balance_method == "SMOTE"
+    whole = of_training(few, given, recipe, 2_000)
     assert (whole.tags, whole.line, whole.warnings) == ({}, (), ())
+
+
+def test_rows_that_balancing_would_make_count_too() -> None:
+    """Three labels, the largest of 1,400 rows: 4,200 rows."""
+    given, settings = rows(), params(**{"model.in_memory_rows": "2099"})
+    recipe = recipe_of(settings, given.labels, given.labels)
+    assert recipe.balance_method == "class_weight"
+    sampled = of_training(settings, given, recipe, 2_000)
+    assert (sampled.tags, sampled.line) == ({}, ())
+    assert "SMOTE would make 4,200 rows of 2,000, more than twice model.in_memory_rows" in sampled.warnings[0]
+
+
+def test_validation_rows_that_the_last_fit_learns_from_count_too() -> None:
+    given = rows()
+    settings, before = params(**{"model.in_memory_rows": "1900"}), given.take(np.arange(1_800))
+    recipe = recipe_of(settings, before.labels, given.labels)
+    assert recipe.balance_method == "class_weight"
+    sampled = Sampled.of_training(settings, before.labels, given.labels, recipe, folds=1_800, lexical=True)
+    assert (sampled.rows, sampled.of, sampled.uses) == (1_900, 2_000, ("lexical half",))
+    assert "makes no rows beside 2,000" in sampled.warnings[0]
 
 
 def test_the_lexical_half_of_many_rows_is_learned_from_a_sample_and_made_for_all() -> None:
     given = rows(width=384)
     settings = params(**{"preprocessing.balance": "false", "preprocessing.svd_components": "5"})
-    recipe = recipe_of(settings, given.labels)
+    recipe = recipe_of(settings, given.labels, given.labels)
     prepared = prepare(given, recipe)
     assert prepared.vectors.shape == (2_000, 584)
     np.testing.assert_array_equal(prepared.vectors[:, :384], given.vectors)
@@ -80,6 +107,6 @@ def test_the_lexical_half_of_many_rows_is_learned_from_a_sample_and_made_for_all
     places = stratified_sample(given.labels, 1_000, recipe.seed)
     from_sample = prepare(given.take(places), replace(recipe, most_rows=None))
     np.testing.assert_allclose(prepared.vectors[places, 384:], from_sample.vectors[:, 384:], atol=1e-5)
-    sampled = Sampled.of_training(settings, given, recipe, None)
+    sampled = of_training(settings, given, recipe, None)
     assert sampled.uses == ("lexical half",)
     assert sampled.rows == 1_000
