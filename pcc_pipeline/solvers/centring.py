@@ -16,28 +16,40 @@ from pcc_pipeline.solvers.problem import BLOCK_ROWS
 
 # The share of their squares that the mean of many rows holds where they are moved: sentence vectors have 0.2 to 0.3.
 _FAR = 0.5
+# The same of one column, which others that are wider may hide among all: a mean of ten times the spread.
+_COLUMN_FAR = 0.99
 
 
 def centred(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows (n, d) less their mean, and the mean, (d,).
 
-    Many rows that lie in a file stay as they are, with zeros for their mean, unless they are far from zero: they take
-    another file.
+    Many rows stay as they are, with zeros for their mean, unless they or one of their columns are far from zero: where
+    they lie in a file they take another one. It does not matter where they lie, so that a worker that was sent them
+    fits as one that reads them from their file.
 
     Raises:
         StorageError: there is no room for it.
     """
-    many = is_on_disk(rows) and rows.nbytes >= LARGE_BYTES
-    total, squares = np.zeros(rows.shape[1]), 0.0
+    many = rows.nbytes >= LARGE_BYTES
+    total, squares = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
     for block in _blocks(rows, many):
         total += block.sum(axis=0, dtype=np.float64)
-        squares += float(np.vdot(block, block)) if many else 0.0
-    if many and total @ total <= _FAR * squares * len(rows):
+        if many:
+            squares += np.square(block).sum(axis=0, dtype=np.float64)
+    if many and not _are_far(total**2 / len(rows), squares):
         return rows, np.zeros(rows.shape[1])
     # Of the rows' own precision, so that the difference is rounded once.
     centre = (total / len(rows)).astype(rows.dtype)
-    there = written((block - centre for block in _blocks(rows, many)), rows.shape[1]) if many else rows - centre
+    if many and is_on_disk(rows):
+        there = written((block - centre for block in _blocks(rows, many)), rows.shape[1])
+    else:
+        there = rows - centre
     return there, centre.astype(np.float64)
+
+
+def _are_far(of_mean: np.ndarray, squares: np.ndarray) -> bool:
+    """Whether the mean's part of each column's sum of squares says so, (d,) both."""
+    return bool(of_mean.sum() > _FAR * squares.sum() or (of_mean > _COLUMN_FAR * squares).any())
 
 
 def _blocks(rows: np.ndarray, many: bool) -> Iterator[np.ndarray]:

@@ -43,5 +43,19 @@ def test_many_rows_of_a_file_are_moved_into_another_where_they_are_far(
     rows = rows_at(place)
     moved, centre = centred(written([rows], 8))
     assert is_on_disk(moved)
-    np.testing.assert_array_equal(moved, centred(rows)[0] if far else rows)
+    np.testing.assert_array_equal(moved, rows - centre.astype(np.float32) if far else rows)
     assert centre.any() == far
+    in_memory, its_centre = centred(rows)
+    assert not is_on_disk(in_memory)
+    np.testing.assert_array_equal(in_memory, moved)
+    np.testing.assert_array_equal(its_centre, centre)
+
+
+def test_a_wide_column_hides_no_other_that_is_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(centring, "LARGE_BYTES", 50 * 8 * 4)
+    rows = rows_at(0.0) * np.float32(3_000)
+    rows[:, 3] = rows_at(300.0)[:, 3]
+    _, centre = centred(written([rows], 8))
+    assert centre[3] == pytest.approx(300, abs=1)
+    rows[:, 3] = 0
+    assert not centred(written([rows], 8))[1].any()
