@@ -78,6 +78,8 @@ class _Descent:
         self._value, self._gradient = self._at(*weighed_losses(problem, self._scores))
         self._values = deque([self._value], maxlen=2 * _WINDOW + 1)
         self._scale = np.ones_like(self._value)
+        # What the last step promised to gain, as half of its slope: L-BFGS takes that to be left.
+        self._promise = np.full_like(self._value, np.inf)
 
     def solution(self, max_iter: int) -> Solution:
         iterations = 0
@@ -150,8 +152,8 @@ class _Descent:
         self._memory.append((moved, turned, np.where(known, 1, 0) / np.where(known, product, 1)))
         self._scale = np.where(known, self._dot(moved, of_rows) / np.where(known, in_units, 1), self._scale)
         self._values.append(self._value)
-        # Half of the slope is what L-BFGS takes to be left to gain.
-        stuck = (size == 0) & (-first / 2 > _LEFT * self._tol * np.abs(self._value))
+        self._promise = -first / 2
+        stuck = (size == 0) & (self._promise > _LEFT * self._tol * np.abs(self._value))
         # Along a step the objective falls; where its value rises, single precision does not tell it apart.
         stuck |= self._value - self._values[-2] > _LEFT * self._tol * np.abs(self._value)
         self._stuck[self._places[np.broadcast_to(stuck, len(self._places))]] = True
@@ -213,7 +215,8 @@ class _Descent:
             # The first iterations may gain many times what is left, which says nothing of how fast the last ones do.
             before = np.minimum(before, np.abs(self._value))
             # g + g r + g r^2 + ... after the last g, where r = g / before: g r / (1 - r).
-            ended |= gained**2 <= _LEFT * least * (before - gained)
+            # On a plateau gains are small and grow again: then the last step promises more than is left at an end.
+            ended |= (gained**2 <= _LEFT * least * (before - gained)) & (self._promise <= _LEFT * least)
         if not ended.any():
             return
         if self._whole.softmax:

@@ -27,7 +27,11 @@ _MEMORY = 20
 # L-BFGS slows down before it stands still, so one iteration's relative decrease must be far below the relative error
 # that is asked of the whole.
 _DECREASE_PER_TOLERANCE = 1e-4
+_OUT_OF_ITERATIONS = 1
 _LINE_SEARCH_FAILED = 2
+# One short step looks like an end. A start anew from there, without what was remembered, must not gain more than this
+# share of the tolerance.
+_LEFT = 0.1
 # What the objective at zero weights is scaled to.
 _AT_ZERO = 1e6
 
@@ -57,13 +61,17 @@ def _minimised(problem: Problem, weights: np.ndarray, units: np.ndarray, tol: fl
     size = flat.size
     first = np.concatenate([np.maximum(flat, 0), np.maximum(-flat, 0)])
     result = _run(problem, first, units, tol, max_iter)
-    if result.status == _LINE_SEARCH_FAILED and problem.rows.dtype != np.float64:
-        # Single precision could not tell the next point from this one: go on from here in double.
-        again = _run(replace(problem, in_double=True), result.x, units, tol, max(1, max_iter - result.nit))
+    while result.status != _OUT_OF_ITERATIONS:
+        if result.status == _LINE_SEARCH_FAILED and problem.rows.dtype != np.float64:
+            # Single precision could not tell the next point from this one: go on from here in double.
+            problem = replace(problem, in_double=True)
+        again = _run(problem, result.x, units, tol, max(1, max_iter - result.nit))
         again.nit += result.nit
-        result = again
+        gained, result = result.fun - again.fun, again
+        if gained <= _LEFT * tol * result.fun and result.status != _OUT_OF_ITERATIONS:
+            break
     flat = result.x[:size] - result.x[size:]
-    return Solution(flat.reshape(weights.shape) * units, int(result.nit), result.status != 1)
+    return Solution(flat.reshape(weights.shape) * units, int(result.nit), result.status != _OUT_OF_ITERATIONS)
 
 
 def _run(problem: Problem, start: np.ndarray, units: np.ndarray, tol: float, max_iter: int) -> OptimizeResult:
