@@ -68,7 +68,7 @@ def _minimised(problem: Problem, weights: np.ndarray, units: np.ndarray, tol: fl
         again = _run(problem, result.x, units, tol, max(1, max_iter - result.nit))
         again.nit += result.nit
         gained, result = result.fun - again.fun, again
-        if gained <= _LEFT * tol * result.fun and result.status != _OUT_OF_ITERATIONS:
+        if not gained > _LEFT * tol * result.fun:  # nor of numbers that are none
             break
     flat = result.x[:size] - result.x[size:]
     return Solution(flat.reshape(weights.shape) * units, int(result.nit), result.status != _OUT_OF_ITERATIONS)

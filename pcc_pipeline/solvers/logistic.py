@@ -30,6 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.class_weight import compute_class_weight
 
+from pcc_pipeline.errors import ModelError
 from pcc_pipeline.solvers import lbfgs, lbfgs_b
 from pcc_pipeline.solvers.centring import centred
 from pcc_pipeline.solvers.losses import objective
@@ -87,6 +88,9 @@ def fit_fast(
     `classifier` is the LogisticRegression, or the OneVsRestClassifier around it, that `build_classifier` made;
     `vectors` (n, d) and `labels` (n,) are training rows; `balanced` weighs classes as scikit-learn's class_weight does.
     `mixture`, a sparse (n, m), says that the n rows are mixtures of the first m of them: the solvers then go by these.
+
+    Raises:
+        ModelError: numbers are so great that single precision has no room for what is made of them.
     """
     classes, places = np.unique(labels, return_inverse=True)
     # Two classes are one problem, about the second.
@@ -96,7 +100,7 @@ def fit_fast(
     apart = values["solver"] == "liblinear" or len(classes) == 2
     row_weights = _balancing(targets if apart else places[:, None]) if balanced else np.ones((1, 1))
     problem = Problem(rows, targets, row_weights, float(values["C"]), _penalty(values), not apart, mixture=mixture)
-    solution = _solve(problem, values["tol"], values["max_iter"])
+    solution = _solved_in_range(problem, values["tol"], values["max_iter"])
     if not solution.converged and values["solver"] == "liblinear" and len(labels) <= _MOST_ROWS_OF_LIBLINEAR:
         theirs, converged = _fit_exact(classifier, vectors, labels)
         if objective(problem, _weights_of(theirs)) <= objective(problem, solution.weights):
@@ -125,6 +129,28 @@ def _weights_of(classifier: Any) -> np.ndarray:
 def _penalty(values: Mapping[str, Any]) -> Penalty:
     ratio = {"l1": 1.0, "l2": 0.0, "elasticnet": values["l1_ratio"]}[values["penalty"]]
     return Penalty(ratio, 1 - ratio, intercept_penalised=values["solver"] == "liblinear")
+
+
+def _solved_in_range(problem: Problem, tol: float, max_iter: int) -> Solution:
+    try:
+        solution = _solve(problem, tol, max_iter)
+    except (ValueError, np.linalg.LinAlgError):
+        if not _is_out_of_range(problem.rows):
+            raise
+        solution = None
+    if solution is None or not np.isfinite(solution.weights).all():
+        greatest = float(np.abs(problem.rows).max())
+        raise ModelError(
+            f"numbers of the vectors are so great, up to {greatest:.0e}, that no model can be computed from them",
+            where=f"{len(problem.rows):,} rows of {problem.rows.shape[1]} numbers",
+            fix="look for a fault in what made the vectors; sentence vectors have numbers of at most 1",
+        )
+    return solution
+
+
+def _is_out_of_range(rows: np.ndarray) -> bool:
+    """Whether the squares of some number, added up, are none in single precision."""
+    return bool(np.abs(rows).max() > np.sqrt(np.finfo(np.float32).max / rows.size))
 
 
 def _solve(problem: Problem, tol: float, max_iter: int) -> Solution:

@@ -10,6 +10,7 @@ from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.utils.class_weight import compute_sample_weight
 
+from pcc_pipeline.errors import ModelError
 from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import build_classifier, complete
 from pcc_pipeline.model.fitting import PreparedRows, Recipe, fit
@@ -309,3 +310,17 @@ def test_the_problems_that_it_solves_are_taken_over(solver: str, penalty: str) -
 )
 def test_no_other_problem_is_taken_over(family: str, given: dict[str, object]) -> None:
     assert not replaces(family, complete(family, given))
+
+
+@pytest.mark.parametrize("great", [1e20, 3e38])
+@pytest.mark.parametrize("penalty", ["l1", "l2", "elasticnet"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_numbers_beyond_single_precision_are_an_error_and_no_model(great: float, penalty: str) -> None:
+    draws = np.random.default_rng(0)
+    vectors = draws.normal(size=(300, 20)).astype(np.float32)
+    labels = draws.integers(0, 4, size=300)
+    vectors[7, 3] = great
+    ratio = 0.5 if penalty == "elasticnet" else None
+    values = complete("LogisticRegression", {"solver": "saga", "penalty": penalty, "l1_ratio": ratio})
+    with pytest.raises(ModelError, match="numbers of the vectors are so great, up to"):
+        fit_fast(build_classifier("LogisticRegression", values, Task(4, 0)), values, vectors, labels)
