@@ -23,6 +23,8 @@ from pcc_pipeline.errors import FeatureError
 LEXICAL_WIDTH = 200
 # Up to so many rows the SVD is exact.
 _FEW_ROWS = 1_000
+# What a sketch in single precision tells apart, as a share of the greatest singular value.
+_ROUNDING = 100 * np.finfo(np.float32).eps
 
 
 def fit_lexical(texts: Sequence[str], **options: Any) -> Pipeline:
@@ -103,7 +105,10 @@ def _truncated_svd(weights: Any, rank: int, seed: int) -> TruncatedSVD:
     """
     svd = TruncatedSVD(n_components=rank, random_state=seed)
     if weights.shape[0] > _FEW_ROWS:
-        return svd.fit(weights.astype(np.float32))
+        svd.fit(weights.astype(np.float32))
+        # As below: rows of few different texts have fewer dimensions, and a direction of rounding is one of no text.
+        svd.components_[svd.singular_values_ <= _ROUNDING * svd.singular_values_[0]] = 0
+        return svd
     n_rows = weights.shape[0]
     squares, left = eigh((weights @ weights.T).toarray(), subset_by_index=[n_rows - rank, n_rows - 1])
     squares, left = squares[::-1], left[:, ::-1]

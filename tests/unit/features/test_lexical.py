@@ -148,8 +148,11 @@ def test_of_few_rows_the_svd_is_exact(monkeypatch: pytest.MonkeyPatch, texts: li
     assert exact["svd"].explained_variance_ratio_.sum() >= sketched["svd"].explained_variance_ratio_.sum() - 1e-6
 
 
-def test_rows_that_repeat_one_another_have_no_more_dimensions_than_texts() -> None:
-    vectors = fit_transform_lexical(FEW * 60)[1]
+@pytest.mark.parametrize("times", [60, 600])
+def test_rows_that_repeat_one_another_have_no_more_dimensions_than_texts(times: int) -> None:
+    lexical, vectors = fit_transform_lexical(FEW * times)
     assert (np.abs(vectors[:, :4]).max(axis=0) > 0).all()
     assert (vectors[:, 4:] == 0).all()
     assert np.isfinite(vectors).all()
+    # Nor has a text that is none of them.
+    assert (lexical_vectors(lexical, ["another text of " + FEW[0] + " and " + FEW[1]])[:, 4:] == 0).all()
