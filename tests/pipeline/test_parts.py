@@ -142,6 +142,8 @@ def test_a_folder_is_of_one_job(command, trained) -> None:
     for words, told in {
         ("--model", f"models:/{NAME}/2"): "the folder holds another data set: model_version is v",
         ("--set", "output.extra_columns=[row]"): r"extra_columns is \[\] there and \['row'\] now",
+        ("--set", "data.schema=[timestamp]"): r"schema is None there and \['timestamp'\] now",
+        ("--set", "data.subject_column=case_id"): "subject_column is None there and case_id now",
     }.items():
         done = command("score", "--data", "in/cases_0.parquet", "--output", "job/", *words, store=trained)
         assert done.code == 1
@@ -151,6 +153,23 @@ def test_a_folder_is_of_one_job(command, trained) -> None:
     done = command("score", "--data", "in/", "--output", "mine/", store=trained)
     assert "has a folder of its own, and this one holds notes.txt" in done.err
     assert [path.name for path in (trained.folder / "mine").iterdir()] == ["notes.txt"]
+
+
+def test_parts_that_other_rules_for_good_rows_made_are_not_taken_for_good(command, trained) -> None:
+    words = ("embed", "--data", "in/cases_0.parquet", "--parts", "ruled/", "--set")
+    schema = "data.schema=[timestamp,text_length]"
+    assert command(*words, schema, store=trained).code == 0
+    again = command(*words, "data.schema=[text_length,timestamp] data.normalise_labels=true", store=trained)
+    assert "1 stood before" in again.out, "the order of columns is no rule, and labels stay as they stand"
+    for settings, told in {
+        "data.normalise_labels=false": r"schema is \['text_length', 'timestamp'\] there and None now",
+        f"{schema} data.group_column=case_id": "group_column is None there and case_id now",
+        f"{schema} data.subject_column=case_id": "subject_column is None there and case_id now",
+        f"{schema} data.label_column=topic": "label_column is intent there and topic now",
+    }.items():
+        done = command(*words, settings, store=trained)
+        assert done.code == 1
+        assert re.search(told, done.err), done.err
 
 
 def test_several_processes_do_not_keep_score_from_writing_one_file(command, trained) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pcc_pipeline.config import Params
@@ -11,11 +11,11 @@ from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.errors import FeatureError
 from pcc_pipeline.steps.embedding.embedded_file import EmbeddedFileWriter
-from pcc_pipeline.steps.embedding.rows import RowEmbedder
+from pcc_pipeline.steps.embedding.rows import RowEmbedder, contract_to_embed
 from pcc_pipeline.steps.inputs.datasets import cache_of, encoder_of, read
 from pcc_pipeline.steps.parts.folder import Part, PartsFolder
 from pcc_pipeline.steps.parts.held import Held
-from pcc_pipeline.steps.parts.task import PartTask
+from pcc_pipeline.steps.parts.task import PartTask, rules_of
 from pcc_pipeline.steps.records.persons import new_manifest
 
 
@@ -43,11 +43,14 @@ _opened: Held[_Opened] = Held()
 
 def job_of(params: Params, encoder: SentenceEncoder) -> dict[str, Any]:
     """What all parts have in common: the encoder, and what is asked of rows."""
+    contract = contract_to_embed(params.data.path, params, labelled=True, for_training=False)
     return {
         "kind": "embedded rows",
         "encoder_digest": encoder.digest,
         "label_column": params.data.label_column,
         "encrypted": params.output.encrypts,
+        # Labels go into parts as they stand.
+        **rules_of(replace(contract, normalise_labels=False)),
     }
 
 

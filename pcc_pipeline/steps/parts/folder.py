@@ -1,6 +1,6 @@
 """The folder of a data set in parts: what it is a data set of, the parts that stand, and at last the manifest.
 
-    _job.json                       what all parts have in common: a model, an encoder, the columns that were asked for
+    _job.json                       what all parts have in common: a model, an encoder, columns, what makes a row good
     _rejected/part-<digest>.parquet the rows of an input that broke the contract, where there are any
     _lineage/part-<digest>.parquet  who stood in them, until a run has it in its own manifest of persons
     part-<digest>.parquet           the rows of one input; its metadata say which, and count them

@@ -13,7 +13,7 @@ from pcc_pipeline.steps.answering.file_scorer import FileScorer, Output
 from pcc_pipeline.steps.inputs.datasets import read, unlabelled
 from pcc_pipeline.steps.parts.folder import Part, PartsFolder
 from pcc_pipeline.steps.parts.held import Held
-from pcc_pipeline.steps.parts.task import PartTask
+from pcc_pipeline.steps.parts.task import PartTask, rules_of
 from pcc_pipeline.steps.records.persons import new_manifest
 from pcc_pipeline.steps.records.prediction_file import writing
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
@@ -22,7 +22,7 @@ _scorers: Held[FileScorer] = Held()
 
 
 def job_of(params: Params, loaded: LoadedModel, challenge: Challenge | None) -> dict[str, Any]:
-    """What all parts have in common: who answers, and which columns there are."""
+    """What all parts have in common: who answers, which columns there are, and what is asked of rows."""
     model = loaded.model
     share = (
         {}
@@ -41,6 +41,8 @@ def job_of(params: Params, loaded: LoadedModel, challenge: Challenge | None) -> 
         "extra_columns": sorted(params.output.extra_columns),
         "encrypted": params.output.encrypt_scores,
         **share,
+        **({"rejected_encrypted": True} if params.output.encrypts else {}),
+        **rules_of(unlabelled(params)),
     }
 
 

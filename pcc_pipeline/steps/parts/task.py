@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from pcc_pipeline.config import Params
+from pcc_pipeline.data.contract import Contract
 from pcc_pipeline.steps.parts.folder import Part, PartsFolder
 from pcc_pipeline.steps.parts.surroundings import Surroundings
+
+# What the fields of a contract are called in a job: as the options of `data` that they come from.
+_NAMES = {"required": "schema", "named_by": "subject_column"}
+
+
+def rules_of(contract: Contract) -> dict[str, Any]:
+    """What makes a row good, for a job: parts that other rules made are no parts of the same data set.
+
+    Only what is set, so that a folder that was begun before rules stood in its job goes on without any. Who is kept out
+    is no rule of the job: an erasure takes rows out of the parts that stand.
+    """
+    rules = {each.name: getattr(contract, each.name) for each in fields(contract) if each.compare}
+    return {
+        _NAMES.get(name, name): sorted(set(rule)) if isinstance(rule, tuple) else rule
+        for name, rule in rules.items()
+        if rule
+    }
 
 
 @dataclass(frozen=True)
