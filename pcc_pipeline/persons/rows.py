@@ -13,7 +13,7 @@ from pcc_pipeline.data.contract import CASE_ID
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.files import replacing
 from pcc_pipeline.persons.sought import Sought
-from pcc_pipeline.sealing.parquet import is_sealed, parquet_file, parquet_writer
+from pcc_pipeline.sealing.parquet import parquet_file, rewriter, said_at_end
 
 SUFFIXES = (".parquet", ".csv")
 _ROWS = 20_000
@@ -75,22 +75,13 @@ def _csv_without(path: Path, partial: Path, persons: Sought, subject_column: str
 def _parquet_without(path: Path, partial: Path, persons: Sought, subject_column: str | None) -> int:
     removed = 0
     with parquet_file(path) as file:
-        group = file.metadata.row_group(0)
-        compression = {
-            group.column(place).path_in_schema.partition(".")[0]: group.column(place).compression.lower()
-            for place in range(group.num_columns)
-        }
         names = [name for name in (CASE_ID, subject_column) if name in file.schema_arrow.names]
-        none = {name: codec if codec != "uncompressed" else "none" for name, codec in compression.items()}
-        with parquet_writer(partial, file.schema_arrow, sealed=is_sealed(path), compression=none) as writer:
+        with rewriter(path, file, partial) as writer:
             for batch in file.iter_batches(_ROWS):
                 hit = persons.in_table(batch.select(names).to_pandas(), subject_column)
                 removed += int(hit.sum())
                 writer.write_batch(batch.filter(pa.array(~hit)))
-            # What a file says of itself at its end, as a part of a data set does, Arrow's schema does not always tell.
-            said = file.metadata.metadata or {}
-            in_schema = {b"ARROW:schema", *(file.schema_arrow.metadata or {})}
-            writer.add_key_value_metadata({name: value for name, value in said.items() if name not in in_schema})
+            writer.add_key_value_metadata(said_at_end(file))
     return removed
 
 

@@ -57,6 +57,27 @@ def parquet_writer(path: Path, schema: pa.Schema, *, sealed: bool, **options: An
     return pq.ParquetWriter(path, schema, encryption_properties=_sealing(writing_key()), **options)
 
 
+def rewriter(path: Path, file: pq.ParquetFile, partial: Path) -> pq.ParquetWriter:
+    """A writer of the rows of an open file, as it is: of its columns, packed and sealed as they are there.
+
+    Raises:
+        ConfigError: there is no key to seal with.
+    """
+    options: dict[str, Any] = {}
+    if file.metadata.num_row_groups:
+        group = file.metadata.row_group(0)
+        columns = [group.column(place) for place in range(group.num_columns)]
+        codecs = {column.path_in_schema.partition(".")[0]: column.compression.lower() for column in columns}
+        options["compression"] = {name: "none" if codec == "uncompressed" else codec for name, codec in codecs.items()}
+    return parquet_writer(partial, file.schema_arrow, sealed=is_sealed(path), **options)
+
+
+def said_at_end(file: pq.ParquetFile) -> dict[bytes, bytes]:
+    """What a file says of itself at its end, as a part of a data set does: Arrow's schema does not always tell it."""
+    in_schema = {b"ARROW:schema", *(file.schema_arrow.metadata or {})}
+    return {name: value for name, value in (file.metadata.metadata or {}).items() if name not in in_schema}
+
+
 def write_frame(frame: pd.DataFrame, path: Path, *, sealed: bool) -> None:
     """Write a table whole, without its index.
 

@@ -978,6 +978,7 @@ def test_parts_and_objects_in_buckets_lose_their_rows(store: Path, bucket: str, 
         manifest = json.loads((store / "scores/_manifest.json").read_text())
         assert manifest["rows"] == 4 * (CUSTOMERS - len(ERASED))
         assert sum(part["rows"] for part in manifest["parts"]) == manifest["rows"]
+        assert sum(manifest["labels"].values()) == manifest["rows"]
     # Who was in the parts of the run that was killed stands nowhere.
     done = said(store, "lineage", "--case-id", "case-of-customer-03@-3-1")
     assert "killed/" not in done.out

@@ -12,7 +12,7 @@ from pcc_pipeline.persons.keys import Keys
 from pcc_pipeline.persons.manifest import joined, look_up, without
 from pcc_pipeline.persons.rows import SUFFIXES, take_out
 from pcc_pipeline.persons.sought import Sought
-from pcc_pipeline.steps.parts.folder import PARTS_TAG, PartsFolder
+from pcc_pipeline.steps.parts.folder import PARTS_TAG, PartsFolder, folders_of_parts
 from pcc_pipeline.steps.records.copies import addresses_of
 from pcc_pipeline.storage.objects import BUCKET_SCHEME, AbsentError, local_copy, open_store, writing
 from pcc_pipeline.tracking.store.manifests import KEY_TAG
@@ -142,7 +142,7 @@ def settle_parts(addresses: Iterable[str], keys: Keys, persons: Sought) -> None:
         for name, content in parts.lineage().items():
             if lines := look_up(content, keys, persons, parts.address).lines:
                 parts.keep_lineage(name, without(content, lines, parts.address))
-    for folder in dict.fromkeys(address.rpartition("/")[0] + "/" for address in addresses):
+    for folder in folders_of_parts(addresses):
         PartsFolder(folder).recount()
 
 

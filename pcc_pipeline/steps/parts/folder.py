@@ -16,11 +16,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import pandas as pd
@@ -32,6 +32,7 @@ from pcc_pipeline.errors import ConfigError, DataError, StorageError
 from pcc_pipeline.sealing.parquet import parquet_file, write_frame
 from pcc_pipeline.steps.inputs.addresses import SAMPLE
 from pcc_pipeline.steps.inputs.parts_manifest import JOB, MANIFEST, PART, changed, some
+from pcc_pipeline.steps.parts.recounting import counted_anew, written_anew
 from pcc_pipeline.storage.objects import (
     BUCKET_SCHEME,
     AbsentError,
@@ -91,7 +92,7 @@ class Part:
         return {_RECORD: json.dumps(known, ensure_ascii=False)}
 
     @classmethod
-    def of(cls, metadata: Mapping[bytes, bytes], rows: int, where: str) -> Self:
+    def of(cls, metadata: Mapping[bytes, bytes], where: str) -> Self:
         """As a file says it; rows may have been taken out of it since.
 
         Raises:
@@ -99,7 +100,7 @@ class Part:
         """
         try:
             known = json.loads(metadata[_RECORD.encode()])
-            return cls(**{**known, "notes": tuple(known["notes"]), "rows": rows, "made": False})
+            return cls(**{**known, "notes": tuple(known["notes"]), "made": False})
         except (KeyError, ValueError, TypeError) as error:
             raise DataError(
                 "this file is no part that pcc_pipeline wrote, or was changed since",
@@ -132,6 +133,14 @@ class Whole:
     @property
     def counts(self) -> Counter[str]:
         return sum((Counter(part.counts) for part in self.parts), Counter())
+
+
+def folders_of_parts(tables: Iterable[str]) -> list[str]:
+    """The addresses of the folders of parts that tables are of, by their names; each once."""
+    folders = (
+        table.removesuffix(PurePosixPath(table).name) for table in tables if PART.fullmatch(PurePosixPath(table).name)
+    )
+    return list(dict.fromkeys(folder.removesuffix(_REJECTED) for folder in folders))
 
 
 class PartsFolder:
@@ -300,9 +309,28 @@ class PartsFolder:
         return whole
 
     def recount(self) -> None:
-        """Write the manifest again after rows were taken out of parts, if the folder is one of parts, and whole."""
-        if {JOB, MANIFEST} <= set(self._names("_")):
+        """After rows were taken out of parts or rejected rows: what they say of themselves, and then the manifest.
+
+        Parts whose files hold what they say stay as they are, so that it can be cut off and done again.
+        """
+        outer = set(self._names("_"))
+        if JOB not in outer:
+            return
+        challenger = self._read(JOB).get("challenger_version")
+        for name in self._names("part-"):
+            if PART.fullmatch(name):
+                self._recount_part(name, outer, challenger)
+        if MANIFEST in outer:
             self._write_manifest(Whole(tuple(self._part(line["name"]) for line in self._read(MANIFEST)["parts"])))
+
+    def _recount_part(self, name: str, outer: Collection[str], challenger: str | None) -> None:
+        part, before = self._part(name), self._part(name, as_written=True)
+        if _REJECTED + name in outer:
+            part = replace(part, rejected=self._metadata(_REJECTED + name).num_rows)
+        if part == before:
+            return
+        with local_copy(self.address + name) as path, writing(self.address + name, shared=True) as partial:
+            written_anew(path, partial, counted_anew(path, part, challenger))
 
     def tables(self) -> list[str]:
         """The addresses of all tables: parts, whether or not the data set is whole, and rejected rows."""
@@ -344,13 +372,15 @@ class PartsFolder:
             raise changed(self.address + name)
         return document
 
-    def _part(self, name: str) -> Part:
+    def _part(self, name: str, *, as_written: bool = False) -> Part:
+        """A part with the rows that it has; or with those that it was written with."""
         where = self.address + name
         try:
             known = self._metadata(name)
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError("this part is damaged", where=where, fix="remove it, and begin again") from error
-        return Part.of(known.metadata or {}, known.num_rows, where)
+        part = Part.of(known.metadata or {}, where)
+        return part if as_written else replace(part, rows=known.num_rows)
 
     def _metadata(self, name: str) -> Any:
         if not self.address.startswith(BUCKET_SCHEME):
