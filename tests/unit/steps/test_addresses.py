@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,57 @@ def test_files_of_a_bucket(folder: Path, bucket: str) -> None:
     assert load_dataset(address, params(address)).digest == load_dataset(str(folder), params(str(folder))).digest
     with pytest.raises(DataError, match=r"there lies: .*notes\.md, part_20260101\.csv"):
         files_of(f"{bucket}/cases_*.csv")
+
+
+HIDDEN = (".partial-unknown.1.0.csv", "_notes.csv", "_rejected/a.csv", ".old/b.csv")
+IN_PARTS = [f"part-{digit * 24}.parquet" for digit in "abc"]
+
+
+def lay_out(folder: Path) -> None:
+    """Days with a folder each: files that are data, names that are none, and a data set in parts."""
+    for name in ("mon/1.csv", "tue/1.csv", *(f"mon/{name}" for name in HIDDEN), *(f"vec/{name}" for name in IN_PARTS)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / "vec/_job.json").write_text("{}")
+
+
+WHOLE = json.dumps(
+    {"parts": [{"name": name, "rows": rows} for name, rows in zip(IN_PARTS[::-1], (0, 2, 1), strict=True)]}
+)
+
+
+def test_a_pattern_reads_nothing_that_a_folder_refuses(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    for address in ("mon/*.csv", "mon/*", "mon/**/*.csv", "m*/*.csv", "mon/", "*o*/*"):
+        assert files_of(f"{tmp_path}/{address}") == [f"{tmp_path}/mon/1.csv"], address
+    for address in ("mon/_rejected/*.csv", "*/_rejected/*.csv", "**/_rej*/*.csv"):
+        assert files_of(f"{tmp_path}/{address}") == [f"{tmp_path}/mon/_rejected/a.csv"], address
+    assert names(f"{tmp_path}/mon/_*.csv") == ["_notes.csv"]
+    with pytest.raises(DataError, match="there is no data file here"):
+        files_of(f"{tmp_path}/mon/*/*.csv")
+    for address in ("vec/*.parquet", "*/part-*", "**/*"):
+        with pytest.raises(DataError, match="is being written, or its writing was cut off: 3 of its parts stand"):
+            files_of(f"{tmp_path}/{address}")
+    (tmp_path / "vec/_manifest.json").write_text(WHOLE)
+    (tmp_path / f"vec/part-{'d' * 24}.parquet").touch()
+    assert names(f"{tmp_path}/vec/*.parquet") == names(f"{tmp_path}/vec/") == IN_PARTS[1::-1]
+    assert names(f"{tmp_path}/*/*[!b].parquet") == IN_PARTS[:1]
+    assert names(f"{tmp_path}/*/*") == ["1.csv", "1.csv", *IN_PARTS[1::-1]]
+
+
+def test_a_pattern_of_a_bucket_reads_nothing_that_a_folder_refuses(tmp_path: Path, bucket: str) -> None:
+    lay_out(tmp_path)
+    store = open_store(bucket)
+    for path in tmp_path.rglob("*.*"):
+        if path.is_file():
+            store.upload(path, path.relative_to(tmp_path).as_posix())
+    assert files_of(f"{bucket}/*/*.csv") == [f"{bucket}/mon/1.csv", f"{bucket}/tue/1.csv"]
+    assert files_of(f"{bucket}/*/_rejected/*.csv") == [f"{bucket}/mon/_rejected/a.csv"]
+    with pytest.raises(DataError, match="is being written"):
+        files_of(f"{bucket}/*/*.parquet")
+    (tmp_path / "manifest").write_text(WHOLE)
+    store.upload(tmp_path / "manifest", "vec/_manifest.json")
+    assert names(f"{bucket}/*/*.parquet") == names(f"{bucket}/vec/") == IN_PARTS[1::-1]
 
 
 def test_no_file_a_file_twice_and_files_that_do_not_go_together_are_named(folder: Path) -> None:
