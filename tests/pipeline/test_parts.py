@@ -8,6 +8,7 @@ import random
 import re
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.search.pools import dask_cluster
+from pcc_pipeline.steps.parts.engines import DaskEngine
 from pcc_pipeline.storage.objects import open_store
 from tests.pipeline.conftest import Store
 
@@ -494,6 +496,35 @@ def test_a_worker_that_stands_still_holds_nobody_up_and_doubles_nothing_when_it_
     assert {path: path.read_bytes() for path in parts_of(folder)} == before
     assert table(*parts_of(folder))["case_id"].is_unique
     assert manifest_of(folder)["rows"] == 48 * (FILES * ROWS - 1)
+
+
+@pytest.mark.long
+def test_a_run_whose_last_worker_goes_says_so_and_goes_on_with_the_next(
+    cluster, start_dask_worker, monkeypatch, caplog
+) -> None:
+    address, _, workers = cluster
+    monkeypatch.setattr(dask_cluster, "_LOOK", 0.5)
+    inputs = ["x" * number for number in range(40)]
+    results = DaskEngine(dask_cluster.DaskCluster(address, 1)).run(len, inputs)
+    done = [next(results)]
+    for worker in workers:
+        children = psutil.Process(worker.pid).children(recursive=True)
+        for each in (worker, *children):
+            each.kill()
+    said = f"the cluster at {address} has no worker any more, and this waits for the next one that comes"
+
+    def send_one() -> None:
+        end = time.monotonic() + 60
+        while said not in caplog.text and time.monotonic() < end:
+            time.sleep(0.1)
+        start_dask_worker()
+
+    helper = threading.Thread(target=send_one)
+    helper.start()
+    done += results
+    helper.join()
+    assert said in caplog.text
+    assert sorted(done) == [(one, len(one)) for one in sorted(inputs)]
 
 
 def test_every_part_says_what_it_is(trained, command) -> None:

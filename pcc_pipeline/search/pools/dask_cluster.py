@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +18,11 @@ from pcc_pipeline.processes import available_cores
 
 # Seconds in which a scheduler must answer, and its first worker be there.
 _PATIENCE = 30
+# Seconds between looks for workers; looks that find none before it is told; seconds until it is told again; and seconds
+# that a look may take.
+_LOOK, _LOOKS, _AGAIN, _ANSWER = 10.0, 2, 300.0, 10.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,47 @@ class DaskCluster:
             yield
         except (distributed.comm.core.CommClosedError, CancelledError, TimeoutError, OSError) as error:
             raise self.gone(error) from error
+
+    @contextmanager
+    def watched(self, client: Any, waits: Callable[[], bool]) -> Iterator[None]:
+        """Within, it is told once and then every few minutes that the last worker went, and the work waits for another.
+
+        Dask itself says nothing then, and a cluster that grows with its work may have none for a while.
+
+        Args:
+            waits: whether there is work under way.
+        """
+        ended = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(client, waits, ended), name="pcc-dask-watch", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            # Before the client closes; a scheduler that is gone is told of by whoever waits for its results.
+            watcher.join(_ANSWER)
+
+    def _watch(self, client: Any, waits: Callable[[], bool], ended: threading.Event) -> None:
+        distributed = _distributed()
+        address, without, warned_at = self.address or client.scheduler.address, 0, -math.inf
+        while not ended.wait(_LOOK):
+            try:
+                workers = client.nthreads(callback_timeout=_ANSWER) if waits() else None
+            except (distributed.comm.core.CommClosedError, CancelledError, TimeoutError, OSError, RuntimeError):
+                continue
+            # One that is started anew is away for a moment.
+            without = without + 1 if workers == {} else 0
+            if without >= _LOOKS and time.monotonic() - warned_at >= _AGAIN:
+                warned_at = time.monotonic()
+                logger.warning(
+                    "the cluster at %s has no worker any more, and this waits for the next one that comes: start one "
+                    "with: dask worker %s --nthreads 1",
+                    address,
+                    address,
+                )
+            elif workers and warned_at > -math.inf:
+                warned_at = -math.inf
+                logger.info("the cluster at %s has a worker again, and it goes on", address)
 
     def _started(self, distributed: Any) -> AbstractContextManager[Any]:
         """What a client connects to."""

@@ -45,7 +45,8 @@ def measuring_by(settings: ComputeParams, local: MeasuringPool) -> Iterator[Meas
     with cluster.client() as client:
         pool = DaskPool(cluster, client)
         logger.info("candidates are measured by Dask, %d at a time", pool.n_jobs)
-        yield pool
+        with cluster.watched(client, lambda: pool.measures):
+            yield pool
 
 
 class DaskPool:
@@ -67,6 +68,12 @@ class DaskPool:
     def has_room(self) -> bool:
         with self._lock:
             return self._under_way < self.n_jobs
+
+    @property
+    def measures(self) -> bool:
+        """Whether anything is under way."""
+        with self._lock:
+            return self._under_way > 0
 
     def submit(self, task: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         answer: Future[Any] = Future()

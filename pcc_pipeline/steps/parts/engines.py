@@ -121,14 +121,15 @@ class DaskEngine:
         with self.cluster.scheduler_gone():
             hand_over()  # first, as a cluster that grows with its work has no worker before there is any
             self.cluster.threads(client)  # says so where none comes, and nobody would ever do the tasks
-        while running:
-            with self.cluster.scheduler_gone():
-                one, result = next_one()
-            if isinstance(result, distributed.scheduler.KilledWorker):
-                result = _given_up(one, "see the workers' logs; give them more memory, or split the file")
-            elif isinstance(result, BaseException) and not isinstance(result, PccError):
-                raise result
-            yield one, result
+        with self.cluster.watched(client, lambda: bool(running)):
+            while running:
+                with self.cluster.scheduler_gone():
+                    one, result = next_one()
+                if isinstance(result, distributed.scheduler.KilledWorker):
+                    result = _given_up(one, "see the workers' logs; give them more memory, or split the file")
+                elif isinstance(result, BaseException) and not isinstance(result, PccError):
+                    raise result
+                yield one, result
 
 
 def _in_turn(task: Callable[[str], T], one: str) -> T:
