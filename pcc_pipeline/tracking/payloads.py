@@ -25,7 +25,7 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
-from pcc_pipeline.files import scratch_folder
+from pcc_pipeline.files import in_utf8, scratch_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -282,8 +282,8 @@ def log(client: MlflowClient, run_id: str, payloads: Iterable[Payload]) -> None:
 def _dataset(file: InputFile) -> DatasetInput:
     kind = "gs" if file.source.startswith("gs://") else "local"
     profile = json.dumps({"rows": file.rows, "sha256": file.digest})
-    source = json.dumps({"uri": file.source}, ensure_ascii=False)
-    described = Dataset(file.name[:_DATASET_NAME], file.digest[:_SHORT_DIGEST], kind, source, profile=profile)
+    source = in_utf8(json.dumps({"uri": file.source}, ensure_ascii=False))
+    described = Dataset(in_utf8(file.name)[:_DATASET_NAME], file.digest[:_SHORT_DIGEST], kind, source, profile=profile)
     return DatasetInput(described, [InputTag("mlflow.data.context", file.use)])
 
 
@@ -302,7 +302,7 @@ def drawn(drawings: Mapping[str, Drawing | bytes]) -> dict[str, bytes]:
 
 def json_text(document: Any) -> str:
     """A document as it is written everywhere: indented, UTF-8, no NaN."""
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return in_utf8(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def _write(payload: Json | Text | Binary | Table | Figures, folder: Path) -> None:

@@ -210,6 +210,27 @@ def test_a_file_without_rows_has_a_part_without_rows(command, trained) -> None:
         assert not (trained.folder / "alone").exists()
 
 
+def test_a_file_may_have_any_name(command, trained) -> None:
+    # A list, a pattern, and a name in Latin-1, which is no UTF-8.
+    odd = ["[2026] mails.parquet", "wild*card?.parquet", os.fsdecode(b"caf\xe9.csv")]
+    (trained.folder / "odd").mkdir()
+    for number, name in enumerate(odd):
+        rows = pd.read_parquet(trained.folder / f"in/cases_{number}.parquet").drop(columns="embeddings")
+        with (trained.folder / "odd" / name).open("wb") as file:
+            rows.to_csv(file, index=False) if name.endswith("csv") else rows.to_parquet(file, index=False)
+    for words, folder in (
+        (("score", "--data", "odd/", "--output", "odd-scores/"), "odd-scores"),
+        (("embed", "--data", "odd/", "--parts", "odd-vectors/"), "odd-vectors"),
+    ):
+        for stood in (False, True):
+            done = command(*words, store=trained)
+            assert (done.code, "stood before" in done.out) == (0, stood), done.err
+        sources = [part["source"].rpartition("/")[2] for part in manifest_of(trained.folder / folder)["parts"]]
+        assert sources == sorted(odd)
+    done = command("score", "--data", "odd-vectors/", "--output", "odd.parquet", store=trained)
+    assert done.code == 0, done.err
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

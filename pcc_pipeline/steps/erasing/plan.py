@@ -401,7 +401,7 @@ def texts_of(params: Params, persons: Sought, inputs: Mapping[str, int], copies:
     for address, rows in inputs.items():
         seen = 0
         try:
-            for batch in read(address, may_be_empty=True):
+            for batch in read(address, one=is_there(address), may_be_empty=True):
                 hit = persons.in_table(batch, column)
                 seen += int(hit.sum())
                 if TEXT in batch:

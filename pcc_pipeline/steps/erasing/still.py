@@ -28,7 +28,7 @@ def in_inputs(plan: Plan, persons: Sought, subject_column: str | None) -> dict[s
     for address in plan.inputs:
         rows[address] = 0
         try:
-            for batch in read(address, may_be_empty=True):
+            for batch in read(address, one=is_there(address), may_be_empty=True):
                 if CASE_ID not in batch and subject_column not in batch:
                     raise DataError("its rows name nobody")
                 rows[address] = (rows[address] or 0) + int(persons.in_table(batch, subject_column).sum())

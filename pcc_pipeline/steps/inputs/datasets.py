@@ -26,6 +26,7 @@ from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.errors import NoRowsError
+from pcc_pipeline.files import in_utf8
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of
 from pcc_pipeline.steps.inputs.caches import cache_places
@@ -35,7 +36,12 @@ from pcc_pipeline.tracking.payloads import InputFile
 
 
 def read(
-    address: str, notes: ReadNotes | None = None, *, named: bool = False, may_be_empty: bool = False
+    address: str,
+    notes: ReadNotes | None = None,
+    *,
+    one: bool = False,
+    named: bool = False,
+    may_be_empty: bool = False,
 ) -> Iterator[pd.DataFrame]:
     """The raw rows at an address, in batches that know who made their vectors and, of several, their file.
 
@@ -43,6 +49,7 @@ def read(
 
     Args:
         notes: takes what the rows do not show.
+        one: the address is a file as `files_of` names it, and no list or pattern whatever its name holds.
         named: they know their file where it is the only one, too.
         may_be_empty: there need be no row at all, and so no batch.
 
@@ -50,13 +57,13 @@ def read(
         DataError: a file cannot be read.
         NoRowsError: there are no rows.
     """
-    files, empty = files_of(address), 0
+    files, empty = [address] if one else files_of(address), 0
     notes = notes or ReadNotes()
     for file in files:
         try:
             for batch in _read_one(file, notes):
                 if named or len(files) > 1:
-                    batch.attrs[FILE] = file
+                    batch.attrs[FILE] = in_utf8(file)  # for tables
                 yield batch
         except NoRowsError:
             if len(files) == 1 and not may_be_empty:

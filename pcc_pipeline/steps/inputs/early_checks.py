@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pcc_pipeline.data.contract import Contract, ContractChecker
 from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.data.sample.messages import sample
@@ -24,13 +26,17 @@ def demand_input(address: str | None, contract: Contract | None = None, *, may_b
         StorageError: the bucket cannot be read or has no such object.
     """
     if address is not None:
-        files = files_of(address)
-        for file in files:
-            try:
-                _demand_one(file, contract)
-            except NoRowsError:
-                if len(files) == 1 and not may_be_empty:
-                    raise
+        demand_files(files_of(address), contract, may_be_empty=may_be_empty)
+
+
+def demand_files(files: Sequence[str], contract: Contract | None = None, *, may_be_empty: bool = False) -> None:
+    """The same of files as `files_of` names them: their names are no lists and no patterns, whatever they hold."""
+    for file in files:
+        try:
+            _demand_one(file, contract)
+        except NoRowsError:
+            if len(files) == 1 and not may_be_empty:
+                raise
 
 
 def demand_bucket(address: str) -> None:

@@ -76,7 +76,7 @@ class EmbedTask(PartTask):
             folder.writing(name) as partial,
             EmbeddedFileWriter(partial, sealed=params.output.encrypts) as writer,
         ):
-            batches = read(source, notes, named=True, may_be_empty=True)
+            batches = read(source, notes, one=True, named=True, may_be_empty=True)
             file, counts, _ = embedder.embed(batches, source, writer, manifest)
             rejected = file.all_rejected
             part = Part(

@@ -29,6 +29,7 @@ import pyarrow.parquet as pq
 
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, DataError, StorageError
+from pcc_pipeline.files import in_utf8
 from pcc_pipeline.sealing.parquet import parquet_file, write_frame
 from pcc_pipeline.steps.inputs.addresses import SAMPLE
 from pcc_pipeline.steps.inputs.parts_manifest import JOB, MANIFEST, PART, changed, some
@@ -89,7 +90,7 @@ class Part:
         """What the part's file says of itself."""
         known = asdict(self)
         del known["made"]
-        return {_RECORD: json.dumps(known, ensure_ascii=False)}
+        return {_RECORD: in_utf8(json.dumps(known, ensure_ascii=False))}
 
     @classmethod
     def of(cls, metadata: Mapping[bytes, bytes], where: str) -> Self:
@@ -397,4 +398,4 @@ class PartsFolder:
 
 
 def _json(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    return in_utf8(json.dumps(document, ensure_ascii=False, indent=1)) + "\n"

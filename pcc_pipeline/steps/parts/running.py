@@ -17,7 +17,7 @@ from pcc_pipeline.processes import available_cores
 from pcc_pipeline.search.pools.dask_cluster import demand_cluster
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.datasets import progress_bar
-from pcc_pipeline.steps.inputs.early_checks import demand_input
+from pcc_pipeline.steps.inputs.early_checks import demand_files
 from pcc_pipeline.steps.parts.engines import engine_of
 from pcc_pipeline.steps.parts.folder import Part, PartsFolder, Whole
 from pcc_pipeline.steps.records.persons import payloads_of
@@ -100,8 +100,7 @@ def demand_inputs(params: Params, contract: Contract) -> None:
     """
     demand_cluster(params.compute)
     sources = files_of(params.data.path)
-    for source in own_inputs(sources, params)[:_MOST_LOOKED_AT]:
-        demand_input(source, contract, may_be_empty=len(sources) > 1)
+    demand_files(own_inputs(sources, params)[:_MOST_LOOKED_AT], contract, may_be_empty=len(sources) > 1)
 
 
 def own_inputs(sources: Sequence[str], params: Params) -> list[str]:

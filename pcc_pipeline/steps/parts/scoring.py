@@ -92,7 +92,7 @@ def _scored(task: ScoreTask, scorer: FileScorer, folder: PartsFolder, name: str,
     params, notes = task.params, ReadNotes()
     file, manifest = CheckedFile(unlabelled(params), source, kept=False), new_manifest(params)
     made: list[Part] = []
-    extra, batches = scorer.opened(read(source, notes, named=True, may_be_empty=True))
+    extra, batches = scorer.opened(read(source, notes, one=True, named=True, may_be_empty=True))
     with folder.writing(name) as partial:
 
         def about() -> dict[str, str]:

@@ -99,7 +99,7 @@ class Watcher:
         """
         notes = ReadNotes()
         look, frames = _Look(self, source, space), list[pd.DataFrame]()
-        for batch in read(source, notes, may_be_empty=True):
+        for batch in read(source, notes, one=True, may_be_empty=True):
             if TEXT not in batch.columns and PREDICTED in batch.columns:
                 frames.append(batch)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from pcc_pipeline.errors import ConfigError, DataError
 from pcc_pipeline.steps import embed
 from pcc_pipeline.steps.embedding.rows import RowEmbedder
 from pcc_pipeline.steps.inputs.addresses import files_of
-from pcc_pipeline.steps.inputs.datasets import encoder_of, load_dataset
+from pcc_pipeline.steps.inputs.datasets import encoder_of, load_dataset, read
+from pcc_pipeline.steps.inputs.early_checks import demand_files
 from pcc_pipeline.steps.parameters import resolve
 from pcc_pipeline.storage.objects import open_store
 
@@ -156,6 +158,16 @@ def test_a_pattern_of_a_bucket_reads_nothing_that_a_folder_refuses(tmp_path: Pat
     (tmp_path / "manifest").write_text(WHOLE)
     store.upload(tmp_path / "manifest", "vec/_manifest.json")
     assert names(f"{bucket}/*/*.parquet") == names(f"{bucket}/vec/") == IN_PARTS[1::-1]
+
+
+def test_a_known_file_is_read_whatever_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    for name in ("[2026] mails.csv", os.fsdecode(b"caf\xe9.csv")):
+        (folder / ALL[0]).rename(folder / name)
+        assert sum(map(len, read(name, one=True))) == 30
+        demand_files([name])
+        assert load_dataset(str(folder), params(str(folder))).total_rows == 90
+        (folder / name).rename(folder / ALL[0])
 
 
 def test_no_file_a_file_twice_and_files_that_do_not_go_together_are_named(folder: Path) -> None:
