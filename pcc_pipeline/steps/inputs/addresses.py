@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from itertools import takewhile
+from os.path import normpath
 from pathlib import Path
 
 from pcc_pipeline.config.paths import addresses_in, local_path
@@ -34,8 +35,13 @@ def files_of(address: str) -> list[str]:
         StorageError: the bucket cannot be read.
     """
     files = [file for one in addresses_in(address) for file in _files(one)]
-    if repeated := [file for number, file in enumerate(files) if file in files[:number]]:
-        raise DataError("a file of the data is named twice", where=repeated[0], fix="name each file once")
+    named: dict[str, str] = {}
+    for file in files:
+        place = file if file == SAMPLE or file.startswith(BUCKET_SCHEME) else normpath(local_path(file).absolute())
+        if (other := named.get(place)) is not None:
+            where = file if file == other else f"{other}, {file}"
+            raise DataError("a file of the data is named twice", where=where, fix="name each file once")
+        named[place] = file
     return files
 
 

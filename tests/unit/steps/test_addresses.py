@@ -160,6 +160,19 @@ def test_a_pattern_of_a_bucket_reads_nothing_that_a_folder_refuses(tmp_path: Pat
     assert names(f"{bucket}/*/*.parquet") == names(f"{bucket}/vec/") == IN_PARTS[1::-1]
 
 
+def test_a_file_is_named_twice_however_its_path_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    for other in (f"./{ALL[0]}", f"{folder}/{ALL[0]}", f"../{folder.name}/{ALL[0]}", ALL[0], "*1.csv"):
+        with pytest.raises(DataError, match="a file of the data is named twice") as caught:
+            files_of(json.dumps([*ALL, other]))
+        assert ALL[0] in str(caught.value)
+    with pytest.raises(DataError, match="named twice"):
+        files_of('["gs://bucket/a.csv", "gs://bucket/a.csv"]')
+    assert files_of('["gs://bucket/a.csv", "gs://bucket/./a.csv"]'), "an object's name is no path"
+    many = [f"{number}.csv" for number in range(20_000)]
+    assert files_of(json.dumps(many)) == many
+
+
 def test_a_known_file_is_read_whatever_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     for name in ("[2026] mails.csv", os.fsdecode(b"caf\xe9.csv")):
