@@ -291,13 +291,8 @@ class PartsFolder:
             return len(missing)
         if others := sorted(set(by_source) - set(sources)):
             raise self._other_inputs(others)
-        if double := {source: names for source, names in by_source.items() if len(names) > 1}:
-            source, names = next(iter(double.items()))
-            raise ConfigError(
-                f"there are {len(names)} parts of {source}: it was changed meanwhile",
-                where=", ".join(names),
-                fix="remove the older of them, and begin again",
-            )
+        if double := {source: by_source[source] for source in sources if len(by_source[source]) > 1}:
+            raise self._changed_inputs(double)
         whole = Whole(tuple(parts[by_source[source][0]] for source in sources))
         if whole.rejected > max_rejected_fraction * (whole.rows + whole.rejected):
             raise DataError(
@@ -355,6 +350,16 @@ class PartsFolder:
             f"the folder holds parts of {len(others):,} inputs that are not among these: {some(others)}",
             where=self.address,
             fix="name another folder, or give these inputs, too",
+        )
+
+    def _changed_inputs(self, double: Mapping[str, Sequence[str]]) -> ConfigError:
+        of_now = {self.name_of(source) for source in double}
+        old = [name for names in double.values() for name in names if name not in of_now]
+        shown = ", ".join(f"{len(names)} parts of {source}" for source, names in double.items())
+        return ConfigError(
+            f"there are {shown}: {'it was' if len(double) == 1 else 'they were'} changed meanwhile",
+            where=self.address,
+            fix=f"remove the parts of what stood there before, and begin again: {', '.join(old)}",
         )
 
     def _names(self, prefix: str = "") -> list[str]:

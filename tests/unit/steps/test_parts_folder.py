@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.steps.parts.folder import Part, PartsFolder, folders_of_parts
 
 ROWS = pd.DataFrame(
@@ -29,9 +30,9 @@ def folder(tmp_path: Path) -> PartsFolder:
     return PartsFolder(f"{tmp_path}/scores/")
 
 
-def written(folder: PartsFolder, source: Path, job: str, rejected: int = 0) -> str:
+def written(folder: PartsFolder, source: Path, job: str, rejected: int = 0, content: str = "") -> str:
     """The part of an input, and rejected rows of it, as `score` writes them; the part's name."""
-    source.write_text(source.name)
+    source.write_text(content)
     name = folder.name_of(str(source))
     counts = {"opt_out": 2, "complaint": 1, "other": 1}
     part = Part(name, job, str(source), len(ROWS), rejected, "digest", counts=counts, challenger_rows=2)
@@ -85,3 +86,19 @@ def test_after_rows_left_parts_and_manifest_count_labels_rejected_and_challenger
     before = {path: path.stat().st_ino for path in place.glob("part-*")}
     folder.recount()
     assert before == {path: path.stat().st_ino for path in place.glob("part-*")}, "done twice, it changes nothing"
+
+
+def test_all_inputs_that_were_changed_are_named_at_once_with_the_parts_to_remove(
+    folder: PartsFolder, tmp_path: Path
+) -> None:
+    job = folder.begin({"kind": "predictions"})
+    sources = [tmp_path / f"{day}.csv" for day in ("mon", "tue", "wed")]
+    before = [written(folder, source, job) for source in sources]
+    with_now = [written(folder, source, job, content="changed") for source in sources[:2]]
+    with pytest.raises(ConfigError) as caught:
+        folder.finish([str(source) for source in sources], job, 0.5)
+    said = str(caught.value)
+    assert f"there are 2 parts of {sources[0]}, 2 parts of {sources[1]}: they were changed meanwhile" in said
+    assert f"where: {folder.address}" in said
+    assert f"begin again: {before[0]}, {before[1]}" in said
+    assert not any(name in said for name in [*with_now, before[2]])
