@@ -20,6 +20,7 @@ from pcc_pipeline.config.older import translate
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.config.schema import Params
 from pcc_pipeline.errors import ConfigError, meant
+from pcc_pipeline.masking import masked_in
 
 ENVIRONMENT_PREFIX = "PCC_"
 
@@ -213,7 +214,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         document = _loaded(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"not valid YAML: {error}", where=str(path), fix="mend the line named above") from error
+        raise ConfigError(
+            f"not valid YAML: {masked_in(str(error))}", where=str(path), fix="mend the line named above"
+        ) from error
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -237,11 +240,11 @@ def _from_setting(text: str) -> dict[str, Any]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        return {"set": Fault("set", f"{text!r} cannot be split into key=value pairs: {error}")}
+        return {"set": Fault("set", f"{masked_in(repr(text))} cannot be split into key=value pairs: {error}")}
     settings: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
-        malformed = Fault("set", f"{word!r} is not of the form section.option=value")
+        malformed = Fault("set", f"{masked_in(repr(word))} is not of the form section.option=value")
         settings[key] = _value(key, value) if equals else malformed
     return settings
 
@@ -309,7 +312,7 @@ def _explain(error: Any) -> Fault:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = masked_in(repr(value))
     return text if len(text) <= 200 else f"{text[:100]}… ({len(text):,} characters)"
 
 

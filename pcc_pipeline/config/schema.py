@@ -12,6 +12,7 @@ from pcc_pipeline.config.gate_settings import DEFAULT, Gates, default_gates
 from pcc_pipeline.config.paths import DataAddress, HomePath
 from pcc_pipeline.config.section import Fraction, NonEmpty, Section
 from pcc_pipeline.config.serving_settings import ServingParams
+from pcc_pipeline.masking import masked, masked_in
 
 ContractColumn = Literal[
     "case_id",
@@ -417,9 +418,9 @@ class Params(Section):
     def document(self) -> dict[str, Any]:
         """The configuration as params.yaml would spell it: nested plain values, for the record.
 
-        The password in an address, such as that of `search.storage`, is left out: three asterisks stand for it.
+        What is secret in an address, such as that of `search.storage`, is left out: three asterisks stand for it.
         """
-        document: dict[str, Any] = _masked(self.model_dump(mode="json", by_alias=True))
+        document: dict[str, Any] = _without_secrets(self.model_dump(mode="json", by_alias=True))
         return document
 
     def flat(self, *keys: str) -> dict[str, str]:
@@ -438,15 +439,14 @@ class Params(Section):
         }
 
 
-def _masked(value: Any) -> Any:
+def _without_secrets(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _masked(inner) for key, inner in value.items()}
+        return {key: _without_secrets(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_masked(inner) for inner in value]
-    if isinstance(value, str) and "://" in value:
-        # The password ends at the last @ before the path, as one may hold @ itself; drivers also take it as an option.
-        masked = re.sub(r"(://[^/:@\s]*):[^/\s]*@", r"\1:***@", value)
-        return re.sub(r"([?&](?:password|sslpassword|token)=)[^&\s]*", r"\1***", masked)
+        return [_without_secrets(inner) for inner in value]
+    if isinstance(value, str):
+        # A list of addresses is one text.
+        return masked_in(value) if value.startswith("[") else masked(value)
     return value
 
 

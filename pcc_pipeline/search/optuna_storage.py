@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -28,6 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.files import private_folder
+from pcc_pipeline.masking import masked, quotable
 from pcc_pipeline.search.shared_study.workers import lock_key, own_session
 
 if TYPE_CHECKING:
@@ -39,11 +40,12 @@ _SQLITE_PATIENCE_S = 60
 
 @dataclass(frozen=True)
 class StudyPlace:
-    """A study's name and the journal file or database that holds it."""
+    """A study's name and the journal file or database that holds it; `address` is the database's as it was written."""
 
     study_name: str
     journal: Path | None
     url: URL | None
+    address: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, storage: str | None, study_name: str, studies_dir: Path) -> StudyPlace:
@@ -56,13 +58,13 @@ class StudyPlace:
             return cls(study_name, studies_dir / f"{quote(study_name, safe=' ')}.log", None)
         if "://" in storage:
             try:
-                return cls(study_name, None, make_url(storage))
-            except SQLAlchemyError as error:
+                return cls(study_name, None, make_url(storage), storage)
+            except (SQLAlchemyError, ValueError) as error:
                 # The address may hold a password: it is not repeated.
                 raise _unusable("is not a database's URL", "search.storage") from error
         if storage.endswith(".log"):
             return cls(study_name, local_path(storage), None)
-        raise _unusable("is neither a database's URL nor a path that ends in .log", f"search.storage {storage}")
+        raise _unusable("is neither a database's URL nor a path that ends in .log", f"search.storage {masked(storage)}")
 
     @property
     def takes_several(self) -> bool:
@@ -70,7 +72,7 @@ class StudyPlace:
         return self.url is not None and self.url.get_backend_name() == "postgresql"
 
     def __str__(self) -> str:
-        at = self.url.render_as_string(hide_password=True) if self.url is not None else str(self.journal)
+        at = masked(self.address) if self.url is not None else str(self.journal)
         return f"study {self.study_name!r} in {at}"
 
 
@@ -111,9 +113,9 @@ def storage_errors(place: StudyPlace) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        line = next(iter(str(cause).splitlines()), "")
+        line = quotable(next(iter(str(cause).splitlines()), ""), place.address)
         raise SearchError(
-            f"The study's storage cannot be used: {type(cause).__name__}: {line}",
+            f"The study's storage cannot be used: {type(cause).__name__}{f': {line}' if line else ''}",
             where=str(place),
             fix="see that search.storage names a database or folder that exists and can be written; a stored study "
             "resumes from its last finished trial",

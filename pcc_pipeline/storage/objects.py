@@ -17,6 +17,7 @@ from typing import IO, Any, Protocol
 from pcc_pipeline import files
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import StorageError
+from pcc_pipeline.masking import masked
 
 BUCKET_SCHEME = "gs://"
 # A bucket that does not answer must not hold a run for minutes (the client's own retries wait 120 s and more).
@@ -303,7 +304,7 @@ def local_copy(address: str) -> Iterator[Path]:
             raise StorageError(
                 f"addresses that begin with {address.partition(':')[0]}: are not read",
                 # A signed address is a secret, and so is a password in it.
-                where=re.sub(r"//[^/@]*@", "//", address.partition("?")[0]),
+                where=masked(address).partition("?")[0],
                 fix="download the file and give its path, or write gs://bucket/path/file.csv",
             )
         yield path

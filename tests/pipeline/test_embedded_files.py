@@ -236,7 +236,13 @@ def test_rejected_rows_that_would_replace_the_data_are_refused(mlflow_store, tmp
 
 
 @pytest.mark.parametrize(
-    "address", ["https://user:secret@host/cases.csv?token=secret", "s3://bucket/a", "file:///a.csv"]
+    "address",
+    [
+        "https://user:secret@host/cases.csv?token=secret",
+        "https://user:a/secret@host/cases.csv",
+        "s3://bucket/a",
+        "file:///a.csv",
+    ],
 )
 def test_an_address_that_is_not_read_is_called_that_and_keeps_its_secrets(address) -> None:
     kind = address.partition(":")[0]

@@ -67,6 +67,44 @@ def test_what_one_machine_encoded_another_reads(machine: Callable[[str], Path]) 
         assert path.name == "params.yaml" or not path.is_file() or PASSWORD.encode() not in path.read_bytes(), path
 
 
+@pytest.mark.parametrize(
+    ("setting", "parameter", "refusal"),
+    [
+        (
+            "search.storage=postgresql+psycopg://u:S3/CR@127.0.0.1:1/db",
+            ("search.storage", "postgresql+psycopg://u:***@127.0.0.1:1/db"),
+            "study's storage cannot be used",
+        ),
+        (
+            "preprocessing.cache=redis://u:S3/CR@127.0.0.1:1/0",
+            ("preprocessing.cache", "redis://u:***@127.0.0.1:1/0"),
+            "the address of the shared cache is none",
+        ),
+    ],
+)
+def test_a_password_with_a_slash_comes_to_rest_nowhere(
+    new_store: Callable[[str], Store],
+    setting: str,
+    parameter: tuple[str, str],
+    refusal: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = new_store("slash")
+    sample(ROWS).to_csv(store.folder / "cases.csv", index=False)
+    settings = f"lineage.suppression_file=suppressed.jsonl preprocessing.cache_dir=own model.cv_folds=2 {setting}"
+    words = ("--data", "cases.csv", "--search-method", "optuna", "--n-iter", "2", "--set", settings)
+    done = said(store.folder, "train", *words)
+    assert done.code == 1
+    assert refusal in done.err
+    run = store.step("train")
+    assert refusal in run.data.tags["pcc.error"]
+    assert (parameter[0], run.data.params[parameter[0]]) == parameter
+    texts = [caplog.text, done.out, done.err, *run.data.tags.values(), *run.data.params.values()]
+    assert not [text for text in texts if re.search(r"\b(S3|CR)\b", text)]
+    for path in store.folder.rglob("*"):
+        assert not path.is_file() or b"S3/CR" not in path.read_bytes(), path
+
+
 def test_one_that_is_away_changes_no_row(
     machine: Callable[[str], Path], server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.encoder.caches.entries import Aged, Entries, Form, forms, today
-from pcc_pipeline.encoder.caches.unless_away import UnlessAway
+from pcc_pipeline.encoder.caches.unless_away import UnlessAway, reason_of
 from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.sealing.keys import all_keys
 
@@ -137,7 +137,7 @@ class PostgresCaches:
                 yield connection
         except psycopg.Error as error:
             raise FeatureError(
-                f"the shared cache of vectors cannot be used: {' '.join(str(error).split())}",
+                f"the shared cache of vectors cannot be used: {reason_of(error, self._address)}",
                 where=f"preprocessing.cache: {self._where}",
                 fix="start it, or mend the address, and do this again",
             ) from error
@@ -156,7 +156,7 @@ class PostgresCache(AbstractContextManager["PostgresCache"]):
         self._address, self._space, self._sealed = address, space, sealed
         self._entries = Entries(width, where, sealed=sealed)
         self._connection: Any = None
-        self._unless_away = UnlessAway(where, psycopg.Error)
+        self._unless_away = UnlessAway(where, psycopg.Error, address)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from pcc_pipeline.encoder.caches.entries import Aged, Entries, Form, forms, today
-from pcc_pipeline.encoder.caches.unless_away import UnlessAway
+from pcc_pipeline.encoder.caches.unless_away import UnlessAway, reason_of
 from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.sealing.keys import all_keys
 
@@ -65,15 +65,19 @@ class RedisCaches:
             )
         except ValueError as error:
             raise ConfigError(
-                f"the address of the shared cache is none: {error}",
+                "the address of the shared cache is none",  # whose words hold what is secret in it
                 where=f"preprocessing.cache: {where}",
                 fix="redis://host:6379/0",
             ) from error
-        self._where = where
+        self._address, self._where = address, where
 
     def open(self, space: str, width: int, *, sealed: bool) -> RedisCache:
         """As `CachePlace`."""
-        return RedisCache(self._client, self._where, space, width, sealed=sealed)
+        from redis import RedisError
+
+        unless_away = UnlessAway(self._where, RedisError, self._address)
+        entries = Entries(width, self._where, sealed=sealed)
+        return RedisCache(self._client, unless_away, entries, space, _SEALED if sealed else _PLAIN)
 
     def count(self, keys: Collection[bytes]) -> int:
         """As `CachePlace`."""
@@ -151,26 +155,18 @@ class RedisCaches:
             yield
         except RedisError as error:
             raise FeatureError(
-                f"the shared cache of vectors cannot be used: {error}",
+                f"the shared cache of vectors cannot be used: {reason_of(error, self._address)}",
                 where=f"preprocessing.cache: {self._where}",
                 fix="start it, or mend the address, and do this again",
             ) from error
 
 
 class RedisCache(AbstractContextManager["RedisCache"]):
-    """The vectors of one encoder in a Redis; `space` names what computed them.
+    """The vectors of one encoder in a Redis; `space` names what computed them, `prefix` begins their names."""
 
-    Raises:
-        ConfigError: they are to be sealed, and there is no key.
-    """
-
-    def __init__(self, client: Redis, where: str, space: str, width: int, *, sealed: bool) -> None:
-        self._client, self._space = client, space.encode()
-        self._entries = Entries(width, where, sealed=sealed)
-        self._prefix = _SEALED if sealed else _PLAIN
-        from redis import RedisError
-
-        self._unless_away = UnlessAway(where, RedisError)
+    def __init__(self, client: Redis, unless_away: UnlessAway, entries: Entries, space: str, prefix: bytes) -> None:
+        self._client, self._unless_away, self._entries = client, unless_away, entries
+        self._space, self._prefix = space.encode(), prefix
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -6,10 +6,17 @@ import logging
 import time
 from collections.abc import Callable
 
+from pcc_pipeline.masking import quotable
+
 # One that does not answer is left alone for so long.
 SECONDS_AWAY = 60.0
 
 logger = logging.getLogger(__name__)
+
+
+def reason_of(error: Exception, address: str) -> str:
+    """Why, in one line without what is secret in the address."""
+    return quotable(" ".join(str(error).split()), address) or type(error).__name__
 
 
 class UnlessAway:
@@ -18,10 +25,11 @@ class UnlessAway:
     Args:
         where: the server, as a person may read it.
         failures: what its library raises then.
+        address: the server's, of which no secret part may stand in the log.
     """
 
-    def __init__(self, where: str, failures: type[Exception]) -> None:
-        self._where, self._failures = where, failures
+    def __init__(self, where: str, failures: type[Exception], address: str) -> None:
+        self._where, self._failures, self._address = where, failures, address
         self._away_until = 0.0
         self._warned = False
 
@@ -39,7 +47,7 @@ class UnlessAway:
                     "the shared cache %s cannot be used (%s): what it does not give or keep is encoded, and it is "
                     "tried again after %d seconds",
                     self._where,
-                    " ".join(str(error).split()),
+                    reason_of(error, self._address),
                     SECONDS_AWAY,
                 )
             return False

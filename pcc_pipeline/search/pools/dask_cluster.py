@@ -14,6 +14,7 @@ from typing import Any
 
 from pcc_pipeline.config.schema import ComputeParams
 from pcc_pipeline.errors import ComputeError, ConfigError
+from pcc_pipeline.masking import masked, quotable
 from pcc_pipeline.processes import available_cores
 
 # Seconds in which a scheduler must answer, and its first worker be there.
@@ -57,7 +58,7 @@ class DaskCluster:
         """What to tell of a scheduler that is no more."""
         return ComputeError(
             f"the scheduler of Dask is gone, or gave a task up ({type(error).__name__})",
-            where=self.address or "compute.engine: dask",
+            where=masked(self.address or "compute.engine: dask"),
             fix="begin the same run again: what stands stays, and it goes on with the rest",
         )
 
@@ -130,9 +131,10 @@ class DaskCluster:
         try:
             client: AbstractContextManager[Any] = distributed.Client(address, set_as_default=False, timeout=_PATIENCE)
         except (OSError, ValueError) as error:
+            reason = quotable(str(error), self.address or "") or type(error).__name__
             raise ConfigError(
-                f"no scheduler of Dask answers: {error}",
-                where=f"compute.address: {self.address}",
+                f"no scheduler of Dask answers: {reason}",
+                where=f"compute.address: {masked(self.address or 'none')}",
                 fix="start one with: dask scheduler, and workers with: dask worker ADDRESS --nthreads 1",
             ) from error
         return client
@@ -148,7 +150,7 @@ class DaskCluster:
         except TimeoutError as error:
             raise ComputeError(
                 f"the cluster has no worker, and none came within {_PATIENCE} s",
-                where=f"compute.address: {self.address}",
+                where=f"compute.address: {masked(self.address or 'none')}",
                 fix="start workers with: dask worker ADDRESS --nthreads 1",
             ) from error
         return max(1, sum(int(threads) for threads in client.nthreads().values()))

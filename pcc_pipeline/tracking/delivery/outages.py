@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.files import temporary_place
 from pcc_pipeline.interruption import allowed
+from pcc_pipeline.masking import quotable
 
 T = TypeVar("T")
 ACCOUNT_FIX = (
@@ -95,7 +96,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why, in one line and without the account that an address may carry: a database's own words where it was one.
+    """Why, in one line and without what is secret in an address: a database's own words where it was one.
 
     The lines after the first are for developers, and a database's quote what was to be written.
     """
@@ -105,12 +106,8 @@ def reason_of(error: BaseException) -> str:
         if getattr(chain, "orig", None) is not None:
             text = str(chain.orig)  # type: ignore[attr-defined] # looked for in the line above
         chain = chain.__cause__ or chain.__context__
-    return without_account(text.strip().split("\n", 1)[0])[:300] or type(error).__name__
-
-
-def without_account(message: str) -> str:
-    """A message without the account and password that an address in it may carry."""
-    return re.sub(r"//[^/\s]*@", "//", message)
+    line = text.strip().split("\n", 1)[0]
+    return quotable(line, str(mlflow.get_tracking_uri()))[:300] or type(error).__name__
 
 
 def no_temporary_room(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.files import scratch_folder
+from pcc_pipeline.masking import masked
 from pcc_pipeline.tracking.delivery.outages import (
     ACCOUNT_FIX,
     ask,
@@ -21,7 +22,6 @@ from pcc_pipeline.tracking.delivery.outages import (
     no_temporary_room,
     reason_of,
     within,
-    without_account,
 )
 from pcc_pipeline.tracking.registry.versions import shown_address
 from pcc_pipeline.tracking.store.database import demand_database
@@ -97,7 +97,7 @@ def demand_artifacts(location: str) -> None:
     Raises:
         TrackingError: it cannot be written, within seconds.
     """
-    shown = without_account(location)
+    shown = masked(location)
     try:
         within(_SECONDS, lambda: _probe(location))
     except TimeoutError as error:
@@ -140,7 +140,7 @@ def _probe(location: str) -> None:
         delete_artifacts(repository, _PROBE)
     except Exception as error:  # of any kind of store, as above
         # That a file can be written is what was asked. Who may write need not be allowed to delete: it then stays.
-        logger.debug("the file %s stays in %s: %s", _PROBE, without_account(location), type(error).__name__)
+        logger.debug("the file %s stays in %s: %s", _PROBE, masked(location), type(error).__name__)
 
 
 def _is_anonymous(client: Any) -> bool:

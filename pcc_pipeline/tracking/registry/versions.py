@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.errors import PccError, TrackingError
 from pcc_pipeline.interruption import allowed, protected
+from pcc_pipeline.masking import masked
 from pcc_pipeline.model.lineage import Numbered
 from pcc_pipeline.tracking.delivery.outages import (
     ACCOUNT_FIX,
@@ -26,7 +27,6 @@ from pcc_pipeline.tracking.delivery.outages import (
     no_temporary_room,
     reason_of,
     status_of,
-    without_account,
 )
 from pcc_pipeline.tracking.store.paging import name_is, pages
 
@@ -96,7 +96,7 @@ def _server_fix() -> str:
 
 def shown_address() -> str:
     """MLflow's address as a message may show it."""
-    return without_account(str(mlflow.get_tracking_uri()))
+    return masked(str(mlflow.get_tracking_uri()))
 
 
 def resolve(uri: str) -> Resolved:

@@ -12,6 +12,7 @@ import mlflow
 from mlflow import MlflowClient
 
 from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.masking import masked
 from pcc_pipeline.tracking.delivery.outages import is_server
 from pcc_pipeline.tracking.registry.versions import asking, shown_address
 from pcc_pipeline.tracking.store.paging import pages
@@ -112,5 +113,5 @@ def _all() -> list[Any]:
 
 
 def _hook(one: Any) -> Hook:
-    host = str(one.url).partition("://")[2].partition("/")[0].rpartition("@")[2]
+    host = masked(str(one.url)).partition("://")[2].partition("/")[0].rpartition("@")[2]
     return Hook(one.name, host, tuple(str(event) for event in one.events), str(one.status) == "ACTIVE")

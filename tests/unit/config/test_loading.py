@@ -143,6 +143,22 @@ def test_a_setting_that_cannot_be_read_is_told(setting: str, message: str) -> No
         load_params(None, {}, [setting])
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "preprocessing.cache='redis://u:my/S3CR@h",
+        "redis://u:my/S3CR@h",
+        "search.sampler=redis://u:my/S3CR@h",
+        "preprocessing.cache=mysql://u:my/S3CR@h",
+        "data.stratify=redis://h?password=S3CR",
+    ],
+)
+def test_a_password_in_a_setting_that_is_refused_is_not_repeated(setting: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_params(None, {}, [setting])
+    assert "S3CR" not in str(caught.value)
+
+
 def test_an_option_below_an_unknown_section_of_plain_text_is_told(tmp_path: Path) -> None:
     """The file's `model: 3` gives way to the override, which says what a section is."""
     assert load_params(written(tmp_path, "model: 3"), {"model.n_iter": 2}).model.n_iter == 2

@@ -177,6 +177,7 @@ def test_a_value_outside_its_range_is_refused_by_its_key(key: str, value: Any, m
     ("given", "recorded"),
     [
         ("postgresql+psycopg://pcc:secret@host/studies", "postgresql+psycopg://pcc:***@host/studies"),
+        ("postgresql+psycopg://pcc:se/cret@host/studies", "postgresql+psycopg://pcc:***@host/studies"),
         ("postgresql://pcc:se@cret:1@host:5432/studies", "postgresql://pcc:***@host:5432/studies"),
         (
             "postgresql://host/studies?user=pcc&password=secret&x=1",

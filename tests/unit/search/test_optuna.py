@@ -186,6 +186,11 @@ def test_a_finished_study_is_only_read(tmp_path: Path) -> None:
         ("somewhere", "neither a database's URL nor a path that ends in .log"),
         ("sqlite:///{tmp}/no/such/folder/x.db", "storage cannot be used: FileNotFoundError"),
         ("nosuch://user:secret@host/db", "storage cannot be used: NoSuchModuleError"),
+        ("postgresql+psycopg://user:my/secret@127.0.0.1:1/db", "storage cannot be used: .*onnection"),
+        ("postgresql+psycopg://user:p@secret@127.0.0.1:1/db", "storage cannot be used: OperationalError\n"),
+        ("postgresql+psycopg://u@127.0.0.1:1/db?sslpassword=secret", r"(?s)cannot be used.*db\?sslpassword=\*\*\*"),
+        ("postgresql://user:secret@host:secret/db", "is not a database's URL"),
+        ("postgresql:/user:secret@host", r"(?s)neither.*postgresql:/user:\*\*\*@host"),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_named_without_its_password(

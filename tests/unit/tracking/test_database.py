@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -135,6 +136,14 @@ def test_a_database_server_that_is_away_is_told_at_once(mlflow_store: Path) -> N
         demand_database(create=True)
     assert time.monotonic() - began < 20
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["S3/CR", "S3@CR", "S3?CR", "S3#CR"])
+def test_no_part_of_a_database_servers_password_is_told(password: str, mlflow_store: Path) -> None:
+    mlflow.set_tracking_uri(f"postgresql+psycopg://anna:{password}@127.0.0.1:1/mlflow")
+    with pytest.raises(TrackingError, match=r"cannot be opened") as caught:
+        demand_database(create=True)
+    assert not {"S3", "CR"} & set(re.split(r"\W+", str(caught.value)))
 
 
 def test_a_driver_that_is_not_installed_is_told(mlflow_store: Path) -> None:

@@ -318,6 +318,7 @@ def test_of_two_runs_made_by_one_request_one_stays(mlflow_store: Path) -> None:
     ("error", "said"),
     [
         (MlflowException("API request to http://user:secret@host/a failed: b\nSQL: INSERT …"), "http://host/a failed"),
+        (MlflowException("no host cret at postgresql://me:se/secret@h"), "no host cret at postgresql://me:***@h"),
         (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
         (KeyError(), "KeyError"),
     ],

@@ -199,6 +199,22 @@ def test_a_version_of_another_make_is_refused(tmp_path: Path) -> None:
         registry.resolve("models:/foreign/1")
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:S3/CR@127.0.0.1:1/x", "postgresql://me:***@127.0.0.1:1/x"),
+        ("postgresql://127.0.0.1:1/x?user=me&password=S3CR", "postgresql://127.0.0.1:1/x?user=me&password=***"),
+        ("http://me:S3/CR@127.0.0.1:9", "http://127.0.0.1:9"),
+        ("sqlite:////a@b/c:d.db", "sqlite:////a@b/c:d.db"),
+    ],
+)
+def test_mlflows_address_is_shown_without_its_secrets(
+    address: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: address)
+    assert registry.shown_address() == shown
+
+
 def test_a_server_that_does_not_answer_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     mlflow.set_tracking_uri("http://someone:secret@127.0.0.1:9")

@@ -59,6 +59,17 @@ def test_one_that_goes_away_is_told_once_and_used_again_when_it_is_back(
     assert len(caplog.records) == 1
 
 
+def test_no_part_of_a_password_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Its library takes what follows the first @ for the host, and says so."""
+    place = PostgresCaches("postgresql://u:p@S3CR@127.0.0.1:1/db", WHERE)
+    with place.open("one", WIDTH, sealed=False) as cache:
+        assert cache.get(keys(1)) == {}
+    with pytest.raises(FeatureError) as caught:
+        place.count(keys(1))
+    assert len(caplog.records) == 1
+    assert "S3CR" not in f"{caplog.text}{caught.value}"
+
+
 def test_many_that_put_the_same_texts_at_the_same_time_wait_for_each_other(
     server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -104,7 +104,10 @@ def test_a_name_that_holds_something_else_is_told(server: RedisServer, caplog: p
     assert "WRONGTYPE" in caplog.text
 
 
-@pytest.mark.parametrize("address", ["redis://here:port/0", "redis://here/0?socket_timeout=soon"])
+@pytest.mark.parametrize(
+    "address", ["redis://here:port/0", "redis://here/0?socket_timeout=soon", "redis://user:po/rt@here/0"]
+)
 def test_an_address_that_is_none_is_an_error_at_once(address: str) -> None:
-    with pytest.raises(ConfigError, match=r"address of the shared cache.*"):
+    with pytest.raises(ConfigError, match=r"address of the shared cache.*") as caught:
         RedisCaches(address, WHERE)
+    assert "'po" not in str(caught.value)
