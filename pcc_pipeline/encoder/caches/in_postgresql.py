@@ -6,7 +6,7 @@ As with Redis, one that is away costs time and no answer; only where vectors are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import date
 from types import TracebackType
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from pcc_pipeline.encoder.caches.entries import Aged, Entries, Form, forms, today
-from pcc_pipeline.encoder.caches.unless_away import UnlessAway, reason_of
+from pcc_pipeline.encoder.caches.unless_away import UnlessAway, Use, reason_of
 from pcc_pipeline.errors import ConfigError, FeatureError
 from pcc_pipeline.sealing.keys import all_keys
 
@@ -156,7 +156,7 @@ class PostgresCache(AbstractContextManager["PostgresCache"]):
         self._address, self._space, self._sealed = address, space, sealed
         self._entries = Entries(width, where, sealed=sealed)
         self._connection: Any = None
-        self._unless_away = UnlessAway(where, psycopg.Error, address)
+        self._unless_away = UnlessAway(where, address, psycopg.Error, _is_refusal)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -179,7 +179,7 @@ class PostgresCache(AbstractContextManager["PostgresCache"]):
                 there = {key for _, key, _, _ in stored}
                 left = [key for key in left if key not in there]
 
-        self._try(look)
+        self._try(look, "reading")
         return self._entries.vectors(stored)
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
@@ -197,11 +197,17 @@ class PostgresCache(AbstractContextManager["PostgresCache"]):
                 names, blobs = zip(*entries[at : at + _NAMES_A_ROUND], strict=True)
                 self._open().execute(query, (self._sealed, self._space, today(), list(names), list(blobs)))
 
-        self._try(keep)
+        self._try(keep, "writing")
 
-    def _try(self, work: Any) -> None:
-        if not self._unless_away.do(work):
-            self._close()  # the next try is by a new connection
+    def _try(self, work: Callable[[], None], use: Use) -> None:
+        def closing() -> None:
+            try:
+                work()
+            except BaseException:
+                self._close()  # the next try is by a new connection
+                raise
+
+        self._unless_away.do(closing, use)
 
     def _open(self) -> Any:
         if self._connection is None:
@@ -213,6 +219,12 @@ class PostgresCache(AbstractContextManager["PostgresCache"]):
             with suppress(Exception):  # one that is broken is gone already
                 self._connection.close()
             self._connection = None
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether a PostgreSQL that works said no, and not that it ends or has no connection left."""
+    state = getattr(error, "sqlstate", None)
+    return state is not None and not state.startswith(("08", "57P", "53300"))
 
 
 def _connected(address: str, seconds: int | None) -> Any:

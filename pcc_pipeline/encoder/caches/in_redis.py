@@ -73,9 +73,9 @@ class RedisCaches:
 
     def open(self, space: str, width: int, *, sealed: bool) -> RedisCache:
         """As `CachePlace`."""
-        from redis import RedisError
+        from redis import RedisError, ResponseError
 
-        unless_away = UnlessAway(self._where, RedisError, self._address)
+        unless_away = UnlessAway(self._where, self._address, RedisError, lambda error: isinstance(error, ResponseError))
         entries = Entries(width, self._where, sealed=sealed)
         return RedisCache(self._client, unless_away, entries, space, _SEALED if sealed else _PLAIN)
 
@@ -144,8 +144,7 @@ class RedisCaches:
         with self._client.pipeline(transaction=False) as round_:
             for item in items:
                 ask(round_, item)
-            answers: list[Any] = round_.execute()
-        return answers
+            return _executed(round_)
 
     @contextmanager
     def _demanded(self) -> Iterator[None]:
@@ -184,7 +183,7 @@ class RedisCache(AbstractContextManager["RedisCache"]):
                     with self._client.pipeline(transaction=False) as round_:
                         for name, _ in some:
                             round_.hget(self._prefix + name, self._space)
-                        blobs = round_.execute()
+                        blobs = _executed(round_)
                     stored.extend(
                         (form, key, name, blob)
                         for (name, key), blob in zip(some, blobs, strict=True)
@@ -192,7 +191,7 @@ class RedisCache(AbstractContextManager["RedisCache"]):
                     )
                 left -= {key for _, key, _, _ in stored}
 
-        self._unless_away.do(look)
+        self._unless_away.do(look, "reading")
         return self._entries.vectors(stored)
 
     def put(self, keys: Sequence[bytes], vectors: np.ndarray) -> None:
@@ -204,9 +203,23 @@ class RedisCache(AbstractContextManager["RedisCache"]):
                     for name, entry in some:
                         round_.hset(self._prefix + name, self._space, entry)
                         round_.hsetnx(self._prefix + name, _DAY, str(today()))
-                    round_.execute()
+                    _executed(round_)
 
-        self._unless_away.do(keep)
+        self._unless_away.do(keep, "writing")
+
+
+def _executed(round_: Any) -> list[Any]:
+    """What the commands of a round trip give.
+
+    Raises:
+        ResponseError: what the server says to the first that it refused. As the library words it by itself, the command
+            stands in it, key and vector.
+    """
+    answers: list[Any] = round_.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
 
 
 def _slices(items: Iterator[Item] | Sequence[Item]) -> Iterator[list[Item]]:

@@ -104,6 +104,33 @@ def test_who_may_not_write_the_table_anew_is_told_that_bytes_may_stand_in_it(ser
     assert vectors(1).tobytes() not in server.contents()
 
 
+def test_who_may_only_read_reads_on_after_a_refused_write(
+    server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with PostgresCaches(server.address, WHERE).open("one", WIDTH, sealed=False) as cache:
+        cache.put(keys(250), vectors(250))
+    server.execute("DROP ROLE IF EXISTS reader")
+    server.execute("CREATE ROLE reader LOGIN")
+    server.execute("GRANT SELECT ON pcc_vectors TO reader")
+    with PostgresCaches(server.address.replace("owner@", "reader@"), WHERE).open("one", WIDTH, sealed=False) as cache:
+        for _ in range(2):
+            cache.put(keys(3), vectors(3))
+            assert len(cache.get(keys(250))) == 250
+    (record,) = caplog.records
+    assert "cannot be used for writing (permission denied for table pcc_vectors)" in record.message
+    assert record.message.isprintable()
+
+
+def test_a_row_that_is_refused_is_not_repeated(server: PostgresServer, caplog: pytest.LogCaptureFixture) -> None:
+    """PostgreSQL tells of the key and the vector that it refuses."""
+    with PostgresCaches(server.address, WHERE).open("one", WIDTH, sealed=False) as cache:
+        assert cache.get(keys(1)) == {}
+        server.execute("ALTER TABLE pcc_vectors ADD CHECK (day < 0)")
+        cache.put(keys(1), vectors(1))
+    assert "violates check constraint" in caplog.text
+    assert keys(1)[0].hex() not in caplog.text
+
+
 def test_a_password_stands_in_no_message(caplog: pytest.LogCaptureFixture) -> None:
     address = "postgresql://user:of-the-server@127.0.0.1:1/none"
     with PostgresCaches(address, WHERE).open("one", WIDTH, sealed=False) as cache:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date
 
 import numpy as np
 import pytest
+from redis import ResponseError
 
 from pcc_pipeline.encoder.caches import unless_away
 from pcc_pipeline.encoder.caches.entries import text_key
@@ -74,6 +76,55 @@ def test_one_that_is_full_gives_what_it_has(caplog: pytest.LogCaptureFixture) ->
         assert 0 < len(found) < 4000
         put = dict(zip(keys(4000), vectors(4000), strict=True))
         assert all((put[key] == vector).all() for key, vector in found.items())
+    (record,) = caplog.records
+    assert "cannot be used for writing (command not allowed when used memory > 'maxmemory'.)" in record.message
+    assert record.message.isprintable()
+    assert "pcc:vectors" not in record.message
+
+
+def test_one_that_refuses_to_keep_goes_on_giving(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    with RedisCaches(server.address, WHERE).open("one", WIDTH, sealed=False) as cache:
+        cache.put(keys(250), vectors(250))
+        server.client.config_set("maxmemory", "1")
+        for _ in range(2):
+            cache.put([text_key("another")], vectors(1))
+            assert len(cache.get(keys(250))) == 250
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda place: place.count(keys(1)),
+        lambda place: place.aged(date.max),
+        lambda place: place.open("one", WIDTH, sealed=False).get(keys(1)),
+        lambda place: place.open("one", WIDTH, sealed=False).put(keys(1), vectors(1)),
+    ],
+)
+def test_what_is_told_of_a_refused_command_holds_no_key_and_no_vector(
+    server: RedisServer, act: Callable[[RedisCaches], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    server.client.set(b"pcc:vectors:" + keys(1)[0], "of somebody else")
+    try:
+        act(RedisCaches(server.address, WHERE))
+        said = caplog.text
+    except FeatureError as error:
+        said = str(error)
+    assert "cannot be used" in said
+    assert "WRONGTYPE" in said
+    assert "pcc:vectors" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("unknown command 'HSET', with args beginning with: 'pcc:vectors:abc' ", "unknown command 'HSET'"),
+        ("no \x00\x91 such key", "ResponseError"),
+        ("", "ResponseError"),
+    ],
+)
+def test_a_reason_is_a_line_that_prints(words: str, reason: str) -> None:
+    assert unless_away.reason_of(ResponseError(words), "redis://here") == reason
 
 
 def test_one_that_evicts_is_a_cache_all_the_same() -> None:
