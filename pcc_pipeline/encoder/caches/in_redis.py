@@ -28,6 +28,17 @@ if TYPE_CHECKING:
 _PLAIN, _SEALED = b"pcc:vectors:", b"pcc:sealed-vectors:"
 _DAY = b"day"
 _NAMES_A_ROUND = 500
+# Options of redis-py's connections that no text of an address can be, and that fail at first use alone.
+_OBJECTS = (
+    "retry",
+    "retry_on_error",
+    "socket_type",
+    "socket_keepalive_options",
+    "event_dispatcher",
+    "redis_connect_func",
+    "credential_provider",
+    "command_packer",
+)
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER = 3.0, 10.0
 
 Item = TypeVar("Item")
@@ -46,7 +57,7 @@ class RedisCaches:
 
     def __init__(self, address: str, where: str) -> None:
         try:
-            from redis import Redis
+            from redis import Redis, RedisError
             from redis.backoff import NoBackoff
             from redis.retry import Retry
         except ModuleNotFoundError as error:
@@ -63,11 +74,19 @@ class RedisCaches:
                 # Once, for a connection that the server closed because it was idle.
                 retry=Retry(NoBackoff(), 1),
             )
-        except ValueError as error:
+            # The address's options win over ours, and would go unchecked up to the first connection.
+            pool = self._client.connection_pool
+            pool.connection_kwargs |= {"decode_responses": False, "encoding": "utf-8", "encoding_errors": "strict"}
+            if any(isinstance(pool.connection_kwargs.get(name), str | list) for name in _OBJECTS):
+                raise TypeError
+            pool.connection_class(**pool.connection_kwargs)  # connects with nobody
+        except (TypeError, ValueError, AttributeError, RedisError) as error:
             raise ConfigError(
-                "the address of the shared cache is none",  # whose words hold what is secret in it
+                # The library's words may hold what is secret in it.
+                "the address of the shared cache is none, or has an option that Redis' library does not take",
                 where=f"preprocessing.cache: {where}",
-                fix="redis://host:6379/0",
+                fix="write redis://user:password@host:6379/0, with %2F for a / in the password, and leave options out "
+                "that are not redis-py's",
             ) from error
         self._address, self._where = address, where
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import date
 
@@ -156,9 +157,29 @@ def test_a_name_that_holds_something_else_is_told(server: RedisServer, caplog: p
 
 
 @pytest.mark.parametrize(
-    "address", ["redis://here:port/0", "redis://here/0?socket_timeout=soon", "redis://user:po/rt@here/0"]
+    "address",
+    [
+        "redis://here:port/0",
+        "redis://here/0?socket_timeout=soon",
+        "redis://user:po/rt@here/0",
+        "redis://127.0.0.1:1/0?foo=po",
+        "redis://127.0.0.1:1/0?retry=3",
+        "rediss://127.0.0.1:1/0?protocol=9",
+        "redis://127.0.0.1:1/0?connection_class=po",
+        "unix:///nowhere.sock?socket_type=po",
+        "unix:///nowhere.sock?db=po",
+    ],
 )
 def test_an_address_that_is_none_is_an_error_at_once(address: str) -> None:
-    with pytest.raises(ConfigError, match=r"address of the shared cache.*") as caught:
+    with pytest.raises(
+        ConfigError, match=r"(?s)address of the shared cache.*where:.*redis://:\*\*\*@here.*do:"
+    ) as caught:
         RedisCaches(address, WHERE)
-    assert "'po" not in str(caught.value)
+    assert not re.search(r"\bpo\b", str(caught.value))
+
+
+def test_options_of_the_address_do_not_change_what_vectors_are(server: RedisServer) -> None:
+    for options in ("", "?decode_responses=true", "?encoding=utf-16&client_name=me", "?max_connections=1"):
+        with RedisCaches(server.address + options, WHERE).open("one", WIDTH, sealed=False) as cache:
+            cache.put(keys(3), vectors(3))
+            np.testing.assert_array_equal(cache.get(keys(3))[keys(3)[0]], vectors(3)[0])
