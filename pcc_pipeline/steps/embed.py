@@ -218,7 +218,7 @@ def _into_parts(params: Params, opened: StepRun, name: str) -> EmbedOutcome:
     encoder, folder, began = encoder_of(params), PartsFolder(name), time.perf_counter()
     opened.log(
         payloads.LoggedParams(used(params, "embed")),
-        payloads.Tags({"pcc.encoder_digest": encoder.digest, PARTS_TAG: name}),
+        payloads.Tags({"pcc.encoder_digest": encoder.digest, "pcc.encoder_backend": encoder.backend, PARTS_TAG: name}),
     )
     job = folder.begin(job_of(params, encoder))
     task = EmbedTask(with_threads(params), name, job, Surroundings.here(params), encoder.digest)

@@ -352,7 +352,11 @@ def test_embedded_parts_are_a_data_set_that_is_scored_and_trained_on(command, tr
     done = command("embed", "--data", "texts/", "--parts", "vectors/", *IN_WORKERS, store=trained)
     assert done.code == 0, done.err
     assert "whole: _manifest.json lists 3 parts" in done.out
+    into_parts = trained.step("embed").data.tags
     assert command("embed", "--data", "texts/", "--set", "output.embedded_dir=single", store=trained).code == 0
+    into_a_file = trained.step("embed").data.tags
+    for tag in ("pcc.encoder_digest", "pcc.encoder_backend"):
+        assert into_parts[tag] == into_a_file[tag]
     (single,) = (trained.folder / "single").glob("*.parquet")
     pd.testing.assert_frame_equal(
         table(*parts_of(trained.folder / "vectors")).drop(columns="file", errors="ignore"),
