@@ -9,6 +9,8 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable
 
+from pcc_pipeline.masking import masked_in
+
 
 class PccError(Exception):
     """A mistake or a condition that the user can mend.
@@ -25,8 +27,9 @@ class PccError(Exception):
     became = "failed"
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        self.what, self.where, self.fix = what, where, fix
-        super().__init__(what)
+        # What a user wrote stands in both as it was written, in the log and in MLflow; a fix has our words.
+        self.what, self.where, self.fix = masked_in(what), masked_in(where), fix
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         lines = [self.what]

@@ -303,8 +303,8 @@ def local_copy(address: str) -> Iterator[Path]:
         if re.match(r"[A-Za-z][\w+.-]+:/", address) and not path.exists():
             raise StorageError(
                 f"addresses that begin with {address.partition(':')[0]}: are not read",
-                # A signed address is a secret, and so is a password in it.
-                where=masked(address).partition("?")[0],
+                # A signed address is a secret, and so may a name alone be.
+                where=re.sub(r"//[^/@]*@", "//", masked(address).partition("?")[0]),
                 fix="download the file and give its path, or write gs://bucket/path/file.csv",
             )
         yield path

@@ -252,3 +252,12 @@ def test_an_address_that_is_not_read_is_called_that_and_keeps_its_secrets(addres
     ):
         pass
     assert "secret" not in str(caught.value)
+
+
+def test_a_pattern_that_is_an_address_keeps_its_secrets(tmp_path: Path) -> None:
+    """The ? of a signed address makes it a pattern."""
+    resolved = params(tmp_path)
+    address = "https://user:pw@host/cases.csv?token=secret"
+    with pytest.raises(DataError, match=r"no data file here") as caught:
+        embed.run(resolved.model_copy(update={"data": resolved.data.model_copy(update={"path": address})}))
+    assert caught.value.where == "https://host/cases.csv?token=***"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
+from pcc_pipeline.errors import DataError
 from pcc_pipeline.masking import masked, masked_in, quotable
 
 
@@ -97,3 +100,10 @@ def test_addresses_in_a_text_are_masked_one_by_one() -> None:
 )
 def test_a_library_is_quoted_where_it_holds_no_part_of_a_secret(line: str, address: str, quoted: str) -> None:
     assert quotable(line, address) == quoted
+
+
+def test_an_error_repeats_no_secret_of_an_address_that_it_names() -> None:
+    error = DataError("no rows in redis://u:a/b@h", where="gs://bucket/a@b?token=t", fix="write redis://u:password@h")
+    copy = pickle.loads(pickle.dumps(error))
+    said = ["no rows in redis://u:***@h", "  where: gs://bucket/a@b?token=***", "  do:    write redis://u:password@h"]
+    assert str(error).splitlines() == str(copy).splitlines() == said
