@@ -23,8 +23,9 @@ class Client:
             raise TimeoutError("a scheduler that has much to do")
         return self.threads
 
-    def looked(self, times: int) -> None:
-        before, end = self.looks, time.monotonic() + 20
+    def looked(self, times: int, since: int | None = None) -> None:
+        """Wait for so many looks, from now on or since there were so many."""
+        before, end = self.looks if since is None else since, time.monotonic() + 20
         while self.looks < before + times:
             assert time.monotonic() < end
             time.sleep(0.001)
@@ -38,7 +39,7 @@ def test_a_run_says_once_and_then_from_time_to_time_that_it_waits_for_a_worker(
     client, waits = Client(), threading.Event()
     said = "the cluster at tcp://host:8786 has no worker any more, and this waits for the next one that comes"
     with dask_cluster.DaskCluster("tcp://host:8786", 1).watched(client, lambda: client.looks < 4 or waits.is_set()):
-        client.looked(4)
+        client.looked(4, since=0)
         assert not caplog.messages
         client.threads = {}
         time.sleep(0.05)
