@@ -21,7 +21,7 @@ class Sampled:
         rows, of: of the sample, and all rows that the model learns from.
         uses: what learned from the sample; empty where nothing did.
         balance: the balancing that was asked for, and what took its place; None where it was used.
-        balanced: how many rows it would have made of them.
+        balanced: how many rows it would have made of them; 0 where it was used.
     """
 
     rows: int
@@ -51,7 +51,7 @@ class Sampled:
         most, count = params.model.in_memory_rows, len(learned)
         method = params.preprocessing.balance_for(class_counts(list(labels)).imbalance)
         replaced = None if method == recipe.balance_method else (method, recipe.balance_method)
-        balanced = rows_once_balanced(class_counts(list(learned)).counts.values())
+        balanced = rows_once_balanced(class_counts(list(learned)).counts.values()) if replaced else 0
         if count <= most:
             return cls(count, count, (), replaced, balanced)
         in_search = folds is not None and len(labels) > most

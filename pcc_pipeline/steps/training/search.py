@@ -57,7 +57,7 @@ def recipe_of(params: Params, labels: np.ndarray, learned: np.ndarray) -> Recipe
     imbalance = class_counts(list(labels)).imbalance
     model = params.model
     method = options.balance_for(imbalance)
-    if method not in ("none", "class_weight") and too_many_to_balance(model.in_memory_rows, learned):
+    if method not in ("none", "class_weight") and _too_many_to_balance(model.in_memory_rows, learned):
         family = FAMILIES[model.type]
         method = "class_weight" if family.weighs_classes(complete(model.type, without_idle(model.fixed))) else "none"
     logger.info("largest class %.1f times the smallest: balancing by %s", imbalance, method)
@@ -76,7 +76,7 @@ def recipe_of(params: Params, labels: np.ndarray, learned: np.ndarray) -> Recipe
     )
 
 
-def too_many_to_balance(most: int, labels: np.ndarray) -> bool:
+def _too_many_to_balance(most: int, labels: np.ndarray) -> bool:
     """Whether rows of these labels are too many for made ones beside them, which would have to be held in memory.
 
     Args:
