@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable
 
-from pcc_pipeline.masking import masked_in
+from pcc_pipeline.masking import in_utf8, masked_in
 
 
 class PccError(Exception):
@@ -28,7 +28,7 @@ class PccError(Exception):
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         # What a user wrote stands in both as it was written, in the log and in MLflow; a fix has our words.
-        self.what, self.where, self.fix = masked_in(what), masked_in(where), fix
+        self.what, self.where, self.fix = in_utf8(masked_in(what)), in_utf8(masked_in(where)), in_utf8(fix)
         super().__init__(self.what)
 
     def __str__(self) -> str:

@@ -38,14 +38,6 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 logger = logging.getLogger(__name__)
 
 
-def in_utf8(text: str) -> str:
-    """A text with names of files as UTF-8 can hold it: bytes of a name that are none are escaped, as JSON does it.
-
-    Python has them as lone surrogates, which no table, database or file takes.
-    """
-    return text.encode(errors="backslashreplace").decode()
-
-
 def private_folder(folder: Path) -> Path:
     """The folder, made with its parents if it is not there; what is made is for its owner alone, what is there stays.
 

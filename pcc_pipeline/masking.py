@@ -1,4 +1,4 @@
-"""Addresses as a message, a log or a record may show them: without passwords, tokens and the like.
+"""Addresses as a message, a log or a record may show them: without passwords, tokens and the like, and in UTF-8.
 
 Libraries do not agree on where a password ends: SQLAlchemy takes one with a slash, others end it there or at the first
 @ of two. So what any reader might take for one is hidden, rather too much than too little.
@@ -42,6 +42,14 @@ def masked(address: str) -> str:
 def masked_in(text: str) -> str:
     """A text with each address in it masked; blanks end one."""
     return _IN_TEXT.sub(lambda address: masked(address[0]), text)
+
+
+def in_utf8(text: str) -> str:
+    """A text with names of files as UTF-8 can hold it: bytes of a name that are none are escaped, as JSON does it.
+
+    Python has them as lone surrogates, which no table, database or file takes.
+    """
+    return text.encode(errors="backslashreplace").decode()
 
 
 def quotable(text: str, address: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from pcc_pipeline.errors import ConfigError
+
+_SCHEME, _BUCKET = re.compile(r"[A-Za-z][\w+.-]+:/"), re.compile("gs://[^/]")
 
 
 def local_path(text: str | Path) -> Path:
@@ -83,7 +86,22 @@ def _one_text(value: object) -> object:
     return listed[0] if len(listed) == 1 and not listed[0].startswith("[") else json.dumps(listed, ensure_ascii=False)
 
 
+def _here(text: str) -> str:
+    # s3://x or a mistyped gs:/x would become a folder of that name.
+    if _SCHEME.match(text):
+        raise ValueError(f"{text!r}: a path on this machine is meant, and this is an address")
+    return _expanded(text)
+
+
+def _here_or_in_a_bucket(text: str) -> str:
+    if _SCHEME.match(text) and not _BUCKET.match(text):
+        raise ValueError(f"{text!r}: a path on this machine or gs://bucket/… is meant")
+    return _expanded(text)
+
+
 # For what a run reads or writes on its own machine alone. A path that another machine may take from a run's record,
 # such as that of the cache, stays as it is written: its ~ is then that machine's.
-HomePath = Annotated[str, Field(min_length=1), AfterValidator(_expanded)]
+HomePath = Annotated[str, Field(min_length=1), AfterValidator(_here)]
+# For what a run writes there or to a bucket.
+OutputAddress = Annotated[str, Field(min_length=1), AfterValidator(_here_or_in_a_bucket)]
 DataAddress = Annotated[str, Field(min_length=1), BeforeValidator(_one_text)]

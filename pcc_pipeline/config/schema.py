@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pcc_pipeline.config.alert_settings import AlertParams
 from pcc_pipeline.config.gate_settings import DEFAULT, Gates, default_gates
-from pcc_pipeline.config.paths import DataAddress, HomePath
+from pcc_pipeline.config.paths import DataAddress, HomePath, OutputAddress
 from pcc_pipeline.config.section import Fraction, NonEmpty, Section
 from pcc_pipeline.config.serving_settings import ServingParams
 from pcc_pipeline.masking import masked, masked_in
@@ -210,15 +209,7 @@ class SearchParams(Section):
 class PublishParams(Section):
     """`registry.publish`: where champions are published."""
 
-    target: HomePath | None = None
-
-    @field_validator("target")
-    @classmethod
-    def _folder_or_bucket(cls, target: str | None) -> str | None:
-        # s3://x or a mistyped gs:/x would become a folder of that name.
-        if target is not None and re.match(r"[A-Za-z][\w+.-]+:", target) and not re.match(r"gs://[^/]", target):
-            raise ValueError("a champion is published to a local folder or to gs://bucket/prefix")
-        return target
+    target: OutputAddress | None = None
 
 
 class RegistryParams(Section):
@@ -282,7 +273,7 @@ class OutputParams(Section):
     """`output`: where local copies go."""
 
     embedded_dir: HomePath = "outputs/embedded"
-    embedded_parts: HomePath | None = None
+    embedded_parts: OutputAddress | None = None
     predictions: HomePath = "outputs/predictions.parquet"
     extra_columns: tuple[ExtraColumn, ...] = ()
     metrics: HomePath = "outputs/metrics.json"
@@ -292,7 +283,7 @@ class OutputParams(Section):
     label_issues: HomePath = "outputs/label_issues.parquet"
     studies_dir: HomePath = "outputs/studies"
     monitoring_log: HomePath = "outputs/monitoring_log.jsonl"
-    scores: HomePath = "outputs/scores.parquet"
+    scores: OutputAddress = "outputs/scores.parquet"
     monitor_page: HomePath = "outputs/monitor.html"
     novel_rows: HomePath = "outputs/novel_rows.parquet"
     metrics_file: HomePath | None = None

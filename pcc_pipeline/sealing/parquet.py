@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pcc_pipeline.errors import DataError
 from pcc_pipeline.sealing.keys import SealedError, SealKey, altered, key_of, writing_key
 
 # How a Parquet file begins whose footer is sealed; every other one begins with PAR1.
@@ -36,8 +37,16 @@ def parquet_file(path: Path, **options: Any) -> pq.ParquetFile:
 
     Raises:
         SealedError: its key is not here, or it was changed; the rows themselves raise it, too.
+        DataError: its name is no text, which Arrow opens no file by.
     """
-    return _Sealed(path, **options) if is_sealed(path) else pq.ParquetFile(path, **options)
+    try:
+        return _Sealed(path, **options) if is_sealed(path) else pq.ParquetFile(path, **options)
+    except UnicodeEncodeError as error:
+        raise DataError(
+            "the path of this Parquet file is no UTF-8, and Arrow cannot open it by that",
+            where=str(path),
+            fix="give the file, or its folder, another name",
+        ) from error
 
 
 def parquet_schema(path: Path) -> pa.Schema:

@@ -25,7 +25,8 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
-from pcc_pipeline.files import in_utf8, scratch_folder
+from pcc_pipeline.files import scratch_folder
+from pcc_pipeline.masking import in_utf8
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -269,23 +269,30 @@ def test_a_bad_file_stops_none_of_the_others_and_is_named(command, trained, tmp_
     for file in files:
         (tmp_path / file.name).write_bytes(file.read_bytes())
     words, folder = ("--data", f"{tmp_path}/cases_*", "--output", "mended/"), trained.folder / "mended"
-    (tmp_path / "cases_1.parquet").write_bytes(b"PAR1 and no more")
-    done = command("score", *words, store=trained)
-    # What a first look tells, it tells before a model is loaded.
-    assert (done.code, "cases_1.parquet" in done.err, folder.exists()) == (1, True, False)
-    (tmp_path / "cases_1.parquet").write_bytes(files[1].read_bytes())
-    (tmp_path / "cases_3.parquet").rename(tmp_path / "cases_3.pkl")
+    (tmp_path / "cases_1.parquet").write_bytes(b"PAR1 and no more")  # which a first look shows
+    (tmp_path / "cases_3.parquet").rename(tmp_path / "cases_3.pkl")  # which none does
     done = command("score", *words, *IN_WORKERS, store=trained)
     assert done.code == 1
-    assert "1 of 6 files failed, this one first: the pickle cannot be read" in done.err
-    assert "then begin again: 5 parts stand already" in done.err
+    assert "2 of 6 files failed, this one first: the" in done.err
+    assert "then begin again: 4 parts stand already" in done.err
+    assert str(tmp_path / "cases_1.parquet") in done.err
     assert str(tmp_path / "cases_3.pkl") in done.err
-    assert len(parts_of(folder)) == FILES - 1
+    assert len(parts_of(folder)) == FILES - 2
+    (tmp_path / "cases_1.parquet").write_bytes(files[1].read_bytes())
     pd.read_parquet(files[3]).to_pickle(tmp_path / "cases_3.pkl")
     done = command("score", *words, store=trained)
     assert done.code == 0, done.err
-    assert "6 parts in mended/, 5 stood before" in done.out
+    assert "6 parts in mended/, 4 stood before" in done.out
     pd.testing.assert_frame_equal(table(*parts_of(folder)), table(trained.folder / "one.parquet"))
+
+
+def test_files_that_are_all_bad_are_told_of_before_a_model_is_loaded(command, trained, tmp_path) -> None:
+    for number in range(3):
+        (tmp_path / f"cases_{number}.parquet").write_bytes(b"PAR1 and no more")
+    done = command("score", "--data", f"{tmp_path}/", "--output", "none/", store=trained)
+    assert (done.code, (trained.folder / "none").exists()) == (1, False)
+    assert "error: the file is not a readable parquet file" in done.err
+    assert str(tmp_path / "cases_0.parquet") in done.err
 
 
 def test_too_many_rejected_rows_of_all_leave_no_manifest(command, trained, tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import pytest
@@ -107,3 +108,10 @@ def test_an_error_repeats_no_secret_of_an_address_that_it_names() -> None:
     copy = pickle.loads(pickle.dumps(error))
     said = ["no rows in redis://u:***@h", "  where: gs://bucket/a@b?token=***", "  do:    write redis://u:password@h"]
     assert str(error).splitlines() == str(copy).splitlines() == said
+
+
+def test_an_error_can_be_written_whatever_bytes_a_file_is_called_by() -> None:
+    name = os.fsdecode(b"caf\xe9.csv")
+    error = DataError(f"cannot read {name}", where=name, fix=f"rename {name}")
+    assert str(error).encode().decode().count(r"caf\udce9.csv") == 3
+    assert error.args == (error.what,)

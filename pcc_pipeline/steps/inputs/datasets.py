@@ -26,7 +26,7 @@ from pcc_pipeline.encoder.embed_texts import embed
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
 from pcc_pipeline.encoder.sentence_width import SENTENCE_WIDTH
 from pcc_pipeline.errors import NoRowsError
-from pcc_pipeline.files import in_utf8
+from pcc_pipeline.masking import in_utf8
 from pcc_pipeline.model.fitting import Rows
 from pcc_pipeline.steps.inputs.addresses import SAMPLE, files_of
 from pcc_pipeline.steps.inputs.caches import cache_places

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.errors import ConfigError, DataError, StorageError
-from pcc_pipeline.files import in_utf8
+from pcc_pipeline.masking import in_utf8
 from pcc_pipeline.sealing.parquet import parquet_file, write_frame
 from pcc_pipeline.steps.inputs.addresses import SAMPLE
 from pcc_pipeline.steps.inputs.parts_manifest import JOB, MANIFEST, PART, changed, some
@@ -178,7 +178,8 @@ class PartsFolder:
                     where=self.address,
                     fix="name a folder that is empty or not there yet",
                 )
-            with writing(self.address + JOB, shared=True) as path:
+            # Of two jobs that begin at once the first one's stands, and the other is told below.
+            with writing(self.address + JOB, shared=True, first=True) as path:
                 path.write_text(_json(job), encoding="utf-8")
         there = self._read(JOB)
         if there != json.loads(_json(job)):

@@ -10,7 +10,8 @@ from hashlib import sha256
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import Contract
-from pcc_pipeline.errors import ConfigError, PccError
+from pcc_pipeline.errors import ConfigError, DataError, PccError, StorageError
+from pcc_pipeline.masking import in_utf8
 from pcc_pipeline.persons.manifest import joined
 from pcc_pipeline.plurals import counted
 from pcc_pipeline.processes import available_cores
@@ -94,13 +95,23 @@ class PartsWritten:
 def demand_inputs(params: Params, contract: Contract) -> None:
     """Look at the first of this run's own files before anything slow begins, and for the cluster, if one is named.
 
+    What is wrong with a few of many files is told by their own tasks, and stops none of the others.
+
     Raises:
-        DataError, StorageError: as `early_checks.demand_input`.
+        DataError, StorageError: as `early_checks.demand_input`, of the first one, where none of the files that are
+            looked at can be used, or so many cannot that the run would end by them.
         ConfigError: no scheduler of Dask answers, or Dask is not installed.
     """
     demand_cluster(params.compute)
     sources = files_of(params.data.path)
-    demand_files(own_inputs(sources, params)[:_MOST_LOOKED_AT], contract, may_be_empty=len(sources) > 1)
+    looked_at, faults = own_inputs(sources, params)[:_MOST_LOOKED_AT], []
+    for source in looked_at:
+        try:
+            demand_files([source], contract, may_be_empty=len(sources) > 1)
+        except (DataError, StorageError) as error:
+            faults.append(error)
+            if len(faults) == min(_MOST_FAILED, len(looked_at)):
+                raise faults[0] from None
 
 
 def own_inputs(sources: Sequence[str], params: Params) -> list[str]:
@@ -165,7 +176,7 @@ def _failure(failed: dict[str, PccError], inputs: int, stand: int) -> PccError:
 
 def where_in(source: str, error: PccError) -> str:
     """Where an error of one of several files is, which may name a column alone."""
-    return error.where if source in error.where else ", ".join(filter(None, (source, error.where)))
+    return error.where if in_utf8(source) in error.where else ", ".join(filter(None, (source, error.where)))
 
 
 def lineage_payloads(folder: PartsFolder, parts: Sequence[Part]) -> list[Payload]:

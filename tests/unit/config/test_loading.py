@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from itertools import pairwise
 from pathlib import Path
@@ -571,6 +572,21 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: p
     # The cache is that of the machine that reads the record of a run.
     assert params.preprocessing.cache_dir == "~/.cache/pcc_pipeline"
     assert load_params(None, {"data.path": "gs://b/~x.csv"}).data.path == "gs://b/~x.csv"
+
+
+def test_an_address_is_no_path_of_this_machine() -> None:
+    """It would become a folder `https:` here."""
+    either = {"output.scores", "output.embedded_parts", "registry.publish.target"}
+    none = {"output.extra_columns", "output.encryption", "output.encrypt_scores"}
+    names = [name for name in Params().flat() if name.startswith("output.") and name not in none]
+    for name in (*names, *either, "data.exclude", "lineage.key_file", "serving.tokens_file"):
+        bucket = ["gs:/b/x"] if name in either else ["gs://b/x", "gs:/b/x"]
+        for address in ("https://host/x", "s3://b/x", "file:///x", *bucket):
+            with pytest.raises(ConfigError, match=rf"{re.escape(name)}: '{address}': a path on this machine .* meant"):
+                load_params(None, {name: address})
+        assert load_params(None, {name: "outputs/2026-11-28T12:00"}).flat()[name] == "outputs/2026-11-28T12:00"
+    for name in either:
+        assert load_params(None, {name: "gs://b/x"}).flat()[name] == "gs://b/x"
 
 
 def test_a_home_folder_that_is_not_known_is_a_fault() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 from unittest.mock import patch
 
@@ -138,6 +139,18 @@ def test_a_bad_file_says_what_is_wrong_and_where_and_quotes_no_text(
     assert "do:" in shown
     assert SECRET not in shown
     assert "I want my file" not in shown
+
+
+def test_a_name_in_bytes_that_are_no_utf_8_is_read_but_of_parquet_which_arrow_cannot_open_so(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["I want my file"]})
+    for suffix in (".csv", ".pkl"):
+        odd = tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode())
+        written(frame, tmp_path / f"plain{suffix}").rename(odd)
+        assert list(whole(odd)["text"]) == ["I want my file"]
+    odd = tmp_path / os.fsdecode(b"caf\xe9.parquet")
+    written(frame, tmp_path / "plain.parquet").rename(odd)
+    with pytest.raises(DataError, match=r"no UTF-8, and Arrow cannot open it(?s:.*)caf\\udce9\.parquet"):
+        whole(odd)
 
 
 def test_a_path_that_is_no_file_is_refused_before_iteration(tmp_path: Path) -> None:

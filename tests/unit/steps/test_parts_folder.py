@@ -102,3 +102,14 @@ def test_all_inputs_that_were_changed_are_named_at_once_with_the_parts_to_remove
     assert f"where: {folder.address}" in said
     assert f"begin again: {before[0]}, {before[1]}" in said
     assert not any(name in said for name in [*with_now, before[2]])
+
+
+def test_of_two_jobs_that_begin_at_once_the_first_ones_stands_and_the_other_is_told(
+    folder: PartsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.begin({"kind": "predictions", "model_version": "v1"})
+    other = PartsFolder(folder.address)
+    monkeypatch.setattr(other, "_names", lambda prefix="": [])  # as the other one saw it, a moment before
+    with pytest.raises(ConfigError, match="another data set: model_version is v1 there and v2 now"):
+        other.begin({"kind": "predictions", "model_version": "v2"})
+    assert json.loads(Path(folder.address, "_job.json").read_text())["model_version"] == "v1"
