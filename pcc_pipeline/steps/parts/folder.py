@@ -302,6 +302,9 @@ class PartsFolder:
                 where=self.rejected_address,
                 fix="see there for the reasons; mend the files, or allow more",
             )
+        # Of parts that a person removed, since their inputs were changed.
+        for name in {name.removeprefix(_REJECTED) for name in self._names(_REJECTED)} - set(names):
+            self._store.remove(_REJECTED + name)
         self._write_manifest(whole)
         return whole
 

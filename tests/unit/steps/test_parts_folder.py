@@ -104,6 +104,18 @@ def test_all_inputs_that_were_changed_are_named_at_once_with_the_parts_to_remove
     assert not any(name in said for name in [*with_now, before[2]])
 
 
+def test_rejected_rows_of_a_part_that_was_removed_go_when_the_data_set_is_whole(
+    folder: PartsFolder, tmp_path: Path
+) -> None:
+    job, source = folder.begin({"kind": "predictions"}), tmp_path / "mon.csv"
+    old = written(folder, source, job, rejected=2)
+    now = written(folder, source, job, rejected=1, content="changed")
+    Path(folder.address, old).unlink()
+    folder.finish([str(source)], job, 0.5)
+    assert [path.name for path in Path(folder.address, "_rejected").iterdir()] == [now]
+    assert json.loads(Path(folder.address, "_manifest.json").read_text())["rejected"] == 1
+
+
 def test_of_two_jobs_that_begin_at_once_the_first_ones_stands_and_the_other_is_told(
     folder: PartsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
