@@ -93,13 +93,14 @@ Rules = Annotated[tuple[AlertRule, ...], BeforeValidator(_a_list), AfterValidato
 
 # Messages have changed beyond chance; labels show that the version is less right than on its reference rows; rows break
 # the data contract, lack values, repeat or are late, beyond what is usual; of the monitoring logs, the last run
-# failed, or none came for long.
+# failed, none came for long, or none can be read at all.
 DEFAULT: list[dict[str, Any]] = [
     {"metric": "drift/alarm", "above": 0.0},
     {"metric": "observed/alarm", "above": 0.0, "level": "critical"},
     {"metric": "quality/alarm", "above": 0.0},
     {"metric": "operation/last_failed", "above": 0.0, "level": "critical"},
     {"metric": "operation/hours_since_last", "above": 36.0},
+    {"metric": "operation/runs", "below": 1.0},
 ]
 
 

@@ -20,6 +20,16 @@ NO_THRESHOLD = 1.1
 _STARTS = (25, 50, 75)
 
 
+_NOT_DECIDED, _LIKELIEST = "not decided: ", "; most likely "
+
+
+def likeliest_of(note: object) -> str | None:
+    """The label that was the most likely one of a row left to a person, by its note; None of any other note."""
+    if not isinstance(note, str) or not note.startswith(_NOT_DECIDED):
+        return None
+    return note.partition(_LIKELIEST)[2] or None
+
+
 @dataclass(frozen=True)
 class DecisionRule:
     """What a model does with its probabilities.
@@ -75,7 +85,7 @@ class DecisionRule:
 
     def note(self, sure: float, likeliest: str) -> str:
         """What stands beside a row that is left to a person."""
-        return f"not decided: {self.reason(sure)}; most likely {likeliest}"
+        return f"{_NOT_DECIDED}{self.reason(sure)}{_LIKELIEST}{likeliest}"
 
     def label_sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Which labels a row may have, bool (n, K); the most probable one is always among them."""

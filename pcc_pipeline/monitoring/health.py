@@ -11,12 +11,13 @@ from scipy.special import betaincinv
 
 from pcc_pipeline.data.columns import shown_labels
 from pcc_pipeline.evaluation.intervals.chances import fewer_hits_chance
-from pcc_pipeline.monitoring.change.drift import PLAIN
+from pcc_pipeline.monitoring.change.drift import FEWEST_ROWS, PLAIN
 from pcc_pipeline.monitoring.profile import WindowHealth
 from pcc_pipeline.monitoring.usual import Figure
 from pcc_pipeline.plurals import counted
 
 CALM = "nothing is wrong"
+NOT_JUDGED = f"whether messages have changed cannot be said: fewer than {FEWEST_ROWS} different ones are new to it"
 # How rarely a version that is as right as ever is called less right, of one window.
 _LEVEL = 0.025
 
@@ -94,6 +95,11 @@ class WatchedWindow:
     median_length: float | None = None
     quality: tuple[Figure, ...] = ()
     volume: Figure | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether it could be said of its messages that they have changed or have not: too few rows say nothing."""
+        return bool(np.isfinite(self.health.drift.p_value))
 
     @property
     def less_right(self) -> bool:
@@ -181,28 +187,36 @@ def quality_words(figure: Figure) -> str:
 
 def calm(watched: Sequence[WatchedWindow]) -> str:
     """What to say where nothing is wrong now."""
-    judged = [one for one in watched if np.isfinite(one.health.drift.p_value)][:-1]
-    wrong = sum(bool(one.alarms) for one in judged)
-    return f"nothing is wrong in the last window; {wrong:,} of the {len(judged):,} before had alarms" if wrong else CALM
+    judged = [one for one in watched if one.judged]
+    if not judged:
+        return NOT_JUDGED
+    wrong = sum(bool(one.alarms) for one in judged[:-1])
+    before = f"{wrong:,} of the {len(judged) - 1:,} before had alarms"
+    return f"nothing is wrong in the last window; {before}" if wrong else CALM
 
 
 def standing(watched: Sequence[WatchedWindow], file: FileQuality) -> tuple[str, ...]:
-    """What is wrong now: in the last window that could be judged, and with the file; empty where nothing is."""
-    last = _last_judged(watched)
-    return (*(() if last is None else last.alarms), *file.alarms)
+    """What is wrong now, and with the file; empty where nothing is.
+
+    Of each kind the last window that could be judged by it says so, as the rules of alerts have it: a window of few
+    rows, or whose labels have not come yet, ends nothing.
+    """
+    return (*(line for one, name in _last_judged(watched) for line in one.alarms_by_metric.get(name, ())), *file.alarms)
 
 
 def kinds_of_standing(watched: Sequence[WatchedWindow], file: FileQuality) -> tuple[str, ...]:
     """Whether that is of messages (`drift`), of labels that came back (`observed`) or of the file (`quality`)."""
-    last = _last_judged(watched)
-    wrong = {
-        "drift": last is not None and last.health.drift.alarm,
-        "observed": last is not None and last.less_right,
-        "quality": bool(file.alarms) or (last is not None and any(figure.unusual for figure in last.quality)),
+    wrong = {name.partition("/")[0] for one, name in _last_judged(watched) if name in one.alarms_by_metric}
+    if file.alarms:
+        wrong.add("quality")
+    return tuple(kind for kind in ("drift", "observed", "quality") if kind in wrong)
+
+
+def _last_judged(watched: Sequence[WatchedWindow]) -> list[tuple[WatchedWindow, str]]:
+    """The last window that could be judged by it, and the metric, of each metric of an alarm."""
+    by_metric = {
+        "drift/alarm": [one for one in watched if one.judged],
+        "observed/alarm": [one for one in watched if one.observed is not None],
+        "quality/alarm": [one for one in watched if one.quality],
     }
-    return tuple(kind for kind, is_wrong in wrong.items() if is_wrong)
-
-
-def _last_judged(watched: Sequence[WatchedWindow]) -> WatchedWindow | None:
-    judged = [one for one in watched if np.isfinite(one.health.drift.p_value)]
-    return judged[-1] if judged else None
+    return [(windows[-1], name) for name, windows in by_metric.items() if windows]

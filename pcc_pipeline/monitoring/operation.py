@@ -178,7 +178,7 @@ class Log:
 
     def metrics(self, version: str, now: datetime) -> dict[str, float]:
         """Those of the last window, and how many lines are bad."""
-        last = self.windows[-1].metrics(version, now) if self.windows else {}
+        last = self.windows[-1].metrics(version, now) if self.windows else {"operation/runs": 0.0}
         return {**last, "operation/bad_lines": float(len(self.bad))}
 
     def lines(self, version: str) -> list[str]:
@@ -206,7 +206,9 @@ class Log:
     @property
     def alarms(self) -> tuple[str, ...]:
         """What is wrong now; empty where nothing is."""
-        if not self.windows or not self.windows[-1].last.failed:
+        if not self.windows:
+            return ("the monitoring logs tell of no run",)
+        if not self.windows[-1].last.failed:
             return ()
         return (f"the last run, of {self.windows[-1].last.began:%Y-%m-%d %H:%M} UTC, failed",)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,11 @@ def windows(by: str | int, times: pd.Series | None, rows: int) -> list[Window]:
 def days_of(times: pd.Series) -> np.ndarray:
     """The day of each time in UTC, (n,) datetime64[D]; NaT where a row has none."""
     return np.asarray(pd.to_datetime(times, utc=True).to_numpy(dtype="datetime64[s]").astype("datetime64[D]"))
+
+
+def ahead_of(times: pd.Series, now: datetime) -> np.ndarray:
+    """Which times lie in the future, more than a time zone ahead of `now`, (n,) bool: mistyped ones are no newest."""
+    return np.asarray((times > now + timedelta(days=1)).to_numpy(dtype=bool))
 
 
 def week_of(days: np.ndarray) -> np.ndarray:

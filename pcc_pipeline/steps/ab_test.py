@@ -11,6 +11,7 @@ import pandas as pd
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.columns import label_rule, shown_columns
 from pcc_pipeline.data.contract import CASE_ID, RowPlaces
+from pcc_pipeline.data.labels import spellings
 from pcc_pipeline.errors import ConfigError, DataError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.monitoring.field.ab_test import FieldComparison, Terms, compare_pairs, compare_shares
@@ -155,6 +156,9 @@ def run(params: Params, labels: str | None, challenger: str | None = None) -> Ab
         answered, scored = _answers(params.data.path)
         answered, kept_out = without_erased(answered, params)
         known, labelled = _labels(labels, params.data.label_column)
+        if params.data.normalise_labels:
+            names = [name for name in ("predicted_label", "challenger_label", "champion_label") if name in answered]
+            known = known.replace(spellings(known, sorted(set(answered[names].to_numpy().ravel()))))
         pair = _pair(answered, params.data.path, challenger)
         manifest = new_manifest(params)
         if manifest is not None:
@@ -186,9 +190,12 @@ def _compared(
     terms = Terms(settings.difference, settings.confidence, settings.challenger_share or None)
     notes = []
     if paired := "challenger_label" in answered:
-        rows = answered
-        if pair[0] != answered["challenger_version"].iloc[0]:
-            rows = answered.rename(columns={"challenger_label": "champion_label", "champion_label": "challenger_label"})
+        # Row by row: after a promotion or a rollback the two have changed places.
+        own, other = answered["challenger_label"], answered["champion_label"]
+        challenged = answered["challenger_version"] == pair[0]
+        rows = answered.assign(
+            challenger_label=own.where(challenged, other), champion_label=other.where(challenged, own)
+        )
     else:
         both = answered.groupby(CASE_ID)["model_version"].transform("nunique") > 1
         if both.any():

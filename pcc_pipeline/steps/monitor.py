@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pandas as pd
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import in_brief
 from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
+from pcc_pipeline.data.labels import spellings
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.page.facts import file_name
@@ -24,8 +27,8 @@ from pcc_pipeline.monitoring.change.drift import FEWEST_ROWS
 from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow, calm, kinds_of_standing, standing
 from pcc_pipeline.monitoring.operation import Log, log_of
 from pcc_pipeline.monitoring.profile import ReferenceProfile
-from pcc_pipeline.monitoring.usual import Figure, repeating
-from pcc_pipeline.monitoring.windows import Window, week_of, windows
+from pcc_pipeline.monitoring.usual import Figure, Usual, repeating
+from pcc_pipeline.monitoring.windows import Window, ahead_of, week_of, windows
 from pcc_pipeline.plurals import counted
 from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.inputs.addresses import files_of
@@ -165,8 +168,10 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
     tags = {"pcc.version": version, "pcc.model_uri": loaded.model_uri, "pcc.training_run": loaded.run_id}
     opened.log(payloads.Tags({**tags, "pcc.reference": profile.source}))
 
+    training = read_training_run(loaded.run_id)
+
     def learned() -> RowKeys | None:
-        record = read_split(read_training_run(loaded.run_id))
+        record = read_split(training)
         return None if record is None else record.learned_keys
 
     rows = watched_rows(params, loaded, profile, learned)
@@ -176,6 +181,8 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
     if labels is not None:
         rows, more = with_labels(rows, labels, params)
         inputs = [*inputs, *more]
+    if training.params.data.normalise_labels:
+        rows = _spelled(rows, profile.classes)
     if options.windows in ("day", "week") and rows.times is None:
         raise DataError(
             f"the rows have no {TIMESTAMP}, so they have no {options.windows}",
@@ -215,7 +222,9 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
     opened.rename(run_names.of_monitor(file_name(address), alarmed=bool(alarms)))
     kinds = kinds_of_standing(watched, quality)
     kinds = (*kinds, "operation") if log is not None and log.alarms else kinds
-    if loaded.source.name is not None and loaded.version is not None:
+    # Rows too few to judge leave what stands, here as among the alerts.
+    says = bool(alarms) or any(one.judged for one in watched)
+    if says and loaded.source.name is not None and loaded.version is not None:
         set_alert(loaded.source.name, loaded.version, "; ".join(alarms), kinds)
     target = Path(params.output.monitor_page)
     with replacing(target) as partial:
@@ -224,8 +233,11 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
     champion = find_alias(params.registry.model_name, CHAMPION)
     if champion is not None and champion.run_id == loaded.run_id:
         (last, numbers) = by_window[-1]  # what is known of the file as a whole is known now
-        wrong = numbers.get("quality/alarm", 0.0) or float(bool(quality.alarms))
-        now_known = {**numbers, **whole, "quality/alarm": wrong}
+        seen = {} if observed is None else observed.metrics()
+        now_known = {**numbers, **whole, **seen}
+        # Where windows are judged by theirs, one of too few rows says nothing of it.
+        if quality.alarms or _judges_windows(rows, profile) is None:
+            now_known["quality/alarm"] = float(bool(quality.alarms))
         words = {
             (one.name, metric): "; ".join(lines) for one in watched for metric, lines in one.alarms_by_metric.items()
         }
@@ -235,8 +247,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         alert_lines = tell_of_windows(params, version, [*by_window[:-1], (last, now_known)], words)
         Audit(params, opened).anchor()
         if params.output.metrics_file is not None:
-            seen = {} if observed is None else observed.metrics()
-            write_metrics(params, version, {**seen, **now_known}, now)
+            write_metrics(params, version, now_known, now)
     return MonitorOutcome(
         run_id=opened.run_id,
         model_version=version,
@@ -252,7 +263,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         novel=_write_novel(rows, profile, Path(params.output.novel_rows), sealed=params.output.encrypts),
         alert_lines=tuple(alert_lines),
         log=log,
-        notes=rows.notes,
+        notes=(*rows.notes, *_ahead(rows, now), *_unbreakable(params, whole, observed)),
     )
 
 
@@ -285,11 +296,22 @@ def _watched(
 
 def _quality(part: Window, rows: WatchedRows, profile: ReferenceProfile, rate: float) -> tuple[Figure, ...]:
     """Values that are missing and texts that repeat, beside what is usual; nothing where either is not known."""
-    if profile.usual is None or rows.missing is None or rows.texts is None or len(part.rows) < FEWEST_ROWS:
+    judges = _judges_windows(rows, profile)
+    if judges is None or len(part.rows) < FEWEST_ROWS:
         return ()
+    usual, missing, texts = judges
     order = by_time(rows.times, part.rows)
-    marked = {name: missing[order] for name, missing in rows.missing.items()}
-    return profile.usual.judge({**marked, "repeated_rows": repeating(rows.texts[order])}, rate)
+    marked = {name: there[order] for name, there in missing.items()}
+    return usual.judge({**marked, "repeated_rows": repeating(texts[order])}, rate)
+
+
+def _judges_windows(
+    rows: WatchedRows, profile: ReferenceProfile
+) -> tuple[Usual, dict[str, np.ndarray], np.ndarray] | None:
+    """By what windows are judged, what is missing and what repeats; None of files of predictions, which say neither."""
+    if profile.usual is None or rows.missing is None or rows.texts is None:
+        return None
+    return profile.usual, rows.missing, rows.texts
 
 
 def _volume(part: Window, rows: WatchedRows, profile: ReferenceProfile, params: Params, now: datetime) -> Figure | None:
@@ -315,7 +337,7 @@ def _volume(part: Window, rows: WatchedRows, profile: ReferenceProfile, params: 
 def _file_quality(rows: WatchedRows, profile: ReferenceProfile, params: Params, now: datetime) -> FileQuality:
     limit, usual = params.data.max_rejected_fraction, profile.usual
     rejected = Figure("rejected_share", float(rows.rejected.mean()), None, None, False)
-    newest = None if rows.times is None else rows.times.max()
+    newest = None if rows.times is None else rows.times[~ahead_of(rows.times, now)].max()
     age = None
     if newest is not None and not pd.isna(newest):
         age = Figure("days_old", (now - newest).total_seconds() / 86400, None, None, False)
@@ -325,6 +347,31 @@ def _file_quality(rows: WatchedRows, profile: ReferenceProfile, params: Params, 
     known = [name for name in usual.shares if name.startswith("missing/")]
     absent = tuple(name.removeprefix("missing/") for name in known if name not in rows.missing)
     return FileQuality(rejected, limit, age if age is None else usual.judge_age(age), absent)
+
+
+def _ahead(rows: WatchedRows, now: datetime) -> tuple[str, ...]:
+    ahead = 0 if rows.times is None else int(ahead_of(rows.times, now).sum())
+    return (f"{counted(ahead, 'row')} {'lies' if ahead == 1 else 'lie'} in the future",) if ahead else ()
+
+
+def _unbreakable(params: Params, whole: Mapping[str, float], observed: Report | None) -> tuple[str, ...]:
+    """Rules that wait for several windows of what each look has one of: they could never tell anybody anything."""
+    once = [*whole, *({} if observed is None else observed.metrics())]
+    return tuple(
+        f"the alert rule {rule.words} can never be broken: a look has one value of it; leave out its windows"
+        for rule in params.monitoring.alerts
+        if rule.windows > 1
+        and (params.monitoring.windows == "all" or any(fnmatchcase(name, rule.metric) for name in once))
+    )
+
+
+def _spelled(rows: WatchedRows, classes: Sequence[str]) -> WatchedRows:
+    """With labels as the model spells them: for its training those that differ by blanks or case alone were one."""
+    there = rows.labels != None  # noqa: E711 # of each element
+    changed = spellings(map(str, rows.labels[there]), classes)
+    labels = rows.labels.copy()
+    labels[there] = [changed.get(label, label) for label in labels[there]]
+    return replace(rows, labels=labels)
 
 
 def _observed(rows: WatchedRows, profile: ReferenceProfile) -> Report | None:

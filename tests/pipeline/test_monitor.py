@@ -359,7 +359,8 @@ def test_rows_whose_text_the_version_learned_are_left_out_of_what_is_said_of_it(
     assert done.code == 0, done.err
     metrics = watched.step("monitor").data.metrics
     assert "observed/window_accuracy" not in metrics
-    assert (metrics["drift/alarm"], metrics["estimated/upper_bound"]) == (0, 1)
+    assert "drift/alarm" not in metrics  # nothing is said, and so no alert ends
+    assert metrics["estimated/upper_bound"] == 1
 
 
 def test_of_a_folder_of_scored_files_the_answers_of_other_versions_are_left_out(command, watched, tmp_path) -> None:

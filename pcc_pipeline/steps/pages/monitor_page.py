@@ -71,7 +71,7 @@ def window_metrics(one: WatchedWindow) -> dict[str, float]:
         "quality/repeated_share": one.repeated_share,
         "quality/median_length": one.median_length,
         "drift/p_value": health.drift.p_value,
-        "drift/alarm": float(health.drift.alarm),
+        "drift/alarm": float(health.drift.alarm) if one.judged else None,
         "drift/novel_share": health.novel_share,
         **{f"drift/{name}": value for name, value in health.drift.statistics.items()},
         **{f"drift/{name}_p_value": value for name, value in health.drift.p_values.items()},

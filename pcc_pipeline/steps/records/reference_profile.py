@@ -27,6 +27,7 @@ from pcc_pipeline.monitoring.change.signals import Signals
 from pcc_pipeline.monitoring.profile import Origin, ReferenceProfile, make_profile
 from pcc_pipeline.monitoring.profile_file import NAME, to_bytes
 from pcc_pipeline.monitoring.usual import Usual, UsualDays, UsualShare, repeating
+from pcc_pipeline.monitoring.windows import ahead_of
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.registry.reference_profiles import DIGEST_TAG
 
@@ -109,7 +110,7 @@ def usual_of(dataset: Dataset, volumes: Volumes | None, now: datetime) -> Usual:
     order = by_time(times, np.arange(len(frame)))
     marked = {name: rows[order] for name, rows in missing_values(frame).items()}
     marked["repeated_rows"] = repeating(unique_texts(dataset.texts)[1][order])
-    days, newest = None, None if times is None else times.max()
+    days, newest = None, None if times is None else times[~ahead_of(times, now)].max()
     if volumes is not None:
         counts = volumes.daily.sum(axis=1)
         days = UsualDays.of(volumes.first, counts, whole_ends=volumes.hourly is None)

@@ -39,7 +39,7 @@ USED: dict[str, tuple[str, ...]] = {
         *("output.predictions", "output.extra_columns", "output.metrics", "output.report", "output.figures_dir"),
         *("output.monitoring_log", "lineage.suppression_file"),
     ),
-    "ab_test": ("data.path", "data.label_column", "ab_test", "registry.model_name", *_PERSONS),
+    "ab_test": ("data.path", "data.label_column", "data.normalise_labels", "ab_test", "registry.model_name", *_PERSONS),
     "retrain": ("retrain", "registry.model_name", "data.split"),
     "promote": (
         *_ENCODING,

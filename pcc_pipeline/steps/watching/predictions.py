@@ -12,7 +12,10 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.data.columns import timestamp_rule, unit_interval_rule
 from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP, RowPlaces
 from pcc_pipeline.errors import DataError
+from pcc_pipeline.evaluation.predictions import ExtraColumns
+from pcc_pipeline.model.decision import likeliest_of
 from pcc_pipeline.monitoring.change.signals import Signals
+from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.inputs.suppressed import without_erased
 from pcc_pipeline.steps.records.persons import new_manifest
 from pcc_pipeline.steps.watching.watched_file import PREDICTED, AnsweredFile
@@ -20,7 +23,7 @@ from pcc_pipeline.steps.watching.watched_rows import WatchedRows
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.payloads import InputFile
 
-_CONFIDENCE, _PROBABILITY = "confidence", "probability/"
+_CONFIDENCE, _NOTES = "confidence", "prediction_notes"
 _TIMES = (TIMESTAMP, "inference_timestamp")  # the first that has any
 
 
@@ -36,7 +39,7 @@ def of_predictions(
         DataError: a file lacks a column, no row has an answer, or all are of other versions.
     """
     address, manifest = params.data.path, new_manifest(params)
-    columns = [f"{_PROBABILITY}{label}" for label in model.classes]
+    columns = ExtraColumns(probabilities=True, classes=model.classes).names
     answered = [_answers(file, columns) for file in files]
     together = pd.concat(answered, ignore_index=True)
     frame, kept_out = without_erased(together, params)
@@ -56,9 +59,15 @@ def of_predictions(
             )
         said = (*said, f"{other.sum():,} of {len(frame):,} rows are left out: answers of {names}")
         frame = frame[~other].reset_index(drop=True)
+    again = frame[CASE_ID].duplicated() & frame[CASE_ID].notna()
+    if again.any():
+        said = (*said, f"{counted(int(again.sum()), 'row')} left out: cases that stand before them")
+        frame = frame[~again].reset_index(drop=True)
     places = {label: place for place, label in enumerate(model.classes)}
     table = frame[columns].to_numpy(dtype=np.float64) if set(columns) <= set(frame.columns) else None
     predicted = frame[PREDICTED].map(places)
+    if _NOTES in frame:  # a row that is left to a person was answered, too
+        predicted = predicted.fillna(frame[_NOTES].map(likeliest_of).map(places))
     if table is not None:
         likeliest = pd.Series(np.nan_to_num(table).argmax(axis=1), index=frame.index)
         predicted = predicted.fillna(likeliest.where(~np.isnan(table).any(axis=1)))

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import fisher_exact
 
+from pcc_pipeline.config.alert_settings import AlertParams
+from pcc_pipeline.monitoring.alert_rules import readings
 from pcc_pipeline.monitoring.change.drift import Drift
 from pcc_pipeline.monitoring.estimates import Estimate
-from pcc_pipeline.monitoring.health import Observed, WatchedWindow
+from pcc_pipeline.monitoring.health import (
+    CALM,
+    NOT_JUDGED,
+    FileQuality,
+    Observed,
+    WatchedWindow,
+    calm,
+    kinds_of_standing,
+    standing,
+)
 from pcc_pipeline.monitoring.profile import WindowHealth
+from pcc_pipeline.monitoring.usual import Figure
+from pcc_pipeline.steps.pages.monitor_page import window_metrics
 
 
 def window(right: np.ndarray, reference: np.ndarray) -> WatchedWindow:
@@ -47,3 +62,54 @@ def test_the_verdict_is_that_of_fishers_exact_test(hits: int) -> None:
 
 def test_without_labels_nothing_is_said() -> None:
     assert not window(np.zeros(0, dtype=bool), np.ones(100, dtype=bool)).less_right
+
+
+def seen(
+    p_value: float = 0.5, right: np.ndarray | None = None, missing: bool | None = None, name: str = "day"
+) -> WatchedWindow:
+    """A window whose messages have changed where the p-value is 0.01 or less, and cannot be judged where it is NaN."""
+    changed = p_value <= 0.01
+    labelled, reference = np.zeros(0, dtype=bool) if right is None else right, np.arange(600) < 570
+    one = window(labelled, reference)
+    drift = Drift(100, {}, {"labels": p_value}, p_value, alarm=changed)
+    quality = () if missing is None else (Figure("missing/subject", 0.5, 0.1, 0.001, missing),)
+    return replace(one, name=name, health=replace(one.health, drift=drift), quality=quality)
+
+
+CALM_FILE = FileQuality(Figure("rejected_share", 0.0, None, None, False), 0.1)
+NOT_JUDGED_YET = seen(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("windows", "kinds"),
+    [
+        ([seen(0.001), NOT_JUDGED_YET], ("drift",)),
+        ([seen(0.001), seen()], ()),
+        ([seen(right=np.zeros(50, dtype=bool)), seen()], ("observed",)),
+        ([seen(right=np.zeros(50, dtype=bool)), seen(right=np.ones(50, dtype=bool))], ()),
+        ([seen(missing=True), NOT_JUDGED_YET], ("quality",)),
+        ([seen(missing=True), seen(missing=False)], ()),
+        ([NOT_JUDGED_YET], ()),
+    ],
+)
+def test_what_stands_is_what_the_last_window_that_could_be_judged_by_it_says(
+    windows: list[WatchedWindow], kinds: tuple[str, ...]
+) -> None:
+    """As the rules of alerts: few rows, or labels that have not come yet, end nothing."""
+    assert kinds_of_standing(windows, CALM_FILE) == kinds
+    assert len(standing(windows, CALM_FILE)) == len(kinds)
+    rows = [(one.name, window_metrics(one)) for one in windows]
+    broken = [
+        each.metric.partition("/")[0]
+        for rule in AlertParams().alerts
+        for each in readings(rule, rows, {})
+        if each.broken
+    ]
+    assert broken == list(kinds)
+
+
+def test_windows_that_nobody_can_judge_are_not_called_quiet() -> None:
+    assert "drift/alarm" not in window_metrics(NOT_JUDGED_YET)
+    assert calm([NOT_JUDGED_YET]) == NOT_JUDGED
+    assert calm([seen(0.001), seen(), NOT_JUDGED_YET]).endswith("1 of the 1 before had alarms")
+    assert calm([seen(), NOT_JUDGED_YET]) == CALM

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pcc_pipeline.config.alert_settings import AlertParams
+from pcc_pipeline.monitoring.alert_rules import readings
 from pcc_pipeline.monitoring.operation import BadLine, log_of, logged_run
 
 VERSION, OTHER = "v20260101_000000", "v20260201_000000"
@@ -105,6 +107,16 @@ def test_a_failed_last_run_is_an_alarm_and_a_failed_one_before_it_is_none() -> N
     assert log_of([later, good], [], "all").alarms == ("the last run, of 2026-11-03 03:00 UTC, failed",)
 
 
+@pytest.mark.parametrize("bad", [[], [BadLine("log.jsonl", 1, "no JSON")]], ids=["empty", "unreadable"])
+def test_logs_that_tell_of_no_run_are_an_alarm_and_break_a_default_rule(bad: list[BadLine]) -> None:
+    """Whoever writes them has stopped, or writes another form: nothing else would tell."""
+    log = log_of([], bad, "all")
+    assert log.alarms == ("the monitoring logs tell of no run",)
+    now = [("all runs", log.metrics(VERSION, NOW))]
+    broken = [each.metric for rule in AlertParams().alerts for each in readings(rule, now, {}) if each.broken]
+    assert broken == ["operation/runs"]
+
+
 def test_a_summary_names_bad_lines_and_no_words_in_place_of_a_version() -> None:
     bad = [BadLine("log.jsonl", place, "no JSON") for place in range(1, 9)]
     said = "\n".join(log_of([logged_run(line(1, model_version="secret words"))], bad, "all").lines(VERSION))
@@ -112,5 +124,5 @@ def test_a_summary_names_bad_lines_and_no_words_in_place_of_a_version() -> None:
     assert said.endswith("3 more")
     assert "(no name of a version)" in said
     assert "secret" not in said
-    assert log_of([], bad, "all").metrics(VERSION, NOW) == {"operation/bad_lines": 8}
+    assert log_of([], bad, "all").metrics(VERSION, NOW) == {"operation/runs": 0, "operation/bad_lines": 8}
     assert log_of([logged_run(line(1))], [], "all").windows[0].last.began + timedelta(days=1) < NOW

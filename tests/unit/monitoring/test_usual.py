@@ -34,6 +34,27 @@ def test_quiet_windows_are_rarely_unusual_however_rows_cluster() -> None:
     assert all(usual.judge("missing/x", clustered(800, seed, 0.3), RATE).unusual for seed in range(20))
 
 
+@pytest.mark.parametrize("rows", [101, 150, 199, 299])
+def test_every_row_of_a_window_counts_the_newest_too(rows: int) -> None:
+    """They are the last in order, and what began today is among them."""
+    learned = np.zeros(5000, dtype=bool)
+    learned[::500] = True
+    usual, late = UsualShare.of(learned), np.zeros(rows, dtype=bool)
+    late[-(rows % BLOCK) :] = True
+    late[:-50] = False
+    assert usual.judge("missing/x", late, RATE).unusual == (late.sum() >= 3)
+    repeated = repeating(np.where(late, 0, np.arange(rows) + 1))
+    assert repeated.sum() == late.sum() - 1
+
+
+@pytest.mark.parametrize("rows", [100, 150, 199, 250, 299])
+def test_quiet_windows_of_any_size_are_rarely_unusual(rows: int) -> None:
+    usual = UsualShare.of(np.random.default_rng(0).random(20_000) < 0.1)
+    quiet = [np.random.default_rng(seed).random(rows) < 0.1 for seed in range(1, 401)]
+    alarms = sum(usual.judge("missing/x", window, RATE).unusual for window in quiet)
+    assert stats.binomtest(alarms, 400, RATE, "greater").pvalue > 0.01
+
+
 @pytest.mark.parametrize(
     ("learned", "window", "unusual"),
     [
