@@ -82,6 +82,31 @@ def test_a_shadow_answers_beside_and_changes_no_prediction(command, two, small_f
     assert run.data.metrics["ab/challenger/accuracy"] == pytest.approx(wins)
 
 
+def test_shadow_answers_stay_their_versions_when_the_two_change_places(command, store) -> None:
+    """A folder of shadow files goes over a promotion; labels are spelled as the answers where trainings normalise."""
+    old, new = "v20260101_000000", "v20260201_000000"
+    (store.folder / "shadow").mkdir()
+    for day, (champion, challenger) in enumerate([(old, new), (new, old), (new, old)]):
+        cases = [f"{day}-{place}" for place in range(100)]
+        answers = {old: "opt_out", new: "other"}
+        frame = pd.DataFrame(dict.fromkeys(SHADOW_COLUMNS, 0.9), index=range(100)).assign(
+            case_id=cases,
+            champion_label=answers[champion],
+            challenger_label=answers[challenger],
+            champion_version=champion,
+            challenger_version=challenger,
+        )
+        frame.to_parquet(store.folder / f"shadow/{day}.shadow.parquet", index=False)
+    cases = [f"{day}-{place}" for day in range(3) for place in range(100)]
+    pd.DataFrame({"case_id": cases, "intent": ["Opt_Out "] * 300}).to_csv(store.folder / "labels.csv", index=False)
+    words = ("--data", "shadow/", "--labels", "labels.csv")
+    done = command("ab_test", *words, "--set", "data.normalise_labels=true", store=store)
+    assert done.code == 0, done.err
+    compared = json.loads(store.file(store.step("ab_test"), "comparison.json").read_text())
+    assert (compared["challenger"], compared["champion"], compared["accuracy"]) == (new, old, [0.0, 1.0])
+    assert compared["verdict"] == "champion better"
+
+
 def test_without_a_challenger_of_its_own_no_share_is_dealt_out(command, two, small_file) -> None:
     store, _, _ = two
     its = ("--model", f"models:/{NAME}@challenger", "--challenger-share", "0.5")
