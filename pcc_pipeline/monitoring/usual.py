@@ -204,8 +204,8 @@ def repeating(texts: np.ndarray) -> np.ndarray:
 def _block_starts(rows: int) -> np.ndarray:
     """Where the blocks of so many rows begin: every row is in one, the newest too.
 
-    Each has `BLOCK` rows or somewhat more. Smaller ones would differ by chance more than those of the file learned from,
-    and quiet windows would be unusual too often.
+    Each has `BLOCK` rows or somewhat more. Smaller ones would differ by chance more than those of the file that was
+    learned from, and quiet windows would be unusual too often.
     """
     blocks = max(rows // BLOCK, 1)
     return np.arange(blocks, dtype=np.int64) * rows // blocks

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import in_brief
 from pcc_pipeline.data.contract import CASE_ID, TIMESTAMP
-from pcc_pipeline.data.labels import spellings
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.page.facts import file_name
-from pcc_pipeline.evaluation.report import Report, report
+from pcc_pipeline.evaluation.report import Report
 from pcc_pipeline.monitoring.advice import mending
-from pcc_pipeline.monitoring.change.drift import FEWEST_ROWS
-from pcc_pipeline.monitoring.health import FileQuality, Observed, WatchedWindow, calm, kinds_of_standing, standing
+from pcc_pipeline.monitoring.health import WatchedWindow, calm, kinds_of_standing, standing
 from pcc_pipeline.monitoring.operation import Log, log_of
 from pcc_pipeline.monitoring.profile import ReferenceProfile
-from pcc_pipeline.monitoring.usual import Figure, Usual, repeating
-from pcc_pipeline.monitoring.windows import Window, ahead_of, week_of, windows
+from pcc_pipeline.monitoring.windows import windows
 from pcc_pipeline.plurals import counted
 from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.inputs.addresses import files_of
@@ -50,10 +45,16 @@ from pcc_pipeline.steps.records.alerts import tell_of_windows, telling_of_failur
 from pcc_pipeline.steps.records.audit import Audit
 from pcc_pipeline.steps.records.metrics_file import write_metrics
 from pcc_pipeline.steps.records.persons import payloads_of
-from pcc_pipeline.steps.records.reference_profile import by_time
 from pcc_pipeline.steps.records.used_options import used
-from pcc_pipeline.steps.watching.later_labels import with_labels
+from pcc_pipeline.steps.watching.later_labels import spelled, with_labels
 from pcc_pipeline.steps.watching.looking import demand_workers, watched_rows
+from pcc_pipeline.steps.watching.verdicts import (
+    file_quality,
+    judges_windows,
+    observed_report,
+    rows_ahead,
+    watched_window,
+)
 from pcc_pipeline.steps.watching.watched_rows import WatchedRows
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads, run_names
@@ -182,7 +183,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         rows, more = with_labels(rows, labels, params)
         inputs = [*inputs, *more]
     if training.params.data.normalise_labels:
-        rows = _spelled(rows, profile.classes)
+        rows = spelled(rows, profile.classes)
     if options.windows in ("day", "week") and rows.times is None:
         raise DataError(
             f"the rows have no {TIMESTAMP}, so they have no {options.windows}",
@@ -195,10 +196,10 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         log, inputs = log_of(runs, bad, options.windows), [*inputs, *more]
     logger.info("watching %s with %s rows", version, f"{len(rows):,}")
     parts, now = windows(options.windows, rows.times, len(rows)), datetime.now(UTC)
-    watched = tuple(_watched(part, rows, profile, params, now) for part in parts)
-    quality = _file_quality(rows, profile, params, now)
+    watched = tuple(watched_window(part, rows, profile, params, now) for part in parts)
+    quality = file_quality(rows, profile, params, now)
     alarms = (*standing(watched, quality), *(() if log is None else log.alarms))
-    observed = _observed(rows, profile)
+    observed = observed_report(rows, profile)
     drawings = {"drift_by_window": drift_by_window(watched, options.false_alarm_rate)}
     drawings["accuracy_by_window"] = accuracy_by_window(watched)
     pictures = payloads.drawn(drawings)
@@ -236,7 +237,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         seen = {} if observed is None else observed.metrics()
         now_known = {**numbers, **whole, **seen}
         # Where windows are judged by theirs, one of too few rows says nothing of it.
-        if quality.alarms or _judges_windows(rows, profile) is None:
+        if quality.alarms or judges_windows(rows, profile) is None:
             now_known["quality/alarm"] = float(bool(quality.alarms))
         words = {
             (one.name, metric): "; ".join(lines) for one in watched for metric, lines in one.alarms_by_metric.items()
@@ -263,95 +264,8 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
         novel=_write_novel(rows, profile, Path(params.output.novel_rows), sealed=params.output.encrypts),
         alert_lines=tuple(alert_lines),
         log=log,
-        notes=(*rows.notes, *_ahead(rows, now), *_unbreakable(params, whole, observed)),
+        notes=(*rows.notes, *rows_ahead(rows, now), *_unbreakable(params, whole, observed)),
     )
-
-
-def _watched(
-    part: Window, rows: WatchedRows, profile: ReferenceProfile, params: Params, now: datetime
-) -> WatchedWindow:
-    """One window; each text counts once where it is asked whether messages have changed."""
-    rate, not_learned = params.monitoring.false_alarm_rate, part.rows[~rows.learned[part.rows]]
-    different, repeated = not_learned if len(not_learned) else part.rows, None
-    if rows.texts is not None:
-        different = different[np.unique(rows.texts[different], return_index=True)[1]]
-        repeated = 1 - len(np.unique(rows.texts[part.rows])) / len(part.rows)
-    health = profile.watch(rows.signals.take(np.sort(different)), rate)
-    if not len(not_learned):
-        health = health.without_verdict()
-    labelled = not_learned[rows.labels[not_learned] != None]  # noqa: E711 # of each element
-    names = np.array(profile.classes, dtype=object)[rows.signals.predicted[labelled]]
-    unknown = Counter(str(label) for label in rows.labels[labelled] if label not in profile.classes)
-    return WatchedWindow(
-        name=part.name,
-        rows=len(part.rows),
-        repeated_share=repeated,
-        health=health,
-        observed=Observed.of(names == rows.labels[labelled], unknown),
-        median_length=None if rows.signals.length is None else float(np.median(rows.signals.length[part.rows])),
-        quality=_quality(part, rows, profile, rate),
-        volume=_volume(part, rows, profile, params, now),
-    )
-
-
-def _quality(part: Window, rows: WatchedRows, profile: ReferenceProfile, rate: float) -> tuple[Figure, ...]:
-    """Values that are missing and texts that repeat, beside what is usual; nothing where either is not known."""
-    judges = _judges_windows(rows, profile)
-    if judges is None or len(part.rows) < FEWEST_ROWS:
-        return ()
-    usual, missing, texts = judges
-    order = by_time(rows.times, part.rows)
-    marked = {name: there[order] for name, there in missing.items()}
-    return usual.judge({**marked, "repeated_rows": repeating(texts[order])}, rate)
-
-
-def _judges_windows(
-    rows: WatchedRows, profile: ReferenceProfile
-) -> tuple[Usual, dict[str, np.ndarray], np.ndarray] | None:
-    """By what windows are judged, what is missing and what repeats; None of files of predictions, which say neither."""
-    if profile.usual is None or rows.missing is None or rows.texts is None:
-        return None
-    return profile.usual, rows.missing, rows.texts
-
-
-def _volume(part: Window, rows: WatchedRows, profile: ReferenceProfile, params: Params, now: datetime) -> Figure | None:
-    """The window's rows beside those that usually come on its days; a day that is not over is left out.
-
-    None where that is not known: rows that have no times, or windows of so many rows.
-    """
-    usual, by = None if profile.usual is None else profile.usual.days, params.monitoring.windows
-    days = rows.days
-    if usual is None or rows.missing is None or days is None or isinstance(by, int):
-        return None
-    own = days[part.rows]
-    own = own[own < np.datetime64(now.date())]  # NaT is not
-    if not len(own):
-        return None
-    first, last = own.min(), own.max()
-    if by == "week":  # days without rows count, as far as the file goes
-        whole, monday = days[days < np.datetime64(now.date())], week_of(own[:1])[0]
-        first, last = max(monday, whole.min()), min(monday + 6, whole.max())
-    return usual.judge(len(own), first.item(), last.item(), params.monitoring.false_alarm_rate)
-
-
-def _file_quality(rows: WatchedRows, profile: ReferenceProfile, params: Params, now: datetime) -> FileQuality:
-    limit, usual = params.data.max_rejected_fraction, profile.usual
-    rejected = Figure("rejected_share", float(rows.rejected.mean()), None, None, False)
-    newest = None if rows.times is None else rows.times[~ahead_of(rows.times, now)].max()
-    age = None
-    if newest is not None and not pd.isna(newest):
-        age = Figure("days_old", (now - newest).total_seconds() / 86400, None, None, False)
-    if usual is None or rows.missing is None:
-        return FileQuality(rejected, limit, age)
-    rejected = usual.shares["rejected_rows"].judge("rejected_share", rows.rejected, params.monitoring.false_alarm_rate)
-    known = [name for name in usual.shares if name.startswith("missing/")]
-    absent = tuple(name.removeprefix("missing/") for name in known if name not in rows.missing)
-    return FileQuality(rejected, limit, age if age is None else usual.judge_age(age), absent)
-
-
-def _ahead(rows: WatchedRows, now: datetime) -> tuple[str, ...]:
-    ahead = 0 if rows.times is None else int(ahead_of(rows.times, now).sum())
-    return (f"{counted(ahead, 'row')} {'lies' if ahead == 1 else 'lie'} in the future",) if ahead else ()
 
 
 def _unbreakable(params: Params, whole: Mapping[str, float], observed: Report | None) -> tuple[str, ...]:
@@ -363,23 +277,6 @@ def _unbreakable(params: Params, whole: Mapping[str, float], observed: Report | 
         if rule.windows > 1
         and (params.monitoring.windows == "all" or any(fnmatchcase(name, rule.metric) for name in once))
     )
-
-
-def _spelled(rows: WatchedRows, classes: Sequence[str]) -> WatchedRows:
-    """With labels as the model spells them: for its training those that differ by blanks or case alone were one."""
-    there = rows.labels != None  # noqa: E711 # of each element
-    changed = spellings(map(str, rows.labels[there]), classes)
-    labels = rows.labels.copy()
-    labels[there] = [changed.get(label, label) for label in labels[there]]
-    return replace(rows, labels=labels)
-
-
-def _observed(rows: WatchedRows, profile: ReferenceProfile) -> Report | None:
-    labelled = np.flatnonzero((rows.labels != None) & ~rows.learned)  # noqa: E711 # of each element
-    if not len(labelled) or rows.signals.probabilities is None:
-        return None
-    positive = profile.classes[1] if len(profile.classes) == 2 else None
-    return report("observed", rows.labels[labelled], rows.signals.probabilities[labelled], profile.classes, positive)
 
 
 def _write_novel(rows: WatchedRows, profile: ReferenceProfile, target: Path, *, sealed: bool) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import CASE_ID
+from pcc_pipeline.data.labels import spellings
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.steps.inputs.datasets import read
 from pcc_pipeline.steps.watching.watched_file import labels_in
@@ -45,3 +47,12 @@ def with_labels(rows: WatchedRows, address: str, params: Params) -> tuple[Watche
         )
     digest = sha256(repr(sorted(known.items())).encode(errors="surrogatepass")).hexdigest()
     return replace(rows, labels=joined), [InputFile(address, "labels", digest, len(frame))]
+
+
+def spelled(rows: WatchedRows, classes: Sequence[str]) -> WatchedRows:
+    """With labels as the model spells them: for its training those that differ by blanks or case alone were one."""
+    there = rows.labels != None  # noqa: E711 # of each element
+    changed = spellings(map(str, rows.labels[there]), classes)
+    labels = rows.labels.copy()
+    labels[there] = [changed.get(label, label) for label in labels[there]]
+    return replace(rows, labels=labels)
