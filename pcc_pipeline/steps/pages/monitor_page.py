@@ -210,8 +210,18 @@ def _labelled(seen: Observed) -> Tile:
     return Tile("right, by labels", f"{seen.accuracy:.3f}", f"on {rows}, {seen.low:.3f} to {seen.high:.3f}")
 
 
+def _messages(one: WatchedWindow) -> Verdict:
+    if not one.judged:
+        return Verdict("not judged", "open")
+    return Verdict("changed", "bad") if one.health.drift.alarm else Verdict("as before", "good")
+
+
 def _estimate_detail(estimate: Estimate) -> str:
-    return "messages are new or have changed" if estimate.upper_bound else f"{estimate.low:.3f} to {estimate.high:.3f}"
+    return (
+        "messages are new, or may have changed"
+        if estimate.upper_bound
+        else f"{estimate.low:.3f} to {estimate.high:.3f}"
+    )
 
 
 def _p(value: float) -> str:
@@ -236,7 +246,7 @@ def _table(watched: Sequence[WatchedWindow]) -> Table:
         lines.append(
             [
                 one.name,
-                Verdict("changed", "bad") if one.health.drift.alarm else Verdict("as before", "good"),
+                _messages(one),
                 _whole(one),
                 f"{one.rows:,}",
                 _p(one.health.drift.p_value),

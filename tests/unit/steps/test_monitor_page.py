@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -110,13 +111,23 @@ def test_labels_that_the_model_does_not_know_are_named_but_in_alerts() -> None:
 def test_an_upper_bound_is_one_number_without_an_interval() -> None:
     watched = [window("before"), window("now", changed=True)]
     page = page_of(watched)
-    assert tiles(page)["estimated accuracy"] == "at most 0.991 messages are new or have changed"
+    assert tiles(page)["estimated accuracy"] == "at most 0.991 messages are new, or may have changed"
     cells = re.findall(r'<td class="number" data-name="estimated \(95 %\)">(.*?)</td>', page)
     assert cells == ["0.920 (0.880 to 0.991)", "at most 0.991"]
     assert "estimated accuracy of the last window at most 0.991\n" in monitor_note(look(watched))
     bars = accuracy_by_window(watched).axes[0].containers
     assert [len(bar.lines[0].get_xdata()) for bar in bars] == [1]
     assert len(accuracy_by_window(watched[1:]).axes[0].containers) == 0
+
+
+def test_a_window_that_nobody_can_judge_is_not_as_before() -> None:
+    one = window("few")
+    nothing = replace(one, name="fewer", health=one.health.without_verdict())
+    page = page_of([one, nothing])
+    assert re.findall(r'data-name="messages">(.*?)</td>', page) == [
+        '<span class="good">as before</span>',
+        '<span class="open">not judged</span>',
+    ]
 
 
 def test_the_note_says_which_window_each_step_of_a_chart_is() -> None:
