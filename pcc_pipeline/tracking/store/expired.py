@@ -7,7 +7,7 @@ off finds them again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,14 +20,17 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.delivery.outages import status_of
 from pcc_pipeline.tracking.registry.holds import HOLD_TAG
-from pcc_pipeline.tracking.registry.versions import asking, shown_address
+from pcc_pipeline.tracking.registry.versions import VERSION_TAG, asking, shown_address
 from pcc_pipeline.tracking.store.locations import delete_artifacts
 from pcc_pipeline.tracking.store.paging import pages
 from pcc_pipeline.tracking.store.past_runs import RecordedRun, recorded
 
 _DAY_MS = 86_400_000
-# The record of decisions, and what was brought in from the older system: small, and asked for years later.
-KEPT_STEPS = ("promote", "publish", "legacy")
+# The record of decisions (of an erasure with its certificate), and what was brought in from the older system: small,
+# and asked for years later.
+KEPT_STEPS = ("promote", "publish", "erase", "legacy")
+# What an erasure would do is no decision yet.
+_ONLY_PLANNED = ("erase", "planned")
 # Of a run: which of its files retention removed.
 REMOVED_TAG = "pcc.removed"
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND")
@@ -61,7 +64,8 @@ def plan(
     """The trees of runs of an experiment that ended more than `days` days before `now` (seconds since 1970).
 
     A tree stays if a run of it is younger or has not ended; if a version of it has an alias, was ever champion or is
-    held; if it measured such a version; if it records a decision; if something else made it; or if it is held.
+    held; if it measured such a version; if it records a decision, as that on an erasure, whose certificate lies there;
+    if something else made it; or if it is held.
 
     Args:
         why_held: of a tree that could go otherwise, why it is held; empty where it is not.
@@ -75,8 +79,8 @@ def plan(
         trees = _trees(pages(client.search_runs, [experiment_id], "", ViewType.ACTIVE_ONLY))
         models = _models(client, experiment_id)
         every = [version for each in versions.values() for version in each]
-        protected = {version.run_id or "" for version in every if _is_in_use(version)}
-        held = {version.run_id or "" for version in every if HOLD_TAG in version.tags}
+        protected = _names_of(version for version in every if _is_in_use(version))
+        held = _names_of(version for version in every if HOLD_TAG in version.tags)
         before = now * 1000 - days * _DAY_MS
         going, staying = [], dict[str, int]()
         for runs in trees:
@@ -195,15 +199,30 @@ def _why_it_stays(runs: Sequence[Run], protected: set[str], held: set[str]) -> s
     steps = {run.data.tags.get("pcc.step", "") for run in runs}
     if "" in steps:
         return "made by something else"
-    if steps & {*KEPT_STEPS}:
+    if any(_is_record(run) for run in runs):
         return "record of a decision, or of the older system"
     if any(run.info.run_id in protected for run in runs):
         return "made a version that has an alias or was champion"
-    if any(run.data.tags.get("pcc.training_run") in protected for run in runs):
+    if any(_measured(run) & protected for run in runs):
         return "measured a version that has an alias or was champion"
-    if any({run.info.run_id, run.data.tags.get("pcc.training_run")} & held for run in runs):
+    if any({run.info.run_id, *_measured(run)} & held for run in runs):
         return "made or measured a version that is held"
     return ""
+
+
+def _is_record(run: Run) -> bool:
+    step, action = (run.data.tags.get(tag, "") for tag in ("pcc.step", "pcc.action"))
+    return step in KEPT_STEPS and (step, action) != _ONLY_PLANNED
+
+
+def _measured(run: Run) -> set[str]:
+    """What names the version that a run measured: its training, or of an `ab_test` the version itself."""
+    return {run.data.tags[tag] for tag in ("pcc.training_run", "pcc.ab_challenger") if tag in run.data.tags}
+
+
+def _names_of(versions: Iterable[ModelVersion]) -> set[str]:
+    """By what runs name versions: by their trainings, and by `pcc.version`."""
+    return {name for each in versions for name in (each.run_id, each.tags.get(VERSION_TAG)) if name}
 
 
 def _trees(runs: Iterator[Run]) -> list[list[Run]]:
