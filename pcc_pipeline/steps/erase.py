@@ -43,6 +43,7 @@ from pcc_pipeline.steps.erasing.plan import (
     Scan,
     make_plan,
     texts_of,
+    with_champions,
     with_holds,
 )
 from pcc_pipeline.steps.erasing.spelling import LISTS, NEARLY, unknown_names
@@ -364,7 +365,10 @@ def _carry_out(
         return plan.subjects + plan.cases
 
     def marked() -> int:
-        models.mark(plan.learned, state.id, plan.policy)
+        nonlocal plan
+        champions = models.mark(plan.learned, state.id, plan.policy)
+        # One that was promoted since the plan was made is replaced, not removed with nothing in its place.
+        state.plan = plan = with_champions(plan, champions)
         return len(plan.learned)
 
     def succeeded(old: LearnedVersion) -> int:

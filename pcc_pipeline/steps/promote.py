@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import ConfigError, PccError
@@ -27,7 +28,7 @@ from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_t
 from pcc_pipeline.tracking.registry import champion as promotion
 from pcc_pipeline.tracking.registry.approvals import approval_of, ask_approval, settle
 from pcc_pipeline.tracking.registry.erased import erasure_of, read_without_list
-from pcc_pipeline.tracking.registry.versions import find_alias, resolve
+from pcc_pipeline.tracking.registry.versions import resolve
 from pcc_pipeline.tracking.runs import StepRun, step_run
 from pcc_pipeline.tracking.store.past_runs import BESIDE_TAG
 
@@ -138,7 +139,8 @@ def run(
         before_move: raises where the caller may not move anything any more; asked when the gates have passed.
 
     Raises:
-        PromotionRefusedError: a gate failed; the message holds the table.
+        PromotionRefusedError: a gate failed, and the message holds the table; or an erasure marked the version, before
+            or while it was judged.
         ChampionMovedError: another version became champion while this one was judged; not asked with `force`.
         NotPublishedError: the version is champion now, but could not be published.
         ConfigError: `force` without a reason.
@@ -185,7 +187,8 @@ def run(
         with protected():  # a move that was made is on record
             before_move()
             with audit.act("force" if action == "forced" else "promote", about, reason=reason) as act:
-                move = promotion.promote(name, version, _signed(action, reason, opened), judged_against=judged_against)
+                signed, demand = _signed(action, reason, opened), partial(_demand_not_erased, params)
+                move = promotion.promote(name, version, signed, judged_against=judged_against, demand=demand)
                 if not move.is_none:
                     _record_move(opened, action, move)
                 _note_move(act, move)
@@ -208,6 +211,7 @@ def approve(
 
     Raises:
         ConfigError: it does not wait, there is no reason, or this account trained it.
+        PromotionRefusedError: an erasure marked it.
         ChampionMovedError: another version became champion since it was judged; not asked of one that is forced.
         TrackingError: the server lets this account approve nothing.
         NotPublishedError: the version is champion now, but could not be published.
@@ -258,8 +262,8 @@ def approve(
         judged_against = promotion.ANY_CHAMPION if request.action == "forced" else request.judged_against
         with protected():
             with audit.act("approve", {**about, "action": request.action}, reason=reason) as act:
-                signed = _signed("approved", reason, opened)
-                move = promotion.promote(name, version, signed, judged_against=judged_against)
+                signed, demand = _signed("approved", reason, opened), partial(_demand_not_erased, params)
+                move = promotion.promote(name, version, signed, judged_against=judged_against, demand=demand)
                 settle(name, version, "approved", by=by, reason=reason)
                 _record_move(opened, "approved", move)
                 _note_move(act, move)
@@ -291,6 +295,8 @@ def roll_back(params: Params, *, reason: str = "", experiment: str | None = None
     """Make the previous champion the champion again, also for the downstream system.
 
     Raises:
+        PromotionRefusedError: an erasure marked it.
+        ChampionMovedError: somebody promoted or rolled back since this began, so it may not be the one to leave.
         TrackingError: there is no previous champion.
         ModelError: its files are gone or altered; nothing was moved.
         NotPublishedError: it is champion now, but could not be published.
@@ -301,13 +307,15 @@ def roll_back(params: Params, *, reason: str = "", experiment: str | None = None
             payloads.LoggedParams(used(params, "roll_back")),
             payloads.Tags({"pcc.action": "not moved", "pcc.reason": reason, "pcc.who": account()}),
         )
-        if (previous := find_alias(name, promotion.PREVIOUS)) is not None:
-            _demand_not_erased(params, str(previous.version))
-            check_targets(params, load_trained_model(previous.model_uri))
+        seen = promotion.standing(name)
+        if seen.previous is not None:
+            _demand_not_erased(params, seen.previous)
+            check_targets(params, load_trained_model(resolve(f"models:/{name}/{seen.previous}").model_uri))
         audit, about = Audit(params, opened), {"model": name, "run": opened.run_id}
         with protected():
             with audit.act("roll back", about, reason=reason) as act:
-                move = promotion.roll_back(name, _signed("rolled back", reason, opened))
+                signed, demand = _signed("rolled back", reason, opened), partial(_demand_not_erased, params)
+                move = promotion.roll_back(name, signed, seen=seen, demand=demand)
                 _record_move(opened, "rolled back", move)
                 act.on["version"] = move.after
                 _note_move(act, move)
@@ -328,7 +336,10 @@ def roll_back(params: Params, *, reason: str = "", experiment: str | None = None
 
 
 def _demand_not_erased(params: Params, version: str) -> None:
-    """Also where it is forced: a version that learned from erased persons' rows is on its way out."""
+    """Also where it is forced: a version that learned from erased persons' rows is on its way out.
+
+    Asked twice, before the work and in the turn of the move: an erasure may mark it in the minutes between.
+    """
     name = params.registry.model_name
     mark = erasure_of(name, version)
     if mark and params.registry.erasure_policy != "note":

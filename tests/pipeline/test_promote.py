@@ -14,6 +14,7 @@ import pytest
 from pcc_pipeline.alerting.book import AlertBook
 from pcc_pipeline.command_line import pcc
 from pcc_pipeline.config.alert_settings import AlertRule
+from pcc_pipeline.steps import promote
 from tests import process_state
 
 REPOSITORY = Path(__file__).parents[2]
@@ -141,6 +142,26 @@ def test_a_log_that_cannot_be_written_holds_up_no_promotion_and_is_told_everywhe
     assert said in done.out
     assert "the audit log cannot be written" in done.err
     assert "the audit log cannot be written" in one_version.step("promote").data.tags["pcc.audit_unwritten"]
+
+
+def test_what_an_erasure_marks_while_it_is_judged_does_not_become_champion(
+    command: Any, one_version: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Judging takes minutes, and whoever asked for the mark before that has an old answer."""
+    client, name, judge = one_version.client, "pcc-intent-classifier", promote.judge_version
+
+    def marked_meanwhile(*arguments: Any, **named: Any) -> Any:
+        judgement = judge(*arguments, **named)
+        client.set_model_version_tag(name, "1", "pcc.erasure", "3f9a0c21b7de: learned from 6 rows of erased persons")
+        return judgement
+
+    monkeypatch.setattr(promote, "judge_version", marked_meanwhile)
+    done = command("promote", *GATES, "--force", "true", "--reason", "drill")
+    assert (done.code, "3f9a0c21b7de: learned from 6 rows" in done.err) == (1, True)
+    assert "Traceback" not in done.err
+    assert client.get_registered_model(name).aliases.keys() == {"challenger"}
+    (decision,) = [run for run in one_version.runs() if run.data.tags.get("pcc.step") == "promote"]
+    assert decision.data.tags["pcc.action"] == "not moved"
 
 
 @pytest.mark.long

@@ -14,9 +14,10 @@ from pcc_pipeline.steps import evaluate, promote, train
 from pcc_pipeline.steps.erasing.plan import LearnedVersion
 from pcc_pipeline.steps.erasing.published import published_as, unpublish
 from pcc_pipeline.steps.inputs.datasets import load_dataset
+from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.registry.champion import CHAMPION
-from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, mark_version, remove_version, take_alias
+from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, mark_versions, remove_version
 from pcc_pipeline.tracking.runs import read_training_run
 from pcc_pipeline.tracking.store.past_runs import RecordedRun, run_of
 from pcc_pipeline.tracking.store.run_files import RunFiles
@@ -35,15 +36,26 @@ class RefusedError(WaitingError):
     """The gates refuse it."""
 
 
-def mark(learned: Sequence[LearnedVersion], erasure: str, policy: str) -> None:
-    """Say on each version that it learned from erased rows; with `block`, take it out of use at once."""
+def mark(learned: Sequence[LearnedVersion], erasure: str, policy: str) -> dict[str, str]:
+    """Say on each version that it learned from erased rows; with `block`, take it out of use at once.
+
+    Returns:
+        Model -> the version that was champion when this was said; from then on none of them becomes it.
+    """
+    champions = {}
+    for name in sorted({version.name for version in learned} - {""}):
+        texts = {
+            version.number: f"{erasure}: learned from {version.rows} rows of erased persons"
+            for version in learned
+            if version.name == name
+        }
+        champion = mark_versions(name, texts, account(), out_of_use=CHAMPION if policy == "block" else "")
+        if champion is not None:
+            champions[name] = champion
     for version in learned:
-        if version.name:
-            text = f"{erasure}: learned from {version.rows} rows of erased persons"
-            mark_version(version.name, version.number, text)
-            if policy == "block":
-                take_alias(version.name, version.number, CHAMPION)
-                unpublish(version.published)
+        if version.name and policy == "block":
+            unpublish(version.published)
+    return champions
 
 
 @dataclass(frozen=True)

@@ -418,6 +418,28 @@ def with_holds(plan: Plan, holds: Holds) -> Plan:
     return replace(plan, learned=[_unless_held(version, holds) for version in plan.learned])
 
 
+def with_champions(plan: Plan, champions: Mapping[str, str]) -> Plan:
+    """The plan with what is champion now: a version that became it since the plan was made is replaced.
+
+    Args:
+        champions: model -> its champion; the others' stay as they are.
+    """
+    new = {each.name for each in plan.learned if champions.get(each.name) == each.number and not _is_champion(each)}
+    learned = [each if each.name not in new else _again(each, champions[each.name]) for each in plan.learned]
+    return replace(plan, learned=_with_replacements(learned)) if new else plan
+
+
+def _again(version: LearnedVersion, champion: str) -> LearnedVersion:
+    """As before it was settled which one of its model is replaced."""
+    aliases = [alias for alias in version.aliases if alias != "champion"]
+    action = "remove" if version.action == "replace" else version.action
+    return replace(version, aliases=["champion", *aliases] if version.number == champion else aliases, action=action)
+
+
+def _is_champion(version: LearnedVersion) -> bool:
+    return "champion" in version.aliases
+
+
 def _with_folders(version: LearnedVersion, params: Params) -> LearnedVersion:
     return replace(version, published=published_as(params, version.run_id, version.published))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
@@ -23,7 +23,7 @@ ANY_CHAMPION = "any"
 
 
 class ChampionMovedError(TrackingError):
-    """Another version became champion while this one was judged against the one before."""
+    """Another version became champion since this process looked: while it judged, or while it waited for its turn."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,18 @@ class CurrentChampion:
     @property
     def is_published(self) -> bool:
         return self.tags.get(PUBLISHED_MOVE_TAG) == self.move
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The versions that `champion` and `previous` point at; None while one points at none."""
+
+    champion: str | None
+    previous: str | None
+
+    def __str__(self) -> str:
+        champion, previous = (each or "none" for each in (self.champion, self.previous))
+        return f"champion {champion}, previous {previous}"
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,16 @@ def current_champion(name: str) -> CurrentChampion | None:
     return CurrentChampion(_number(champion), champion.run_id, tags, on_record)
 
 
+def standing(name: str) -> Standing:
+    """What stands now.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    champion, previous = find_alias(name, CHAMPION), find_alias(name, PREVIOUS)
+    return Standing(*(None if each is None else _number(each) for each in (champion, previous)))
+
+
 def last_move(name: str, version: str) -> str:
     """The number of the last move that a version took part in, as `CurrentChampion.move`.
 
@@ -95,13 +117,26 @@ def last_move(name: str, version: str) -> str:
         return str(MlflowClient().get_model_version(name, version).tags.get(MOVE_TAG, _NO_MOVE))
 
 
-def promote(name: str, version: str, tags: Mapping[str, str], *, judged_against: str | None = ANY_CHAMPION) -> Move:
+def _anything(version: str) -> None:
+    """Demands nothing of a version."""
+
+
+def promote(
+    name: str,
+    version: str,
+    tags: Mapping[str, str],
+    *,
+    judged_against: str | None = ANY_CHAMPION,
+    demand: Callable[[str], None] = _anything,
+) -> Move:
     """Make `version` the champion and the champion before it `previous`; `tags` go on both versions.
 
     Promoting the champion again is no move, unless the last one was cut off before it was on record: then it counts.
 
     Args:
         judged_against: nothing moves where the champion is another one by now; None where there was none.
+        demand: raises where the version may not be the champion by now: asked in the turn, which may come minutes
+            after whatever the caller looked at, and in which an erasure marks versions as well.
 
     Raises:
         ChampionMovedError: it is.
@@ -109,8 +144,7 @@ def promote(name: str, version: str, tags: Mapping[str, str], *, judged_against:
     """
     resolve(f"models:/{name}/{version}")
     with turn(name, tags.get(WHO_TAG, "")) as own:
-        champion = find_alias(name, CHAMPION)
-        now = None if champion is None else _number(champion)
+        now = standing(name).champion
         if judged_against != ANY_CHAMPION and now not in (judged_against, version):
             then = "there was none" if judged_against is None else f"it was version {judged_against}"
             raise ChampionMovedError(
@@ -119,31 +153,54 @@ def promote(name: str, version: str, tags: Mapping[str, str], *, judged_against:
                 where=f"registered model {name}",
                 fix="do it again: the version is then judged against the one that is champion",
             )
-        if champion is not None and champion.version != version:
+        demand(version)
+        if now is not None and now != version:
             # First `previous`: a crash between the two leaves a champion and loses no way back.
-            _point(own, name, PREVIOUS, _number(champion))
+            _point(own, name, PREVIOUS, now)
         last = current_champion(name)
         if last is not None and last.version == version and last.is_on_record:
             return Move(int(last.move), version, version)
-        return _make_champion(own, name, version, champion, tags)
+        return _make_champion(own, name, version, now, tags)
 
 
-def roll_back(name: str, tags: Mapping[str, str]) -> Move:
+def roll_back(
+    name: str,
+    tags: Mapping[str, str],
+    *,
+    seen: Standing | None = None,
+    demand: Callable[[str], None] = _anything,
+) -> Move:
     """Make `previous` the champion again, and the champion `previous`.
 
+    Two who roll back the same champion at once would come to it again, each sure to have left it, and who waited behind
+    a promotion would undo that: what stands when the turn has come is to be what was to be left.
+
+    Args:
+        seen: what stood when the caller decided; default is what stands before the turn is waited for.
+        demand: raises where the version may not be the champion by now; asked in the turn.
+
     Raises:
+        ChampionMovedError: another version is champion or previous by now.
         TrackingError: there is nothing to go back to.
     """
-    if find_alias(name, PREVIOUS) is None:  # nor may there be a model of this name
+    before = seen or standing(name)
+    if before.previous is None:  # nor may there be a model of this name
         raise _nothing_before(name)
     with turn(name, tags.get(WHO_TAG, "")) as own:
-        champion, previous = find_alias(name, CHAMPION), find_alias(name, PREVIOUS)
-        if previous is None or (champion is not None and previous.version == champion.version):
+        if (now := standing(name)) != before:
+            raise ChampionMovedError(
+                f"somebody promoted or rolled back meanwhile ({now} now; {before} when this rollback began); nothing "
+                "was moved",
+                where=f"registered model {name}",
+                fix="look at the champion that there is now, and roll back again only if that is to be left, too",
+            )
+        if before.previous == before.champion:
             raise _nothing_before(name)
+        demand(before.previous)
         # The new champion first: a crash between the two leaves the right champion.
-        move = _make_champion(own, name, _number(previous), champion, tags)
-        if champion is not None:
-            _point(own, name, PREVIOUS, _number(champion))
+        move = _make_champion(own, name, before.previous, before.champion, tags)
+        if before.champion is not None:
+            _point(own, name, PREVIOUS, before.champion)
         return move
 
 
@@ -170,9 +227,8 @@ def _point(own: Turn, name: str, alias: str, version: str) -> None:
             ) from error
 
 
-def _make_champion(own: Turn, name: str, version: str, champion: Resolved | None, tags: Mapping[str, str]) -> Move:
+def _make_champion(own: Turn, name: str, version: str, before: str | None, tags: Mapping[str, str]) -> Move:
     _point(own, name, CHAMPION, version)
-    before = None if champion is None else _number(champion)
     client = MlflowClient()
     with asking(f"registered model {name}"):
         number = int(client.get_registered_model(name).tags.get(COUNT_TAG, "0")) + 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from pcc_pipeline.tracking.registry.champion import standing
+from pcc_pipeline.tracking.registry.locks import turn
 from pcc_pipeline.tracking.registry.versions import asking
 from pcc_pipeline.tracking.store.expired import remove_files
 
@@ -66,8 +68,37 @@ def read_without_list(name: str, number: str) -> bool:
         return bool(before) and run.data.tags.get(LIST_TAG) != before[-1][0]
 
 
+def mark_versions(name: str, texts: Mapping[str, str], who: str, *, out_of_use: str = "") -> str | None:
+    """Mark versions of a model in the turn of promotions: one that is made champion was not marked, and is known here.
+
+    A version or model that is gone is no error.
+
+    Args:
+        texts: version -> its mark.
+        who: is named to those who wait for the turn in vain.
+        out_of_use: an alias that is taken away from them.
+
+    Returns:
+        The number of the version that was champion when they were marked.
+
+    Raises:
+        BusyError: promotions had the turn for minutes.
+        TrackingError: MLflow refuses or does not answer.
+    """
+    if not any(version_is_there(name, number) for number in texts):
+        return None
+    with turn(name, who) as own:
+        champion = standing(name).champion
+        for number, text in texts.items():
+            own.check()
+            mark_version(name, number, text)
+            if out_of_use:
+                take_alias(name, number, out_of_use)
+        return champion
+
+
 def mark_version(name: str, number: str, text: str) -> None:
-    """Mark a version; one that is gone is no error.
+    """Mark a version; one that is gone is no error. By itself it waits for no turn: see `mark_versions`.
 
     Raises:
         TrackingError: MLflow refuses or does not answer.

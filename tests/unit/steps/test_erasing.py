@@ -16,7 +16,7 @@ from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.certificate import certificate
 from pcc_pipeline.steps.erasing.held import HeldError, demand_not_held
 from pcc_pipeline.steps.erasing.holdings import Holdings
-from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan, RunPart
+from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan, RunPart, with_champions
 from pcc_pipeline.steps.erasing.state import State, new_state, read_state
 from pcc_pipeline.steps.erasing.telling.certificate_page import page
 from pcc_pipeline.steps.erasing.telling.outcomes import PlannedOutcome
@@ -61,6 +61,22 @@ def planned(plan: Plan = PLAN, params: Params | None = None) -> list[str]:
     """The lines of a plan."""
     shown = PlannedOutcome("run", "id", plan, "--subjects persons.txt", (), checks_set(params or Params()), PLACES)
     return shown.summary
+
+
+def test_a_version_that_was_promoted_after_the_plan_is_replaced_and_not_only_removed() -> None:
+    """Else the erasure would leave the project without a champion."""
+    other = replace(OLD, number="3", aliases=("challenger",), action="remove")
+    plan = replace(PLAN, learned=(OLD, KEPT, other))
+    now = with_champions(plan, {"pcc": "3"})
+    assert [(each.number, [*each.aliases], each.action) for each in now.learned] == [
+        ("1", [], "remove"),
+        ("2", [], "note"),
+        ("3", ["champion", "challenger"], "replace"),
+    ]
+    held = with_champions(plan, {"pcc": "2"}).learned[1]
+    assert (held.action, held.held) == ("note", "a lawsuit")
+    for champions in ({}, {"pcc": "1"}, {"pcc": "4"}, {"other": "3"}):
+        assert with_champions(plan, champions) is plan
 
 
 def test_a_plan_counts_rows_of_the_jobs_that_they_are_taken_from() -> None:

@@ -21,6 +21,7 @@ from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel, log_t
 from pcc_pipeline.tracking.registry import champion as promotion
 from pcc_pipeline.tracking.registry import locks
 from pcc_pipeline.tracking.registry import versions as registry
+from pcc_pipeline.tracking.registry.erased import erasure_of, mark_versions
 
 NAME = "promoted"
 
@@ -74,6 +75,33 @@ def holder(versions: list[str], *, stale: float = 60.0) -> Iterator[int]:
     finally:
         process.kill()
         process.join()
+
+
+def waiting(*calls: Callable[[], object]) -> Callable[[], list[object]]:
+    """Start calls, each in a thread, and return when all of them wait for the turn that this process has.
+
+    What is returned gives what they returned or raised, once they have ended.
+    """
+    results: list[object] = []
+
+    def called(call: Callable[[], object]) -> None:
+        try:
+            results.append(call())
+        except TrackingError as error:
+            results.append(error)
+
+    threads = [Thread(target=called, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    tickets = len(calls) + 1
+    until(lambda: sum(tag.startswith("pcc.turn.") for tag in lock_tags()) == tickets)
+
+    def ended() -> list[object]:
+        for thread in threads:
+            thread.join(300)
+        return results
+
+    return ended
 
 
 def hasten(monkeypatch: pytest.MonkeyPatch, stale: float) -> None:
@@ -146,6 +174,66 @@ def test_a_rollback_and_a_second_one_swap_the_two(versions: list[str]) -> None:
     assert (alias("champion"), alias("previous")) == (versions[0], versions[1])
     assert promotion.roll_back(NAME, {}).number == 4
     assert (alias("champion"), alias("previous")) == (versions[1], versions[0])
+
+
+def test_of_two_who_roll_back_the_same_champion_at_once_one_is_told_of_the_other(versions: list[str]) -> None:
+    """The second would make the bad version champion again, and both would believe that it was left."""
+    for number in versions[:2]:
+        promotion.promote(NAME, number, {})
+    with locks.turn(NAME, "held until both wait"):
+        ended = waiting(lambda: promotion.roll_back(NAME, {}), lambda: promotion.roll_back(NAME, {}))
+    (move,) = [each for each in ended() if isinstance(each, promotion.Move)]
+    (refused,) = [each for each in ended() if isinstance(each, promotion.ChampionMovedError)]
+    assert (move.number, move.before, move.after) == (3, versions[1], versions[0])
+    assert (alias("champion"), alias("previous")) == (versions[0], versions[1])
+    now, then = (f"champion {one}, previous {other}" for one, other in ((versions[0], versions[1]), versions[1::-1]))
+    assert refused.what == (
+        f"somebody promoted or rolled back meanwhile ({now} now; {then} when this rollback began); nothing was moved"
+    )
+    assert lock_tags() == []
+
+
+def test_a_rollback_that_waited_behind_a_promotion_leaves_it_standing(versions: list[str]) -> None:
+    for number in versions[:2]:
+        promotion.promote(NAME, number, {})
+    seen = promotion.standing(NAME)
+    promotion.promote(NAME, versions[2], {})
+    with pytest.raises(promotion.ChampionMovedError, match="meanwhile"):
+        promotion.roll_back(NAME, {}, seen=seen)
+    assert (alias("champion"), alias("previous")) == (versions[2], versions[1])
+    assert promotion.roll_back(NAME, {}, seen=promotion.standing(NAME)).after == versions[1]
+
+
+def test_what_may_not_be_champion_by_the_time_of_its_turn_moves_no_alias(versions: list[str]) -> None:
+    def demand(version: str) -> None:
+        if erasure_of(NAME, version):
+            raise TrackingError("marked")
+
+    for number in versions[:2]:
+        promotion.promote(NAME, number, {}, demand=demand)
+    mark_versions(NAME, dict.fromkeys((versions[0], versions[2]), "e-1: learned from 2 rows"), "")
+    for move in (
+        lambda: promotion.promote(NAME, versions[2], {}, demand=demand),
+        lambda: promotion.roll_back(NAME, {}, demand=demand),
+    ):
+        with pytest.raises(TrackingError, match="marked"):
+            move()
+        assert (alias("champion"), alias("previous")) == (versions[1], versions[0])
+    assert lock_tags() == []
+
+
+def test_an_erasure_marks_in_the_turn_of_promotions_and_says_who_was_champion(versions: list[str]) -> None:
+    """Else a promotion that just asked for the mark would make a version champion that was marked before the move."""
+    promotion.promote(NAME, versions[0], {})
+    with locks.turn(NAME, "a promotion that has asked for the mark"):
+        ended = waiting(lambda: mark_versions(NAME, {versions[1]: "e-1"}, "", out_of_use="champion"))
+        assert erasure_of(NAME, versions[1]) == ""
+        MlflowClient().set_registered_model_alias(NAME, "champion", versions[1])
+    assert ended() == [versions[1]]
+    assert erasure_of(NAME, versions[1]) == "e-1"
+    assert alias("champion") is None
+    assert mark_versions("never registered", {"1": "e-1"}, "") is None
+    assert lock_tags() == []
 
 
 def test_with_nothing_to_go_back_to_a_rollback_says_so(versions: list[str]) -> None:
@@ -293,7 +381,7 @@ def _hold_the_turn(address: str, version: str, stale: float, ended: multiprocess
             with locks.turn(NAME, "another process") as own:
                 Path("held").touch()
                 until(Path("go").exists)
-                promotion._make_champion(own, NAME, version, registry.find_alias(NAME, "champion"), {})
+                promotion._make_champion(own, NAME, version, alias("champion"), {})
             ended.put("moved")
         except TrackingError as error:
             ended.put(str(error))
