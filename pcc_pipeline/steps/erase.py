@@ -361,7 +361,7 @@ def _carry_out(
     def suppressed() -> int:
         suppress(local_path(params.lineage.suppression_file), keys, persons)
         for name in {params.registry.model_name, *(each.name for each in plan.learned if each.name)}:
-            note_list(name, list_digest(params), opened.run_id)
+            note_list(name, list_digest(params), opened.run_id, account())
         return plan.subjects + plan.cases
 
     def marked() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from mlflow import MlflowClient
@@ -13,12 +14,17 @@ from pcc_pipeline.tracking.registry.champion import standing
 from pcc_pipeline.tracking.registry.locks import turn
 from pcc_pipeline.tracking.registry.versions import asking
 from pcc_pipeline.tracking.store.expired import remove_files
+from pcc_pipeline.tracking.store.paging import name_is
 
 # Of a version, the erasure that it stands against, in words; of a run, the erasure that took rows out of its files.
 ERASURE_TAG = "pcc.erasure"
 # Of a registered model, the digests of the lists of erased persons, each with the time since when, as runs tell it
-# (milliseconds since 1970); of a training, the digest of the list that it read by.
+# (milliseconds since 1970); where one tag is full, the next ones stand in one of this name with ".2", then ".3", …
+# Of a training, the digest of the list that it read by.
 LIST_TAG = "pcc.suppression"
+# MLflow's store takes 5000 characters a tag. No entry is ever dropped: a training that began before some erasures may
+# be registered after them, and is judged by the list that was the last one when it began.
+_LONGEST_TAG = 4900
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 
 
@@ -32,24 +38,37 @@ def erasure_of(name: str, number: str) -> str:
         return str(MlflowClient().get_model_version(name, number).tags.get(ERASURE_TAG, ""))
 
 
-def note_list(name: str, digest: str, run_id: str) -> None:
+def note_list(name: str, digest: str, run_id: str, who: str = "") -> None:
     """Say on a registered model by which list of erased persons it is trained from now on, if there is such a model.
+
+    In the turn of promotions: none that was allowed by the list before is made after this.
 
     Args:
         run_id: of the erasure, whose start is that of the list.
+        who: is named to those who wait for the turn in vain.
 
     Raises:
+        BusyError: promotions had the turn for minutes.
         TrackingError: MLflow refuses or does not answer.
     """
     client = MlflowClient()
     with asking(f"registered model {name}"):
-        since = client.get_run(run_id).info.start_time
-        try:
-            earlier = client.get_registered_model(name).tags.get(LIST_TAG, "")
-            client.set_registered_model_tag(name, LIST_TAG, ";".join(filter(None, [earlier, f"{digest} {since}"])))
-        except MlflowException as error:
-            if error.error_code not in _GONE:
-                raise
+        if not list(client.search_registered_models(name_is(name), max_results=1)):
+            return
+    with turn(name, who) as own:
+        own.check()
+        with asking(f"registered model {name}"):
+            since = client.get_run(run_id).info.start_time
+            tags = client.get_registered_model(name).tags
+            lists = _lists(tags)
+            if lists and lists[-1][0] == digest:
+                return  # it put nobody on the list who was not there
+            entry, last = f"{digest} {since}", (_list_tags(tags) or [LIST_TAG])[-1]
+            longer = ";".join(filter(None, [tags.get(last, ""), entry]))
+            if len(longer) <= _LONGEST_TAG:
+                client.set_registered_model_tag(name, last, longer)
+            else:
+                client.set_registered_model_tag(name, f"{LIST_TAG}.{_place(last) + 1}", entry)
 
 
 def read_without_list(name: str, number: str) -> bool:
@@ -60,12 +79,28 @@ def read_without_list(name: str, number: str) -> bool:
     """
     client = MlflowClient()
     with asking(f"models:/{name}/{number}"):
-        lists = client.get_registered_model(name).tags.get(LIST_TAG, "")
+        lists = _lists(client.get_registered_model(name).tags)
         if not lists:
             return False
         run = client.get_run(str(client.get_model_version(name, number).run_id))
-        before = [each.split(" ") for each in lists.split(";") if int(each.split(" ")[1]) <= run.info.start_time]
-        return bool(before) and run.data.tags.get(LIST_TAG) != before[-1][0]
+        before = [digest for digest, since in lists if since <= run.info.start_time]
+        return bool(before) and run.data.tags.get(LIST_TAG) != before[-1]
+
+
+def _lists(tags: Mapping[str, str]) -> list[tuple[str, int]]:
+    """The digest of each list, with the time since when, in the order of the erasures."""
+    entries = [entry.split(" ") for tag in _list_tags(tags) for entry in tags[tag].split(";")]
+    return [(digest, int(since)) for digest, since in entries]
+
+
+def _list_tags(tags: Mapping[str, str]) -> list[str]:
+    form = re.compile(re.escape(LIST_TAG) + r"(\.\d+)?")
+    return sorted((tag for tag in tags if form.fullmatch(tag)), key=_place)
+
+
+def _place(tag: str) -> int:
+    """Which of the tags that hold lists one is, from 1."""
+    return int(tag.removeprefix(LIST_TAG).removeprefix(".") or 1)
 
 
 def mark_versions(name: str, texts: Mapping[str, str], who: str, *, out_of_use: str = "") -> str | None:
