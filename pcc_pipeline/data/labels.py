@@ -35,6 +35,13 @@ def spellings(labels: Iterable[str], known: Sequence[str] = ()) -> dict[str, str
     return {label: spelling for label, spelling in replacement.items() if label != spelling and label not in known}
 
 
+def respelled(labels: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Labels in the known ones' spelling, where they differ from one by blanks, case or Unicode form alone."""
+    labels = [str(label) for label in labels]
+    changed = spellings(labels, known)
+    return [changed.get(label, label) for label in labels]
+
+
 def near_equal_line(groups: Sequence[Sequence[str]], merged: bool) -> str:
     """What to tell about groups of near-equal labels."""
     shown = "; ".join(" = ".join(map(_shown, group)) for group in groups[:_MAX_SHOWN])

@@ -24,6 +24,8 @@ Method = Literal["none", "temperature", "sigmoid", "isotonic"]
 METHODS: tuple[Method, ...] = ("none", "temperature", "sigmoid", "isotonic")
 # The score, as a logit, of a class that a fold's classifier never saw: that of the least probability that is not 0.
 _UNSEEN = float(np.log(np.finfo(np.float64).eps))
+# Those that fit a curve for each class by itself.
+_BY_CLASS = ("sigmoid", "isotonic")
 # A fall of the labels' score that is more than luck among some hundreds of rows.
 _WORSE = 0.01
 # Where the folds are one, the rows are split in so many parts.
@@ -60,6 +62,11 @@ class HeldScores:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def classes_held(self) -> np.ndarray:
+        """Which classes have rows here, (K,) bool; one of a single group, which stays in training, has none."""
+        return np.bincount(self.labels, minlength=self.scores.shape[1]) > 0
 
 
 @dataclass(frozen=True)
@@ -123,9 +130,12 @@ def calibrate(method: str, held: HeldScores, label_score: LabelScore) -> Calibra
         method: one of `METHODS`, or `auto` for the one of the least log loss of those that leave the labels as good as
             they were, to a hundredth of `label_score`. After balancing, the least loss alone would nearly always be
             that of sigmoid or isotonic, which give each class its share of the rows back, and rows of a rare class no
-            longer its label.
+            longer its label. Of a class without held-out rows these two know only that no row is one, and their
+            answers lose it, which no score of these rows can see: neither is taken then.
     """
     tried = METHODS if method == "auto" else tuple(name for name in METHODS if name in ("none", method))
+    if method == "auto" and not held.classes_held.all():
+        tried = tuple(name for name in METHODS if name not in _BY_CLASS)
     made = {name: _cross_fitted(name, held) for name in tried}
     losses: dict[str, float] = {name: _log_loss(table, held.labels) for name, table in made.items()}
     of_labels: dict[str, float] = {name: label_score(held.labels, table.argmax(axis=1)) for name, table in made.items()}

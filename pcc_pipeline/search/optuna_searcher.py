@@ -38,7 +38,7 @@ _TAKEN = "taken"
 # Whose a running trial is, and its place in the search; of a study that several runs search.
 CLAIM = "claim"
 # What a study that an earlier release made says nothing of.
-_LATER_KEYS = ("encoder_digest",)
+_LATER_KEYS = ("encoder_digest", "balanced_by", "model.solver_exact")
 _STATES: dict[OptunaState, TrialState] = {
     OptunaState.COMPLETE: "complete",
     OptunaState.FAIL: "failed",

@@ -11,7 +11,7 @@ import pandas as pd
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.columns import label_rule, shown_columns
 from pcc_pipeline.data.contract import CASE_ID, RowPlaces
-from pcc_pipeline.data.labels import spellings
+from pcc_pipeline.data.labels import respelled
 from pcc_pipeline.errors import ConfigError, DataError
 from pcc_pipeline.evaluation.metric_names import metric_names
 from pcc_pipeline.monitoring.field.ab_test import FieldComparison, Terms, compare_pairs, compare_shares
@@ -158,7 +158,8 @@ def run(params: Params, labels: str | None, challenger: str | None = None) -> Ab
         known, labelled = _labels(labels, params.data.label_column)
         if params.data.normalise_labels:
             names = [name for name in ("predicted_label", "challenger_label", "champion_label") if name in answered]
-            known = known.replace(spellings(known, sorted(set(answered[names].to_numpy().ravel()))))
+            answers = sorted(set(answered[names].to_numpy().ravel()))
+            known = pd.Series(respelled(known, answers), index=known.index, dtype=object)
         pair = _pair(answered, params.data.path, challenger)
         manifest = new_manifest(params)
         if manifest is not None:

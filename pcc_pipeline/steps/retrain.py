@@ -211,9 +211,10 @@ def _looked(params: Params, opened: StepRun, own: Turn, champion: Champion | Non
 def _resumed(params: Params, opened: StepRun, own: Turn, number: str, training: str) -> RetrainOutcome:
     """Judge a version whose training was the last thing that was done."""
     address = f"models:/{params.registry.model_name}/{number}"
-    lines = evaluate.run(params, address).summary
+    # The same rows, wherever that training had them.
+    lines = evaluate.run(params, address, params.data.path).summary
     try:
-        promoted = promote.run(params, address, reason=_REASON, before_move=own.check)
+        promoted = promote.run(params, address, reason=_REASON, data=params.data.path, before_move=own.check)
         lines += promoted.summary
         decided = _decided(promoted)
     except promote.PromotionRefusedError as refusal:

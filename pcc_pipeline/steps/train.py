@@ -214,8 +214,6 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
             tags[LIST_TAG] = listed
         if dataset.vectors_digest is not None:
             tags["pcc.vectors_digest"] = dataset.vectors_digest
-        if (newest := newest_timestamp(dataset)) is not None:
-            tags["pcc.data_newest"] = newest
         if test_file is not None:
             tags["pcc.test_digest"] = test_file.digest
         files = input_files(params.data.path, "training", dataset)
@@ -234,7 +232,10 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
         }
         if dataset.vectors_digest is not None:
             digests["vectors_digest"] = dataset.vectors_digest
-        opened.log(payloads.Tags({SPLIT_TAG: split.record.digest}), payloads.Table(SPLIT_FILE, split.record.frame()))
+        tags = {SPLIT_TAG: split.record.digest}
+        if (newest := newest_timestamp(dataset, split.both if params.model.refit else split.train)) is not None:
+            tags["pcc.data_newest"] = newest
+        opened.log(payloads.Tags(tags), payloads.Table(SPLIT_FILE, split.record.frame()))
         opened.log(*manifest_payloads(training_manifest(params, dataset, split, test_file)))
         _demand_its_encoder(dataset, encoder, params)
         if dataset.vectors is None:

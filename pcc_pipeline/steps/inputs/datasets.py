@@ -221,9 +221,9 @@ def rows_of(dataset: Dataset) -> Rows:
     return Rows(dataset.texts, dataset.vectors, dataset.labels)
 
 
-def newest_timestamp(dataset: Dataset) -> str | None:
-    """The newest `timestamp` of the rows in ISO 8601; None where the data has none."""
+def newest_timestamp(dataset: Dataset, rows: np.ndarray) -> str | None:
+    """The newest `timestamp` of some rows, by their places, in ISO 8601; None where they have none."""
     if TIMESTAMP not in dataset.frame:
         return None
-    newest = pd.to_datetime(dataset.frame[TIMESTAMP], utc=True).max()
+    newest = pd.to_datetime(dataset.frame[TIMESTAMP].iloc[rows], utc=True).max()
     return None if pd.isna(newest) else str(newest.isoformat())

@@ -9,6 +9,7 @@ import numpy as np
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.data.labels import respelled
 from pcc_pipeline.data.splits import RowKeys
 from pcc_pipeline.errors import DataError, FeatureError, ModelError, PccError, StorageError, TrackingError
 from pcc_pipeline.gates.evidence import FieldTest, GateEvidence
@@ -187,9 +188,11 @@ def _compared(params: Params, champion: LoadedModel, test: Dataset, made_by: str
                 note = f"{counted(learned, 'test row')} that the champion learned {are} left out"
                 test = test.take(rows)
         its = rows_for_champion(champion, test, params, training.params, made_by, "test vectors of the champion")
-        return _Compared(
-            predicted_labels(champion, champion.model.probabilities(its.vectors, its.texts)), rows, note=note
-        )
+        answers = predicted_labels(champion, champion.model.probabilities(its.vectors, its.texts))
+        if test.contract.normalise_labels:
+            # Each training takes the most frequent spelling of its own file, and the champion's may be another.
+            answers = np.array(respelled(answers, sorted(set(test.labels))), dtype=object)
+        return _Compared(answers, rows, note=note)
     except (DataError, FeatureError, ModelError, StorageError, TrackingError) as error:
         return _Compared(fault=f"the champion {version} cannot be measured on these rows: {_line(error)}")
 

@@ -170,6 +170,7 @@ def metrics_document(record: TrainingRecord) -> dict[str, Any]:
             "conflicting_case_ids": list(record.quality.conflicting_case_ids),
             "overlap_removed_rows": record.split.overlapping,
             "near_duplicate_rows": record.near.repeated,
+            "near_duplicates_looked_at": record.near.looked_at,
             "excluded_rows": record.split.excluded,
             "label_issues": None if record.issues is None else len(record.issues.table),
             "class_counts": record.class_counts,

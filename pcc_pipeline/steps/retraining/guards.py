@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.columns import shown_labels
 from pcc_pipeline.data.dataset import Dataset
+from pcc_pipeline.data.labels import respelled
 from pcc_pipeline.data.quality.counts import duplicates
 from pcc_pipeline.data.quality.near_duplicates import MOST_HELD_OUT, near_duplicates
-from pcc_pipeline.data.splits import RowKeys
+from pcc_pipeline.data.splits import RowKeys, label_keys
 from pcc_pipeline.errors import DataError, PccError
 from pcc_pipeline.plurals import counted
+from pcc_pipeline.steps.inputs.datasets import load_dataset
 from pcc_pipeline.steps.inputs.exclusion import read_exclusion
 from pcc_pipeline.steps.inputs.split import assign
 from pcc_pipeline.steps.retraining.champion import Champion
@@ -66,10 +68,17 @@ def _demand_time(params: Params) -> None:
 
 
 def _demand_labels(params: Params, dataset: Dataset, champion: Champion) -> None:
-    known, here = set(map(str, champion.training.metadata["classes"])), set(map(str, dataset.labels))
-    if params.retrain.labels == "any" or known == here:
+    if params.retrain.labels == "any":
         return
-    changed = sorted([*(f"+{label}" for label in here - known), *(f"-{label}" for label in known - here)])
+    known, here = set(map(str, champion.training.metadata["classes"])), set(map(str, dataset.labels))
+    if params.data.normalise_labels:  # the most frequent spelling may be another one by now
+        here = set(respelled(dataset.labels, sorted(known)))
+    record, new = champion.split, sorted(here - known)
+    if record is not None and record.labels is not None:  # what it had among test rows alone, it did not learn
+        new = [label for label, key in zip(new, label_keys(new), strict=True) if key not in record.labels]
+    changed = sorted([*(f"+{label}" for label in new), *(f"-{label}" for label in known - here)])
+    if not changed:
+        return
     raise stopped(
         "labels",
         f"labels have appeared or vanished since {champion.name}: {shown_labels(changed, 1)}",
@@ -121,13 +130,17 @@ def _of_data(params: Params, dataset: Dataset) -> Mapping[str, float]:
     Raises:
         RetrainStoppedError: it cannot be split.
     """
+    test_path, test_file = params.data.test_path, None
     try:
-        split = assign(dataset, params, None, read_exclusion(params.data.exclude).ids)
+        if test_path is not None:
+            test_file = load_dataset(test_path, params, sorted(set(dataset.labels)))
+        split = assign(dataset, params, test_file, read_exclusion(params.data.exclude).ids)
     except DataError as error:
         raise not_fit(error, params.data.path) from error
     counts = duplicates(split.record.keys.texts, list(dataset.labels))
     texts = dataset.texts
     held_out = [texts[place] for part in (split.validation, split.test) for place in part]
+    held_out += [] if test_file is None else test_file.texts
     return {
         _REJECTED: len(dataset.rejected) / max(dataset.total_rows, 1),
         _IN_CONFLICT: counts.conflicting_texts / max(counts.unique_texts, 1),
@@ -138,8 +151,10 @@ def _of_data(params: Params, dataset: Dataset) -> Mapping[str, float]:
 def _of_champion(champion: Champion) -> Mapping[str, float]:
     """The same of the champion's data; without what an earlier release did not count."""
     data = champion.training.metrics["data"]
-    class_counts = data.get("class_counts", {})
-    held_out = min(sum(sum(class_counts.get(side, {}).values()) for side in ("val", "test")), MOST_HELD_OUT)
+    held_out = data.get("near_duplicates_looked_at")
+    if held_out is None and champion.training.params.data.test_path is None:  # of an earlier release
+        class_counts = data.get("class_counts", {})
+        held_out = min(sum(sum(class_counts.get(side, {}).values()) for side in ("val", "test")), MOST_HELD_OUT)
     counts = {
         _REJECTED: (data.get("rejected_rows"), data["rows"] + data.get("rejected_rows", 0)),
         _IN_CONFLICT: (data.get("conflicting_texts"), data.get("unique_texts", 0)),

@@ -25,6 +25,7 @@ from pcc_pipeline.model.decision import (
 )
 from pcc_pipeline.model.fitting import FittedModel, Rows
 from pcc_pipeline.model.probabilities import class_probabilities
+from pcc_pipeline.plurals import counted
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ def learn_to_answer(params: Params, held: HeldScores | None, positive: int) -> A
         calibration,
         DecisionRule(options.score, threshold, options.label, options.conformal, limits),
         scoring,
-        (*_costs(calibration, scoring), *warnings),
+        (*_costs(calibration, scoring), *_lost(calibration, held), *warnings),
     )
 
 
@@ -171,6 +172,17 @@ def _costs(calibration: Calibration, scoring: str) -> tuple[str, ...]:
     return (
         f"model.calibration: {calibration.method} changes labels: {scoring} of the held-out training rows is "
         f"{after:.4f} with it, {before:.4f} without; auto takes no such method, and temperature leaves every label.",
+    )
+
+
+def _lost(calibration: Calibration, held: HeldScores) -> tuple[str, ...]:
+    """What to say where the method that the user named has not seen every label."""
+    without = int((~held.classes_held).sum())
+    if not without or calibration.method in ("none", "temperature"):
+        return ()
+    return (
+        f"model.calibration: {calibration.method} is fitted by held-out rows, and {counted(without, 'label')} "
+        f"{'has' if without == 1 else 'have'} none: the model will hardly ever answer so; auto and temperature do.",
     )
 
 

@@ -158,7 +158,7 @@ def search(
     study = StudyRecord(
         name=params.search.study_name or version,
         directory=Path(params.output.studies_dir),
-        depends_on=_identity(params, rows),
+        depends_on=study_identity(params, rows, recipe),
         storage=params.search.storage,
         participant=_participant(params, run) if params.search.study_name else None,
     )
@@ -299,10 +299,10 @@ def _participant(params: Params, run: StepRun) -> Participant:
     return Participant(run.run_id, time.time() - run.started_at, settings)
 
 
-def _identity(params: Params, rows: SearchRows) -> dict[str, str]:
+def study_identity(params: Params, rows: SearchRows, recipe: Recipe) -> dict[str, str]:
     """What must agree between a stored study and the search that resumes it, for their scores to compare."""
     split = ("data.test_size", "data.validation_size", "data.stratify", "data.random_state", "data.group_column")
-    scored = ["model.cross_val", "model.cv_folds", "model.scoring", "data.positive_label"]
+    scored = ["model.cross_val", "model.cv_folds", "model.scoring", "model.solver_exact", "data.positive_label"]
     if rows.places is not None:
         scored.append("model.in_memory_rows")
     depends_on = {
@@ -310,4 +310,5 @@ def _identity(params: Params, rows: SearchRows) -> dict[str, str]:
         for key, value in params.flat().items()
         if key in (*split, *scored) or (key.startswith("preprocessing.") and key not in _FASTER_ONLY)
     }
-    return {**rows.digests, **depends_on}
+    # Not what was asked for: of many rows another method is taken, by an option that else makes nothing another.
+    return {**rows.digests, **depends_on, "balanced_by": recipe.balance_method}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.contract import CASE_ID
-from pcc_pipeline.data.labels import spellings
+from pcc_pipeline.data.labels import respelled
 from pcc_pipeline.errors import DataError
 from pcc_pipeline.steps.inputs.datasets import read
 from pcc_pipeline.steps.watching.watched_file import labels_in
@@ -52,7 +52,6 @@ def with_labels(rows: WatchedRows, address: str, params: Params) -> tuple[Watche
 def spelled(rows: WatchedRows, classes: Sequence[str]) -> WatchedRows:
     """With labels as the model spells them: for its training those that differ by blanks or case alone were one."""
     there = rows.labels != None  # noqa: E711 # of each element
-    changed = spellings(map(str, rows.labels[there]), classes)
     labels = rows.labels.copy()
-    labels[there] = [changed.get(label, label) for label in labels[there]]
+    labels[there] = respelled(labels[there], classes)
     return replace(rows, labels=labels)

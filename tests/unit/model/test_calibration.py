@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
@@ -9,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.model_selection import StratifiedKFold
 
-from pcc_pipeline.model.calibration import HeldScores, calibrate, raw_scores
+from pcc_pipeline.model.calibration import METHODS, HeldScores, calibrate, raw_scores
 from pcc_pipeline.model.fitting import PreparedRows, Recipe, fit
 from pcc_pipeline.model.probabilities import bare, class_probabilities, decided, uncalibrated
 
@@ -70,6 +72,20 @@ def test_auto_gives_no_rare_label_up_for_a_lower_loss() -> None:
     assert found.label_scores["sigmoid"] < found.label_scores["temperature"] == found.label_scores["none"]
     asked_for = calibrate("sigmoid", held, macro_f1)
     assert (asked_for.method, asked_for.kept_out, asked_for.worsens_labels) == ("sigmoid", None, True)
+
+
+def test_auto_keeps_the_label_of_a_class_that_no_held_out_row_has() -> None:
+    """A class of one group stays in training: its curve would say that nothing is of it."""
+    draws = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 300)
+    scores = np.column_stack([3 * (labels == 0), 3 * (labels == 1), np.full(600, -3.0)]) + draws.normal(size=(600, 3))
+    likely = np.exp(0.2 * scores)
+    held = HeldScores(scores, likely / likely.sum(axis=1, keepdims=True), labels, np.arange(600) % 5)
+    assert held.classes_held.tolist() == [True, True, False]
+    assert set(calibrate("auto", held, macro_f1).losses) == {"none", "temperature"}
+    of_all = replace(held, labels=np.r_[labels[:-5], np.full(5, 2)])
+    assert set(calibrate("auto", of_all, macro_f1).losses) == set(METHODS)
+    assert calibrate("sigmoid", held, macro_f1).method == "sigmoid"
 
 
 def test_no_row_is_measured_by_a_calibrator_that_saw_it() -> None:

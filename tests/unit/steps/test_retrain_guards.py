@@ -119,6 +119,43 @@ def test_labels_that_came_or_went_stop_it_and_a_text_in_their_column_is_not_show
     demand_sense(params(tmp_path, labels="any", worse_by=None), dataset(gone), one, demanded=True)
 
 
+def test_a_label_that_the_champion_had_among_test_rows_alone_has_not_appeared(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Else the champion's own data would be refused for ever."""
+    data = rows[:300].copy()
+    data.loc[[1, 3], ["text", "intent"]] = [["A rare one", "rare"], ["Another rare one", "rare"]]
+    one, settings = champion(dataset(data)), params(tmp_path, worse_by=None, min_new_rows=0)
+    one.training.metadata["classes"].remove("rare")
+    demand_sense(settings, dataset(data), one, demanded=True)
+    data.loc[5, "intent"] = "rarer"
+    assert "+rarer" in why_not(settings, dataset(data), one)
+
+
+def test_another_spelling_is_no_label_that_came_or_went_where_they_are_made_one(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    one, data = champion(dataset(rows[:300])), rows[:300].assign(intent=rows["intent"][:300].str.upper())
+    settings = params(tmp_path, worse_by=None, min_new_rows=0)
+    assert "+DATA_DELETION" in why_not(settings, dataset(data), one)
+    folded = settings.model_copy(update={"data": settings.data.model_copy(update={"normalise_labels": True})})
+    demand_sense(folded, dataset(data), one, demanded=True)
+
+
+def test_near_duplicates_are_counted_among_the_rows_of_a_test_file_on_both_sides(
+    rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    different = rows.drop_duplicates("text").reset_index(drop=True)
+    again = different.assign(text=[f"{text} please" for text in different["text"]])
+    again.to_parquet(tmp_path / "test.parquet", index=False)
+    one = champion(dataset(rows[:300]), near_duplicates=0)
+    one.training.metrics["data"]["near_duplicates_looked_at"] = len(again)
+    settings = params(tmp_path)
+    with_test = {"test_path": str(tmp_path / "test.parquet")}
+    settings = settings.model_copy(update={"data": settings.data.model_copy(update=with_test)})
+    assert "near-duplicates, of the champion's data 0.0%" in why_not(settings, dataset(different), one)
+
+
 def test_data_that_is_worse_than_the_champions_stops_it(rows: pd.DataFrame, tmp_path: Path) -> None:
     one, settings = champion(dataset(rows[:300])), params(tmp_path)
     demand_sense(settings, dataset(rows), one, demanded=False)

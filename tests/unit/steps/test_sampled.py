@@ -12,7 +12,7 @@ from pcc_pipeline.data.splits import stratified_sample
 from pcc_pipeline.features.full_vectors import needs_lexical
 from pcc_pipeline.model.fitting import Rows, prepare
 from pcc_pipeline.steps.training.sampled import Sampled
-from pcc_pipeline.steps.training.search import SearchRows, recipe_of
+from pcc_pipeline.steps.training.search import SearchRows, recipe_of, study_identity
 
 SETTINGS = {"model.in_memory_rows": "1000"}
 
@@ -32,6 +32,23 @@ def params(**more: str):
 def of_training(settings, given: Rows, recipe, folds: int | None) -> Sampled:
     lexical = needs_lexical(given.vectors)
     return Sampled.of_training(settings, given.labels, given.labels, recipe, folds=folds, lexical=lexical)
+
+
+def test_a_study_resumes_under_a_balancing_of_the_same_kind_alone() -> None:
+    """Fewer rows in memory make another balancing of the same rows, and scores of the two do not compare."""
+    labels = np.array(["a"] * 900 + ["b"] * 80 + ["c"] * 20, dtype=object)
+    given = Rows([f"message {place}" for place in range(1_000)], np.zeros((1_000, 4), np.float32), labels)
+    identities = {}
+    for most in ("100000", "50000", "1000"):
+        settings = params(**{"model.in_memory_rows": most, "preprocessing.balance_method": "SMOTE"})
+        search_rows = SearchRows(given, np.arange(1_000), ["a", "b", "c"], 1, {}).sampled(int(most), 0)
+        assert search_rows.places is None
+        identities[most] = study_identity(settings, search_rows, recipe_of(settings, labels, labels))
+    assert identities["100000"] == identities["50000"]
+    assert identities["100000"] != identities["1000"]
+    exact = params(**{"model.in_memory_rows": "100000", "model.solver_exact": "true"})
+    search_rows = SearchRows(given, np.arange(1_000), ["a", "b", "c"], 1, {})
+    assert study_identity(exact, search_rows, recipe_of(exact, labels, labels)) != identities["100000"]
 
 
 def test_a_sample_has_each_labels_share_and_all_rows_of_a_rare_one() -> None:
