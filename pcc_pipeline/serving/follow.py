@@ -2,7 +2,7 @@
 
 A new version is loaded and proven beside the old one and takes its place between two requests; one that fails is told
 and passed over, and the old one goes on. While the registry is away the last versions go on; one that was deleted from
-the registry does not.
+the registry, or that is on its way out because persons were erased, does not, whatever became of its successor.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pcc_pipeline.steps.inputs.datasets import encoder_of
 from pcc_pipeline.tracking.delivery.outages import is_outage, within
 from pcc_pipeline.tracking.delivery.preflight import demand_account, demand_server
 from pcc_pipeline.tracking.logged_models.log_and_load import StoredBundle, TrainedModel, stored_bundle
-from pcc_pipeline.tracking.registry.erased import erasure_of
-from pcc_pipeline.tracking.registry.versions import Resolved, find_alias, find_version, resolve
+from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, erasure_of
+from pcc_pipeline.tracking.registry.versions import Resolved, find_alias, resolve, versions_of
 from pcc_pipeline.waiting import jittered
 
 # What was refused is tried again so many seconds later: its files may have been out of reach.
@@ -35,6 +35,7 @@ _AGAIN_SECONDS = 60.0
 # For what stands under an address: three or four requests.
 _PATIENCE_SECONDS = 15.0
 _ALIAS = re.compile(r"models:/([^/:@]+)@([^/:@]+)")
+_REGISTERED = re.compile(r"models:/([^/:@]+)(?:@[^/:@]+|/[0-9]+)")
 
 logger = logging.getLogger(__name__)
 
@@ -127,9 +128,22 @@ class Followed:
 
     def _last(self, address: str, error: Exception, away: TrackingError | None) -> ServedBundle | None:
         """What served last, where it may serve on: the registry is away, or the new version is bad."""
-        if isinstance(error, TrackingError) and error is not away and not is_outage(error):
+        is_away = error is away or (isinstance(error, TrackingError) and is_outage(error))
+        if isinstance(error, TrackingError) and not is_away:
             return None
-        return self._kept.last(address)
+        last = self._kept.last(address)
+        if last is None or is_away:
+            return last
+        try:
+            if not self._is_withdrawn(address, last):
+                return last
+        except TrackingError as unasked:
+            if is_outage(unasked):
+                return last
+            raise
+        self._kept.forget(address)
+        logger.error("%s, which served last as %s, was withdrawn: it does not serve on", last.model_uri, address)
+        return None
 
     def look(self) -> None:
         """Follow what changed in the registry since the last look; nothing that fails takes a version off duty."""
@@ -201,15 +215,19 @@ class Followed:
     def _try(self, role: str, address: str, stored: StoredBundle, current: ServedVersion | None) -> None:
         before = self._refused.get(role)
         uri = stored.source.model_uri
-        if before is not None and before.model_uri == uri and time.monotonic() - before.at < _AGAIN_SECONDS:
-            return
-        try:
-            self._take(role, address, stored)
-        except (PccError, MemoryError, RuntimeError) as error:
-            reason = _reason(error)
-            self._refused[role] = Refused(uri, reason, time.monotonic())
-            goes_on = f"{current.name} goes on" if current else "none serves"
-            logger.error("the %s %s is refused, %s: %s", role, uri, goes_on, reason)
+        if before is None or before.model_uri != uri or time.monotonic() - before.at >= _AGAIN_SECONDS:
+            try:
+                self._take(role, address, stored)
+            except (PccError, MemoryError, RuntimeError) as error:
+                reason = _reason(error)
+                self._refused[role] = Refused(uri, reason, time.monotonic())
+                goes_on = f"{current.name} goes on" if current else "none serves"
+                logger.error("the %s %s is refused, %s: %s", role, uri, goes_on, reason)
+            else:
+                return
+        # Asked at each look: it may be removed after its successor was refused.
+        if current is not None and self._is_withdrawn(address, current.bundle):
+            self._take_off(role, address, current)
 
     def _take(self, role: str, address: str, stored: StoredBundle) -> None:
         model, folder = self._kept.bring(stored)
@@ -231,14 +249,39 @@ class Followed:
         """The registry knows no version under an address that is followed."""
         if current is None:
             return
-        if role == "challenger" or _is_withdrawn(address, current):
-            # What was erased, or taken back, is not served on.
-            self.duty = replace(self.duty, **{role: None})
-            self._kept.forget(address)
-            logger.error("%s is %s no more: it is taken off duty", current.name, role)
+        if role == "challenger" or self._is_withdrawn(address, current.bundle):
+            self._take_off(role, address, current)
         elif self._refused.get(role) is None:
             self._refused[role] = Refused(address, "the alias stands for no version", time.monotonic())
             logger.error("%s stands for no version any more: %s goes on", address, current.name)
+
+    def _take_off(self, role: str, address: str, current: ServedVersion) -> None:
+        """What was erased, or taken back, is not served on, nor after a restart."""
+        self.duty = replace(self.duty, **{role: None})
+        self._kept.forget(address)
+        logger.error("%s is %s no more: it is taken off duty", current.name, role)
+
+    def _is_withdrawn(self, address: str, bundle: ServedBundle) -> bool:
+        """Whether what stood under an address was deleted, or marked as what learned from rows of erased persons.
+
+        The alias alone may also just have been moved on, or taken off it.
+
+        Raises:
+            TrackingError: MLflow does not answer.
+        """
+        stays = self._params.registry.erasure_policy == "note"
+        if match := _REGISTERED.fullmatch(address):
+            tags = [version.tags for version in versions_of(match[1]) if version.source == bundle.model_uri]
+            return not tags or (not stays and any(each.get(ERASURE_TAG) for each in tags))
+        try:
+            resolve(address)
+            known = resolve(bundle.model_uri)
+        except TrackingError as error:
+            if is_outage(error):
+                raise
+            return True
+        marked = known.name is not None and known.version is not None and erasure_of(known.name, known.version)
+        return bool(marked) and not stays
 
     def _ready(self, model: TrainedModel, folder: Path, bundle: ServedBundle) -> ServedVersion:
         return ready(model, folder, bundle, self._encoder_in, self._vectors)
@@ -272,16 +315,6 @@ def _bundle_at(address: str) -> StoredBundle | None:
         if is_outage(error):
             raise
         return None
-
-
-def _is_withdrawn(address: str, version: ServedVersion) -> bool:
-    """Whether a version whose address stands for nothing was deleted, or marked as one that learned from erased rows.
-
-    An alias may also just have been taken off it.
-    """
-    match = _ALIAS.fullmatch(address)
-    known = find_version(match[1], version.name) if match else None
-    return known is None or known.version is None or bool(erasure_of(match[1], known.version))  # type: ignore[index] # there is a match where a version is known
 
 
 def _reason(error: BaseException) -> str:

@@ -34,10 +34,11 @@ from cryptography.x509.oid import NameOID
 
 from pcc_pipeline.config import load_params
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
-from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.errors import ModelError, TrackingError
 from pcc_pipeline.serving.follow import Followed
 from pcc_pipeline.steps.erasing.published import published_as, unpublish
 from pcc_pipeline.tracking.logged_models import served_model
+from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.registry.erased import mark_version, take_alias
 from tests import process_state
 from tests.http_servers import EXAMPLES, PHRASES, Server, Store, new_store, pcc_server, small_model
@@ -504,6 +505,57 @@ def test_what_is_served_by_another_address_than_the_champions_is_withdrawn_if_it
         for followed in (by_alias, by_number):
             followed.look()
             assert (followed.duty.champion, followed.away) == (None, None)
+
+
+def altered(store: Store, number: str) -> None:
+    """Another byte in the model of a version, so that no server takes it."""
+    model_id = mlflow.MlflowClient().get_model_version("served", number).source.removeprefix("models:/")
+    (file,) = store.folder.glob(f"artifacts/**/{model_id}/**/classifier.skops")
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+
+@pytest.mark.parametrize("policy", ["retrain", "note"])
+@pytest.mark.parametrize("how", ["deleted", "marked"])
+def test_what_was_erased_does_not_serve_on_where_its_successor_is_refused_nor_after_a_restart(
+    tmp_path: Path, how: str, policy: str
+) -> None:
+    store = new_store(tmp_path / "store")
+    first, second = store.add(FIRST, "champion"), store.add(SECOND, None, OTHER)
+    settings = [f"serving.models_dir={tmp_path}/serving", "registry.model_name=served"]
+    params = load_params(None, settings=[*settings, f"registry.erasure_policy={policy}"])
+    with process_state.mlflow_undone():
+        mlflow.set_tracking_uri(store.uri)
+        altered(store, second)
+        followed, away = Followed(params, None), Followed(params, None)
+        followed.first()
+        versions.set_alias("served", "champion", second)
+        followed.look()
+        assert followed.duty.champion is not None
+        assert "altered" in followed.refused[0].reason
+        again = Followed(params, None)
+        again.first()
+        assert again.duty.champion is not None
+        # As `erase` does at last, and with `block` at once.
+        if how == "deleted":
+            mlflow.MlflowClient().delete_model_version("served", first)
+        else:
+            mark_version("served", first, "e-1: learned from 2 rows of erased persons")
+        mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/nowhere/mlflow.db")
+        away.first()  # nobody can tell
+        assert away.duty.champion is not None
+        mlflow.set_tracking_uri(store.uri)
+        stays = (how, policy) == ("marked", "note")
+        again.look()
+        assert (again.duty.champion is not None) == stays
+        last = Followed(params, None)
+        if stays:
+            last.first()
+            assert last.duty.champion is not None
+            return
+        with pytest.raises(ModelError, match="altered"):
+            last.first()
+        followed.look()
+        assert (followed.duty.champion, followed.away) == (None, None)
 
 
 @pytest.mark.long
