@@ -30,6 +30,7 @@ from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.steps.inputs.datasets import HandedOn, cache_of, encoder_of, input_files, progress_bar, read
 from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.own_files import demand_own_files, demand_own_folder
+from pcc_pipeline.steps.inputs.suppressed import list_digest
 from pcc_pipeline.steps.parts.embedding import EmbedTask, job_of
 from pcc_pipeline.steps.parts.folder import PARTS_TAG, PartsFolder, is_parts_address
 from pcc_pipeline.steps.parts.running import (
@@ -245,6 +246,7 @@ def _into_parts(params: Params, opened: StepRun, name: str) -> EmbedOutcome:
 
 def _embed_file(embedder: RowEmbedder, address: str, output: Path, manifest: Manifest | None) -> EmbeddedFile:
     params, notes = embedder.params, ReadNotes()
+    listed = list_digest(params)  # before it is read by it: an older list is noticed, a newer one would hide rows
     limit = params.data.max_rejected_fraction
     with (
         replacing(output) as partial,
@@ -257,7 +259,7 @@ def _embed_file(embedder: RowEmbedder, address: str, output: Path, manifest: Man
     handed_on = None
     if embedder.for_training:
         encoder = embedder.encoder
-        handed_on = HandedOn(file.dataset(limit, notes), made.whole(), encoder.digest, encoder.backend)
+        handed_on = HandedOn(file.dataset(limit, notes), made.whole(), encoder.digest, encoder.backend, listed)
     return EmbeddedFile(
         address,
         output,

@@ -60,7 +60,7 @@ from pcc_pipeline.steps.inputs.early_checks import demand_input
 from pcc_pipeline.steps.inputs.exclusion import Exclusion, read_exclusion
 from pcc_pipeline.steps.inputs.own_files import demand_own_files
 from pcc_pipeline.steps.inputs.split import Split, assign
-from pcc_pipeline.steps.inputs.suppressed import list_digest
+from pcc_pipeline.steps.inputs.suppressed import demand_same_list, list_digest
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, set_aside, whole_file
 from pcc_pipeline.steps.pages.mlflow_pages import model_page, training_page, version_page, version_tags
 from pcc_pipeline.steps.records.persons import manifest_payloads, training_manifest
@@ -88,7 +88,7 @@ from pcc_pipeline.steps.training.search import (
 from pcc_pipeline.steps.training.split_rows import SplitRows
 from pcc_pipeline.storage.objects import replacing
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.delivery.operations import NUMBER
+from pcc_pipeline.tracking.delivery.operations import NUMBER, Registered
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.logged_models.log_and_load import TrainedModel
 from pcc_pipeline.tracking.provenance import code_version
@@ -182,7 +182,8 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
 
     Raises:
         DataError: a file cannot be read, or does not keep the contract.
-        ConfigError, FeatureError, ModelError, SearchError, TrackingError.
+        ConfigError: also where somebody was erased since the rows were read.
+        FeatureError, ModelError, SearchError, TrackingError.
     """
     with step_run("train", params) as opened:
         at_hand = {} if at_hand is None else at_hand
@@ -206,11 +207,15 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
             payloads.Text("params.yaml", yaml.safe_dump(params.document(), sort_keys=False, allow_unicode=True)),
             payloads.Tags({"pcc.encoder_digest": encoder.digest, **code_version().tags()}),
         )
+        # Before the rows are read by it: an older list is noticed at the end, a newer one would hide rows.
+        listed = list_digest(params)
+        for each in at_hand.values():
+            demand_same_list(each.listed, params)
         dataset, test_file = _read(params.data.path, params, at_hand), None
         if params.data.test_path is not None:
             test_file = _read(params.data.test_path, params, at_hand, sorted(set(dataset.labels)))
         tags = {"pcc.data_digest": dataset.digest}
-        if listed := list_digest(params):
+        if listed:
             tags[LIST_TAG] = listed
         if dataset.vectors_digest is not None:
             tags["pcc.vectors_digest"] = dataset.vectors_digest
@@ -270,6 +275,7 @@ def run(params: Params, at_hand: Mapping[str, HandedOn] | None = None) -> TrainO
             windows,
             in_order,
             before,
+            listed,
         )
         with ExitStack() as until_registered:
             return _train(params, material, version, opened, until_registered)
@@ -287,6 +293,7 @@ class _Material:
         windows: of the backtest; empty where none was asked for.
         in_order: all rows in the file's order, for the backtest; None where none was asked for.
         before: the registered versions with a number when the training began, newest first.
+        listed: the digest of the list of erased persons by which the rows were read.
     """
 
     dataset: Dataset
@@ -301,6 +308,7 @@ class _Material:
     windows: Sequence[TimeWindow]
     in_order: Rows | None
     before: Sequence[Numbered]
+    listed: str
 
 
 def _train(
@@ -444,7 +452,12 @@ def _train(
         payloads.Note(training_page(facts, opened.run_id)),
     ]
     its_place = _place(params, record, facts, encoder, dataset)
-    registered = register_once(shared, opened, lambda: opened.log_model(model, folder, metadata, logged, its_place))
+
+    def register() -> Registered:
+        demand_same_list(material.listed, params)
+        return opened.log_model(model, folder, metadata, logged, its_place)
+
+    registered = register_once(shared, opened, register)
     if issues is not None:
         with replacing(Path(params.output.label_issues)) as partial_file:
             issues.table.to_parquet(partial_file, index=False)

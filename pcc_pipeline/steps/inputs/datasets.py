@@ -164,12 +164,14 @@ class HandedOn:
         read: the file, its labels as they stand there; with vectors where it brings them.
         made: else the vectors of its texts, by the configured encoder.
         encoder_digest, encoder_backend: that encoder's.
+        listed: of the list of erased persons by which it was read, the digest.
     """
 
     read: Dataset
     made: Vectors | None
     encoder_digest: str
     encoder_backend: str
+    listed: str
 
     def with_vectors(self, dataset: Dataset) -> Dataset:
         """The same rows, which may have other labels now, with vectors."""

@@ -11,6 +11,7 @@ from pcc_pipeline.config import Params
 from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.contract import CASE_ID
 from pcc_pipeline.data.dataset import kept_out_note
+from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.persons.keys import read_keys
 from pcc_pipeline.persons.sought import names_in
 from pcc_pipeline.persons.suppression import Suppression, read_suppressed
@@ -22,6 +23,24 @@ def list_digest(params: Params) -> str:
         return sha256(local_path(params.lineage.suppression_file).read_bytes()).hexdigest()[:16]
     except FileNotFoundError:
         return ""
+
+
+def demand_same_list(digest: str, params: Params) -> None:
+    """See that nobody was erased since rows were read, whose rows a model would learn that no erasure finds any more.
+
+    Args:
+        digest: of the list when they were read.
+
+    Raises:
+        ConfigError: somebody was.
+    """
+    if list_digest(params) != digest:
+        raise ConfigError(
+            "persons were erased since this read its rows, among which theirs may be; so no model of these rows is "
+            "registered, and what was computed is lost",
+            where=params.lineage.suppression_file,
+            fix="begin again: the rows are read without them then",
+        )
 
 
 def without_erased(table: pd.DataFrame, params: Params) -> tuple[pd.DataFrame, tuple[str, ...]]:
