@@ -129,6 +129,25 @@ def sweep(experiment_id: str, now: float) -> list[str]:
     return swept
 
 
+def may_live(run_id: str) -> bool:
+    """Whether a run may be at work: it has not ended, nor has the outermost run around it lost its process.
+
+    Of a run without a heartbeat, made by something else, nobody can tell, and it counts for none.
+
+    Raises:
+        MlflowException: MLflow does not answer.
+    """
+    client, around = MlflowClient(), run_id
+    while around:
+        run = client.get_run(around)
+        if run.info.status != "RUNNING":
+            return False
+        if BEAT_TAG in run.data.tags:
+            return not _is_dead(run, server_now())
+        around = run.data.tags.get("mlflow.parentRunId", "")
+    return False
+
+
 def _is_dead(run: Run, now: float) -> bool:
     tags = run.data.tags
     alive = process_lives(tags.get(PROCESS_TAG, ""))

@@ -20,6 +20,7 @@ from pcc_pipeline.tracking.delivery.heartbeat import (
     STALE_SECONDS,
     SWEPT,
     Heartbeat,
+    may_live,
     revive,
     sweep,
 )
@@ -82,6 +83,21 @@ def test_runs_within_a_dead_one_are_closed_with_it(experiment: str) -> None:
     client.set_terminated(done)
     assert set(sweep(experiment, time.time())) == {root, inner, trial}
     assert [status(run) for run in (root, inner, trial, done)] == ["KILLED", "KILLED", "KILLED", "FINISHED"]
+
+
+def test_whether_a_run_may_be_at_work_says_the_outermost_one_around_it(experiment: str) -> None:
+    now = str(round(time.time()))
+    beating = opened(experiment, pcc_heartbeat=now, pcc_process=ELSEWHERE)
+    stale = opened(experiment, pcc_heartbeat=str(round(time.time() - STALE_SECONDS - 60)), pcc_process=ELSEWHERE)
+    boot, space, number, started = process_mark().split("/")
+    dead = opened(experiment, pcc_heartbeat=now, pcc_process=f"{boot}/{space}/{number}/{int(started) - 1}")
+    for outer, lives in ((beating, True), (stale, False), (dead, False), (opened(experiment), False)):
+        inner = MlflowClient().create_run(experiment, tags={"mlflow.parentRunId": outer}).info.run_id
+        assert (may_live(outer), may_live(inner)) == (lives, lives)
+        MlflowClient().set_terminated(outer, "KILLED")
+        assert (may_live(outer), may_live(inner)) == (False, False)
+        MlflowClient().set_terminated(inner)
+        assert not may_live(inner)
 
 
 def test_a_living_run_that_was_closed_by_mistake_is_opened_again(experiment: str) -> None:
