@@ -105,6 +105,11 @@ class Holds:
         """The hold on a registered version."""
         return self._by_version.get((name, number))
 
+    def keeping(self, name: str, number: str, run_id: str) -> VersionHold | None:
+        """The hold by which a version stays: on it, or on another one of its training, whose files are the same."""
+        same = (hold for hold in self.versions if run_id and hold.run_id == run_id)
+        return self.on_version(name, number) or next(same, None)
+
     def on_person(self, person: Person, keys: Keys) -> PersonHold | None:
         """The hold on a subject or a case, by its name.
 

@@ -19,6 +19,7 @@ from pcc_pipeline.config.paths import local_path
 from pcc_pipeline.data.columns import label_text
 from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.interruption import allowed
+from pcc_pipeline.persons.holds import Holds
 from pcc_pipeline.persons.keys import Keys, Kind
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.persons.suppression import read_suppressed, suppress
@@ -33,7 +34,7 @@ from pcc_pipeline.steps.erasing.certificate import (
     write_certificate,
 )
 from pcc_pipeline.steps.erasing.held import HeldError, demand_not_held
-from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, holdings_of, keys_of_lineage
+from pcc_pipeline.steps.erasing.holdings import Holdings, holdings, holdings_of, keys_of_lineage, under_way
 from pcc_pipeline.steps.erasing.kept import Earlier, earlier_erasures, standing, words
 from pcc_pipeline.steps.erasing.plan import (
     Before,
@@ -54,7 +55,7 @@ from pcc_pipeline.steps.erasing.telling.certificate_page import page
 from pcc_pipeline.steps.erasing.telling.half_done import half_done, how_far, past_gates
 from pcc_pipeline.steps.erasing.telling.outcomes import ErasedOutcome, PlannedOutcome, ThereAlready, VerifiedOutcome
 from pcc_pipeline.steps.erasing.telling.sentences import checks_set, kept_in
-from pcc_pipeline.steps.erasing.telling.vocabulary import done_so_far, moment
+from pcc_pipeline.steps.erasing.telling.vocabulary import done_so_far, job, moment
 from pcc_pipeline.steps.inputs.suppressed import list_digest
 from pcc_pipeline.steps.records.audit import Audit, demand_reason, login_here, record
 from pcc_pipeline.steps.records.used_options import used
@@ -116,10 +117,16 @@ def run(
         opened.log(payloads.LoggedParams(used(params, "erase")))
         demand_model(params.registry.model_name)
         # What runs kept while MLflow was away holds rows too, which are looked for there.
+        outbox = params.output.unlogged_dir
+        caught_up = catch_up(local_path(outbox))
         unsent = [
-            f"what lies in {params.output.unlogged_dir} until MLflow takes it, which it did not: {fault}"
-            for fault in catch_up(local_path(params.output.unlogged_dir)).faults
+            f"what lies in {outbox} until MLflow takes it, which it did not: {fault}" for fault in caught_up.faults
         ]
+        if caught_up.busy:
+            unsent.append(
+                f"what {counted(caught_up.busy, 'job')} under way keep in {outbox} until MLflow takes it: look again "
+                "once they have ended"
+            )
         if confirm is None:
             return _planned(params, opened, folder, names, keys, options, unsent)
         with turn(params.registry.model_name, account(), ERASING) as own, allowed():
@@ -133,7 +140,8 @@ def run(
             audit, about = Audit(params, opened), {"erasure": state.id, "run": opened.run_id}
             with audit.act("erase", about, reason=reason) as act:
                 with half_done(state, options):
-                    _carry_out(params, state, folder, keys, opened, own, models.Allowance(force, reason))
+                    holding = _Holding(params, state, folder, keys, names)
+                    _carry_out(params, state, keys, opened, own, holding, models.Allowance(force, reason))
                 outcome = _certified(params, state, folder, keys, opened)
                 act.on |= {"removed": state.removed, "successors": state.successors, "still": len(outcome.still)}
             return replace(outcome, lines=tuple(audit.warnings))
@@ -257,6 +265,18 @@ def _demand_none_half_done(folder: Path) -> None:
         )
 
 
+def _demand_ended(known: Holdings) -> None:
+    """What a job makes of their rows later would be found by nobody once they are out of its manifest."""
+    if runs := under_way(trace.run for trace in known.traces):
+        raise ConfigError(
+            f"{', '.join(job(run.step, run.run_id) for run in runs)} has read rows of theirs and is under way, so "
+            "nobody could find what it makes of them; nothing was done",
+            where=f"run {runs[0].run_id}",
+            fix="let it end, or end it (one that was killed on another machine counts as ended after five minutes), "
+            "and make the plan again: the same line without --confirm",
+        )
+
+
 def _is_list(name: str) -> bool:
     return bool({",", ";"} & set(name))
 
@@ -308,13 +328,6 @@ def _state(
     state = read_state(folder, confirm, keys)
     if state is not None:
         _demand_same(state.persons, state.plan, names, keys, confirm)
-        # Whoever was held since it was begun is kept as far as something is left.
-        holds = read_holds()
-        so = "so the erasure that was begun goes no further; what is done stays done"
-        known = holdings_of(params, state.persons, keys)
-        demand_not_held(params, known, names, keys, holds, others=state.others, so=so)
-        state.plan = with_holds(state.plan, holds)
-        state.write(folder)
         return state
     if newest_of_step("erase", {_PLAN_TAG: confirm}) is None:
         raise ConfigError(
@@ -322,6 +335,7 @@ def _state(
         )
     _demand_none_half_done(folder)
     known, earlier, unknown = _looked_up(params, folder, keys, names)
+    _demand_ended(known)
     plan = _plan(params, known, earlier, names, keys, unsent, len(unknown))
     if (ident := plan.id_for(known.persons)) != confirm:
         raise ConfigError(
@@ -334,10 +348,41 @@ def _state(
     return state
 
 
+class _Holding:
+    """Keeps an erasure that was begun to the holds of now: whoever is held since is kept as far as something is left.
+
+    Args:
+        names: `subjects` and `case_ids`; see `demand_not_held`.
+    """
+
+    def __init__(self, params: Params, state: State, folder: Path, keys: Keys, names: dict[str, list[str]]) -> None:
+        self._params, self._state, self._folder, self._keys, self._names = params, state, folder, keys, names
+        self._kept_to: Holds | None = None
+
+    def look(self) -> None:
+        """Take what is held out of the plan.
+
+        Raises:
+            HeldError: one of the persons is held.
+            TrackingError: MLflow does not answer.
+        """
+        holds, state = read_holds(), self._state
+        if holds == self._kept_to:
+            return
+        known = holdings_of(self._params, state.persons, self._keys)
+        so = "so the erasure that was begun goes no further; what is done stays done"
+        demand_not_held(self._params, known, self._names, self._keys, holds, others=state.others, so=so)
+        if (plan := with_holds(state.plan, holds)) != state.plan:
+            state.plan = plan
+            state.write(self._folder)
+        self._kept_to = holds
+
+
 def _carry_out(
-    params: Params, state: State, folder: Path, keys: Keys, opened: StepRun, own: Turn, allowance: models.Allowance
+    params: Params, state: State, keys: Keys, opened: StepRun, own: Turn, holding: _Holding, allowance: models.Allowance
 ) -> None:
     plan, persons, column = state.plan, state.persons, params.data.subject_column
+    folder = local_path(params.output.erasures_dir)
 
     planned = {
         "documents": sum(sum(each.documents.values()) for each in plan.runs),
@@ -353,6 +398,7 @@ def _carry_out(
             return
         logger.info("erasure %s, once this step is done: %s", state.id, *done_so_far([name]))
         own.check()
+        holding.look()
         # What a process that was killed took out is not there to be counted, and stands in the plan.
         state.removed[name] = max(act(), planned.get(name, 0))
         state.done.append(name)
@@ -365,10 +411,9 @@ def _carry_out(
         return plan.subjects + plan.cases
 
     def marked() -> int:
-        nonlocal plan
-        champions = models.mark(plan.learned, state.id, plan.policy)
+        champions = models.mark(state.plan.learned, state.id, state.plan.policy)
         # One that was promoted since the plan was made is replaced, not removed with nothing in its place.
-        state.plan = plan = with_champions(plan, champions)
+        state.plan = with_champions(state.plan, champions)
         return len(plan.learned)
 
     def succeeded(old: LearnedVersion) -> int:
@@ -392,7 +437,7 @@ def _carry_out(
         return sum(files.documents_of_run(each, persons) for each in plan.runs)
 
     def gone(action: str) -> int:
-        those = [old for old in plan.learned if old.action == action]
+        those = [old for old in state.plan.learned if old.action == action]
         state.folders += [folder for old in those for folder in models.remove(params, old)]
         return len(those)
 
@@ -409,8 +454,11 @@ def _carry_out(
     )
     part("copies", copied)
     part("others", lambda: gone("remove"))
-    for old in plan.learned:
-        if old.action == "replace":
+    for place, planned_so in enumerate(plan.learned):
+        if {f"successor {planned_so.name}", "versions"} & {*state.done}:
+            continue
+        holding.look()
+        if (old := state.plan.learned[place]).action == "replace":
             part(f"successor {old.name}", partial(succeeded, old))
     part("versions", lambda: gone("replace"))
     part("manifests", lambda: sum(files.manifest_of_run(each, keys, persons, state.id) for each in plan.runs))

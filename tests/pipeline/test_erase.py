@@ -14,14 +14,19 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from pcc_pipeline.data.sample.messages import sample
+from pcc_pipeline.persons.holds import VersionHold, hold_on
+from pcc_pipeline.persons.keys import read_keys
+from pcc_pipeline.steps import train
 from pcc_pipeline.storage.objects import open_store
 from pcc_pipeline.tracking.registry import locks
+from pcc_pipeline.tracking.registry.holds import hold_person, hold_version
 from tests.pipeline.conftest import Store, moved, said
 from tests.pipeline.erase_killed import PLACES
 
@@ -450,6 +455,43 @@ def test_a_hold_on_what_is_half_erased_keeps_what_is_left(store: Path, held: str
         assert "what is done stays done" in stopped.err
         assert said(store, "hold", "remove", "--subject", ERASED[0], "--reason", "it is over").code == 0
         assert said(store, *forced).code == 0
+
+
+@pytest.mark.parametrize("held", ["version", "person"])
+def test_a_hold_that_comes_while_it_works_keeps_what_is_left(
+    store: Path, held: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, own = plan_of(store), train.run
+
+    def held_meanwhile(*arguments: Any, **named: Any) -> Any:
+        facts = {"reason": "case 20", "since": "2026-11-01", "by": "officer"}
+        if held == "version":
+            hold_version(VersionHold(MODEL, "1", **facts))
+        else:
+            hold_person(MODEL, hold_on("subject", ERASED[0], read_keys(store / "lineage.key", {}), **facts))
+        return own(*arguments, **named)
+
+    monkeypatch.setattr(train, "run", held_meanwhile)
+    confirmed = ("erase", "--subjects", "persons.txt", "--confirm", plan)
+    stopped = said(store, *confirmed)
+    monkeypatch.undo()
+    words = "version 1 is held since this was begun" if held == "version" else "a subject is held"
+    assert (stopped.code, words in stopped.err, "is half done" in stopped.err) == (1, True, True), stopped.err
+    with sqlite3.connect(store / "mlflow.db") as database:
+        standing = {
+            row[0]
+            for row in database.execute("SELECT version FROM model_versions WHERE current_stage != 'Deleted_Internal'")
+        }
+        aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases"))
+    assert 1 in standing
+    assert len(list((store / "published").glob("v*"))) == (1 if held == "version" else 2)
+    traced = said(store, "lineage", "--subject", ERASED[0])
+    assert "training" in traced.out
+    if held == "version":
+        assert aliases["champion"] == 1
+        done = said(store, *confirmed)
+        assert (done.code, "case 20)" in done.out) == (0, True), done.err
+        assert said(store, "hold", "list").out.count("case 20") == 1
 
 
 def test_a_hold_on_a_name_that_nobody_has_says_that_it_keeps_nothing(store: Path) -> None:
@@ -995,6 +1037,87 @@ os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{sys.argv[1]}/mlflow.db"
 PartsFolder.finish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 pcc.main(["score", "--data", "days/", "--output", "killed/"])
 """
+
+
+def pcc_beside(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`pcc WORDS` in a process of its own, while this one is at work."""
+    return subprocess.run(
+        [sys.executable, "-c", BESIDE, str(folder), *words], env=os.environ, timeout=300, capture_output=True, text=True
+    )
+
+
+BESIDE = """
+import os, sys
+from pcc_pipeline.command_line import pcc
+from pcc_pipeline.steps import erase
+os.chdir(sys.argv[1])
+os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{sys.argv[1]}/mlflow.db"
+if sys.argv[2] == "unasked":
+    del sys.argv[2]
+    erase._demand_ended = lambda known: None
+sys.exit(pcc.main(sys.argv[2:]))
+"""
+
+
+def test_a_training_that_has_read_their_rows_must_end_first_and_makes_no_model_once_somebody_is_erased(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, ended = train._train, list[subprocess.CompletedProcess[str]]()
+
+    def while_it_searches(*arguments: Any, **named: Any) -> Any:
+        ended.append(pcc_beside(store, "erase", "--subjects", "persons.txt"))
+        plans = re.findall(r"--confirm ([0-9a-f]{12})", ended[0].stdout)
+        ended.append(pcc_beside(store, "erase", "--subjects", "persons.txt", "--confirm", *plans))
+        # As an erasure does that had looked before this training began.
+        (store / "suppressed.json").write_text("{}")
+        return own(*arguments, **named)
+
+    monkeypatch.setattr(train, "_train", while_it_searches)
+    trained = said(store, "train", "--data", "cases.parquet", "--search-method", "none")
+    planned, confirmed = ended
+    assert planned.returncode == 0, planned.stderr
+    assert "which has read rows of theirs and is under way: let it end" in planned.stdout
+    assert (confirmed.returncode, "is under way, so nobody could find" in confirmed.stderr) == (1, True)
+    assert (trained.code, "persons were erased since this read its rows" in trained.err) == (1, True), trained.err
+    with sqlite3.connect(store / "mlflow.db") as database:
+        assert {row[0] for row in database.execute("SELECT version FROM model_versions")} == {1, 2}
+
+
+@pytest.mark.long
+def test_what_a_training_elsewhere_makes_after_the_erasure_is_not_promoted_and_found(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = train._train
+
+    def while_it_searches(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(train, "_train", own)
+        planned = pcc_beside(store, "erase", "--subjects", "persons.txt")
+        (ident,) = re.findall(r"--confirm ([0-9a-f]{12})", planned.stdout)
+        # Whose heart had stopped, so that it counted as ended.
+        erased = pcc_beside(store, "unasked", "erase", "--subjects", "persons.txt", "--confirm", ident)
+        assert erased.returncode == 0, erased.stderr
+        return own(*arguments, **named)
+
+    monkeypatch.setattr(train, "_train", while_it_searches)
+    settings = ("--set", "lineage.suppression_file=elsewhere.json")  # that of another machine
+    trained = said(store, "train", "--data", "cases.parquet", "--search-method", "none", *settings)
+    assert trained.code == 0, trained.err
+    late = f"{MODEL} version 4"
+    assert f"trained    {late} (" in trained.out
+    forced = ("--force", "true", "--reason", "the best")
+    refused = said(store, "promote", "--model", f"models:/{MODEL}/4", *forced)
+    assert (refused.code, "the list of erased persons is not the one" in refused.err) == (1, True), refused.err
+    (page,) = (store / "outputs" / "erasures").glob("*.certificate.html")
+    verified = said(store, "erase", "--verify", str(page))
+    assert verified.code == 1
+    assert re.search(rf"rows of theirs stand in the model {late} .*, which was made after it", verified.out)
+    done = said(store, "erase", "--subjects", "persons.txt", "--confirm", plan_of(store))
+    assert done.code == 0, done.err
+    assert ALL_CLEAR in done.out
+    assert said(store, "erase", "--verify", str(page)).code == 0
+    with sqlite3.connect(store / "mlflow.db") as database:
+        rows = database.execute("SELECT version FROM model_versions WHERE current_stage != 'Deleted_Internal'")
+        assert 4 not in {row[0] for row in rows}
 
 
 @pytest.mark.long

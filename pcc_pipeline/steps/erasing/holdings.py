@@ -24,6 +24,8 @@ from pcc_pipeline.persons.rows import SUFFIXES, rows_of
 from pcc_pipeline.persons.sought import Sought, names_in
 from pcc_pipeline.steps.erasing.tables import pending_manifests, tables_here, written_by
 from pcc_pipeline.storage.objects import local_copy
+from pcc_pipeline.tracking.delivery.heartbeat import may_live
+from pcc_pipeline.tracking.registry.versions import asking
 from pcc_pipeline.tracking.runs import SPLIT_FILE
 from pcc_pipeline.tracking.store.manifests import (
     Descendant,
@@ -93,6 +95,16 @@ class Holdings:
             "without_subjects": self.nameless,
             "files_removed": self.gone,
         }
+
+
+def under_way(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
+    """Those that have not ended, and whose process may be at work.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    with asking("runs that have not ended"):
+        return [run for run in runs if run.status == "RUNNING" and may_live(run.run_id)]
 
 
 def names_of(subject: str | None, case_id: str | None) -> dict[str, list[str]]:

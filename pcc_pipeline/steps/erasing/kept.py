@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pcc_pipeline.persons.sought import Sought, union
 from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.erasing.certificate import persons_of, read_certificate
 from pcc_pipeline.steps.erasing.held import holds_on
-from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan
+from pcc_pipeline.steps.erasing.plan import LearnedVersion, Plan, made_since
 from pcc_pipeline.steps.erasing.state import State, read_state, unfinished
 from pcc_pipeline.steps.erasing.telling.sentences import BY_POLICY
 from pcc_pipeline.steps.erasing.telling.vocabulary import moment
@@ -70,11 +71,12 @@ class Earlier:
         """What to know of a plan for these persons alone."""
         return (_TOGETHER,) if self.others.keys else ()
 
-    @property
+    @cached_property
     def kept(self) -> list[LearnedVersion]:
-        """Versions that a hold kept and that are there still, each once."""
+        """Versions that a hold kept and that are there still, and what was made after they were erased; each once."""
         every = [version for plan in self.plans for version in standing(plan) if version.held]
-        return list({(version.name, version.number): version for version in every}.values())
+        every += [version for plan in self.plans for version in made_since(plan)]
+        return list({(version.run_id, version.name, version.number): version for version in every}.values())
 
 
 def standing(plan: Plan) -> list[LearnedVersion]:
@@ -89,7 +91,7 @@ def standing(plan: Plan) -> list[LearnedVersion]:
 def words(version: LearnedVersion) -> str:
     """As a certificate and a summary name one."""
     why = version.held or BY_POLICY
-    if version.held and read_holds().on_version(version.name, version.number) is None:
+    if version.held and read_holds().keeping(version.name, version.number, version.run_id) is None:
         learned = f"{version.title} learned from {counted(version.rows, 'row')} of theirs"
         return f"{learned} and was kept by a hold that is over ({why}): pcc erase of these persons replaces it now"
     return f"{version.title} learned from {counted(version.rows, 'row')} of theirs and stays ({why})"

@@ -17,7 +17,7 @@ from pcc_pipeline.steps.inputs.datasets import load_dataset
 from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.registry.champion import CHAMPION
-from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, mark_versions, remove_version
+from pcc_pipeline.tracking.registry.erased import ERASURE_TAG, demand_let_go, mark_versions, remove_version
 from pcc_pipeline.tracking.runs import read_training_run
 from pcc_pipeline.tracking.store.past_runs import RecordedRun, run_of
 from pcc_pipeline.tracking.store.run_files import RunFiles
@@ -39,6 +39,8 @@ class RefusedError(WaitingError):
 def mark(learned: Sequence[LearnedVersion], erasure: str, policy: str) -> dict[str, str]:
     """Say on each version that it learned from erased rows; with `block`, take it out of use at once.
 
+    What is published of one that is held stays.
+
     Returns:
         Model -> the version that was champion when this was said; from then on none of them becomes it.
     """
@@ -53,7 +55,7 @@ def mark(learned: Sequence[LearnedVersion], erasure: str, policy: str) -> dict[s
         if champion is not None:
             champions[name] = champion
     for version in learned:
-        if version.name and policy == "block":
+        if version.name and policy == "block" and not version.held:
             unpublish(version.published)
     return champions
 
@@ -79,6 +81,7 @@ def successor_of(
 
     Raises:
         WaitingError: the gates refuse it, and nobody lets it serve all the same.
+        TrackingError: the old version is held by now.
         DataError, …: as the steps.
     """
     # Of a champion that was challenger too, what a try before this one trained is challenger, and no successor yet.
@@ -102,6 +105,7 @@ def successor_of(
     if challenger is not None and challenger.version not in (*learned, number):
         # One that has nothing to do with it goes on challenging.
         versions.set_alias(old.name, _CHALLENGER, str(challenger.version))
+    demand_let_go(old.run_id)  # the training took its time
     why = allowance.reason or f"erasure {erasure}: in place of version {old.number}"
     try:
         outcome = promote.run(own, f"models:/{old.name}/{number}", reason=why, force=allowance.force)
@@ -223,7 +227,12 @@ def _trained_before(own: Params, old: LearnedVersion, digest: str) -> str | None
 
 
 def remove(params: Params, version: LearnedVersion) -> list[str]:
-    """Remove it with its files, and the folders that it was published as; which these were."""
+    """Remove it with its files, and the folders that it was published as; which these were.
+
+    Raises:
+        TrackingError: it is held by now.
+    """
+    demand_let_go(version.run_id)
     # Looked for again: it may have been published since the plan.
     folders = unpublish(published_as(params, version.run_id, version.published))
     remove_version(version.name, version.number, version.run_id)

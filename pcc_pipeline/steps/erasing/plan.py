@@ -23,7 +23,7 @@ from pcc_pipeline.persons.holds import Holds
 from pcc_pipeline.persons.rows import count_in, rows_of
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.plurals import counted
-from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, is_table
+from pcc_pipeline.steps.erasing.holdings import Holdings, Trace, is_table, under_way
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.tables import is_there, kinds_here, tables_of
 from pcc_pipeline.steps.erasing.telling.vocabulary import JOBS, file_here, job
@@ -194,7 +194,7 @@ class Before:
 
     Attributes:
         plans: of these; where they were, rows may be back.
-        kept: versions that learned from their rows and that a hold kept.
+        kept: versions that learned from their rows and that a hold kept, or that were made after it.
     """
 
     plans: Sequence[Plan] = ()
@@ -223,11 +223,11 @@ def make_plan(
         for trace in known.traces
         for version in _learned(trace, policy)
     ]
-    known_numbers = {(each.name, each.number) for each in learned}
+    known_numbers = {(each.run_id, each.name, each.number) for each in learned}
     learned += [
         _unless_held(_with_folders(version, params), holds)
         for version in map(partial(_as_it_stands, policy=policy), before.kept)
-        if (version.name, version.number) not in known_numbers
+        if (version.run_id, version.name, version.number) not in known_numbers
     ]
     inputs: Counter[str] = Counter()
     for trace in known.traces:
@@ -250,7 +250,7 @@ def make_plan(
         vectors=vectors,
         inputs={file: rows for file, rows in sorted(inputs.items()) if file not in copies},
         elsewhere=sorted(_elsewhere(known.traces)),
-        unseen=[*_unseen(known), *scan.unseen, *unsent, *_unseen_copies(params)],
+        unseen=[*_under_way(known), *_unseen(known), *scan.unseen, *unsent, *_unseen_copies(params)],
         unknown=numbers.unknown,
         kinds={path: scan.kinds[path] for path, rows in copies.items() if rows and path in scan.kinds},
         pages=scan.pages(),
@@ -285,11 +285,15 @@ class Scan:
         self._runs = list({run.run_id: run for run in runs}.values())
         # Those whose tables outside of MLflow may hold rows of the persons.
         self._writers = list({run.run_id: run for run in (*(trace.run for trace in known.traces), *without)}.values())
-        blind = Counter(run.step for run in without)
-        counts = ", ".join(counted(number, JOBS[step]) for step, number in sorted(blind.items()))
+        working = under_way(without)
+        blind = Counter(run.step for run in without if run not in working)
         said = "jobs that left no coded list of whose rows they read"
         learned = "; whether the trainings learned from these rows is not known" if blind["train"] else ""
-        self.unseen = [f"{said} ({counts}): what they wrote was searched by case id{learned}"] if blind else []
+        self.unseen = [f"{said} ({_counts(blind)}): what they wrote was searched by case id{learned}"] if blind else []
+        if working:
+            said = "jobs under way that have left no coded list yet of whose rows they read"
+            steps = Counter(run.step for run in working)
+            self.unseen.append(f"{said} ({_counts(steps)}): look again once they have ended, with pcc erase --verify")
 
     def runs(self) -> list[RunPart]:
         """What each run's files hold of them; runs whose files hold nothing are left out."""
@@ -338,6 +342,10 @@ class Scan:
                 # Lines of the manifest that follow are of rejected rows, and of a test file.
                 lines = sum(line < _rows_in(path) for line in trace.lines)
         return RunPart(run.run_id, run.step, run.pcc_version, dict(rows), tables, entries, split, lines)
+
+
+def _counts(steps: Counter[str]) -> str:
+    return ", ".join(counted(number, JOBS[step]) for step, number in sorted(steps.items()))
 
 
 def _rows_in(path: Path) -> int:
@@ -445,15 +453,44 @@ def _with_folders(version: LearnedVersion, params: Params) -> LearnedVersion:
 
 
 def _unless_held(version: LearnedVersion, holds: Holds) -> LearnedVersion:
-    hold = holds.on_version(version.name, version.number)
+    hold = holds.keeping(version.name, version.number, version.run_id)
     return version if hold is None else replace(version, action="note", held=hold.words)
+
+
+def made_since(plan: Plan) -> list[LearnedVersion]:
+    """What trainings that had read rows of the persons made after the plan, such as one that was under way elsewhere.
+
+    By their manifests nobody finds these any more, once they are erased.
+
+    Raises:
+        TrackingError: MLflow does not answer.
+    """
+    known = {(each.run_id, each.name, each.number) for each in plan.learned}
+    made = list[LearnedVersion]()
+    for part in plan.runs:
+        rows = sum(part.rows.get(side, 0) for side in LEARNED)
+        if part.step != "train" or not rows:
+            continue
+        versions = versions_from(part.run_id)
+        made += [
+            LearnedVersion(
+                part.run_id, each.name, each.number, each.pcc_version, each.aliases, each.published, rows, "remove"
+            )
+            for each in versions
+            if (part.run_id, each.name, each.number) not in known
+        ]
+        if not versions and (part.run_id, "", "") not in known and model_is_there(part.run_id):
+            made.append(LearnedVersion(part.run_id, "", "", part.version, (), (), rows, "remove"))
+    return made
 
 
 def _as_it_stands(version: LearnedVersion, policy: str) -> LearnedVersion:
     """A version of an earlier plan, with what the registry has of it now."""
+    action = "note" if policy == "note" else "remove"
+    if not version.name:
+        return replace(version, action=action, held="")
     its = (version.name, version.number)
     made = next(each for each in versions_from(version.run_id) if (each.name, each.number) == its)
-    action = "note" if policy == "note" else "remove"
     return replace(version, aliases=made.aliases, published=made.published, action=action, held="")
 
 
@@ -494,6 +531,15 @@ def _elsewhere(traces: Iterable[Trace]) -> Iterator[str]:
             if trace.run.step == "train" and name not in RunFiles(trace.run.run_id).names():
                 continue
             yield f"{file_here(address)}, of {job(trace.run.step, trace.run.run_id)}"
+
+
+def _under_way(known: Holdings) -> Iterator[str]:
+    """What would come of their rows after all was looked through."""
+    for run in under_way(trace.run for trace in known.traces):
+        yield (
+            f"what {job(run.step, run.run_id)} makes, which has read rows of theirs and is under way: let it end, or "
+            "end it, and make this plan again; until then it is not carried out"
+        )
 
 
 def _unseen(known: Holdings) -> list[str]:

@@ -9,7 +9,7 @@ from pcc_pipeline.persons.keys import Keys
 from pcc_pipeline.persons.rows import count_in
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.steps.erasing.holdings import holdings_of
-from pcc_pipeline.steps.erasing.plan import Plan, Scan, held_in
+from pcc_pipeline.steps.erasing.plan import Plan, Scan, held_in, made_since
 from pcc_pipeline.steps.erasing.published import published_as
 from pcc_pipeline.steps.erasing.tables import is_there
 from pcc_pipeline.steps.erasing.telling.vocabulary import JOBS
@@ -67,6 +67,8 @@ def still_standing(params: Params, persons: Sought, keys: Keys, plan: Plan) -> d
                 still[address] = learned.rows
             if learned.name and version_is_there(learned.name, learned.number):
                 still[f"{learned.name} version {learned.number}, which learned from them"] = learned.rows
+    for late in made_since(plan):
+        still[f"{late.called}, which was made after it and learned from them"] = late.rows
     for part in plan.runs:
         if any(place.startswith(f"run {part.run_id} ") for place in still):
             continue

@@ -10,11 +10,13 @@ from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from pcc_pipeline.errors import TrackingError
 from pcc_pipeline.tracking.registry.champion import standing
+from pcc_pipeline.tracking.registry.holds import HOLD_TAG
 from pcc_pipeline.tracking.registry.locks import turn
 from pcc_pipeline.tracking.registry.versions import asking
 from pcc_pipeline.tracking.store.expired import remove_files
-from pcc_pipeline.tracking.store.paging import name_is
+from pcc_pipeline.tracking.store.paging import name_is, pages
 
 # Of a version, the erasure that it stands against, in words; of a run, the erasure that took rows out of its files.
 ERASURE_TAG = "pcc.erasure"
@@ -72,7 +74,9 @@ def note_list(name: str, digest: str, run_id: str, who: str = "") -> None:
 
 
 def read_without_list(name: str, number: str) -> bool:
-    """Whether a version was trained after an erasure, and not by the list that this left: on a machine that lacks it.
+    """Whether a version was registered after an erasure, and not by the list that this left.
+
+    So is one of a machine that lacks it, and one of a training that had read its rows before.
 
     Raises:
         TrackingError: there is no such version, or MLflow does not answer.
@@ -82,9 +86,10 @@ def read_without_list(name: str, number: str) -> bool:
         lists = _lists(client.get_registered_model(name).tags)
         if not lists:
             return False
-        run = client.get_run(str(client.get_model_version(name, number).run_id))
-        before = [digest for digest, since in lists if since <= run.info.start_time]
-        return bool(before) and run.data.tags.get(LIST_TAG) != before[-1]
+        version = client.get_model_version(name, number)
+        listed = client.get_run(str(version.run_id)).data.tags.get(LIST_TAG)
+        before = [digest for digest, since in lists if since <= version.creation_timestamp]
+        return bool(before) and listed != before[-1]
 
 
 def _lists(tags: Mapping[str, str]) -> list[tuple[str, int]]:
@@ -162,9 +167,10 @@ def remove_version(name: str, number: str, run_id: str) -> None:
     What is gone already is no error; a training that made no version has no name and number.
 
     Raises:
-        TrackingError: MLflow refuses or does not answer.
+        TrackingError: it is held, as `demand_let_go`; MLflow refuses or does not answer.
     """
     client = MlflowClient()
+    demand_let_go(run_id)
     if name:
         take_alias(name, number)
     with asking(f"models of run {run_id}"):
@@ -174,6 +180,24 @@ def remove_version(name: str, number: str, run_id: str) -> None:
             client.delete_logged_model(model.model_id)
         if name and _version(name, number) is not None:
             client.delete_model_version(name, number)
+
+
+def demand_let_go(run_id: str) -> None:
+    """See that nobody holds a version of this training: of whatever number it is, its files are the training's.
+
+    Raises:
+        TrackingError: somebody does; or MLflow does not answer.
+    """
+    with asking(f"versions of run {run_id}"):
+        made = list(pages(MlflowClient().search_model_versions, filter_string=f"run_id = '{run_id}'"))
+    for version in made:
+        if HOLD_TAG in (version.tags or {}):
+            raise TrackingError(
+                f"{version.name} version {version.version} is held since this was begun (a legal hold, an order to "
+                "keep it), so it stays, and nothing takes its place",
+                where=f"models:/{version.name}/{version.version}",
+                fix="carry it out again: what is held is left out",
+            )
 
 
 def model_is_there(run_id: str) -> bool:
