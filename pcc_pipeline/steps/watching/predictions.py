@@ -15,7 +15,6 @@ from pcc_pipeline.errors import DataError
 from pcc_pipeline.evaluation.predictions import ExtraColumns
 from pcc_pipeline.model.decision import likeliest_of
 from pcc_pipeline.monitoring.change.signals import Signals
-from pcc_pipeline.plurals import counted
 from pcc_pipeline.steps.inputs.suppressed import without_erased
 from pcc_pipeline.steps.records.persons import new_manifest
 from pcc_pipeline.steps.watching.watched_file import PREDICTED, AnsweredFile
@@ -59,10 +58,6 @@ def of_predictions(
             )
         said = (*said, f"{other.sum():,} of {len(frame):,} rows are left out: answers of {names}")
         frame = frame[~other].reset_index(drop=True)
-    again = frame[CASE_ID].duplicated() & frame[CASE_ID].notna()
-    if again.any():
-        said = (*said, f"{counted(int(again.sum()), 'row')} left out: cases that stand before them")
-        frame = frame[~again].reset_index(drop=True)
     places = {label: place for place, label in enumerate(model.classes)}
     table = frame[columns].to_numpy(dtype=np.float64) if set(columns) <= set(frame.columns) else None
     predicted = frame[PREDICTED].map(places)

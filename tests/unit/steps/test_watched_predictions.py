@@ -1,4 +1,4 @@
-"""Files of predictions as rows that are watched: every answer is one, whoever decides it, and each case counts once."""
+"""Files of predictions as rows that are watched: every answer is one, whoever decides it."""
 
 from __future__ import annotations
 
@@ -60,11 +60,10 @@ def test_a_row_left_to_a_person_is_an_answer_and_not_rejected(
     assert (rows.signals.probabilities is not None) == probabilities
 
 
-def test_a_case_that_stands_in_two_files_counts_once_and_is_told(params: Params) -> None:
+def test_each_row_counts_since_ids_that_were_made_repeat_where_texts_do(params: Params) -> None:
     _, frame = scored(PLAIN, DecisionRule(), probabilities=False)
     rows = watched(params, PLAIN, frame[:300], frame[200:])
-    assert (len(rows), len(set(rows.case_ids)), len(rows.rejected)) == (ROWS, ROWS, ROWS)
-    assert rows.notes == ("100 rows left out: cases that stand before them",)
+    assert (len(rows), len(set(rows.case_ids)), rows.notes) == (ROWS + 100, ROWS, ())
 
 
 def test_an_answer_that_is_no_label_of_the_model_is_rejected(params: Params) -> None:
