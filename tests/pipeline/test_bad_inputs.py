@@ -333,7 +333,9 @@ UNUSUAL = {
 @pytest.mark.pipeline
 # scikit-learn takes labels of two rows each for a regression's numbers.
 @pytest.mark.filterwarnings("ignore:The number of unique classes is greater than 50")
-@pytest.mark.parametrize("name", UNUSUAL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * name.startswith("150 classes")) for name in UNUSUAL]
+)
 def test_an_unusual_input_works(name, store, command, monkeypatch) -> None:
     make, options = UNUSUAL[name]
     monkeypatch.chdir(store.folder)

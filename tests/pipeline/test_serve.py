@@ -514,8 +514,16 @@ def altered(store: Store, number: str) -> None:
     file.write_bytes(file.read_bytes()[:-1] + b"x")
 
 
-@pytest.mark.parametrize("policy", ["retrain", "note"])
-@pytest.mark.parametrize("how", ["deleted", "marked"])
+@pytest.mark.parametrize(
+    ("how", "policy"),
+    [
+        ("marked", "retrain"),
+        *(
+            pytest.param(how, policy, marks=pytest.mark.long)
+            for how, policy in [("marked", "note"), ("deleted", "retrain"), ("deleted", "note")]
+        ),
+    ],
+)
 def test_what_was_erased_does_not_serve_on_where_its_successor_is_refused_nor_after_a_restart(
     tmp_path: Path, how: str, policy: str
 ) -> None:
