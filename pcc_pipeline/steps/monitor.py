@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -61,7 +62,7 @@ from pcc_pipeline.tracking import payloads, run_names
 from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.reference_profiles import read_profile
 from pcc_pipeline.tracking.registry.versions import ALERT_TAG, find_alias, set_alert
-from pcc_pipeline.tracking.runs import StepRun, read_split, read_training_run, step_run
+from pcc_pipeline.tracking.runs import StepRun, TrainingRun, read_split, read_training_run, step_run
 
 logger = logging.getLogger(__name__)
 
@@ -169,10 +170,12 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
     tags = {"pcc.version": version, "pcc.model_uri": loaded.model_uri, "pcc.training_run": loaded.run_id}
     opened.log(payloads.Tags({**tags, "pcc.reference": profile.source}))
 
-    training = read_training_run(loaded.run_id)
+    @cache
+    def training() -> TrainingRun:
+        return read_training_run(loaded.run_id)
 
     def learned() -> RowKeys | None:
-        record = read_split(training)
+        record = read_split(training())
         return None if record is None else record.learned_keys
 
     rows = watched_rows(params, loaded, profile, learned)
@@ -182,7 +185,7 @@ def _run(params: Params, opened: StepRun, model_uri: str | None, labels: str | N
     if labels is not None:
         rows, more = with_labels(rows, labels, params)
         inputs = [*inputs, *more]
-    if training.params.data.normalise_labels:
+    if pd.notna(rows.labels).any() and training().params.data.normalise_labels:
         rows = spelled(rows, profile.classes)
     if options.windows in ("day", "week") and rows.times is None:
         raise DataError(
