@@ -154,7 +154,7 @@ def run(
             demand_input(params.data.test_path or address)
         version = _version_of(model_uri or f"models:/{name}@{promotion.CHALLENGER}", name)
         _demand_not_erased(params, version)
-        judgement = judge_version(params, f"models:/{name}/{version}", data)
+        judgement = judge_version(params, f"models:/{name}/{version}", data, forced=force)
         opened.log(payloads.LoggedParams(used_on_model(params, "promote", judgement.learned, address)))
         good = passed(judgement.verdicts)
         action = "promoted" if good else "forced" if force else "refused"

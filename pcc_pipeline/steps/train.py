@@ -102,12 +102,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """A trained, logged and registered model."""
+    """A trained, logged and registered model.
+
+    Attributes:
+        is_challenger: whether it has the alias; not where a training that began later had registered its model before.
+    """
 
     run_id: str
     model_uri: str
     registered_name: str
     registered_version: str
+    is_challenger: bool
     pcc_version: str
     validation: Report
     cross_validation: dict[str, float]
@@ -121,10 +126,10 @@ class TrainOutcome:
     @property
     def summary(self) -> list[str]:
         searched = [] if self.search is None or self.search.planned < 2 else self._searched
+        alias = f", alias {CHALLENGER}" if self.is_challenger else f"; {CHALLENGER} stays a version trained later"
         return [
             *searched,
-            f"trained    {self.registered_name} version {self.registered_version} ({self.pcc_version}), "
-            f"alias challenger",
+            f"trained    {self.registered_name} version {self.registered_version} ({self.pcc_version}){alias}",
             f"           validation macro F1 {self.validation.scores['f1_macro']:.4f}, "
             f"accuracy {self.validation.scores['accuracy']:.4f} on {counted(self.validation.n_rows, 'row')}",
             *(f"           {note}" for note in self.notes),
@@ -466,6 +471,7 @@ def _train(
         registered.model_uri,
         params.registry.model_name,
         registered.version,
+        registered.alias_moved,
         version,
         reports["val"],
         record.cross_validation,

@@ -15,7 +15,9 @@ from pcc_pipeline.alerting.book import AlertBook
 from pcc_pipeline.command_line import pcc
 from pcc_pipeline.config.alert_settings import AlertRule
 from pcc_pipeline.steps import promote
+from pcc_pipeline.storage.objects import open_store
 from tests import process_state
+from tests.http_receiver import receiving
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -221,6 +223,40 @@ def test_only_what_was_judged_becomes_champion(command: Any, one_version: Any) -
     for wrong in (("--rollback", "true", "--model", "models:/pcc-intent-classifier/1"), ("--force", "maybe")):
         refused = command("promote", *wrong)
         assert (refused.code, "Traceback" in refused.err) == (1, False)
+
+
+def test_a_training_that_ends_after_a_later_one_does_not_call_itself_the_challenger(
+    command: Any, one_version: Any, small_file: Path
+) -> None:
+    client, name = one_version.client, "pcc-intent-classifier"
+    client.set_model_version_tag(name, "1", "pcc.version", "v29991231_235959")
+    trained = command("train", "--data", str(small_file), "--search-method", "none")
+    assert trained.code == 0, trained.err
+    assert re.search(rf"{name} version 2 \(v\w+\); challenger stays a version trained later\n", trained.out)
+    assert int(client.get_model_version_by_alias(name, "challenger").version) == 1
+
+
+def test_a_bucket_that_is_away_is_no_verdict_on_a_version(
+    command: Any, store: Any, small_file: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stood on record as refused, and `retrain` never judged such a version again."""
+    open_store(bucket).upload(small_file, "cases.parquet")
+    trained = command("train", "--data", f"{bucket}/cases.parquet", "--search-method", "none")
+    assert trained.code == 0, trained.err
+    with receiving() as away, monkeypatch.context() as meanwhile:
+        meanwhile.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{away.port}")
+        stopped = command("promote", *GATES)
+        assert (stopped.code, "the champion stays" in stopped.err, "Traceback" in stopped.err) == (1, False, False)
+        assert f"cannot read: 501 GET http://127.0.0.1:{away.port}" in stopped.err
+        assert f"where: {bucket}/cases.parquet" in stopped.err
+        assert store.step("promote").data.tags.get("pcc.action") != "refused"
+        forced = command("promote", *GATES, "--force", "true", "--reason", "it cannot wait for the bucket")
+        assert forced.code == 0, forced.err
+        assert "there are no test rows: cannot read" in forced.out
+    judged = command("promote", "--set", "'registry.gates=[{kind: minimum, metric: test/f1_macro, threshold: 0.8}]'")
+    assert judged.code == 0, judged.err
+    gone = command("promote", *GATES, "--test-data", f"{bucket}/gone.parquet")
+    assert (gone.code, "there is no such object" in gone.err) == (1, True)
 
 
 @pytest.mark.long

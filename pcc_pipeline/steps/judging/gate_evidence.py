@@ -20,6 +20,7 @@ from pcc_pipeline.steps.inputs.datasets import encoder_of
 from pcc_pipeline.steps.inputs.model_vectors import rows_for_champion
 from pcc_pipeline.steps.inputs.test_rows import HeldOut, held_out
 from pcc_pipeline.steps.records.test_scores import Measurement, measure
+from pcc_pipeline.tracking.delivery.outages import comes_of_outage
 from pcc_pipeline.tracking.logged_models.log_and_load import LoadedModel, load_trained_model
 from pcc_pipeline.tracking.registry.champion import CHAMPION
 from pcc_pipeline.tracking.registry.versions import Resolved, find_alias
@@ -75,28 +76,32 @@ class _Compared:
         return 0 if self.rows is None else int((~self.rows).sum())
 
 
-def judge_version(params: Params, model_uri: str, data: str | HeldOut | None = None) -> Judgement:
+def judge_version(
+    params: Params, model_uri: str, data: str | HeldOut | None = None, *, forced: bool = False
+) -> Judgement:
     """Measure a version, and the champion on the same rows, and hold both against `registry.gates`.
 
     The rows compared are those that neither has learned. Test rows that cannot be found, a champion that cannot be
-    loaded or has no vectors of its own encoder, and what cannot be known fail the gates that need them.
+    loaded or has no vectors of its own encoder, and what cannot be known fail the gates that need them. A server or a
+    bucket that is away for now is no verdict on a version: it is raised, but where the version is forced anyway.
 
     Args:
         data: the test rows, from the version's training in this process; or where its training file lies now.
 
     Raises:
         TrackingError, ModelError: the version cannot be loaded.
+        StorageError, …: what is needed for a verdict is away.
     """
     loaded = load_trained_model(model_uri)
     training = read_training_run(loaded.run_id)
     standing = find_alias(params.registry.model_name, CHAMPION)
-    champion, champion_fault = _champion(standing)
-    test, test_fault = _measured(params, training, loaded, data)
+    champion, champion_fault = _champion(standing, forced=forced)
+    test, test_fault = _measured(params, training, loaded, data, forced=forced)
     predicted, compared = np.empty(0, dtype=object), _Compared(fault=champion_fault)
     if test is not None:
         predicted = predicted_labels(loaded, test.probabilities)
         if champion is not None:
-            compared = _compared(params, champion, test.held.dataset, loaded.model.encoder_digest)
+            compared = _compared(params, champion, test.held.dataset, loaded.model.encoder_digest, forced=forced)
     evidence = GateEvidence(
         metrics={} if test is None else test.report.metrics(),
         labels=np.empty(0, dtype=object) if test is None else test.rows.labels,
@@ -137,18 +142,19 @@ def _field_test(params: Params, loaded: LoadedModel, champion: LoadedModel | Non
     return FieldTest(run.run_id, run.tags.get("pcc.ab_verdict", ""), low, rows, run.ended or run.started)
 
 
-def _champion(standing: Resolved | None) -> tuple[LoadedModel | None, str]:
+def _champion(standing: Resolved | None, *, forced: bool) -> tuple[LoadedModel | None, str]:
     """The champion, or why it cannot be loaded."""
     if standing is None:
         return None, ""
     try:
         return load_trained_model(standing.model_uri), ""
-    except (ModelError, TrackingError) as error:
+    except (ModelError, StorageError, TrackingError) as error:
+        _demand_answer(error, forced)
         return None, f"the champion, version {standing.version}, cannot be loaded: {error.what} ({error.where})"
 
 
 def _measured(
-    params: Params, training: TrainingRun, loaded: LoadedModel, data: str | HeldOut | None
+    params: Params, training: TrainingRun, loaded: LoadedModel, data: str | HeldOut | None, *, forced: bool
 ) -> tuple[Measurement | None, str]:
     """The version on its test rows, or why there are none that prove anything."""
     try:
@@ -157,10 +163,11 @@ def _measured(
             return None, fault
         return measure(loaded, held, params, training.params), ""
     except (DataError, FeatureError, StorageError, TrackingError) as error:
+        _demand_answer(error, forced)
         return None, f"there are no test rows: {_line(error)}"
 
 
-def _compared(params: Params, champion: LoadedModel, test: Dataset, made_by: str) -> _Compared:
+def _compared(params: Params, champion: LoadedModel, test: Dataset, made_by: str, *, forced: bool) -> _Compared:
     """The champion's labels for the test rows that it has not learned.
 
     Of a champion without a record of its split nobody knows which these are. It is then measured on all of them: rows
@@ -194,7 +201,14 @@ def _compared(params: Params, champion: LoadedModel, test: Dataset, made_by: str
             answers = np.array(respelled(answers, sorted(set(test.labels))), dtype=object)
         return _Compared(answers, rows, note=note)
     except (DataError, FeatureError, ModelError, StorageError, TrackingError) as error:
+        _demand_answer(error, forced)
         return _Compared(fault=f"the champion {version} cannot be measured on these rows: {_line(error)}")
+
+
+def _demand_answer(error: PccError, forced: bool) -> None:
+    """Raise what an outage led to: `retrain` would take a gate that failed by it for a verdict, and never ask again."""
+    if not forced and comes_of_outage(error):
+        raise error
 
 
 def _line(error: PccError) -> str:

@@ -17,9 +17,10 @@ import mlflow
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
+from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from pcc_pipeline.errors import TrackingError
+from pcc_pipeline.errors import PccError, TrackingError
 from pcc_pipeline.files import temporary_place
 from pcc_pipeline.interruption import allowed
 from pcc_pipeline.masking import quotable
@@ -146,6 +147,20 @@ def is_outage(error: BaseException) -> bool:
         return True
     status = status_of(error)
     return status is not None and (status >= 500 or status in _BUSY or status in _ACCOUNT)
+
+
+def comes_of_outage(error: PccError) -> bool:
+    """Whether what a step needed is away for now: a server, a database or a bucket, or room on a disk.
+
+    A file of this machine that is not there is no outage: nobody brings it back by waiting.
+    """
+    cause: BaseException | None = error
+    while isinstance(cause, PccError):
+        cause = cause.__cause__
+    if cause is None:
+        return False
+    here = isinstance(cause, OSError) and not isinstance(cause, RequestException | ConnectionError | TimeoutError)
+    return is_no_room(cause) if here else is_outage(cause)
 
 
 def is_account(error: BaseException) -> bool:
