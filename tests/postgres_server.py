@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
@@ -68,6 +69,20 @@ class PostgresServer:
             self._process.send_signal(3)  # SIGQUIT: at once, and its processes with it
             self._process.wait(timeout=30)
             self._process = None
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Within, it is there and answers nobody, as on a machine or a disk that hangs."""
+        assert self._process is not None
+        server = psutil.Process(self._process.pid)
+        processes = [server, *server.children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def contents(self) -> bytes:
         """All bytes of its tables, as they lie on the disk."""

@@ -23,7 +23,7 @@ from pcc_pipeline.model.builders import Task
 from pcc_pipeline.model.families import FAMILIES, build_classifier, complete
 from pcc_pipeline.model.probabilities import class_probabilities, decided
 from pcc_pipeline.model.selection import chosen_few, family_values, method_of, on_features, ranking
-from pcc_pipeline.solvers.logistic import Fit, fit_fast, replaces, solver_of
+from pcc_pipeline.solvers.logistic import Fit, fit_fast, replaces, solver_of, stands_still
 
 # Rows that are answered at a time: what is made of them on the way takes tens of megabytes.
 _BLOCK_ROWS = 65_536
@@ -208,7 +208,7 @@ def _fitted(family: str, hyperparameters: Mapping[str, Any], rows: PreparedRows,
     # Thousands of small products: BLAS threads would wait for one another longer than they work, beside other work ten
     # times as long. OpenMP's threads, which grow the trees of gradient boosting, stay.
     with threadpool_limits(1, user_api="blas"):
-        if not exact and replaces(family, values):
+        if not exact and (replaces(family, values) or stands_still(family, values, rows.vectors)):
             return fit_fast(classifier, values, rows.vectors, rows.labels, task.balanced, rows.mixture)
         return _fitted_by_scikit_learn(family, values, classifier, rows.vectors, rows.labels, task)
 

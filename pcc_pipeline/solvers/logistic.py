@@ -9,10 +9,11 @@ The result is a plain scikit-learn estimator, with nothing in it to tell which s
 | saga | l1 | softmax, intercept free | `multinomial` |
 | saga | l1 of two classes | one column, intercept free | `quasi_newton` |
 | saga | l2, elasticnet | softmax, or one column for two classes; intercept free | `quasi_newton` |
+| lbfgs | l2 | that of saga, for columns of so different scales that scikit-learn's stands still | `quasi_newton` |
 
 Which solver fitted is handed on with the estimator, and stands on the run. Where ours for liblinear does not converge,
-scikit-learn's own fits too, unless there are too many rows for its memory, and the lower objective is kept; saga is far
-slower and converges less.
+scikit-learn's own fits too, unless there are too many rows for its memory, and for lbfgs always; the lower objective is
+kept. saga is far slower and converges less.
 `model.solver_exact: true` turns the replacement off.
 """
 
@@ -33,7 +34,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from pcc_pipeline.errors import ModelError
 from pcc_pipeline.solvers import lbfgs, lbfgs_b
 from pcc_pipeline.solvers.centring import centred
-from pcc_pipeline.solvers.losses import objective
+from pcc_pipeline.solvers.losses import are_unlike, objective, own_units
 from pcc_pipeline.solvers.one_vs_rest_l1 import solve_l1_logistic
 from pcc_pipeline.solvers.problem import Penalty, Problem, Solution
 from pcc_pipeline.solvers.softmax_l1 import solve_softmax
@@ -43,6 +44,9 @@ _REPLACED = {"liblinear": ("l1", "l2"), "saga": ("l1", "l2", "elasticnet")}
 _TIGHTEST = 1e-5
 # It copies the rows in double precision and then makes 16 bytes of each number: six times what the rows take here.
 _MOST_ROWS_OF_LIBLINEAR = 100_000
+# Columns of sentence vectors differ by up to 8 times in these units; from 100 on its weights cost 1 % and more of the
+# objective, and from some 100,000 on it has none (measured with C from 1 to 100).
+_STANDS_STILL = 100.0
 
 
 def replaces(family: str, values: Mapping[str, Any]) -> bool:
@@ -52,6 +56,21 @@ def replaces(family: str, values: Mapping[str, Any]) -> bool:
         and values["penalty"] in _REPLACED.get(values["solver"], ())
         and values["tol"] >= _TIGHTEST
     )
+
+
+def stands_still(family: str, values: Mapping[str, Any], vectors: np.ndarray) -> bool:
+    """Whether scikit-learn's L-BFGS would stop far from the optimum of these (n, d) rows, and call that converged.
+
+    It knows no scales of columns: one number of a million among sentence vectors, or a column of times, ends it after
+    some iterations that gain all but nothing. `fit_fast` then solves the problem too, which is that of saga.
+    """
+    if family != "LogisticRegression" or (values["solver"], values["penalty"]) != ("lbfgs", "l2"):
+        return False
+    rows = np.asarray(vectors, dtype=np.float32)
+    anything = np.zeros((len(rows), 1), dtype=np.float32)
+    penalty = Penalty(0.0, 1.0, intercept_penalised=False)
+    problem = Problem(rows, anything, np.ones((1, 1)), float(values["C"]), penalty, softmax=False)
+    return are_unlike(own_units(problem), _STANDS_STILL)
 
 
 @dataclass(frozen=True)
@@ -83,7 +102,7 @@ def fit_fast(
     balanced: bool = False,
     mixture: Any = None,
 ) -> Fit:
-    """Fit an unfitted classifier that `replaces` admits.
+    """Fit an unfitted classifier that `replaces` admits, or one of scikit-learn's lbfgs that `stands_still`.
 
     `classifier` is the LogisticRegression, or the OneVsRestClassifier around it, that `build_classifier` made;
     `vectors` (n, d) and `labels` (n,) are training rows; `balanced` weighs classes as scikit-learn's class_weight does.
@@ -97,21 +116,24 @@ def fit_fast(
     columns = np.arange(len(classes)) if len(classes) > 2 else np.array([1])
     rows = np.ascontiguousarray(vectors if mixture is None else vectors[: mixture.shape[1]], dtype=np.float32)
     targets = (places[:, None] == columns).astype(np.float32)
-    apart = values["solver"] == "liblinear" or len(classes) == 2
+    named = values["solver"]
+    apart = named == "liblinear" or len(classes) == 2
     row_weights = _balancing(targets if apart else places[:, None]) if balanced else np.ones((1, 1))
     problem = Problem(rows, targets, row_weights, float(values["C"]), _penalty(values), not apart, mixture=mixture)
     solution = _solved_in_range(problem, values["tol"], values["max_iter"])
-    if not solution.converged and values["solver"] == "liblinear" and len(labels) <= _MOST_ROWS_OF_LIBLINEAR:
+    unfinished = not solution.converged and named == "liblinear" and len(labels) <= _MOST_ROWS_OF_LIBLINEAR
+    if unfinished or named == "lbfgs":
         theirs, converged = _fit_exact(classifier, vectors, labels)
         if objective(problem, _weights_of(theirs)) <= objective(problem, solution.weights):
-            return Fit(theirs, converged, "scikit-learn/liblinear")
+            return Fit(theirs, converged, f"scikit-learn/{named}")
         # Lower than what the named solver converges to is good enough for its tolerance.
-        solution = Solution(solution.weights, solution.iterations, converged)
-    if values["solver"] == "liblinear":
+        solution = Solution(solution.weights, solution.iterations, solution.converged or converged)
+    if named == "liblinear":
         _fill_one_vs_rest(classifier, classes, labels, solution)
     else:
         _fill(classifier, classes, solution.weights.astype(np.float32), solution.iterations)
-    return Fit(classifier, solution.converged, solver_of("LogisticRegression", values, len(classes)))
+    ours = {**values, "solver": "saga"} if named == "lbfgs" else values  # the same problem
+    return Fit(classifier, solution.converged, solver_of("LogisticRegression", ours, len(classes)))
 
 
 def _fit_exact(classifier: Any, vectors: np.ndarray, labels: np.ndarray) -> tuple[Any, bool]:
@@ -123,7 +145,7 @@ def _fit_exact(classifier: Any, vectors: np.ndarray, labels: np.ndarray) -> tupl
 
 def _weights_of(classifier: Any) -> np.ndarray:
     parts = getattr(classifier, "estimators_", [classifier])
-    return np.vstack([np.append(part.coef_[0], part.intercept_) for part in parts]).T.astype(np.float64)
+    return np.vstack([np.column_stack([part.coef_, part.intercept_]) for part in parts]).T.astype(np.float64)
 
 
 def _penalty(values: Mapping[str, Any]) -> Penalty:

@@ -9,7 +9,7 @@ import numpy as np
 from pcc_pipeline.solvers.problem import BLOCK_ROWS, Problem
 
 # This share of the columns has units of up to so many times the least: up to 6 in sentence vectors with a lexical half.
-_BUT_FEW, _UNLIKE = 0.9, 10.0
+_BUT_FEW, UNLIKE = 0.9, 10.0
 
 
 def softmax_losses(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -100,13 +100,13 @@ def objective(problem: Problem, weights: np.ndarray) -> float:
     return float(values.sum() + lasso.sum() + (weights * ridge_pull(problem, weights)).sum() / 2)
 
 
-def are_unlike(units: np.ndarray) -> bool:
+def are_unlike(units: np.ndarray, times: float = UNLIKE) -> bool:
     """Whether columns with these `own_units` are on so different scales that a descent by plain gradients stands still.
 
     A few far greater than the others make it do so, or some far smaller; a few of many that are next to zero, as
     sentence vectors have, do not.
     """
-    return bool(np.quantile(units[:-1], _BUT_FEW) > _UNLIKE * units[:-1].min())
+    return bool(np.quantile(units[:-1], _BUT_FEW) > times * units[:-1].min())
 
 
 def own_units(problem: Problem) -> np.ndarray:

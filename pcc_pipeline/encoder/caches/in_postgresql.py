@@ -6,6 +6,9 @@ As with Redis, one that is away costs time and no answer; only where vectors are
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import date
@@ -30,6 +33,8 @@ _ALONE = "SELECT pg_advisory_xact_lock(hashtext('pcc_vectors'))"
 _SIZE = "coalesce(sum(octet_length(name) + octet_length(entry)), 0)"
 _NAMES_A_ROUND = 1000
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER = 3, 10
+# More for the answer's way. A server that stands still does not keep to its own limit either.
+_SECONDS_TO_HANG_UP = _SECONDS_TO_ANSWER + 2
 
 
 class PostgresCaches:
@@ -174,7 +179,8 @@ class PostgresCache(AbstractContextManager["PostgresCache"]):
                 for at in range(0, len(left), _NAMES_A_ROUND):
                     key_of = {form.name(key): key for key in left[at : at + _NAMES_A_ROUND]}
                     # Binary: a bytea as text is twice as long.
-                    rows = self._open().execute(query, (self._sealed, self._space, list(key_of)), binary=True)
+                    with _hanging_up(connection := self._open()):
+                        rows = connection.execute(query, (self._sealed, self._space, list(key_of)), binary=True)
                     stored.extend((form, key_of[bytes(name)], bytes(name), bytes(entry)) for name, entry in rows)
                 there = {key for _, key, _, _ in stored}
                 left = [key for key in left if key not in there]
@@ -195,7 +201,8 @@ class PostgresCache(AbstractContextManager["PostgresCache"]):
             )
             for at in range(0, len(entries), _NAMES_A_ROUND):
                 names, blobs = zip(*entries[at : at + _NAMES_A_ROUND], strict=True)
-                self._open().execute(query, (self._sealed, self._space, today(), list(names), list(blobs)))
+                with _hanging_up(connection := self._open()):
+                    connection.execute(query, (self._sealed, self._space, today(), list(names), list(blobs)))
 
         self._try(keep, "writing")
 
@@ -237,13 +244,31 @@ def _connected(address: str, seconds: int | None) -> Any:
 
     connection = psycopg.connect(address, autocommit=True, connect_timeout=_SECONDS_TO_CONNECT)
     try:
-        if seconds is not None:
-            connection.execute(f"SET statement_timeout = '{seconds}s'")
-        if connection.execute("SELECT to_regclass('pcc_vectors')").fetchone() == (None,):
-            with connection.transaction():
-                connection.execute(_ALONE)
-                connection.execute(_TABLE)
+        with _hanging_up(connection):
+            if seconds is not None:
+                connection.execute(f"SET statement_timeout = '{seconds}s'")
+            if connection.execute("SELECT to_regclass('pcc_vectors')").fetchone() == (None,):
+                with connection.transaction():
+                    connection.execute(_ALONE)
+                    connection.execute(_TABLE)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+@contextmanager
+def _hanging_up(connection: Any) -> Iterator[None]:
+    """Within, a statement that has no answer in time ends as where the server closes the connection."""
+
+    def hang_up() -> None:
+        with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as line:  # or it is closed by now
+            line.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(_SECONDS_TO_HANG_UP, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

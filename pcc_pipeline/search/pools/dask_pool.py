@@ -62,6 +62,8 @@ class DaskPool:
             self.n_jobs = cluster.threads(client)
         self._lock = threading.Lock()
         self._under_way = 0
+        # A lock of its own: while a fold waits for the first worker that comes, others ask what is under way.
+        self._bringing = threading.Lock()
         self._folds: dict[int, Any] = {}
 
     @property
@@ -96,13 +98,21 @@ class DaskPool:
 
     def _carried(self, objective: Any, fold: int) -> Any:
         """The fold in the cluster; brought there when it is first needed, or lost."""
-        with self._lock:
+        with self._bringing:
             carried = self._folds.get(fold)
             if carried is None or carried.status != "finished":
-                # By its own bytes' name a fold that was lost would be taken for one that is still there.
-                carried = self._client.scatter(objective.carried(fold), hash=False)
-                self._folds[fold] = carried
+                carried = self._folds[fold] = self._brought(objective.carried(fold))
             return carried
+
+    def _brought(self, measures: Any) -> Any:
+        """In the cluster; if all workers died, once one is there."""
+        while True:
+            try:
+                # By its own bytes' name a fold that was lost would be taken for one that is still there.
+                return self._client.scatter(measures, hash=False)
+            except TimeoutError:
+                if self._client.status != "running":
+                    raise
 
     def _ended(
         self, done: Any, answer: Future[Any], task: Callable[..., Any], arguments: tuple[Any, ...], tries: int

@@ -143,17 +143,29 @@ class _Slot:
 
     def start(self, task: Callable[..., Any], *arguments: Any) -> Future[Any]:
         if self._future is not None and isinstance(self._future.exception(), WorkerDied):
-            self._executor.shutdown(wait=True, kill_workers=True)
-            self._executor = None
+            self._give_up()
         with _starting_deaf():
             # Python's own tracker, which loky's workers use too, lets signals through again where it is started.
             resource_tracker.ensure_running()
+        try:
+            future = self._submitted(task, arguments)
+        except WorkerDied:
+            # It was killed while it had nothing to do, so nothing of this task was begun.
+            self._give_up()
+            future = self._submitted(task, arguments)
+        self._future = future
+        return future
+
+    def _submitted(self, task: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]:
         with _starting_deaf():
             if self._executor is None:
                 self._executor = ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(),), env=_ONE_THREAD)
             future: Future[Any] = self._executor.submit(_call, task, arguments)
-        self._future = future
         return future
+
+    def _give_up(self) -> None:
+        self._executor.shutdown(wait=True, kill_workers=True)
+        self._executor = None
 
     def stop(self, kill: bool) -> None:
         if self._executor is not None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import wait
 from contextlib import suppress
 from pathlib import Path
@@ -93,6 +94,22 @@ def test_a_killed_worker_takes_nobody_with_it_and_is_replaced() -> None:
         assert pool.submit(os.getpid).result() not in (other_pid, os.getpid())
         pool.shutdown(kill=True)
     assert not alive(other_pid)
+
+
+def test_a_worker_that_is_killed_while_it_has_nothing_to_do_is_replaced_too() -> None:
+    """As between the folds and the search: handing over the next task ended the whole search."""
+    with WorkerPool(2) as pool:
+        idle = [future.result() for future in [pool.submit(os.getpid), pool.submit(os.getpid)]]
+        for worker in idle:
+            os.kill(worker, signal.SIGKILL)
+        until = time.monotonic() + 20
+        while any(alive(worker) for worker in idle):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(1)  # until loky knows it, too
+        others = {pool.submit(os.getpid).result(), *pool.run_all(os.getpid, [(), ()], "counting")}
+        assert others
+        assert not others & {*idle, os.getpid()}
 
 
 def test_a_task_whose_worker_is_killed_is_done_once_more_and_then_told_with_advice(tmp_path: Path) -> None:

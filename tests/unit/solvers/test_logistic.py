@@ -170,6 +170,52 @@ def far_from_zero(vectors: np.ndarray, how_far: float) -> tuple[np.ndarray, np.n
     return far, far.astype(np.float64).mean(axis=0)
 
 
+def unit_rows(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """1,000 rows of length 1 and of full width, as sentence vectors are; labels take turns."""
+    random, places = np.random.default_rng(n_classes), np.arange(1000) % n_classes
+    vectors = random.normal(size=(n_classes, 584))[places] + 3 * random.normal(size=(1000, 584))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.array([f"label-{place}" for place in places])
+
+
+def with_one_great_number(vectors: np.ndarray) -> np.ndarray:
+    vectors[4, 7] = 1e9
+    return vectors
+
+
+def with_a_column_of_times(vectors: np.ndarray) -> np.ndarray:
+    vectors[:, 3] = 1.7e9 + np.random.default_rng(1).integers(0, 10**8, len(vectors))
+    return vectors
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("odd", [with_one_great_number, with_a_column_of_times])
+def test_the_default_solver_is_relieved_where_it_stands_still_and_calls_that_converged(
+    odd: Any, n_classes: int
+) -> None:
+    """scikit-learn's ends after two iterations: one number in one row made a model that knows nothing."""
+    clean, labels = unit_rows(n_classes)
+    recipe, values, right = Recipe("LogisticRegression", "none", {}, 0), values_of("lbfgs", "l2", C=10.0), {}
+    for name, vectors in (("clean", clean.astype(np.float32)), ("odd", odd(clean.copy()).astype(np.float32))):
+        fitted = fit(PreparedRows(None, vectors[:500], labels[:500]), {"C": 10.0}, recipe)
+        right[name] = (fitted.classifier.predict(vectors[500:]) == labels[500:]).mean()
+        assert fitted.solver == {"clean": "scikit-learn/lbfgs", "odd": "pcc_pipeline/quasi_newton"}[name]
+        assert fitted.warnings == ()
+    assert right["odd"] > right["clean"] - 0.03
+    theirs = build_classifier("LogisticRegression", values, Task(n_classes, 0)).fit(vectors[:500], labels[:500])
+    reached = [objective(one, values, vectors[:500], labels[:500], False) for one in (theirs, fitted.classifier)]
+    assert reached[1] < 0.7 * reached[0]
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_of_both_solvers_for_such_rows_the_better_fit_is_kept(n_classes: int) -> None:
+    clean, labels = rows_of(n_classes, per_class=150)
+    vectors, values = with_one_great_number(clean.copy()), values_of("lbfgs", "l2", C=10.0)
+    fitted = fit(PreparedRows(None, vectors, labels), {"C": 10.0}, Recipe("LogisticRegression", "none", {}, 0))
+    theirs = build_classifier("LogisticRegression", values, Task(n_classes, 0)).fit(vectors, labels)
+    reached = [objective(one, values, vectors, labels, False) for one in (theirs, fitted.classifier)]
+    assert reached[1] <= reached[0]
+
+
 @pytest.mark.parametrize("C", [1.0, 100.0, 1000.0])
 @pytest.mark.parametrize("how_far", [10, 300])
 @pytest.mark.parametrize("n_classes", [2, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -57,6 +58,27 @@ def test_one_that_goes_away_is_told_once_and_used_again_when_it_is_back(
         now += 61
         assert len(cache.get(keys(3))) == 3
     assert len(caplog.records) == 1
+
+
+@pytest.mark.long
+def test_one_that_stands_still_holds_nobody_up_for_longer_than_an_answer_may_take(
+    server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own limit for a statement is kept by itself, and does not count while it hangs: a run waited for ever."""
+    place = PostgresCaches(server.address, WHERE)
+    for act in (lambda cache: cache.get(keys(3)), lambda cache: cache.put(keys(3), vectors(3, 1))):
+        caplog.clear()
+        with place.open("one", WIDTH, sealed=False) as cache:
+            cache.put(keys(3), vectors(3))
+            with server.standing_still():
+                began = time.monotonic()
+                assert not act(cache)
+                assert 8 < time.monotonic() - began < 40
+            assert [record.message.partition(" cannot")[0] for record in caplog.records] == [
+                f"the shared cache {WHERE}"
+            ]
+        with place.open("one", WIDTH, sealed=False) as cache:
+            assert len(cache.get(keys(3))) == 3
 
 
 def test_no_part_of_a_password_is_told(caplog: pytest.LogCaptureFixture) -> None:
