@@ -134,6 +134,12 @@ def _answers(
     return fitted.classifier, class_probabilities(fitted.classifier, range(n_classes), rows.held_vectors)
 
 
+def let_go() -> None:
+    """Give back the folds that this process has open: a file that was deleted keeps its room while somebody has it."""
+    _open.cache_clear()
+    _opened_mixture.cache_clear()
+
+
 @lru_cache(maxsize=64)
 def _open(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     first, second, third, fourth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in _PARTS)

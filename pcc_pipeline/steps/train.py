@@ -369,7 +369,7 @@ def _train(
     issues = _label_issues(answering, dataset.case_ids[split.train], classes)
     final = _refit(material.split_rows.both(), hyperparameters, recipe) if params.model.refit else fitted
     give_back(train.vectors)
-    backtest = run_backtest(material.windows, material.in_order, hyperparameters, params)
+    backtest, not_tested = run_backtest(material.windows, material.in_order, hyperparameters, params)
     near = near_duplicates(train.texts, [*validation.texts, *material.test_texts])
     doubts = (
         *dataset.notes,
@@ -379,6 +379,7 @@ def _train(
         *answering.warnings,
         *sampled.warnings,
         *(backtest.doubts if backtest else ()),
+        *not_tested,
         *cautions(reports["train"], reports["val"], quality=material.quality, near=near, only_tested=split.only_tested),
     )
     cross_validation = cv_metrics(searched.best.fold_scores) if searched else {}

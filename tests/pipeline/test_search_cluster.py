@@ -104,6 +104,27 @@ def test_a_cluster_whose_workers_all_die_goes_on_with_those_that_come(
 
 
 @pytest.mark.long
+def test_a_cluster_without_workers_is_waited_for_longer_than_a_scheduler_may_take_to_answer(
+    outside, store, small_file, cluster, start_dask_worker
+) -> None:
+    """The lost folds could not be brought to anybody, and after half a minute the scheduler was called gone."""
+    address, _, workers = cluster
+    words = ("pcc", "train", "--data", str(small_file), *SLOW, "--set")
+    settings = f"model.cv_folds=3 search.n_jobs=1 compute.engine=dask compute.address={address}"
+    process = outside(store.folder, *words, settings)
+    _once(lambda: _done_trials(store) >= 2, process)
+    for worker in workers:
+        _kill(worker)
+    time.sleep(45)
+    assert process.poll() is None, process.communicate()
+    start_dask_worker()
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "has no worker any more" in err
+    assert list(_trials(store)["state"]) == ["complete"] * 12
+
+
+@pytest.mark.long
 def test_a_scheduler_that_dies_ends_the_run_with_a_reason(outside, store, small_file, cluster) -> None:
     address, scheduler, _ = cluster
     words = ("pcc", "train", "--data", str(small_file), *SLOW, "--set")

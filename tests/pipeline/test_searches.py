@@ -40,6 +40,13 @@ def _trials(store) -> pd.DataFrame:
     return pd.read_parquet(store.file(store.step("train"), "trials.parquet"))
 
 
+def test_a_process_that_goes_on_keeps_no_fold_of_a_training_that_ended(command, store, small_file) -> None:
+    """A file that was deleted keeps its room on the disk while it is mapped, and no `du` shows it."""
+    done = command("train", "--data", str(small_file), "--search-method", "random", "--n-iter", "2", "--set", FEW)
+    assert done.code == 0, done.err
+    assert "fold-" not in Path("/proc/self/maps").read_text()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_search_leaves_its_trials(method, command, store, small_file) -> None:
     settings, n_trials, drawings = METHODS[method]

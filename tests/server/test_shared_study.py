@@ -325,7 +325,7 @@ def test_other_data_other_settings_and_another_encoder_are_refused(join: Join) -
         join(calibration="isotonic", encoder="e2")
     with pytest.raises(SearchError, match=r"being searched by run .* calibration was isotonic, is none") as error:
         join(calibration="none", encoder="e1")
-    assert "same options on the same data" in error.value.fix
+    assert "same options, data and libraries" in error.value.fix
     join(calibration="isotonic", encoder="e1")
 
 

@@ -12,20 +12,17 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 from pcc_pipeline.config.schema import ComputeParams
 from pcc_pipeline.errors import ComputeError, PccError
+from pcc_pipeline.search.libraries import library_versions
 from pcc_pipeline.search.plan import MeasuringPool, Objective
 from pcc_pipeline.search.pools.dask_cluster import DaskCluster
 from pcc_pipeline.search.pools.workers import WorkerDied
 
 # How often a measurement is handed over whose fold the cluster lost.
 _TRIES = 3
-# What scores depend on.
-_LIBRARIES = ("pcc-pipeline", "scikit-learn", "imbalanced-learn", "numpy", "scipy")
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +87,13 @@ class DaskPool:
         try:
             with self._cluster.scheduler_gone():
                 there = self._client.submit(
-                    _measure, task, self._carried(objective, fold), hyperparameters, fold, _versions(), pure=False
+                    _measure,
+                    task,
+                    self._carried(objective, fold),
+                    hyperparameters,
+                    fold,
+                    library_versions(),
+                    pure=False,
                 )
                 there.add_done_callback(lambda done: self._ended(done, answer, task, arguments, tries))
         except PccError as error:
@@ -145,7 +148,7 @@ def _measure(
     task: Callable[..., Any], objective: Objective, hyperparameters: dict[str, Any], fold: int, versions: dict[str, str]
 ) -> Any:
     """On a worker."""
-    here = _versions()
+    here = library_versions()
     different = [f"{name} {here[name]}, not {versions[name]}" for name in versions if here[name] != versions[name]]
     if different:
         raise ComputeError(
@@ -154,11 +157,6 @@ def _measure(
             fix="install the same versions there: scores of the same candidate would differ",
         )
     return task(objective, hyperparameters, fold)
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _LIBRARIES}
 
 
 def _as_here(error: Any) -> BaseException:

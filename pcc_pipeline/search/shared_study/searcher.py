@@ -82,7 +82,7 @@ class SharedOptunaSearcher(OptunaSearcher):
                     f"the study {self._place.study_name!r} is being searched by run {peer.run_id} with other data or "
                     f"settings: {differing}",
                     where=str(self._place),
-                    fix="start all runs of a study with the same options on the same data, or give another "
+                    fix="start all runs of a study with the same options, data and libraries, or give another "
                     "search.study_name",
                 )
 

@@ -20,6 +20,7 @@ from pcc_pipeline.data.formats.readers import read_batches
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.data.sample.messages import sample
 from pcc_pipeline.data.vector_column import Vectors
+from pcc_pipeline.data.vector_file import GrowingVectors
 from pcc_pipeline.data.vector_origin import ENCODER_DIGEST, FILE, origin
 from pcc_pipeline.encoder.caches.entries import VectorCache
 from pcc_pipeline.encoder.embed_texts import embed
@@ -33,6 +34,9 @@ from pcc_pipeline.steps.inputs.caches import cache_places
 from pcc_pipeline.steps.inputs.suppressed import keeps_out
 from pcc_pipeline.storage.objects import local_copy
 from pcc_pipeline.tracking.payloads import InputFile
+
+# What is made of them on the way, in the cache and the encoder, takes five times the room of their vectors.
+_TEXTS_AT_A_TIME = 10_000
 
 
 def read(
@@ -209,12 +213,15 @@ def progress_bar(total: int | None, what: str, unit: str = "rows") -> tqdm[Any]:
 def encoded(dataset: Dataset, params: Params, encoder: SentenceEncoder, what: str) -> Dataset:
     """The data set with the encoder's vectors of its texts.
 
-    The encoder's memory is given back: what follows needs it for other things.
+    Many vectors lie in a file, as those do that a file brings. The encoder's memory is given back: what follows needs
+    it for other things.
     """
-    with cache_of(params, encoder) as cache, progress_bar(len(dataset.frame), what) as bar:
-        vectors, _ = embed(dataset.texts, encoder, cache, bar.update)
+    texts, grown = dataset.texts, GrowingVectors()
+    with cache_of(params, encoder) as cache, progress_bar(len(texts), what) as bar:
+        for start in range(0, len(texts), _TEXTS_AT_A_TIME):
+            grown.add(embed(texts[start : start + _TEXTS_AT_A_TIME], encoder, cache, bar.update)[0])
     encoder.release()
-    return replace(dataset, vectors=np.ascontiguousarray(vectors), encoder_digest=encoder.digest)
+    return replace(dataset, vectors=grown.whole(), encoder_digest=encoder.digest)
 
 
 def rows_of(dataset: Dataset) -> Rows:

@@ -12,6 +12,7 @@ import numpy as np
 from pcc_pipeline.config import Params
 from pcc_pipeline.data.dataset import Dataset
 from pcc_pipeline.data.splits import TimeWindow, windows_by_time
+from pcc_pipeline.errors import ModelError
 from pcc_pipeline.evaluation.over_time.backtest import Backtest, window_scores
 from pcc_pipeline.model.fitting import FittedModel, Rows, fit, prepare
 from pcc_pipeline.steps.inputs.split import Split, times_of
@@ -39,8 +40,10 @@ def run_backtest(
     rows: Rows | None,
     hyperparameters: Mapping[str, Any],
     params: Params,
-) -> Backtest | None:
-    """Train before each window and measure on it; None where there are no windows.
+) -> tuple[Backtest | None, tuple[str, ...]]:
+    """Train before each window and measure on it; None where no window was measured.
+
+    A window whose past allows no training is left out: the model is there already, and is not given up for it.
 
     All that learns from rows learns anew from the past of each window: lexical half, balance, classifier. Labels are
     those of the classifier before calibration, whose calibrators would need folds of each past.
@@ -48,14 +51,22 @@ def run_backtest(
     Args:
         rows: of the whole data set; None where there are no windows.
         hyperparameters: those that the training chose.
+
+    Returns:
+        The measured windows, and why others are not among them.
     """
-    measured, warnings = [], []
+    measured, warnings, left = [], [], []
     first: FittedModel | None = None
     for number, window in enumerate(windows, start=1):
         assert rows is not None, "there are windows"
         past, next_rows = rows.take(window.past), rows.take(window.rows)
         recipe = recipe_of(params, past.labels, past.labels).only_for(hyperparameters)
-        fitted = fit(prepare(past, recipe), hyperparameters, recipe)
+        try:
+            fitted = fit(prepare(past, recipe), hyperparameters, recipe)
+        except ModelError as error:
+            left.append(f"backtest: window {number} of {len(windows)} is left out: {error.what}")
+            logger.warning("%s", left[-1])
+            continue
         first = fitted if first is None else first
         warnings += [f"backtest: {warning}" for warning in fitted.warnings]
         answers = [(model.probabilities(next_rows), _classes(model)) for model in (fitted, first)]
@@ -73,7 +84,7 @@ def run_backtest(
             *(number, len(windows), f"{scores.trained_rows:,}", f"{scores.starts:%Y-%m-%d %H:%M} UTC"),
             *(scores.f1_macro, f"{scores.rows:,}"),
         )
-    return Backtest.of(measured, warnings) if measured else None
+    return (Backtest.of(measured, warnings) if measured else None), tuple(left)
 
 
 def _classes(model: FittedModel) -> list[str]:

@@ -107,9 +107,20 @@ class Answering:
 
 
 def scores_of(fitted: FittedModel, rows: Rows, classes: list[str]) -> tuple[HeldScores, np.ndarray]:
-    """Scores of rows that a model did not learn, and their positions; rows of labels that it does not know are out."""
+    """Scores of rows that a model did not learn, and their positions; rows of labels that it does not know are out.
+
+    Raises:
+        DataError: all are.
+    """
     places = {label: place for place, label in enumerate(classes)}
     known = np.flatnonzero([str(label) in places for label in rows.labels])
+    if not len(known):
+        raise DataError(
+            "no validation row has a label that a training row has, so there is nothing to calibrate or decide by",
+            where=f"{counted(len(rows.labels), 'validation row')}, {len(classes)} labels in training",
+            fix="raise data.validation_size, or let a search make folds; with model.calibration: none and without "
+            "options of decision that are learned, the model is trained all the same",
+        )
     if len(known) < len(rows.labels):
         rows = rows.take(known)
     vectors = full_vectors(rows.vectors, fitted.lexical, rows.texts)

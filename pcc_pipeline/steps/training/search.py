@@ -21,9 +21,10 @@ from pcc_pipeline.model.balance import rows_once_balanced
 from pcc_pipeline.model.calibration import HeldScores
 from pcc_pipeline.model.families import FAMILIES, complete
 from pcc_pipeline.model.fitting import Recipe, Rows
-from pcc_pipeline.model.folds import FoldObjective, prepare_fold
+from pcc_pipeline.model.folds import FoldObjective, let_go, prepare_fold
 from pcc_pipeline.model.selection import METHODS, without_idle
 from pcc_pipeline.search.driver import run_search
+from pcc_pipeline.search.libraries import library_versions
 from pcc_pipeline.search.plan import Participant, Scoring, SearchPlan, StudyRecord
 from pcc_pipeline.search.pools.dask_pool import measuring_by
 from pcc_pipeline.search.pools.workers import WorkerPool
@@ -268,7 +269,10 @@ def _prepared(
                 ],
                 "preparing the folds",
             )
-        yield scored, pool
+        try:
+            yield scored, pool
+        finally:
+            let_go()
 
 
 def _held(
@@ -290,13 +294,13 @@ def _solver(recipe: Recipe, n_classes: int, hyperparameters: Mapping[str, Any]) 
 
 
 def _participant(params: Params, run: StepRun) -> Participant:
-    """This run, to others that search its study: the options of training that are not a machine's own affair."""
+    """This run, to others that search its study: libraries, and options of training that are not a machine's own."""
     own = (
         *("tracking.", "logging.", "output.", "lineage.", "search.n_jobs", "search.timeout", "search.storage"),
         *("compute.", "data.path", "data.test_path", "data.exclude", *_FASTER_ONLY),
     )
     settings = {name: value for name, value in used(params, "train").items() if not name.startswith(own)}
-    return Participant(run.run_id, time.time() - run.started_at, settings)
+    return Participant(run.run_id, time.time() - run.started_at, {**settings, **library_versions()})
 
 
 def study_identity(params: Params, rows: SearchRows, recipe: Recipe) -> dict[str, str]:

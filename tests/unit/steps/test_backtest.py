@@ -32,7 +32,7 @@ def rows_and_windows(*, changed: bool) -> tuple[Rows, list[TimeWindow]]:
 def test_a_change_shows_in_the_model_that_was_trained_once_and_heals_in_those_trained_again(caplog) -> None:
     caplog.set_level(logging.INFO, "pcc_pipeline")
     rows, windows = rows_and_windows(changed=True)
-    found = run_backtest(windows, rows, HYPERPARAMETERS, load_params(None))
+    found, _ = run_backtest(windows, rows, HYPERPARAMETERS, load_params(None))
     assert found is not None
     assert [each.trained_rows for each in found.windows] == [300, 350, 400, 450, 500, 550]
     assert [each.rows for each in found.windows] == [50] * 6
@@ -49,12 +49,13 @@ def test_a_change_shows_in_the_model_that_was_trained_once_and_heals_in_those_tr
 
 def test_where_nothing_changes_no_window_is_worse_and_nothing_is_left_undone() -> None:
     rows, windows = rows_and_windows(changed=False)
-    found = run_backtest(windows[-2:], rows, HYPERPARAMETERS, load_params(None))
+    found, left = run_backtest(windows[-2:], rows, HYPERPARAMETERS, load_params(None))
     assert found is not None
     assert not any(each.worse for each in found.windows)
     assert found.doubts == ()
     assert min(each.accuracy for each in found.windows) > 0.95
-    assert run_backtest([], rows, HYPERPARAMETERS, load_params(None)) is None
+    assert left == ()
+    assert run_backtest([], rows, HYPERPARAMETERS, load_params(None)) == (None, ())
 
 
 def test_the_rows_of_a_window_and_those_after_it_change_nothing_that_is_learned() -> None:
@@ -63,10 +64,26 @@ def test_the_rows_of_a_window_and_those_after_it_change_nothing_that_is_learned(
     later.vectors[400:] = 0.0
     later.labels[400:] = later.labels[400:][::-1]
     params = load_params(None)
-    one, other = (run_backtest(windows[:2], each, HYPERPARAMETERS, params) for each in (rows, later))
+    one, other = (run_backtest(windows[:2], each, HYPERPARAMETERS, params)[0] for each in (rows, later))
     assert one is not None
     assert other is not None
     assert one.windows == pytest.approx(other.windows)
+
+
+def test_a_past_that_allows_no_training_leaves_its_window_out_and_not_the_model_that_stands() -> None:
+    """Here three rows of a label, where calibration takes five folds."""
+    rows, windows = rows_and_windows(changed=False)
+    rows.labels[[10, 50, 90]] = "rare"
+    rows.labels[310:600:20] = "rare"
+    params = load_params(None, {"model.type": "LinearSVC", "preprocessing.balance_method": "none"})
+    chosen = {"C": 1.0, "loss": "squared_hinge", "max_iter": 1000, "calibration_folds": 5}
+    measured, left = run_backtest(windows, rows, chosen, params)
+    assert measured is not None
+    assert [each.trained_rows for each in measured.windows] == [350, 400, 450, 500, 550]
+    (why,) = left
+    assert why.startswith("backtest: window 1 of 6 is left out: LinearSVC cannot be fitted on these rows")
+    nothing, why_not = run_backtest(windows[:1], rows, chosen, params)
+    assert (nothing, len(why_not)) == (None, 1)
 
 
 def test_of_the_rankings_of_features_that_a_search_compared_a_window_makes_the_chosen_one_alone(monkeypatch) -> None:
@@ -77,5 +94,5 @@ def test_of_the_rankings_of_features_that_a_search_compared_a_window_makes_the_c
     recipes = []
     monkeypatch.setattr(backtest, "prepare", lambda past, recipe: recipes.append(recipe) or prepare(past, recipe))
     chosen = {**HYPERPARAMETERS, "feature_selection": "mutual_information", "n_features": 10}
-    assert run_backtest(windows[-1:], rows, chosen, params) is not None
+    assert run_backtest(windows[-1:], rows, chosen, params)[0] is not None
     assert [recipe.rankings for recipe in recipes] == [("mutual_information",)]
