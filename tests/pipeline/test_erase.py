@@ -1121,6 +1121,7 @@ def test_what_a_training_elsewhere_makes_after_the_erasure_is_not_promoted_and_f
 
 
 @pytest.mark.long
+@pytest.mark.long
 def test_a_training_that_was_killed_after_its_split_stands_in_nobodys_way(store: Path) -> None:
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_AFTER_ITS_SPLIT, str(store)], env=os.environ, timeout=180, capture_output=True

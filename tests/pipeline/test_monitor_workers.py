@@ -112,7 +112,7 @@ def test_predictions_are_read_by_workers_too_and_are_not_mixed_with_messages(com
     assert (done.code, "and others predictions without texts" in done.err) == (1, True), done.err
 
 
-@pytest.mark.parametrize("words", [(), IN_WORKERS], ids=["this process", "two workers"])
+@pytest.mark.parametrize("words", [(), pytest.param(IN_WORKERS, marks=pytest.mark.long)], ids=["here", "two workers"])
 def test_a_file_without_rows_is_told_of_among_messages_and_among_predictions(command, watched, words) -> None:
     day = pd.read_parquet(watched.folder / "days/day_2.parquet")
     folder = watched.folder / f"quiet_days_{len(words)}"
@@ -144,6 +144,7 @@ def test_vectors_of_another_encoder_are_told_with_their_file(command, watched, w
     assert (done.code, "foreign/b.parquet, embeddings" in done.err) == (1, True), done.err
 
 
+@pytest.mark.long
 def test_workers_that_are_configured_for_it_do_not_stop_the_training_before_it(command, watched) -> None:
     """As in `pcc auto`, whose training and look share one configuration."""
     settings = ("--set", "compute.workers=2")
@@ -153,6 +154,7 @@ def test_workers_that_are_configured_for_it_do_not_stop_the_training_before_it(c
     assert (done.code, "compute.shard is for a data set in parts" in done.err) == (1, True), done.err
 
 
+@pytest.mark.long
 @pytest.mark.long
 def test_a_worker_of_several_threads_looks_at_one_file_at_a_time(command, watched, start_dask, tmp_path) -> None:
     start_dask("scheduler", "--port", "0")

@@ -337,6 +337,7 @@ def test_two_clusters_of_one_machine_are_not_in_each_others_way() -> None:
         assert second.submit(sum, [1, 2]).result() == 3
 
 
+@pytest.mark.long
 def test_a_cluster_without_workers_is_told_and_not_waited_for(
     command, trained, start_dask, monkeypatch, tmp_path
 ) -> None:
