@@ -48,7 +48,20 @@ SectionCheck = Callable[[Any], list[Fault]]
 
 
 class _Yaml(yaml.SafeLoader):
-    """YAML 1.1 as PyYAML reads it, but 1e-3 is a number: without the dot it would be text."""
+    """YAML 1.1 as PyYAML reads it, but 1e-3 is a number (without the dot it would be text) and no key stands twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        # PyYAML would take the last and drop what stood before, even a whole section. This is before `<<` is resolved:
+        # what that brings along may stand there again.
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                line = key.start_mark.line + 1
+                if first := lines.get((key.tag, key.value)):
+                    raise _impossible(f"the key {key.value!r} stands twice in one mapping, first in line {first}", key)
+                lines[key.tag, key.value] = line
+        return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         # PyYAML hands on what Python says of 2026-02-31, of a number of 5,000 digits or of `!!bool maybe`.

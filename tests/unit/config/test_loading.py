@@ -194,6 +194,45 @@ def test_a_file_that_is_not_yaml_is_told_with_its_line(tmp_path: Path) -> None:
         load_params(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("registry: {approvals: 1}\nretention: {runs: 9}\nregistry:\n  model_name: x\n", "'registry'.*line 1.*line 3"),
+        ("retention:\n  runs: 365\n  scores: 90\n  'runs': 3\n", "'runs'.*line 2.*line 4"),
+        ("monitoring:\n  alerts: [{metric: drift/alarm, above: 0, above: 1}]\n", "'above'.*line 2.*line 2"),
+        ("data: &a {path: x, path: y}\nmodel: {<<: *a}\n", "'path'.*line 1"),
+    ],
+)
+def test_a_key_that_stands_twice_is_told_with_both_lines(tmp_path: Path, text: str, message: str) -> None:
+    """Of two sections of a name the first, gates and all, would be dropped without a word."""
+    with pytest.raises(ConfigError, match=rf"(?s)not valid YAML: the key {message}"):
+        load_params(written(tmp_path, text))
+
+
+def test_a_key_that_stands_twice_in_an_override_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"model\.hyperparameters: .* the key 'C' stands twice"):
+        load_params(None, {}, ["'model.hyperparameters={C: 1, C: 2}'"])
+    with pytest.raises(ConfigError, match=r"model\.hyperparameters: .* the key 'C' stands twice"):
+        load_params(None, environment={"PCC_MODEL__HYPERPARAMETERS": "{C: 1, C: 2}"})
+
+
+def test_what_a_merge_key_brings_along_may_stand_there_again(tmp_path: Path) -> None:
+    text = """\
+model:
+  hyperparameters: &inner {<<: &base {C: 1, max_iter: 50}, C: 2}
+  search_space: null
+retention: {<<: [{runs: 3, scores: 4}, {runs: 5, caches: 6}], scores: 7}
+data: {test_size: 0.3}
+"""
+    params = load_params(written(tmp_path, text))
+    assert params.model.hyperparameters == {"C": 2, "max_iter": 50}
+    assert (params.retention.runs, params.retention.scores, params.retention.caches) == (3, 7, 6)
+    # Merged before it is built itself, the inner one already holds what it brings along.
+    merged = f"{text.replace('data: {test_size: 0.3}', '')}data: {{<<: *inner}}\n"
+    with pytest.raises(ConfigError, match=r"data\.C: no such option"):
+        load_params(written(tmp_path, merged))
+
+
 @pytest.mark.parametrize(("text", "kind"), [("- data\n- model\n", "list"), ("data", "str"), ("3", "int")])
 def test_a_file_without_sections_is_told(tmp_path: Path, text: str, kind: str) -> None:
     with pytest.raises(ConfigError, match=f"expected sections such as `data:`, found a {kind}"):
