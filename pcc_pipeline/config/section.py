@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 NonEmpty = Annotated[str, Field(min_length=1)]
@@ -27,3 +28,21 @@ class Section(BaseModel):
             if isinstance(field.get_default(call_default_factory=True, validated_data={}), BaseModel | dict)
         }
         return {key: value for key, value in values.items() if value is not None or key not in nested}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        # Python takes true for 1: `retention: {runs: yes}` would remove what is older than a day.
+        truths = [one for one in (value if isinstance(value, list | tuple) else [value]) if isinstance(one, bool)]
+        if truths and info.field_name:
+            types = set(_types_in(cls.model_fields[info.field_name].annotation))
+            if types & {int, float} and bool not in types:
+                word = "true" if truths[0] else "false"
+                raise ValueError(f"{word} is not a number; YAML reads yes, no, on and off as true or false")
+        return value
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in get_args(annotation):
+        yield from _types_in(part)

@@ -108,7 +108,7 @@ def test_a_metric_must_say_of_which_rows() -> None:
 @pytest.mark.parametrize(
     ("gate", "option", "message"),
     [
-        ({"kind": "minimum", "metric": "test/f1", "threshold": True}, "threshold", "valid number"),
+        ({"kind": "minimum", "metric": "test/f1", "threshold": True}, "threshold", "true is not a number"),
         ({"kind": "minimum", "metric": "test/f1", "threshold": float("nan")}, "threshold", "finite number"),
         ({"kind": "maximum", "metric": "test/f1", "threshold": float("inf")}, "threshold", "finite number"),
         ({"kind": "no_worse_than_champion", "metric": "test/f1_macro"}, "metric", "is not one of 'f1_macro', 'acc"),

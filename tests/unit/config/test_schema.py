@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -218,3 +219,52 @@ def test_folders_and_buckets_are_publication_targets(target: str) -> None:
 def test_a_decision_rule_that_cannot_be_meant_is_refused(decision: dict, fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         Params.model_validate({"decision": decision})
+
+
+def types_in(annotation: Any) -> set[Any]:
+    return {annotation}.union(*(types_in(part) for part in get_args(annotation)))
+
+
+def test_yes_and_no_are_no_numbers() -> None:
+    """Of `retention: {runs: yes}` pydantic makes one day; of every option that takes numbers it is refused."""
+    numeric = [
+        (name, option)
+        for name, section in Params.model_fields.items()
+        for option, field in getattr(section.annotation, "model_fields", {}).items()
+        if types_in(field.annotation) & {int, float} and bool not in types_in(field.annotation)
+    ]
+    assert len(numeric) > 50
+    for name, option in numeric:
+        for value, word in ((True, "true"), (False, "false")):
+            with pytest.raises(
+                ConfigError, match=rf"(?m)^  - {name}\.{option}: {word} is not a number; YAML reads yes"
+            ):
+                load_params(None, {f"{name}.{option}": value})
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("retention.runs", "yes"),
+        ("preprocessing.tfidf.n_features", "on"),
+        ("preprocessing.tfidf.ngram_range", "[yes, 3]"),
+        ("monitoring.alerts.0.repeat_hours", "yes"),
+    ],
+)
+def test_yes_is_no_number_however_it_comes(tmp_path: Path, key: str, text: str) -> None:
+    whole = "monitoring.alerts" if "alerts" in key else key
+    text = "[{metric: drift/alarm, above: 0, repeat_hours: yes}]" if "alerts" in key else text
+    message = rf"{re.escape(key)}: true is not a number"
+    with pytest.raises(ConfigError, match=message):
+        load_params(None, environment={f"PCC_{whole.upper().replace('.', '__')}": text})
+    *sections, option = whole.split(".")
+    path = tmp_path / "params.yaml"
+    path.write_text(": {".join([*sections, f"{option}: {text}"]) + "}" * len(sections), encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        load_params(path)
+
+
+def test_an_option_that_takes_true_takes_it_still() -> None:
+    for value in (True, False):
+        model = load_params(None, {"model.cross_val": value, "model.hyperparameters": {"early_stopping": value}}).model
+        assert (model.cross_val, model.hyperparameters) == (value, {"early_stopping": value})
