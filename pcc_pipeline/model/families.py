@@ -6,8 +6,9 @@ entry. The command line has the names once more (`command_line/options.py`), sin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 from sklearn.base import BaseEstimator
@@ -42,6 +43,7 @@ class Family:
         space: the search space where params.yaml gives none, in the form that `model.search_space` takes.
         older_space: the same of the older system, by the name `older`; empty where it had none.
         clash: values -> why they cannot go together, empty if they can.
+        clashing: the hyperparameters that `clash` goes by.
         weighs_classes: whether `balance_method: class_weight` works.
         weighs_rows: whether it works by weights of rows, given to `fit`, since a part of the classifier that learns
             from rows has no `class_weight`: a calibrator, or whoever puts members together.
@@ -53,6 +55,7 @@ class Family:
     space: Mapping[str, Any] = field(default_factory=dict)
     older_space: Mapping[str, Any] = field(default_factory=dict)
     clash: Callable[[Values], str] = lambda values: ""
+    clashing: tuple[str, ...] = ()
     weighs_classes: Callable[[Values], bool] = lambda values: True
     weighs_rows: bool = False
 
@@ -114,6 +117,7 @@ FAMILIES: dict[str, Family] = {
             "solver": ["liblinear", "saga"],
         },
         clash=logistic_clash,
+        clashing=("penalty", "solver", "l1_ratio"),
     ),
     "LinearSVC": Family(
         build=linear_svc,
@@ -199,6 +203,7 @@ FAMILIES: dict[str, Family] = {
         defaults={"members": ["LogisticRegression", "LinearSVC", "RandomForest"], "weights": None},
         space={"members": [["LogisticRegression", "LinearSVC"], ["LogisticRegression", "LinearSVC", "RandomForest"]]},
         clash=_members_clash,
+        clashing=("members", "weights"),
         weighs_classes=_members_weigh,
         weighs_rows=True,
     ),
@@ -208,6 +213,7 @@ FAMILIES: dict[str, Family] = {
         defaults={"members": ["LogisticRegression", "LinearSVC", "RandomForest"], "final_C": 1.0, "cv": 5},
         space={"final_C": {"low": 0.01, "high": 100, "log": True, "grid": [0.1, 1, 10]}},
         clash=_members_clash,
+        clashing=("members", "weights"),
         weighs_classes=_members_weigh,
         weighs_rows=True,
     ),
@@ -227,18 +233,43 @@ def no_such_hyperparameter(family: str, name: str) -> str:
     return f"{family} has no such hyperparameter{meant(name, names)}; there are {', '.join(names)}"
 
 
-def faults(family: str, hyperparameters: Values) -> list[tuple[str, str]]:
-    """What is wrong with hyperparameters, as (name, problem); name is empty for values that clash."""
-    known = FAMILIES[family]
+def faults(
+    family: str, hyperparameters: Values, tried: Mapping[str, Sequence[Any]] | None = None
+) -> list[tuple[str, str]]:
+    """What is wrong with hyperparameters, as (name, problem); name is empty for values that clash.
+
+    Args:
+        tried: hyperparameter -> values, each valid, that a search lays over these: what clashes with the default of
+            one of them alone is no fault.
+    """
+    if problems := _wrong_values(family, hyperparameters):
+        return problems
+    clash = FAMILIES[family].clash(complete(family, hyperparameters))
+    return [("", clash)] if clash and not agreeing(family, hyperparameters, tried or {}) else []
+
+
+def _wrong_values(family: str, hyperparameters: Values) -> list[tuple[str, str]]:
+    domains = FAMILIES[family].domains
     problems = []
     for name, value in hyperparameters.items():
-        if name not in known.domains:
+        if name not in domains:
             problems.append((name, no_such_hyperparameter(family, name)))
-        elif problem := known.domains[name].fault(value):
+        elif problem := domains[name].fault(value):
             problems.append((name, f"{value!r} {problem}"))
-    if not problems and (clash := known.clash(complete(family, hyperparameters))):
-        problems.append(("", clash))
     return problems
+
+
+def agreeing(family: str, hyperparameters: Values, tried: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Of the values that a search tries, the combinations that clash neither with one another nor with the rest.
+
+    Each holds the names alone that a clash goes by; there is none where a hyperparameter is wrong by itself.
+    """
+    if _wrong_values(family, hyperparameters):
+        return []
+    known = FAMILIES[family]
+    names = [name for name in known.clashing if name in tried]
+    combinations = (dict(zip(names, values, strict=True)) for values in product(*(tried[name] for name in names)))
+    return [each for each in combinations if not known.clash(complete(family, {**hyperparameters, **each}))]
 
 
 def build_classifier(family: str, hyperparameters: Values, task: Task) -> Any:

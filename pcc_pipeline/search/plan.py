@@ -24,7 +24,8 @@ class SearchPlan:
     Attributes:
         family: whose hyperparameters are searched, as in `model.type`.
         fixed: hyperparameters that are not searched; searched values are laid over them.
-        space: hyperparameter -> values that may be tried; without effect for method none.
+        space: hyperparameter -> values that may be tried; without effect for method none. Empty where all that the
+            family's own space has is fixed: there is one candidate then.
         n_iter: how many candidates random and optuna try.
         sampler: Optuna's, as in `search.sampler`.
         pruning: whether a trial may be stopped between folds.
@@ -47,12 +48,14 @@ class SearchPlan:
             SearchError: the space has faults.
         """
         model, search = params.model, params.search
+        searches = model.search_method != "none"
+        space = space_of(model.type, model.search_space, model.hyperparameters) if searches else {}
         return cls(
             method=model.search_method,
             family=model.type,
-            space={} if model.search_method == "none" else space_of(model.type, model.search_space),
+            space=space,
             fixed=model.fixed,
-            n_iter=model.n_iter,
+            n_iter=model.n_iter if space else 1,
             seed=params.data.random_state,
             sampler=search.sampler,
             pruning=search.pruning,

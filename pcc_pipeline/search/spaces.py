@@ -10,7 +10,7 @@ from typing import Any
 
 from pcc_pipeline.config.schema import SearchMethod
 from pcc_pipeline.errors import SearchError
-from pcc_pipeline.model.families import FAMILIES, no_such_hyperparameter
+from pcc_pipeline.model.families import FAMILIES, agreeing, no_such_hyperparameter
 from pcc_pipeline.model.selection import CHOICE
 from pcc_pipeline.model.value_ranges import Domain
 
@@ -60,8 +60,12 @@ Dimension = Categorical | Interval
 Space = Mapping[str, Dimension]
 
 
-def space_of(family: str, space: Mapping[str, Any] | str | None) -> Space:
+def space_of(family: str, space: Mapping[str, Any] | str | None, fixed: Mapping[str, Any] | None = None) -> Space:
     """The dimensions of `space`: the family's own where it is None, the older system's where it is `older`.
+
+    Args:
+        fixed: hyperparameters as in `model.hyperparameters`. The family's own space leaves them as they are, and may be
+            empty then; any other space was written, or chosen, with them in view, and goes over them.
 
     Raises:
         SearchError: the space has a fault that `space_faults` finds whatever the search method.
@@ -72,8 +76,16 @@ def space_of(family: str, space: Mapping[str, Any] | str | None) -> Space:
             where="model.search_space",
             fix=f"give a list of choices or a range such as {_EXAMPLE} for each hyperparameter to search",
         )
-    chosen = _chosen(family, space)
+    chosen = _own(family, fixed or {}) if space is None else _chosen(family, space)
     return {name: _dimension(spec) for name, spec in chosen.items()}
+
+
+def points_of(space: Space) -> dict[str, tuple[Any, ...]]:
+    """Values that a search tries of each dimension: its choices or, of a range, both ends."""
+    return {
+        name: dimension.choices if isinstance(dimension, Categorical) else (dimension.low, dimension.high)
+        for name, dimension in space.items()
+    }
 
 
 def space_faults(
@@ -95,6 +107,16 @@ def _chosen(family: str, space: Mapping[str, Any] | str | None) -> Mapping[str, 
     if space is None:
         return FAMILIES[family].space
     return FAMILIES[family].older_space if isinstance(space, str) else space
+
+
+def _own(family: str, fixed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The family's own space without what is fixed, and of its choices those alone that go with that."""
+    free = {name: spec for name, spec in FAMILIES[family].space.items() if name not in fixed}
+    choices = {name: spec for name, spec in free.items() if not isinstance(spec, Mapping)}
+    together = agreeing(family, fixed, choices)
+    for name in together[0] if together else ():
+        free[name] = [choice for choice in choices[name] if any(each[name] == choice for each in together)]
+    return free
 
 
 def _nothing_to_search(family: str, space: Mapping[str, Any] | str | None) -> str:

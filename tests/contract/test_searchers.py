@@ -332,3 +332,26 @@ def test_a_choice_of_features_is_searched_as_any_hyperparameter(method: str, tmp
     pairs = {(values["feature_selection"], values["n_features"]) for values in tried}
     assert all(type(n) is int and 50 <= n <= 300 for _, n in pairs)
     assert pairs == {("l1", 70)} if kind == "none" else len(pairs) > 2
+
+
+@pytest.mark.parametrize(
+    ("fixed", "searched"),
+    [({"penalty": "l1", "max_iter": 50}, {"C"}), ({"C": 2, "penalty": "l1", "solver": "saga"}, set())],
+)
+def test_what_hyperparameters_fix_the_familys_own_space_does_not_search(
+    method: str, tmp_path: Path, fixed: dict[str, Any], searched: set[str]
+) -> None:
+    kind, _, sampler = method.partition("-")
+    model = {"search_method": kind, "n_iter": 5, "hyperparameters": fixed}
+    plan = SearchPlan.of(Params.model_validate({"model": model, "search": {"sampler": sampler or "tpe"}}))
+    with closing(make_searcher(plan, StudyRecord("fixed", tmp_path, {}))) as searcher:
+        tried = [trial.hyperparameters for trial in run(searcher, lambda values, fold: {"f1": 0.5}).trials]
+    assert all(values.items() >= fixed.items() for values in tried)
+    if kind != "none":
+        assert {values.get("solver") for values in tried} == {fixed.get("solver", "liblinear")}
+    # Where nothing is left to search, the same candidate would be measured again and again.
+    assert len(tried) == (5 if searched and kind != "none" else 1)
+    assert len({values.get("C") for values in tried}) == len(tried)
+    if not searched and kind.startswith("optuna"):
+        with closing(make_searcher(plan, StudyRecord("fixed", tmp_path, {}))) as again:
+            assert (len(again.finished()), again.ask()) == (1, None)

@@ -91,3 +91,30 @@ def test_dimensions_are_whole_only_between_whole_bounds() -> None:
 def test_a_faulty_space_raises_with_all_its_faults() -> None:
     with pytest.raises(SearchError, match=r"C: -1 is not.*penalty: the list of choices is empty"):
         space_of("LogisticRegression", {"C": [-1], "penalty": []})
+
+
+@pytest.mark.parametrize(
+    ("family", "fixed", "left"),
+    [
+        ("LogisticRegression", {"max_iter": 50}, {"C": None, "penalty": ["l2"], "solver": ["lbfgs", "liblinear"]}),
+        ("LogisticRegression", {"C": 1}, {"penalty": ["l2"], "solver": ["lbfgs", "liblinear"]}),
+        # lbfgs fits no l1.
+        ("LogisticRegression", {"penalty": "l1"}, {"C": None, "solver": ["liblinear"]}),
+        ("LogisticRegression", {"penalty": "elasticnet", "solver": "saga", "l1_ratio": 0.5}, {"C": None}),
+        ("LogisticRegression", {"C": 1, "penalty": "l1", "solver": "liblinear"}, {}),
+        ("RandomForest", {"n_estimators": 50}, {"min_samples_leaf": None, "max_features": ["sqrt", "log2"]}),
+        ("Voting", {"weights": [1, 2]}, {"members": [["LogisticRegression", "LinearSVC"]]}),
+        ("Voting", {"members": ["SGD", "MLP"]}, {}),
+    ],
+)
+def test_a_familys_own_space_leaves_alone_what_is_fixed(
+    family: str, fixed: dict[str, Any], left: dict[str, list[Any] | None]
+) -> None:
+    space = space_of(family, None, fixed)
+    assert {name: list(at.choices) if isinstance(at, Categorical) else None for name, at in space.items()} == left
+
+
+def test_a_space_that_was_written_goes_over_what_is_fixed() -> None:
+    fixed = {"C": 1, "penalty": "l1", "solver": "saga"}
+    assert space_of("LogisticRegression", {"C": [2, 3]}, fixed) == {"C": Categorical((2, 3))}
+    assert set(space_of("LogisticRegression", "older", fixed)) == {"C", "penalty", "solver"}
