@@ -9,7 +9,7 @@ from pcc_pipeline.config import Fault, Params, load_params
 from pcc_pipeline.config.schema import ModelParams
 from pcc_pipeline.errors import ConfigError, meant
 from pcc_pipeline.model.families import FAMILIES, complete, faults
-from pcc_pipeline.search.spaces import space_faults
+from pcc_pipeline.search.spaces import points_of, space_faults, space_of
 
 # The named options of the command line and the keys they stand for.
 NAMED_OPTIONS = {
@@ -77,11 +77,13 @@ def from_names(
 def _model_faults(model: ModelParams) -> list[Fault]:
     if model.type not in FAMILIES:
         return [Fault("model.type", f"{model.type!r} is not one of {', '.join(FAMILIES)}{meant(model.type, FAMILIES)}")]
+    problems = space_faults(model.type, model.search_space, model.search_method)
+    searches = model.search_method != "none" and not problems
+    space = space_of(model.type, model.search_space, model.hyperparameters) if searches else {}
     wrong = [
         Fault(f"model.hyperparameters.{name}" if name else "model.hyperparameters", problem)
-        for name, problem in faults(model.type, model.hyperparameters)
+        for name, problem in faults(model.type, model.hyperparameters, points_of(space))
     ]
-    problems = space_faults(model.type, model.search_space, model.search_method)
     searched = model.search_space if isinstance(model.search_space, dict) else {}
     if "n_features" in searched and "feature_selection" not in searched and model.feature_selection == "none":
         why = "nothing is chosen while model.feature_selection is none: name a method there, or search it as well"

@@ -349,6 +349,38 @@ def test_hyperparameters_that_clash_are_told() -> None:
         resolve(None, {"search_method": "none"}, ["model.hyperparameters.penalty=l1"])
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "'model.hyperparameters={penalty: l1}' 'model.search_space={solver: [liblinear, saga], C: [1, 10]}'",
+        "'model.hyperparameters={penalty: l1}' 'model.search_space={solver: [lbfgs, saga]}'",
+        "'model.hyperparameters={penalty: l1}' model.search_space=older",
+        "'model.hyperparameters={penalty: l1}'",
+        "'model.hyperparameters={penalty: elasticnet, solver: saga}' 'model.search_space={l1_ratio: [0.1, 0.9]}'",
+        "'model.hyperparameters={solver: lbfgs}' 'model.search_space={penalty: [l1], solver: [saga]}'",
+        "model.type=Voting 'model.hyperparameters={weights: [1, 2]}'",
+    ],
+)
+def test_what_clashes_with_a_default_that_is_never_tried_is_no_fault(setting: str) -> None:
+    assert resolve(None, {}, [setting]).model.hyperparameters
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "'model.hyperparameters={penalty: l1}' 'model.search_space={C: [1, 10]}'",
+        "'model.hyperparameters={penalty: l1}' 'model.search_space={solver: [lbfgs, sag]}'",
+        "'model.hyperparameters={penalty: l1, solver: lbfgs}'",
+        "'model.hyperparameters={penalty: elasticnet, solver: saga}'",
+        "'model.hyperparameters={penalty: l1}' 'model.search_space={solver: [saga]}' model.search_method=none",
+        "model.type=Voting 'model.hyperparameters={weights: [1, 2, 3, 4]}'",
+    ],
+)
+def test_hyperparameters_that_clash_in_every_candidate_are_told(setting: str) -> None:
+    with pytest.raises(ConfigError, match=r"1 fault:\n  - model\.hyperparameters: .*(penalty|weights)"):
+        resolve(None, {}, [setting])
+
+
 OLDER_SPACE = "model.search_space: older, the older system's own, since the file names none"
 OLDER = """\
 data:
