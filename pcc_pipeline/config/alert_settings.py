@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from pcc_pipeline.config.section import NonEmpty, Section
 from pcc_pipeline.errors import meant
@@ -13,6 +13,24 @@ from pcc_pipeline.errors import meant
 Level = Literal["warning", "critical"]
 Bound = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def names_variable(value: object) -> bool:
+    """Whether this can be the name of an environment variable; else it may be an address, and is not to be repeated."""
+    return isinstance(value, str) and _VARIABLE.fullmatch(value) is not None
+
+
+def _names_of_variables(value: Any) -> Any:
+    # What stands here instead may be a receiver's address, whose path is its password: not repeated.
+    if not isinstance(value, list | tuple) or not all(names_variable(name) for name in value):
+        raise ValueError(
+            "give a list of names of environment variables that hold the receivers' addresses, such as [PCC_NOTIFY], "
+            "and never an address"
+        )
+    return value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names_of_variables)]
 
 
 class AlertRule(Section):
@@ -31,7 +49,7 @@ class AlertRule(Section):
     below: Bound | None = None
     windows: int = Field(default=1, ge=1, le=1000, strict=True)
     level: Level = "warning"
-    to: tuple[NonEmpty, ...] = ()
+    to: Names = ()
     repeat_hours: Annotated[float, Field(gt=0)] | None = 24.0
 
     @model_validator(mode="before")
@@ -110,15 +128,7 @@ class AlertParams(Section):
     alerts: Rules = Field(
         default_factory=lambda: tuple(AlertRule(**rule) for rule in DEFAULT), json_schema_extra={"default": [*DEFAULT]}
     )
-    notify: tuple[NonEmpty, ...] = ("PCC_NOTIFY",)
-
-    @field_validator("notify")
-    @classmethod
-    def _variables(cls, notify: tuple[str, ...]) -> tuple[str, ...]:
-        # What stands here may be a receiver's address, whose path is its password: not repeated.
-        if not all(_VARIABLE.fullmatch(name) for name in notify):
-            raise ValueError("give names of environment variables that hold the receivers' addresses, never an address")
-        return tuple(dict.fromkeys(notify))
+    notify: Annotated[Names, AfterValidator(lambda names: tuple(dict.fromkeys(names)))] = ("PCC_NOTIFY",)
 
     @model_validator(mode="after")
     def _receivers_are_there(self) -> Self:

@@ -228,13 +228,22 @@ def _read(path: Path) -> dict[str, Any]:
         document = _loaded(text)
     except yaml.YAMLError as error:
         raise ConfigError(
-            f"not valid YAML: {masked_in(str(error))}", where=str(path), fix="mend the line named above"
+            f"not valid YAML: {masked_in(_without_the_lines(error))}", where=str(path), fix="mend the line named above"
         ) from error
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise ConfigError(f"expected sections such as `data:`, found a {type(document).__name__}", where=str(path))
     return document
+
+
+def _without_the_lines(error: yaml.YAMLError) -> str:
+    # PyYAML quotes what stands there, which may be an address with its password.
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return str(error)
+    begin = f" from line {error.context_mark.line + 1}" if error.context_mark else ""
+    context = f"{error.context}{begin}: " if error.context else ""
+    return f"{context}{error.problem}, in line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -267,7 +276,9 @@ def _value(key: str, text: str) -> Any:
         value = _loaded(text)
     except yaml.YAMLError as error:
         why = f": {error.problem}" if isinstance(error, yaml.constructor.ConstructorError) else ""
-        return Fault(key, f"{_shown(text)} is not a YAML value{why}")
+        # Who is told may have been written as an address, whose path is its password.
+        shown = "this" if key in ("monitoring.notify", "monitoring.alerts") else _shown(text)
+        return Fault(key, f"{shown} is not a YAML value{why}")
     # YAML reads a label such as yes, no or 1 as something else; to an option that takes text it is text.
     return text if isinstance(value, bool | int | float) and _takes_text(key) else value
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pcc_pipeline.alerting.book import AlertBook, Letter
 from pcc_pipeline.alerting.receivers import Receivers
+from pcc_pipeline.config.alert_settings import names_variable
 from pcc_pipeline.errors import ConfigError, PccError, StorageError, meant
 from pcc_pipeline.manage.queries import Question
 from pcc_pipeline.manage.tables import table
@@ -87,6 +88,8 @@ def test(question: Question, to: str | None) -> str:
         PccError: a receiver did not take it.
     """
     receivers = receivers_of(question)
+    if to is not None:
+        _demand_name(to, "--to")
     names = receivers.names if to is None else (to,)
     if to is not None and to not in receivers.names:
         known = to in receivers.without_address
@@ -188,9 +191,19 @@ def webhook(
 
 
 def _from(environment: Mapping[str, str], option: str, variable: str) -> str:
+    _demand_name(variable, option)
     if not (value := environment.get(variable)):
         raise ConfigError(f"{variable} is not set", where=option, fix="name the variable that holds it, and set that")
     return value
+
+
+def _demand_name(variable: str, option: str) -> None:
+    if not names_variable(variable):
+        raise ConfigError(
+            "this is no name of an environment variable",
+            where=option,
+            fix="name the variable that holds the address or secret; neither is given by itself",
+        )
 
 
 def _hooks(question: Question, hooks: list[webhooks.Hook]) -> str:

@@ -210,11 +210,43 @@ def test_a_rule_that_cannot_be_is_refused_with_its_fault(
     assert fault in done.err
 
 
-def test_an_address_in_the_parameter_file_is_refused_and_not_repeated(
-    alerts: Callable[..., Said], tmp_path: Path
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{notify: ['slack://T0KEN/x']}", "notify: give a list of names of environment variables"),
+        ("{notify: 'slack://T0KEN/x'}", "notify: give a list of names of environment variables"),
+        ("{notify: {slack: 'slack://T0KEN/x'}}", "notify: give a list of names of environment variables"),
+        ("{notify: [3, 'slack://T0KEN/x']}", "notify: give a list of names of environment variables"),
+        (
+            "{alerts: [{metric: drift/alarm, above: 0, to: ['slack://T0KEN/x']}]}",
+            "alerts.0.to: give a list of names of environment variables",
+        ),
+        ("{alerts: [{metric: drift/alarm, above: 0, to: 'slack://T0KEN/x'}]}", "alerts.0.to: give a list of names"),
+        ("{notify: ['slack://T0KEN/x' }", "not valid YAML: while parsing a flow sequence from line 1: expected"),
+    ],
+)
+def test_an_address_in_the_configuration_is_refused_and_not_repeated(
+    alerts: Callable[..., Said], tmp_path: Path, text: str, fault: str
 ) -> None:
-    (tmp_path / "params.yaml").write_text("monitoring:\n  notify: ['slack://T0KEN/x']\n", encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(f"monitoring: {text}\n", encoding="utf-8")
     done = alerts("list")
     assert done.code == 1
-    assert "give names of environment variables" in done.err
+    assert fault in done.err
+    assert "T0KEN" not in done.err
+
+
+@pytest.mark.parametrize("value", ["slack://T0KEN/x", "[slack://T0KEN/x", "{slack: slack://T0KEN/x"])
+def test_an_address_in_place_of_a_variables_name_is_not_repeated(
+    alerts: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    options = (("--to",), ("hook", "--address-from"), ("hook", "--address-from", "PATH", "--secret-from"))
+    for command, words in zip(("test", "webhook", "webhook"), options, strict=True):
+        done = alerts(command, *words, value)
+        assert done.code == 1
+        assert "this is no name of an environment variable" in done.err
+        assert "T0KEN" not in done.err
+    monkeypatch.setenv("PCC_MONITORING__NOTIFY", value)
+    done = alerts("list")
+    assert done.code == 1
+    assert re.search(r"monitoring\.notify: (give a list of names|this is not a YAML value)", done.err)
     assert "T0KEN" not in done.err
