@@ -11,7 +11,8 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -43,6 +44,9 @@ _MOST_BYTES = 4_000_000
 _MOST_VALUES = 100_000
 _LONGEST_NUMBER_BITS = 256
 _DEEPEST_KEY = 10
+
+# Null, a list, a mapping or a text in quotes: what an option that takes text may be given in YAML's words.
+_NOT_AS_IT_STANDS = re.compile(r"""\s*(?:[\[{"']|-\s|(?:~|null|Null|NULL)?\s*$)""")
 
 SectionCheck = Callable[[Any], list[Fault]]
 
@@ -272,23 +276,26 @@ def _from_setting(text: str) -> dict[str, Any]:
 
 
 def _value(key: str, text: str) -> Any:
+    # To an option that takes text it is that text: YAML would end it at a blank with a # after it, and would read a
+    # label such as yes, no or 1 as something else. What it cannot print, it refuses.
+    if _takes_text(key) and not _NOT_AS_IT_STANDS.match(text) and not _Yaml.NON_PRINTABLE.search(text):
+        return text.strip()
     try:
-        value = _loaded(text)
+        return _loaded(text)
     except yaml.YAMLError as error:
         why = f": {error.problem}" if isinstance(error, yaml.constructor.ConstructorError) else ""
         # Who is told may have been written as an address, whose path is its password.
         shown = "this" if key in ("monitoring.notify", "monitoring.alerts") else _shown(text)
         return Fault(key, f"{shown} is not a YAML value{why}")
-    # YAML reads a label such as yes, no or 1 as something else; to an option that takes text it is text.
-    return text if isinstance(value, bool | int | float) and _takes_text(key) else value
 
 
 def _takes_text(key: str) -> bool:
-    section, _, option = key.partition(".")
-    model: Any = Params.model_fields[section].annotation if section in Params.model_fields else None
-    field = getattr(model, "model_fields", {}).get(option)
-    kinds = (field.annotation, *get_args(field.annotation)) if field else ()
-    return any(getattr(kind, "__origin__", kind) is str for kind in kinds)
+    kind: Any = Params
+    for part in key.split("."):
+        field = getattr(kind, "model_fields", {}).get(part)
+        kind = field.annotation if field else None
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return any(getattr(each, "__origin__", each) is str for each in kinds)
 
 
 def _place(document: dict[str, Any], key: str, value: Any, faults: list[Fault]) -> None:

@@ -115,6 +115,58 @@ def test_set_takes_several_options_and_yaml_values() -> None:
     assert params.model.hyperparameters == {"C": 1e-3, "solver": "saga"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/data/cases #2.csv",
+        "#2.csv",
+        "*.csv",
+        "&b.csv",
+        "Mode: fast",
+        "a: b: c",
+        "2026-11-28",
+        "yes",
+        "1e3",
+        "0x10",
+        "no #1",
+        "%x",
+        "@home",
+        "!tag",
+        "~x.csv",
+        "--- a",
+    ],
+)
+@pytest.mark.parametrize("key", ["data.label_column", "decision.label", "search.study_name"])
+def test_text_comes_as_it_was_written(key: str, text: str) -> None:
+    """YAML would end it at ` #`, or make something else of it than text."""
+    optuna = {"model.search_method": "optuna"}
+    variable = f"PCC_{key.upper().replace('.', '__')}"
+    assert load_params(None, optuna, environment={variable: text}).flat()[key] == text
+    assert load_params(None, optuna, environment={variable: f" {text}\n"}).flat()[key] == text
+    assert load_params(None, optuna, [shlex.quote(f"{key}={text}")]).flat()[key] == text
+
+
+def test_text_of_an_option_below_a_section_of_a_section_comes_as_it_was_written() -> None:
+    environment = {"PCC_REGISTRY__PUBLISH__TARGET": "gs://bucket/privacy #2"}
+    assert load_params(None, environment=environment).registry.publish.target == "gs://bucket/privacy #2"
+
+
+def test_an_option_that_takes_text_takes_null_lists_and_quotes_of_yaml() -> None:
+    for null in ("null", "~", "", " ", "NULL"):
+        assert load_params(None, environment={"PCC_DATA__GROUP_COLUMN": null}).data.group_column is None
+    for quoted in ("'a #1'", '"a #1"', " 'a #1' # which is one"):
+        assert load_params(None, environment={"PCC_DATA__GROUP_COLUMN": quoted}).data.group_column == "a #1"
+    for listed in ("[a.csv, 'b #2.csv']", "- a.csv\n- 'b #2.csv'"):
+        assert load_params(None, environment={"PCC_DATA__PATH": listed}).data.path == '["a.csv", "b #2.csv"]'
+    for wrong in ("[a.csv", "'a", "{a: 1}", "a\x1bb"):
+        with pytest.raises(ConfigError, match=r"1 fault:\n  - data\.path: "):
+            load_params(None, environment={"PCC_DATA__PATH": wrong})
+    # What takes no text is YAML still, its comments too.
+    assert load_params(None, environment={"PCC_MODEL__N_ITER": "3 # few"}).model.n_iter == 3
+    assert load_params(None, environment={"PCC_MODEL__HYPERPARAMETERS": "C: 3"}).model.hyperparameters == {"C": 3}
+    assert load_params(None, environment={"PCC_EVALUATION__SLICES": "- a\n- b"}).evaluation.slices == ("a", "b")
+
+
 def test_the_later_setting_wins() -> None:
     assert load_params(None, {}, ["model.n_iter=1", "model.n_iter=2 model.n_iter=3"]).model.n_iter == 3
 
