@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from pcc_pipeline.errors import ConfigError
+from pcc_pipeline.masking import masked
 
 _SCHEME, _BUCKET = re.compile(r"[A-Za-z][\w+.-]+:/"), re.compile("gs://[^/]")
 
@@ -27,6 +28,38 @@ def local_path(text: str | Path) -> Path:
         raise ConfigError(
             "the home folder that ~ stands for is not known", where=str(text), fix="set HOME, or write the whole path"
         ) from error
+
+
+def is_address(text: str) -> bool:
+    """Whether this begins as an address does, s3://x or a mistyped gs:/x, and would be a folder of that name here."""
+    return _SCHEME.match(text) is not None
+
+
+def local_output(text: str, option: str) -> Path:
+    """The path of what an option has written to this machine.
+
+    Raises:
+        ConfigError: it is an address, which would become a folder of that name; or the home folder is not known.
+    """
+    if is_address(text):
+        raise ConfigError(
+            "this is written to this machine, and an address is no path of it",
+            where=f"{option}: {masked(text)}",
+            fix="name a local path, and copy what stands there afterwards",
+        )
+    return local_path(text)
+
+
+def output_address(text: str, option: str) -> str:
+    """The address of what an option has written to this machine or to a bucket, with `~` as the home folder.
+
+    Raises:
+        ConfigError: it is an address of something else, which would become a folder of that name.
+    """
+    try:
+        return _here_or_in_a_bucket(text)
+    except ValueError as error:
+        raise ConfigError(str(error), where=option, fix="name a local path or gs://bucket/path") from error
 
 
 def _expanded(text: str) -> str:
@@ -87,21 +120,27 @@ def _one_text(value: object) -> object:
 
 
 def _here(text: str) -> str:
-    # s3://x or a mistyped gs:/x would become a folder of that name.
-    if _SCHEME.match(text):
-        raise ValueError(f"{text!r}: a path on this machine is meant, and this is an address")
+    if is_address(text):
+        raise ValueError(f"{masked(text)!r}: a path on this machine is meant, and this is an address")
     return _expanded(text)
+
+
+def _written(text: str) -> str:
+    _here(text)
+    return text
 
 
 def _here_or_in_a_bucket(text: str) -> str:
-    if _SCHEME.match(text) and not _BUCKET.match(text):
-        raise ValueError(f"{text!r}: a path on this machine or gs://bucket/… is meant")
+    if is_address(text) and not _BUCKET.match(text):
+        raise ValueError(f"{masked(text)!r}: a path on this machine or gs://bucket/… is meant")
     return _expanded(text)
 
 
-# For what a run reads or writes on its own machine alone. A path that another machine may take from a run's record,
-# such as that of the cache, stays as it is written: its ~ is then that machine's.
+# For what a run reads or writes on its own machine alone.
 HomePath = Annotated[str, Field(min_length=1), AfterValidator(_here)]
+# The same where another machine may take it from a run's record, such as the folder of the cache: it stays as it is
+# written, and its ~ is then that machine's.
+WrittenPath = Annotated[str, Field(min_length=1), AfterValidator(_written)]
 # For what a run writes there or to a bucket.
 OutputAddress = Annotated[str, Field(min_length=1), AfterValidator(_here_or_in_a_bucket)]
 DataAddress = Annotated[str, Field(min_length=1), BeforeValidator(_one_text)]

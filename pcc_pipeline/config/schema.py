@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pcc_pipeline.config.alert_settings import AlertParams
 from pcc_pipeline.config.gate_settings import DEFAULT, Gates, default_gates
-from pcc_pipeline.config.paths import DataAddress, HomePath, OutputAddress
+from pcc_pipeline.config.paths import DataAddress, HomePath, OutputAddress, WrittenPath
 from pcc_pipeline.config.section import Fraction, NonEmpty, Section
 from pcc_pipeline.config.serving_settings import ServingParams
 from pcc_pipeline.masking import masked, masked_in
@@ -93,7 +93,7 @@ class PreprocessingParams(Section):
 
     embedding_model: NonEmpty = "all-MiniLM-L6-v2"
     backend: Literal["auto", "torch", "openvino"] = "auto"
-    cache_dir: NonEmpty | None = "~/.cache/pcc_pipeline"
+    cache_dir: WrittenPath | None = "~/.cache/pcc_pipeline"
     cache: Annotated[NonEmpty, AfterValidator(_demand_cache)] | None = None
     batch_size: int = Field(default=32, ge=1, le=4096)
     threads: int | None = Field(default=None, ge=1, le=1024)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.config.paths import local_output, local_path
 from pcc_pipeline.errors import ConfigError, DataError, StorageError
 from pcc_pipeline.files import replacing
 from pcc_pipeline.manage.queries import Question
@@ -23,11 +23,11 @@ def decrypted(question: Question, file: str, *, output: str) -> str:
     """Write the copy, for its owner alone, as Parquet or, where `output` ends in .csv, as CSV.
 
     Raises:
-        ConfigError: the copy would replace the file.
+        ConfigError: the copy would replace the file, or its path is an address.
         DataError: there is no such file, it is not encrypted, its key is not here, or it was changed.
         StorageError: the copy cannot be written.
     """
-    source, target = local_path(file), local_path(output)
+    source, target = local_path(file), local_output(output, "--output")
     if source.resolve() == target.resolve():
         raise ConfigError("the copy would replace the file", where="--output", fix="name another file")
     try:

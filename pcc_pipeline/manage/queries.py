@@ -10,7 +10,7 @@ from typing import Any
 
 from pcc_pipeline.config import Params, load_params
 from pcc_pipeline.config.loading import chosen_file
-from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.config.paths import local_output, local_path
 from pcc_pipeline.errors import ConfigError, DataError, PccError
 from pcc_pipeline.manage.comparison import NOT_EVALUATED, Score, compared, rows_measured, score
 from pcc_pipeline.manage.tables import csv_text, shown, table
@@ -201,14 +201,21 @@ def _highest(
 
 
 def export(question: Question, *, form: str = "csv", output: str | None = None, limit: int | None = None) -> str:
-    """All runs with their parameters, metrics and our tags; to a file if one is named."""
+    """All runs with their parameters, metrics and our tags; to a file if one is named.
+
+    Raises:
+        ConfigError: the file is an address.
+        StorageError: it cannot be written.
+        TrackingError: MLflow does not answer.
+    """
+    target = None if output is None else local_output(output, "--output")
     runs = past_runs.recent_runs(past_runs.open_experiment(question.experiment), _limit(limit, None))
     places = _places(question.model_name)
     documents = [_run_document(run, places) for run in runs]
     text = json_text(documents) if form == "json" or question.as_json else csv_text([_flat(one) for one in documents])
-    if output is None:
+    if target is None:
         return text
-    with replacing(local_path(output), shared=True) as partial:
+    with replacing(target, shared=True) as partial:
         partial.write_text(text, encoding="utf-8")
     return f"wrote {counted(len(documents), 'run')} to {output}"
 

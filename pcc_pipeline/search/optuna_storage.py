@@ -25,7 +25,7 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.config.paths import is_address, local_path
 from pcc_pipeline.errors import SearchError
 from pcc_pipeline.files import private_folder
 from pcc_pipeline.masking import masked, quotable
@@ -62,7 +62,7 @@ class StudyPlace:
             except (SQLAlchemyError, ValueError) as error:
                 # The address may hold a password: it is not repeated.
                 raise _unusable("is not a database's URL", "search.storage") from error
-        if storage.endswith(".log"):
+        if storage.endswith(".log") and not is_address(storage):
             return cls(study_name, local_path(storage), None)
         raise _unusable("is neither a database's URL nor a path that ends in .log", f"search.storage {masked(storage)}")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pcc_pipeline.config import Params
-from pcc_pipeline.config.paths import in_brief, local_path
+from pcc_pipeline.config.paths import in_brief, local_path, output_address
 from pcc_pipeline.data.contract import CheckedBatch
 from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
@@ -140,7 +140,8 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         StorageError: the predictions cannot be written. Nothing half-written stays under a final name.
         ComputeError: workers die, or a cluster is gone; the parts that stand stay.
     """
-    address, name = params.data.path, output or params.output.scores
+    address = params.data.path
+    name = output_address(output, "output.scores") if output else params.output.scores
     with step_run("score", params) as opened, monitored(Path(params.output.monitoring_log), opened.run_id) as monitor:
         opened.log(
             payloads.LoggedParams({**used(params, "score"), "output.scores": name}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -168,6 +169,40 @@ def test_a_mistyped_key_is_answered_with_the_key_that_may_be_meant(setting: str,
     done = command(PCC, "train", "--set", setting)
     assert done.code == 1
     assert meant in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "also_a_bucket"),
+    [
+        (("score", "--data", "sample", "--output"), True),
+        (("embed", "--data", "sample", "--parts"), True),
+        (("profile", "--data", "sample", "--html"), False),
+        (("explain", "--text", "a", "--html"), False),
+        (("models", "export", "--output"), False),
+        (("subject", "export", "--subject", "anna", "--output"), False),
+        (("decrypt", "table.parquet", "--output"), False),
+    ],
+)
+def test_an_address_is_no_place_of_this_machine_to_write_to(
+    words: tuple[str, ...],
+    also_a_bucket: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It would become a folder `s3:` here, and the command would say that all is written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("PCC_LINEAGE_KEY", "11" * 32)
+    addresses = ["s3://me:S3CRET@host/x/", "https://host/x.csv", "gs:/bucket/x.parquet"]
+    for address in addresses if also_a_bucket else [*addresses, "gs://bucket/x.csv"]:
+        with process_state.entry_point_undone():
+            code = pcc.main([*words, address])
+        out, err = capsys.readouterr()
+        assert (code, out) == (1, ""), err
+        assert re.search("an address is no path of it|a path on this machine or gs://bucket/… is meant", err)
+        assert "S3CRET" not in err
+        assert not [path for path in tmp_path.iterdir() if ":" in path.name]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pcc_pipeline.config.paths import addresses_in, local_path
+from pcc_pipeline.config.paths import addresses_in, local_output
 from pcc_pipeline.errors import ConfigError, StorageError
 from pcc_pipeline.files import private_folder, replacing
 from pcc_pipeline.manage.persons import erasures
@@ -67,7 +67,7 @@ def export(question: Question, *, subject: str | None, case_id: str | None, outp
     """Write the folder.
 
     Raises:
-        ConfigError: nobody is named, there is no key, or the folder is there already.
+        ConfigError: nobody is named, there is no key, or the folder is there already or is an address.
         DataError: a manifest or table is damaged.
         StorageError: the folder cannot be written.
         TrackingError: MLflow does not answer.
@@ -79,7 +79,7 @@ def export(question: Question, *, subject: str | None, case_id: str | None, outp
 
 
 def _export(question: Question, *, subject: str | None, case_id: str | None, output: str) -> str:
-    folder = local_path(output)
+    folder = local_output(output, "--output")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError("there is something already", where=str(folder), fix="name a folder that is not there")
     known = holdings(question.params, **names_of(subject, case_id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from pcc_pipeline.config.paths import local_path
+from pcc_pipeline.config.paths import local_output, local_path
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.steps.inputs.addresses import files_of
 from pcc_pipeline.storage.objects import BUCKET_SCHEME
@@ -63,14 +63,9 @@ def own_page(name: str, data: str | None) -> Path:
     Raises:
         ConfigError: it is no file of this machine, or that of the data.
     """
-    if name.startswith(BUCKET_SCHEME):
-        raise ConfigError(
-            "the page is for you alone, so it is written to this machine",
-            where=f"option html: {name}",
-            fix="name a local file",
-        )
-    demand_own_files({"data.path": data}, {"option html": name})
-    return local_path(name)
+    page = local_output(name, "option html")
+    demand_own_files({"data.path": data}, {"option html": page})
+    return page
 
 
 def _real(name: str | Path) -> Path:

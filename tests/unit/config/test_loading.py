@@ -702,12 +702,16 @@ def test_an_address_is_no_path_of_this_machine() -> None:
     either = {"output.scores", "output.embedded_parts", "registry.publish.target"}
     none = {"output.extra_columns", "output.encryption", "output.encrypt_scores"}
     names = [name for name in Params().flat() if name.startswith("output.") and name not in none]
-    for name in (*names, *either, "data.exclude", "lineage.key_file", "serving.tokens_file"):
+    others = ("data.exclude", "lineage.key_file", "serving.tokens_file", "preprocessing.cache_dir")
+    for name in (*names, *either, *others):
         bucket = ["gs:/b/x"] if name in either else ["gs://b/x", "gs:/b/x"]
         for address in ("https://host/x", "s3://b/x", "file:///x", *bucket):
             with pytest.raises(ConfigError, match=rf"{re.escape(name)}: '{address}': a path on this machine .* meant"):
                 load_params(None, {name: address})
         assert load_params(None, {name: "outputs/2026-11-28T12:00"}).flat()[name] == "outputs/2026-11-28T12:00"
+        with pytest.raises(ConfigError, match="on this machine") as refused:
+            load_params(None, {name: "https://me:S3CRET@host/x"})
+        assert "S3CRET" not in str(refused.value)
     for name in either:
         assert load_params(None, {name: "gs://b/x"}).flat()[name] == "gs://b/x"
 

@@ -184,6 +184,7 @@ def test_a_finished_study_is_only_read(tmp_path: Path) -> None:
     ("storage", "message"),
     [
         ("somewhere", "neither a database's URL nor a path that ends in .log"),
+        ("gs:/bucket/study.log", "neither a database's URL nor a path that ends in .log"),
         ("sqlite:///{tmp}/no/such/folder/x.db", "storage cannot be used: FileNotFoundError"),
         ("nosuch://user:secret@host/db", "storage cannot be used: NoSuchModuleError"),
         ("postgresql+psycopg://user:my/secret@127.0.0.1:1/db", "storage cannot be used: .*onnection"),
