@@ -70,7 +70,7 @@ docs: to-develop  ## write the table of options into docs/configuration.md, from
 	@$(BIN)/python -m pcc_pipeline.config.reference
 
 pins: to-develop  ## write constraints.txt from what is installed in .venv
-	@{ head -1 constraints.txt; $(BIN)/python -m pip list --format=freeze --exclude-editable | grep -viE '^(pip|setuptools|wheel)==' | sed 's/+cpu//'; } > constraints.new
+	@installed=$$($(BIN)/python -m pip list --format=freeze --exclude-editable) && { head -1 constraints.txt; echo "$$installed" | grep -viE '^(pip|setuptools|wheel)==' | sed 's/+cpu//'; } > constraints.new
 	@mv constraints.new constraints.txt
 
 clean:  ## remove .venv, outputs and the local MLflow store; end the server of outputs first

@@ -23,7 +23,7 @@ def decrypted(question: Question, file: str, *, output: str) -> str:
     """Write the copy, for its owner alone, as Parquet or, where `output` ends in .csv, as CSV.
 
     Raises:
-        ConfigError: the copy would replace the file, or its path is an address.
+        ConfigError: the copy would replace the file, its path is an address, or a column holds lists, which CSV does not.
         DataError: there is no such file, it is not encrypted, its key is not here, or it was changed.
         StorageError: the copy cannot be written.
     """
@@ -36,10 +36,17 @@ def decrypted(question: Question, file: str, *, output: str) -> str:
         raise DataError(f"it cannot be read: {error.strerror}", where=file, fix="check the path") from error
     if not sealed:
         raise DataError("it is not encrypted", where=file, fix="read it as it is")
+    csv = target.name.lower().endswith(".csv")
     with parquet_file(source) as table:
+        if csv and (lists := [column.name for column in table.schema_arrow if pa.types.is_nested(column.type)]):
+            raise ConfigError(
+                f"no column of CSV can hold lists of numbers, as {', '.join(lists)} does",
+                where=f"--output: {output}",
+                fix="name a file that ends in .parquet",
+            )
         try:
             with replacing(target) as partial:
-                _write(table, partial, csv=target.name.lower().endswith(".csv"))
+                _write(table, partial, csv=csv)
         except OSError as error:
             raise StorageError(
                 f"the copy cannot be written: {error.strerror or error}", where=output, fix="make room, or name another"

@@ -201,9 +201,11 @@ def test_a_plain_copy_is_made_for_what_reads_no_sealed_file(sealed: Sealed, capf
             (("plain.parquet", "--output", "other.csv"), "it is not encrypted"),
             (("nothing.parquet", "--output", "other.csv"), "it cannot be read"),
             (("outputs/scores.parquet", "--output", "outputs/scores.parquet"), "would replace the file"),
+            ((str(sealed.embedded), "--output", "other.csv"), "no column of CSV can hold lists of numbers"),
         ):
             assert pcc.main(["decrypt", *words]) == 1
             assert why in capfd.readouterr().err
+        assert not Path("other.csv").exists()
         for name in ("plain.parquet", "plain.csv"):
             Path(name).unlink()
         capfd.readouterr()
