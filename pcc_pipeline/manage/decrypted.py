@@ -23,7 +23,7 @@ def decrypted(question: Question, file: str, *, output: str) -> str:
     """Write the copy, for its owner alone, as Parquet or, where `output` ends in .csv, as CSV.
 
     Raises:
-        ConfigError: the copy would replace the file, its path is an address, or a column holds lists, which CSV does not.
+        ConfigError: the copy would replace the file, its path is an address, or CSV cannot hold a column.
         DataError: there is no such file, it is not encrypted, its key is not here, or it was changed.
         StorageError: the copy cannot be written.
     """
