@@ -19,11 +19,13 @@ from pcc_pipeline.errors import ModelError
 from pcc_pipeline.features.full_vectors import full_vectors
 from pcc_pipeline.files import temporary_place
 from pcc_pipeline.model.calibration import raw_scores
-from pcc_pipeline.model.fitting import PreparedRows, Recipe, Rows, fit, prepare
+from pcc_pipeline.model.fitting import FittedModel, PreparedRows, Recipe, Rows, fit, prepare
 from pcc_pipeline.model.probabilities import class_probabilities
 
 # (true class indices (n,), probabilities (n, K), K) -> metric name -> value
 Scorer = Callable[[np.ndarray, np.ndarray, int], dict[str, float]]
+# Among the scores of a fold whose fit stopped before it converged: 1. Others do not have it.
+NOT_CONVERGED = "not_converged"
 _PARTS = ("train_vectors", "train_labels", "held_vectors", "held_labels")
 _MIXTURE = "mixture.npz"
 
@@ -83,8 +85,9 @@ class CarriedFold:
     scorer: Scorer
 
     def __call__(self, hyperparameters: Mapping[str, Any], fold: int) -> dict[str, float]:
-        _, probabilities = _answers(self.rows, hyperparameters, self.recipe, self.n_classes)
-        return self.scorer(self.rows.held_labels, probabilities, self.n_classes)
+        fitted, probabilities = _answers(self.rows, hyperparameters, self.recipe, self.n_classes)
+        scores = self.scorer(self.rows.held_labels, probabilities, self.n_classes)
+        return {**scores, NOT_CONVERGED: 1.0} if fitted.warnings else scores
 
 
 @dataclass(frozen=True)
@@ -112,8 +115,8 @@ class FoldObjective:
     def held(self, hyperparameters: Mapping[str, Any], fold: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of the rows that a fold holds out: raw scores (n, K) for calibrators, probabilities (n, K), class indices."""
         rows = self._rows(fold)
-        classifier, probabilities = _answers(rows, hyperparameters, self.recipe, self.n_classes)
-        raw = raw_scores(classifier, range(self.n_classes), rows.held_vectors)
+        fitted, probabilities = _answers(rows, hyperparameters, self.recipe, self.n_classes)
+        raw = raw_scores(fitted.classifier, range(self.n_classes), rows.held_vectors)
         return raw, probabilities, np.array(rows.held_labels)
 
     def fold_folder(self, fold: int) -> Path:
@@ -127,11 +130,11 @@ class FoldObjective:
 
 def _answers(
     rows: FoldRows, hyperparameters: Mapping[str, Any], recipe: Recipe, n_classes: int
-) -> tuple[Any, np.ndarray]:
-    """The fitted classifier, and its probabilities (n, K) of the held rows."""
+) -> tuple[FittedModel, np.ndarray]:
+    """The fitted model, and its probabilities (n, K) of the held rows."""
     prepared = PreparedRows(None, rows.train_vectors, rows.train_labels, rows.rankings, rows.mixture)
     fitted = fit(prepared, hyperparameters, recipe)
-    return fitted.classifier, class_probabilities(fitted.classifier, range(n_classes), rows.held_vectors)
+    return fitted, class_probabilities(fitted.classifier, range(n_classes), rows.held_vectors)
 
 
 def let_go() -> None:

@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from pcc_pipeline.model.folds import NOT_CONVERGED
+
 TrialState = Literal["complete", "failed", "pruned"]
 # Why a trial failed whose worker was killed: no fault of its candidate's.
 WORKER_DIED = "the worker process died (out of memory?)"
@@ -77,8 +79,18 @@ class SearchOutcome:
     @property
     def constant(self) -> int:
         """Candidates that tell no two rows apart, so that each fold's area under the ROC curve is a half."""
-        whole = [trial for trial in self.trials if trial.state == "complete"]
-        return sum(all(abs(fold.get("roc_auc", 1.0) - 0.5) < 1e-12 for fold in trial.fold_scores) for trial in whole)
+        return sum(
+            all(abs(fold.get("roc_auc", 1.0) - 0.5) < 1e-12 for fold in trial.fold_scores) for trial in self._whole
+        )
+
+    @property
+    def not_converged(self) -> int:
+        """Candidates that were compared as they were when the solver stopped, on some fold, before it converged."""
+        return sum(any(NOT_CONVERGED in fold for fold in trial.fold_scores) for trial in self._whole)
+
+    @property
+    def _whole(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial.state == "complete"]
 
     @property
     def workers_died(self) -> int:
@@ -90,12 +102,18 @@ class SearchOutcome:
         """What became of the candidates, in one line."""
         counted = ", ".join(f"{count:,} {state}" for state, count in self.counts.items() if count)
         constant = f"; {self.constant:,} of them scored a constant: the same for every row" if self.constant else ""
-        return f"{len(self.trials):,} candidates: {counted}{constant}"
+        early = f"; {self.not_converged:,} of them stopped before they converged" if self.not_converged else ""
+        return f"{len(self.trials):,} candidates: {counted}{constant}{early}"
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Why the best is the best of fewer candidates than were to be tried, one sentence each."""
+        """Why the best may not be: candidates that were not tried, or not to their end. One sentence each."""
         sentences = []
+        if self.not_converged:
+            sentences.append(
+                f"{self.not_converged:,} of {len(self.trials):,} candidates stopped before they converged, and are "
+                "compared as they were then; raise max_iter"
+            )
         if self.workers_died:
             sentences.append(
                 f"{self.workers_died:,} of {len(self.trials):,} candidates were lost as their worker processes were "

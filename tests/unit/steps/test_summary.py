@@ -71,3 +71,17 @@ def test_candidates_that_tell_no_rows_apart_are_counted() -> None:
     trials = (trial(0, 0.5, 0.5), trial(1, 0.5, 0.7), trial(2, 0.9, 0.9))
     outcome = SearchOutcome(trials, trials[2], None, None, 3, None)
     assert outcome.summary == "3 candidates: 3 complete; 1 of them scored a constant: the same for every row"
+
+
+def test_candidates_whose_solver_stopped_early_are_counted_and_warned_of() -> None:
+    def trial(number: int, *marks: dict[str, float]) -> Trial:
+        folds = tuple({"f1_macro": 0.3, **mark} for mark in marks)
+        return Trial(number, {"C": 1.0}, "complete", folds, 0.3, 0.0, 1.0, "", 0.0)
+
+    trials = (trial(0, {}, {"not_converged": 1.0}), trial(1, {}, {}), trial(2, {}, {}))
+    outcome = SearchOutcome(trials, trials[2], None, None, 3, None)
+    assert outcome.summary == "3 candidates: 3 complete; 1 of them stopped before they converged"
+    assert outcome.warnings == (
+        "1 of 3 candidates stopped before they converged, and are compared as they were then; raise max_iter",
+    )
+    assert SearchOutcome(trials[1:], trials[2], None, None, 2, None).warnings == ()
