@@ -18,7 +18,7 @@ WORKDIR /srv
 COPY deploy/tracking_server.py deploy/basic_auth.ini deploy/
 COPY deploy/mlflow_app deploy/mlflow_app
 COPY pcc_pipeline/__init__.py pcc_pipeline/errors.py pcc_pipeline/files.py pcc_pipeline/interruption.py \
-    pcc_pipeline/processes.py pcc_pipeline/
+    pcc_pipeline/masking.py pcc_pipeline/processes.py pcc_pipeline/
 COPY pcc_pipeline/auditing pcc_pipeline/auditing
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 USER 10001:10001

@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import shutil
+import site
 import subprocess
 import sys
 import tomllib
@@ -172,12 +173,15 @@ def test_the_image_has_all_that_the_servers_audit_log_needs(tmp_path: Path) -> N
                 shutil.copytree(source, tmp_path / target, dirs_exist_ok=True)
             else:
                 shutil.copy(source, tmp_path / target)
+    # Without `site` no installed copy of the package steps in for what the image lacks.
+    paths = [str(tmp_path), str(tmp_path / "deploy/mlflow_app"), *site.getsitepackages()]
     code = (
-        f"import sys\nsys.path[:0] = [{str(tmp_path)!r}, {str(tmp_path / 'deploy/mlflow_app')!r}]\n"
-        "import pcc_requests\nprint(sys.modules['pcc_pipeline.auditing.log'].__file__)\n"
+        f"import sys\nsys.path[:0] = {paths!r}\nimport pcc_accounts\n"
+        "print(*(module.__file__ for name, module in sys.modules.items() if name.split('.')[0] == 'pcc_pipeline'))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.stdout == f"{tmp_path / 'pcc_pipeline/auditing/log.py'}\n", done.stderr
+    done = subprocess.run([sys.executable, "-IS", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    files = {Path(file).relative_to(tmp_path) for file in done.stdout.split()}
+    assert Path("pcc_pipeline/auditing/log.py") in files, done.stderr
     assert f"audit:{SERVICES['mlflow']['environment']['PCC_SERVER_AUDIT']}" in SERVICES["mlflow"]["volumes"]
 
 
