@@ -18,19 +18,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from pcc_pipeline.config import load_params
 from pcc_pipeline.encoder.sentence_encoder import SentenceEncoder
@@ -41,6 +34,7 @@ from pcc_pipeline.tracking.logged_models import served_model
 from pcc_pipeline.tracking.registry import versions
 from pcc_pipeline.tracking.registry.erased import mark_version, take_alias
 from tests import process_state
+from tests.certificates import new_certificate
 from tests.http_servers import EXAMPLES, PHRASES, Server, Store, new_store, pcc_server, small_model
 
 pytestmark = pytest.mark.pipeline
@@ -684,14 +678,7 @@ def test_tokens_let_in_who_has_one_and_nobody_else(tmp_path: Path) -> None:
 def test_it_speaks_https_and_ends_connections_that_ask_nothing(tmp_path: Path) -> None:
     store = new_store(tmp_path / "store")
     store.add(FIRST, "champion")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), False)
-    builder = builder.add_extension(x509.BasicConstraints(True, 0), True)
-    certificate, private = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    certificate.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    certificate, private = new_certificate(tmp_path)
     options = [f"serving.tls_certificate={certificate}", f"serving.tls_key={private}"]
     with pcc_server(store, *(word for one in options for word in ("--set", one)), scheme="https", wait=False) as server:
         wait_until(lambda: "end:" in server.log.read_text())

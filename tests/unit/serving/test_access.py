@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.serving.access import Access, Limit, Tokens, new_token
 from pcc_pipeline.serving.forms import RefusedError
 from tests import process_state
+from tests.certificates import new_certificate
 
 
 def params(**serving: object) -> Params:
@@ -109,10 +112,22 @@ def test_a_caller_past_its_share_is_told_when_to_come_again_and_others_are_not()
     assert len(limit._left) == 10_000
 
 
+ANNA = f"Basic {base64.b64encode(b'anna:her password').decode()}"
+# The model server's own account, and a caller who has none.
+OWN = f"Basic {base64.b64encode(b'serving:its password').decode()}"
+STRANGER = f"Basic {base64.b64encode(b'stranger:none').decode()}"
+
+
 class Accounts(ThreadingHTTPServer):
-    """A tracking server as far as accounts go, which may refuse for the moment, or hang."""
+    """A tracking server as far as accounts go, which may refuse for the moment, or hang.
+
+    Where `known` names some, it answers only these, and sends others to `login_page` if it has one. Who was let in once
+    is let in by a cookie, as some proxies do it.
+    """
 
     status, hangs, asked = 200, 0.0, 0
+    known: tuple[str, ...] = ()
+    first_elsewhere = login_page = cookies = False
 
     def __init__(self) -> None:
         accounts = self
@@ -121,8 +136,26 @@ class Accounts(ThreadingHTTPServer):
             def do_GET(self) -> None:
                 accounts.asked += 1
                 time.sleep(accounts.hangs)
-                self.send_response(accounts.status)
+                if self.path == "/login":
+                    self.answer(200, b"<html>Who are you?</html>")
+                elif accounts.first_elsewhere and not self.path.startswith("/there"):
+                    self.answer(308, Location=f"/there{self.path}")
+                elif not self.is_known():
+                    self.answer(302, Location="/login") if accounts.login_page else self.answer(401)
+                else:
+                    document = {"registered_model": {"name": params().registry.model_name}}
+                    self.answer(accounts.status, json.dumps(document).encode(), **{"Set-Cookie": "session=1; Path=/"})
+
+            def is_known(self) -> bool:
+                by_cookie = accounts.cookies and "session=1" in self.headers.get("Cookie", "")
+                return not accounts.known or by_cookie or self.headers.get("Authorization") in accounts.known
+
+            def answer(self, status: int, body: bytes = b"", **headers: str) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -139,7 +172,65 @@ def accounts() -> Iterator[Accounts]:
         server.shutdown()
 
 
-ANNA = f"Basic {base64.b64encode(b'anna:her password').decode()}"
+def test_an_account_of_the_model_server_itself_lets_nobody_in(
+    accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by MLflow's variables, in the address, of a .netrc, nor of one after a redirect."""
+    accounts.known = ANNA, OWN
+    address = mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "serving")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "its password")
+    assert callers() == ["anna", 401]
+    mlflow.set_tracking_uri(address.replace("//", "//serving:its%20password@"))
+    assert callers() == ["anna", 401]
+    mlflow.set_tracking_uri(address)
+    netrc = tmp_path / "netrc"
+    netrc.write_text('machine 127.0.0.1 login serving password "its password"\n')
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert callers() == ["anna", 401]
+    accounts.first_elsewhere = True
+    assert callers() == ["anna", 401]
+
+
+def test_neither_a_cookie_of_somebody_elses_nor_a_login_page_lets_anybody_in(accounts: Accounts) -> None:
+    accounts.known, accounts.cookies, accounts.login_page = (ANNA,), True, True
+    assert callers() == ["anna", 401]
+
+
+def test_a_password_is_sent_as_it_is_and_may_be_empty(accounts: Accounts) -> None:
+    for account in ("jörg:ключ", "empty:"):
+        header = f"Basic {base64.b64encode(account.encode()).decode()}"
+        accounts.known = (header,)
+        assert callers(header) == [account.partition(":")[0], 401]
+
+
+def test_the_certificate_that_mlflow_trusts_is_trusted(
+    accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = new_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    accounts.socket = context.wrap_socket(accounts.socket, server_side=True)
+    accounts.known = (ANNA,)
+    mlflow.set_tracking_uri(mlflow.get_tracking_uri().replace("http://", "https://"))
+    assert callers() == [503, 503]
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(certificate))
+    assert callers() == ["anna", 401]
+
+
+def callers(first: str = ANNA) -> list[str | int]:
+    """Who is let in of this caller and the stranger after him: the name, or the status of the refusal."""
+
+    async def ask() -> list[str | int]:
+        access, outcomes = Access(params(accounts="tracking")), list[str | int]()
+        for header in (first, STRANGER):
+            try:
+                outcomes.append(await access.caller(header, "10.0.0.1"))
+            except RefusedError as refusal:
+                outcomes.append(refusal.status)
+        return outcomes
+
+    return asyncio.run(ask())
 
 
 def test_a_burst_of_one_account_asks_the_tracking_server_once(accounts: Accounts) -> None:
