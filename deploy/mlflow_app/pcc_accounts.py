@@ -21,7 +21,7 @@ from pcc_approvals import fault_of_approval, note
 from pcc_logins import BusyError, Logins, name_and_password
 from pcc_requests import ANCHOR_TAG, RequestLog, learn
 from pcc_requests import VARIABLE as AUDIT_VARIABLE
-from pcc_rights import APPROVER_ROLE, TRAINER_ROLE, Tier, account, current, fault_of_request, needed
+from pcc_rights import APPROVER_ROLE, TRAINER_ROLE, Tier, account, current, fault_of_request, needed, tracking_store
 
 if TYPE_CHECKING:
     from pcc_pipeline.auditing.chain import Head
@@ -227,10 +227,9 @@ def create_app() -> Door:
 def _requests() -> RequestLog | None:
     """The log of the folder that the environment names; its end is anchored in MLflow's first experiment."""
     from mlflow.entities import ExperimentTag
-    from mlflow.server.handlers import _get_tracking_store
 
     def anchor(head: Head, place: str) -> None:
-        _get_tracking_store().set_experiment_tag(
+        tracking_store().set_experiment_tag(
             "0", ExperimentTag(f"{ANCHOR_TAG}{head.log}", f"{head.seq} {head.hash} {place}")
         )
 

@@ -4,7 +4,9 @@ The server notes on each version which account registered it, and whom it let ma
 can write these two tags. Of the registered models that PCC_SERVER_APPROVALS names (patterns such as `pcc-*`, parted by
 blanks or commas; `*` for all) only an approver moves `champion` and `previous`: to a version that another account
 registered, or one that was approved once, as a rollback does. What would take the aliases away by another road,
-deleting or renaming the model, or deleting such a version, is the approvers' as well.
+deleting the model or such a version, is the approvers' as well. Renaming would bring a champion that nobody approved
+from a name that is not guarded, so from or to a guarded one it is the admin's. And the digest of a logged model's files
+stays what it was, whoever asks: files that others were put in place of are refused by all readers.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from pcc_requests import ANCHOR_TAG
-from pcc_rights import Tier, account, current, registry_message, tracking_message
+from pcc_rights import Tier, account, current, registry_message, tracking_message, tracking_store
 
 if TYPE_CHECKING:
     from flask import Request, Response
@@ -24,10 +26,14 @@ VARIABLE = "PCC_SERVER_APPROVALS"
 REGISTERED_BY, APPROVED_BY = "pcc.registered_by", "pcc.approved_by"
 _RECORDS = {REGISTERED_BY, APPROVED_BY}
 GUARDED = ("champion", "previous")
+# Of a logged model: what readers hold its files against (pcc_pipeline.tracking.logged_models).
+DIGEST_TAG = "pcc.bundle_digest"
 
 _ONLY_APPROVERS = "Only an approver may do this: it moves champion or previous of {name}. `pcc promote` asks for one."
 _OWN = "Who registered a version does not approve it: ask another approver."
+_RENAMES = "Renaming from or to a name whose champion is approved is the admin's: {name}."
 _SERVERS = "This tag is the server's own record."
+_LOGGED = "This tag says which files the model was logged with; it stays as it is. Log another model."
 
 
 def fault_of_approval(request: Request) -> str:
@@ -41,14 +47,13 @@ def fault_of_approval(request: Request) -> str:
     """
     if current.get() is None:  # /health has no account
         return ""
-    action = re.sub(r"^/(?:ajax-)?api/2\.0/mlflow/", "", request.path)
-    check = _CHECKS.get((request.method, action))
+    check = _CHECKS.get((request.method, _action(request)))
     return "" if check is None else check()
 
 
 def note(request: Request, response: Response) -> Response:
     """What the server puts on record of a request that went well: who registered a version, who approved it first."""
-    action = re.sub(r"^/(?:ajax-)?api/2\.0/mlflow/", "", request.path)
+    action = _action(request)
     if response.status_code == 200 and request.method == "POST":
         if action == "model-versions/create":
             made = (response.get_json(silent=True) or {})["model_version"]
@@ -58,6 +63,12 @@ def note(request: Request, response: Response) -> Response:
             if message.alias == GUARDED[0] and _is_guarded(message.name):
                 _stamp(message.name, message.version, APPROVED_BY)
     return response
+
+
+def _action(request: Request) -> str:
+    """What a request does, such as model-versions/create: its path without the id of a logged model, or its tag."""
+    action = re.sub(r"^/(?:ajax-)?api/2\.0/mlflow/", "", request.path)
+    return re.sub(r"^(logged-models)/[^/]+/(tags)(?:/[^/]+)?$", r"\1/\2", action)
 
 
 def _may_move() -> str:
@@ -81,7 +92,8 @@ def _may_delete_model() -> str:
 
 def _may_rename() -> str:
     message = registry_message("RenameRegisteredModel")
-    return _approvers_alone(message.name) or _approvers_alone(message.new_name)
+    guarded = [name for name in (message.name, message.new_name) if _is_guarded(name)]
+    return _RENAMES.format(name=guarded[0]) if guarded and _tier() < Tier.ADMIN else ""
 
 
 def _may_delete_version() -> str:
@@ -104,6 +116,26 @@ def _deletes_no_record_of_ours() -> str:
     return _SERVERS if registry_message("DeleteModelVersionTag").key in _RECORDS else ""
 
 
+def _sets_no_other_digest() -> str:
+    digests = {tag.value for tag in tracking_message("SetLoggedModelTags").tags if tag.key == DIGEST_TAG}
+    # The same one again is what a client sends that tries again after an outage.
+    return _LOGGED if digests and len(digests | _digest()) > 1 else ""
+
+
+def _deletes_no_digest() -> str:
+    from flask import request
+
+    return _LOGGED if (request.view_args or {}).get("tag_key") == DIGEST_TAG else ""
+
+
+def _digest() -> set[str]:
+    """The digest of the logged model that the current request is about, if it has one yet."""
+    from flask import request
+
+    tags = tracking_store().get_logged_model((request.view_args or {})["model_id"]).tags
+    return {tags[DIGEST_TAG]} if DIGEST_TAG in tags else set()
+
+
 def _leaves_anchors_alone() -> str:
     return _SERVERS if str(tracking_message("SetExperimentTag").key).startswith(ANCHOR_TAG) else ""
 
@@ -113,6 +145,8 @@ def _keeps_anchors() -> str:
 
 
 _CHECKS = {
+    ("PATCH", "logged-models/tags"): _sets_no_other_digest,
+    ("DELETE", "logged-models/tags"): _deletes_no_digest,
     ("POST", "experiments/set-experiment-tag"): _leaves_anchors_alone,
     ("POST", "experiments/delete-experiment-tag"): _keeps_anchors,
     ("POST", "registered-models/alias"): _may_move,

@@ -252,6 +252,13 @@ def tracking_message(kind: str) -> Any:
     return _read_message(getattr(service_pb2, kind)())
 
 
+def tracking_store() -> Any:
+    """MLflow's store of runs and logged models, for the server's own records."""
+    from mlflow.server.handlers import _get_tracking_store
+
+    return _get_tracking_store()
+
+
 def _read_message(empty: Any) -> Any:
     from mlflow.server.handlers import _get_request_message
 

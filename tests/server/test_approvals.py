@@ -100,6 +100,68 @@ def test_nobody_but_another_approver_moves_the_aliases(
     assert aliases(server, guarded) == {"challenger": "1", "champion": "2", "previous": "2"}
 
 
+def test_no_model_comes_by_another_name_to_a_champion_that_nobody_approved(
+    server: Any, guarded: str, accounts: Accounts, raw: Any, as_user: Any
+) -> None:
+    """An approver is free to set the champion of a model of her own, which must not take the guarded one's name."""
+    as_user(*accounts["approver"])
+    client, own = MlflowClient(server.address), f"free-{time.time_ns()}"
+    client.create_registered_model(own)
+    model = client.create_logged_model(client.create_experiment(own), "model")
+    client.create_model_version(own, f"models:/{model.model_id}", model_id=model.model_id)
+    client.set_registered_model_alias(own, "champion", "1")
+    client.set_registered_model_alias(guarded, "champion", "1")
+
+    def rename(role: str, name: str, new_name: str) -> tuple[int, bytes]:
+        body = {"name": name, "new_name": new_name}
+        answers = {
+            raw("POST", f"{api}/2.0/mlflow/registered-models/rename", accounts[role], body)[::2]
+            for api in (("/api",) if role == "admin" else ("/api", "/ajax-api"))
+        }
+        (answer,) = answers
+        return answer
+
+    for name, new_name in ((guarded, f"elsewhere-{guarded}"), (own, f"{guarded}-too"), (guarded, f"{guarded}-too")):
+        status, content = rename("approver", name, new_name)
+        assert (status, b"the admin's" in content) == (403, True), content
+    assert rename("admin", guarded, f"elsewhere-{guarded}")[0] == 200
+    assert rename("approver", own, guarded)[0] == 403
+    client.rename_registered_model(own, f"{own}-too")  # what nobody guards is renamed as ever
+    assert aliases(server, f"{own}-too") == {"champion": "1"}
+
+
+def test_the_digest_of_a_models_files_stays_as_it_was_logged(
+    server: Any, accounts: Accounts, raw: Any, as_user: Any
+) -> None:
+    """Who may write to the artifacts could else put another model where the champion's files are."""
+    as_user(*accounts["trainer"])
+    client, digest, other = MlflowClient(server.address), "1" * 64, "2" * 64
+    experiment = client.create_experiment(f"digest-{time.time_ns()}")
+    logged = client.create_logged_model(experiment, "model", tags={"pcc.bundle_digest": digest}).model_id
+    bare = client.create_logged_model(experiment, "model").model_id
+
+    def tags(role: str, api: str, model: str, *values: str, key: str = "pcc.bundle_digest") -> int:
+        body = {"tags": [{"key": key, "value": value} for value in values]}
+        return int(raw("PATCH", f"{api}/2.0/mlflow/logged-models/{model}/tags", accounts[role], body)[0])
+
+    for api in ("/api", "/ajax-api"):
+        for role in ("trainer", "approver", "admin"):
+            assert tags(role, api, logged, other) == 403, role
+            assert tags(role, api, logged, digest, other) == 403, role
+            for key in ("pcc.bundle_digest", "pcc%2Ebundle%5fdigest"):
+                path = f"{api}/2.0/mlflow/logged-models/{logged}/tags/{key}"
+                assert raw("DELETE", path, accounts[role])[0] == 403, key
+        # Logging that was cut off is tried again, and other tags are anybody's.
+        assert tags("trainer", api, logged, digest) == 200
+        assert tags("trainer", api, bare, digest) == 200
+        assert tags("trainer", api, bare, other) == 403
+        assert tags("trainer", api, logged, "a note", key="note") == 200
+        assert raw("DELETE", f"{api}/2.0/mlflow/logged-models/{logged}/tags/note", accounts["trainer"])[0] == 200
+        assert tags("trainer", api, "m-" + "0" * 32, digest) == 404
+    assert client.get_logged_model(logged).tags["pcc.bundle_digest"] == digest
+    assert client.get_logged_model(bare).tags["pcc.bundle_digest"] == digest
+
+
 def test_who_may_not_move_an_alias_is_told_what_to_do(
     server: Any, guarded: str, accounts: Accounts, as_user: Any, mlflow_of_its_own: None
 ) -> None:

@@ -47,7 +47,7 @@ PRIVATE = (
     Private("pcc_pipeline/model/probabilities.py", "sklearn.calibration", "_TemperatureScaling", _CALIBRATION),
     Private("deploy/mlflow_app/pcc_rights.py", "mlflow.server.handlers", "_get_request_json", _REQUEST),
     Private("deploy/mlflow_app/pcc_rights.py", "mlflow.server.handlers", "_get_request_message", _REQUEST),
-    Private("deploy/mlflow_app/pcc_accounts.py", "mlflow.server.handlers", "_get_tracking_store", _REQUEST),
+    Private("deploy/mlflow_app/pcc_rights.py", "mlflow.server.handlers", "_get_tracking_store", _REQUEST),
     Private("deploy/mlflow_app/pcc_approvals.py", "mlflow.server.handlers", "_get_model_registry_store", _REQUEST),
     Private(
         "benchmarks/interruptions.py",
