@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pcc_pipeline.config.alert_settings import AlertParams
 from pcc_pipeline.config.gate_settings import DEFAULT, Gates, default_gates
-from pcc_pipeline.config.paths import DataAddress, HomePath, OutputAddress, WrittenPath
+from pcc_pipeline.config.paths import DataAddress, HomePath, OutputAddress, WrittenPath, addresses_in
 from pcc_pipeline.config.section import Fraction, NonEmpty, Section
 from pcc_pipeline.config.serving_settings import ServingParams
 from pcc_pipeline.masking import masked, masked_in
@@ -436,9 +437,18 @@ def _without_secrets(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_secrets(inner) for inner in value]
     if isinstance(value, str):
-        # A list of addresses is one text.
-        return masked_in(value) if value.startswith("[") else masked(value)
+        return _masked_each(value) if value.startswith("[") else masked(value)
     return value
+
+
+def _masked_each(text: str) -> str:
+    """A list of addresses, which is one text, with what is secret left out; it stays such a list."""
+    try:
+        addresses = addresses_in(text)
+    except ValueError:
+        return masked_in(text)
+    shown = [masked(address) for address in addresses]
+    return text if shown == addresses else json.dumps(shown, ensure_ascii=False)
 
 
 def _flatten(prefix: str, value: Any) -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from pcc_pipeline.data.dataset import CheckedFile
 from pcc_pipeline.data.notes import ReadNotes
 from pcc_pipeline.errors import ConfigError
 from pcc_pipeline.evaluation.metric_names import metric_names
+from pcc_pipeline.masking import masked
 from pcc_pipeline.plurals import counted
 from pcc_pipeline.sealing.parquet import write_frame
 from pcc_pipeline.steps.answering.challenge import Challenge, challenge_of, shadow_path
@@ -140,12 +141,12 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
         StorageError: the predictions cannot be written. Nothing half-written stays under a final name.
         ComputeError: workers die, or a cluster is gone; the parts that stand stay.
     """
-    address = params.data.path
+    address, shown = params.data.path, _shown_source(params)
     name = output_address(output, "output.scores") if output else params.output.scores
     with step_run("score", params) as opened, monitored(Path(params.output.monitoring_log), opened.run_id) as monitor:
         opened.log(
-            payloads.LoggedParams({**used(params, "score"), "output.scores": name}),
-            payloads.Tags({"pcc.scored_source": address}),
+            payloads.LoggedParams({**used(params, "score"), "output.scores": masked(name)}),
+            payloads.Tags({"pcc.scored_source": shown}),
         )
         _demand_target(name, params)
         if is_parts_address(name):
@@ -173,7 +174,7 @@ def run(params: Params, model_uri: str | None = None, output: str | None = None)
                     {"pcc.ab_challenger": challenge.model.model_version, "pcc.ab_champion": model.model_version}
                 )
             )
-        logger.info("scoring %s with %s", address, model.model_version)
+        logger.info("scoring %s with %s", shown, model.model_version)
         score = _into_parts if is_parts_address(name) else _into_file
         outcome = score(params, opened, loaded, challenge, name, monitor)
         if challenge is not None:
@@ -201,7 +202,7 @@ def _into_file(
 
     with ExitStack() as stack:
         partial = stack.enter_context(writing_at(target, shared=True))
-        bar = stack.enter_context(progress_bar(None, f"score {address}"))
+        bar = stack.enter_context(progress_bar(None, f"score {_shown_source(params)}"))
         scorer = stack.enter_context(FileScorer(params, loaded.model, challenge))
         sealed, beside = params.output.encrypt_scores, None
         if challenge is not None and challenge.settings.shadow:
@@ -253,7 +254,7 @@ def _into_parts(
 
     with ExitStack() as stack:
         stack.callback(task.let_go)
-        written = run_parts(params, folder, job, sources, task, f"score {params.data.path}", seen)
+        written = run_parts(params, folder, job, sources, task, f"score {_shown_source(params)}", seen)
         classes = task.classes
     opened.log(*inputs_payload(params.data.path, written, "scoring"), *lineage_payloads(folder, written.parts))
     folder.lineage_is_kept({part.name for part in written.parts})
@@ -274,6 +275,11 @@ def _into_parts(
         parts=written,
         scored=sum(part.rows for part in written.made),
     )
+
+
+def _shown_source(params: Params) -> str:
+    """`data.path` as records and the terminal may show it."""
+    return str(params.document()["data"]["path"])
 
 
 def _challenger_summary(challenge: Challenge | None, scored: Scored, target: str) -> tuple[str, int, str | None] | None:
@@ -315,7 +321,7 @@ def _demand_target(name: str, params: Params) -> None:
     suffix = Path(name).suffix
     if suffix.lower() not in SUFFIXES:
         raise ConfigError(
-            f"scores are written as Parquet or CSV, not as {suffix or 'a file without a suffix'}",
+            f"scores are written as Parquet or CSV, not as {Path(masked(name)).suffix or 'a file without a suffix'}",
             where=where,
             fix=f"give a path that ends in {' or '.join(SUFFIXES)}, or, for a part for each file, a folder with a "
             "slash at its end",

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pcc_pipeline.config import Params, load_params
+from pcc_pipeline.config.paths import addresses_in
 from pcc_pipeline.config.schema import BalanceMethod, ModelParams, PreprocessingParams, Section
 from pcc_pipeline.errors import ConfigError
 
@@ -192,6 +193,12 @@ def test_a_password_in_an_address_is_not_recorded(given: str, recorded: str) -> 
     params = Params.model_validate({"model": {"search_method": "optuna"}, "search": {"storage": given}})
     assert params.search.storage == given
     assert params.document()["search"]["storage"] == params.flat()["search.storage"] == recorded
+
+
+def test_a_list_of_addresses_is_recorded_as_a_list_without_their_secrets() -> None:
+    addresses = ["https://host/a.csv?X-Amz-Signature=secret", "gs://bucket/a b.csv", "c.csv"]
+    recorded = Params.model_validate({"data": {"path": addresses}}).flat()["data.path"]
+    assert addresses_in(recorded) == ["https://host/a.csv?X-Amz-Signature=***", *addresses[1:]]
 
 
 @pytest.mark.parametrize("target", ["s3://bucket/models", "gs://", "gs:///models", "file:///models", ""])
