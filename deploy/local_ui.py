@@ -72,7 +72,8 @@ def _show(port: int, experiment: str) -> int:
     opened = page(server, experiment)
     # One person looks at it: of MLflow's four processes one is enough, and there sooner.
     command = [sys.executable, "-m", "mlflow", "ui", "--host", HOST, "--port", str(port), "--workers", "1"]
-    ui = subprocess.Popen([*command, *(["--backend-store-uri", tracking] if tracking else [])])
+    # Everybody on the machine sees command lines, and this address may hold a password.
+    ui = subprocess.Popen(command, env={**os.environ, **({"MLFLOW_BACKEND_STORE_URI": tracking} if tracking else {})})
     # Ctrl-C reaches both, and MLflow ends by it; what else ends us is passed on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):

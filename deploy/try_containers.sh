@@ -57,7 +57,7 @@ finish() {
 }
 trap finish EXIT
 
-# What clients do from this machine. The password goes through a file, as others see command lines.
+# What clients do from this machine. Passwords go through files and pipes, as others see command lines.
 login() { (umask 077 && printf 'user = "%s:%s"\n' "$1" "$2" >"$work/login"); }
 ask() { # an address, and curl's options; curl's own checks of the certificate hold
     local path=$1
@@ -161,8 +161,8 @@ backend=$(grep -oE '"key":"pcc.encoder_backend","value":"[^"]*"' <<<"$trained" |
 commit=$(grep -oE '"key":"pcc.git_commit","value":"[^"]*"' <<<"$trained" | cut -d'"' -f8 | head -1)
 row "train on the sample in a container" "$((SECONDS - begun)) s, encoded by $backend, $(grep -oE '[0-9,]+ texts/s' "$work/trained" | head -1), commit ${commit:0:7}" "$(has "$backend" openvino)"
 
-dc exec -T postgres psql -q -v ON_ERROR_STOP=1 -v "password=$study_password" <<'SQL'
-CREATE ROLE studies LOGIN PASSWORD :'password';
+dc exec -T postgres psql -q -v ON_ERROR_STOP=1 <<SQL
+CREATE ROLE studies LOGIN PASSWORD '$study_password';
 CREATE DATABASE studies OWNER studies ENCODING 'UTF8' TEMPLATE template0;
 SQL
 with=(-e "PCC_SEARCH__STORAGE=postgresql+psycopg://studies@postgres/studies" -e "PGPASSWORD=$study_password" -e PCC_SEARCH__STUDY_NAME=drill)
@@ -183,7 +183,7 @@ scored() { # predictions of the champion without what is of the hour
     dc run --rm -T --entrypoint cut pipeline -d, -f1,2,4,5 outputs/scored.csv | sha256sum | cut -c1-16
 }
 scores=$(scored)
-ask /api/2.0/mlflow/users/create --config "$work/login" --header 'Content-Type: application/json' --data "{\"username\": \"anna\", \"password\": \"$study_password\"}" >/dev/null
+ask /api/2.0/mlflow/users/create --config "$work/login" --header 'Content-Type: application/json' --data @- >/dev/null <<<"{\"username\": \"anna\", \"password\": \"$study_password\"}"
 
 echo "== break"
 for how in stop crash; do
@@ -263,7 +263,7 @@ row "the audit log that was copied off" "$(head -1 "$work/verified")" $verified
 
 echo "== serve"
 login admin "$MLFLOW_AUTH_ADMIN_PASSWORD"
-ask /api/2.0/mlflow/users/create --config "$work/login" --header 'Content-Type: application/json' --data "{\"username\": \"$PCC_SERVE_USERNAME\", \"password\": \"$PCC_SERVE_PASSWORD\"}" >/dev/null
+ask /api/2.0/mlflow/users/create --config "$work/login" --header 'Content-Type: application/json' --data @- >/dev/null <<<"{\"username\": \"$PCC_SERVE_USERNAME\", \"password\": \"$PCC_SERVE_PASSWORD\"}"
 begun=$SECONDS
 quiet dc up --no-build --detach --wait serve
 took=$((SECONDS - begun))

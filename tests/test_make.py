@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import psutil
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
@@ -198,3 +199,24 @@ def test_the_ui_says_that_its_port_is_taken(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "name another port: make ui PORT=5050" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.long
+def test_the_ui_opens_the_store_of_an_address_that_stands_on_no_command_line(tmp_path: Path) -> None:
+    """Everybody on the machine sees those, and an address may hold a password."""
+    address = f"sqlite:///{tmp_path}/another.db"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(REPOSITORY / "deploy/local_ui.py"), "--port", str(port), "--experiment", "ours"]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": address}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as ui:
+        assert ui.stdout is not None
+        try:
+            assert any(line.startswith("the runs:") for line in ui.stdout)
+            lines = [" ".join(each.cmdline()) for each in psutil.Process(ui.pid).children(recursive=True)]
+        finally:
+            ui.terminate()
+    assert [line for line in lines if "mlflow ui" in line]
+    assert [line for line in lines if address in line] == []
+    assert {path.name for path in tmp_path.iterdir()} == {"another.db"}
