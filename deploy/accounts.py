@@ -3,7 +3,8 @@
     python deploy/accounts.py add NAME [--role reader|trainer|approver|admin]
     python deploy/accounts.py list
 
-It works on the server of MLFLOW_TRACKING_URI, as MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD. The new
+It works on the server of MLFLOW_TRACKING_URI, as MLFLOW_TRACKING_USERNAME with MLFLOW_TRACKING_PASSWORD: an address
+that holds an account is refused, since what shows an address would show that. It needs no package of Python. The new
 password comes from PCC_ACCOUNT_PASSWORD, or is asked for, or is read from standard input where that is no terminal.
 What it changes stands in the audit log of --audit (PCC_AUDIT__FOLDER, else outputs/audit).
 """
@@ -13,9 +14,9 @@ from __future__ import annotations
 import argparse
 import base64
 import getpass
+import http.client
 import json
 import os
-import socket
 import sys
 import urllib.error
 import urllib.parse
@@ -29,7 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from pcc_pipeline.auditing.chain import Entry  # found by the line above
 from pcc_pipeline.auditing.log import AuditLog  # the same
 from pcc_pipeline.errors import StorageError  # the same
-from pcc_pipeline.tracking.environment import user as login_name  # the same
+from pcc_pipeline.masking import masked, quotable  # the same
+from pcc_pipeline.processes import login_here  # the same
 
 WORKSPACE = "default"
 # Role -> what who has it may do.
@@ -47,7 +49,8 @@ GRANTS = {"experiment": "EDIT", "registered_model": "EDIT"}
 
 def call(method: str, route: str, **fields: Any) -> dict[str, Any]:
     """Ask the server; it ends the program with the first line of the server's reason, as the rest may hold a hash."""
-    url = f"{os.environ['MLFLOW_TRACKING_URI'].rstrip('/')}/api/{route}"
+    address = os.environ["MLFLOW_TRACKING_URI"]
+    url = f"{address.rstrip('/')}/api/{route}"
     login = f"{os.environ.get('MLFLOW_TRACKING_USERNAME', '')}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
     headers = {
         "Authorization": f"Basic {base64.b64encode(login.encode()).decode()}",
@@ -67,8 +70,8 @@ def call(method: str, route: str, **fields: Any) -> dict[str, Any]:
             reason = text
         first = reason.strip().partition("\n")[0].partition(" Error: (")[0]
         sys.exit(f"error: the server answered {error.code}: {first}")
-    except OSError as error:
-        sys.exit(f"error: {os.environ['MLFLOW_TRACKING_URI']} does not answer: {error}")
+    except (OSError, ValueError, http.client.HTTPException) as error:  # the latter two: it is no address, or no server
+        sys.exit(f"error: {masked(address)} does not answer: {quotable(str(error), address)}")
 
 
 def new_password(name: str) -> str:
@@ -130,10 +133,9 @@ def give_role(name: str, role: str) -> None:
 
 def record(folder: str, what: str, name: str, outcome: str, role: str | None = None) -> None:
     """Put a change into the audit log; where that is not possible, say so."""
-    about = {"server": os.environ["MLFLOW_TRACKING_URI"].rpartition("@")[2], "account": name}
-    login = f"{login_name()}@{socket.gethostname()}"
+    about = {"server": masked(os.environ["MLFLOW_TRACKING_URI"]), "account": name}
     who = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
-    entry = Entry(who, what, about if role is None else {**about, "role": role}, outcome, login)
+    entry = Entry(who, what, about if role is None else {**about, "role": role}, outcome, login_here())
     try:
         AuditLog(Path(folder)).append([entry])
     except StorageError as error:
@@ -166,8 +168,14 @@ def parser_of_accounts() -> argparse.ArgumentParser:
 def main() -> None:
     """Run it; what is wrong ends the process with a message."""
     options = parser_of_accounts().parse_args()
-    if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not address.startswith("http"):
         sys.exit("error: MLFLOW_TRACKING_URI names no server; set it, and the name and password of an admin")
+    if masked(address) != address:
+        sys.exit(
+            f"error: MLFLOW_TRACKING_URI is to be {masked(address)}, with no account or secret in it; set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
     if options.action == "list":
         roles = {name: role_of(user) for name, user in sorted(users().items())}
         width = max(map(len, roles), default=0)

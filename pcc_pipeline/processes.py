@@ -1,7 +1,13 @@
-"""Processes that are known again, by machine, namespace, number and start; and the cores there are for one."""
+"""Processes: known again by machine, namespace, number and start; the cores for one, and whose it is.
+
+Importing this takes the standard library alone, as deploy/accounts.py runs where no packages are.
+"""
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from pathlib import Path
 
 
@@ -10,6 +16,19 @@ def available_cores() -> int:
     import loky  # what only asks whether a process lives need not wait for it
 
     return int(loky.cpu_count())
+
+
+def user() -> str:
+    """The system's user; by number where the system has no name for it, as in many containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
+
+
+def login_here() -> str:
+    """The name in the system and the machine: `root@host`."""
+    return f"{user()}@{socket.gethostname()}"
 
 
 def process_mark() -> str:

@@ -24,6 +24,7 @@ from pcc_pipeline.persons.keys import Keys, Kind
 from pcc_pipeline.persons.sought import Sought
 from pcc_pipeline.persons.suppression import read_suppressed, suppress
 from pcc_pipeline.plurals import counted
+from pcc_pipeline.processes import login_here
 from pcc_pipeline.steps.erasing import files, models
 from pcc_pipeline.steps.erasing.certificate import (
     certificate,
@@ -57,7 +58,7 @@ from pcc_pipeline.steps.erasing.telling.outcomes import ErasedOutcome, PlannedOu
 from pcc_pipeline.steps.erasing.telling.sentences import checks_set, kept_in
 from pcc_pipeline.steps.erasing.telling.vocabulary import done_so_far, job, moment
 from pcc_pipeline.steps.inputs.suppressed import list_digest
-from pcc_pipeline.steps.records.audit import Audit, demand_reason, login_here, record
+from pcc_pipeline.steps.records.audit import Audit, demand_reason, record
 from pcc_pipeline.steps.records.used_options import used
 from pcc_pipeline.tracking import payloads
 from pcc_pipeline.tracking.delivery.catching_up import catch_up

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 from dataclasses import dataclass
 
 import mlflow
+
+from pcc_pipeline.processes import user
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,6 @@ def run_to_take_over() -> str | None:
 def account() -> str:
     """Who asks: the account of the tracking server, or else the system's user."""
     return _set("MLFLOW_TRACKING_USERNAME") or user()
-
-
-def user() -> str:
-    """The system's user; by number where the system has no name for it, as in many containers."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid-{os.getuid()}"
 
 
 def name_user() -> None:

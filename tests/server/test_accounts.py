@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from pcc_pipeline.auditing.log import AuditLog
+from pcc_pipeline.processes import login_here
 
 pytestmark = pytest.mark.server
 
@@ -27,6 +28,22 @@ def accounts(server: Any, *arguments: str, said: str = "", **environment: str) -
     command = [sys.executable, str(PROGRAM), *arguments]
     given = {"PCC_AUDIT__FOLDER": str(audit_folder(server)), **server.environment, **environment}
     return subprocess.run(command, env=given, input=said, capture_output=True, text=True, timeout=60)
+
+
+def test_python_alone_suffices(server: Any, tmp_path: Path) -> None:
+    """An admin's machine may have no packages: here there is no folder of them."""
+    environment = {
+        **server.environment,
+        "PCC_AUDIT__FOLDER": str(tmp_path),
+        "PCC_ACCOUNT_PASSWORD": "a long enough one",
+    }
+    for arguments in (["add", "plain", "--role", "reader"], ["remove", "plain"]):
+        command = [sys.executable, "-IS", str(PROGRAM), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.fields for line in AuditLog(tmp_path).lines() if line is not None]
+    assert [line["outcome"] for line in lines if line["what"] == "account remove"] == ["begun", "done"]
+    assert {line["login"] for line in lines[1:]} == {login_here()}
 
 
 def test_an_account_comes_changes_and_goes(server: Any, as_user: Any) -> None:
@@ -85,6 +102,18 @@ def test_an_account_gets_each_role_and_is_listed_with_it_and_all_is_on_record(se
         (("add", "x"), {"PCC_ACCOUNT_PASSWORD": "short"}, "error: a password has at least 12 characters"),
         (("add", "x"), {"MLFLOW_TRACKING_PASSWORD": "false"}, "error: the server answered 401"),
         (("add", "x"), {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, "error: http://127.0.0.1:9 does not answer"),
+        (("add", "x"), {"MLFLOW_TRACKING_URI": "http://127.0.0.1:a"}, "error: http://127.0.0.1:a does not answer"),
+        (("add", "x"), {"MLFLOW_TRACKING_URI": "http://[::1"}, "error: http://[::1 does not answer"),
+        (
+            ("add", "x"),
+            {"MLFLOW_TRACKING_URI": "http://admin:scrypt@127.0.0.1:9"},
+            "error: MLFLOW_TRACKING_URI is to be http://127.0.0.1:9, with no account",
+        ),
+        (
+            ("add", "x"),
+            {"MLFLOW_TRACKING_URI": "http://admin:1/scrypt@127.0.0.1:9"},
+            "error: MLFLOW_TRACKING_URI is to be http://127.0.0.1:9, with no account",
+        ),
         (("add", "x"), {"MLFLOW_TRACKING_URI": "sqlite:///x.db"}, "error: MLFLOW_TRACKING_URI names no server"),
     ],
 )

@@ -18,8 +18,9 @@ from pcc_pipeline.auditing.chain import Entry, Head
 from pcc_pipeline.auditing.log import MEGABYTE, AuditLog
 from pcc_pipeline.config import Params
 from pcc_pipeline.errors import ConfigError, PccError, StorageError, TrackingError
+from pcc_pipeline.processes import login_here
 from pcc_pipeline.tracking import payloads
-from pcc_pipeline.tracking.environment import account, user
+from pcc_pipeline.tracking.environment import account
 from pcc_pipeline.tracking.registry.anchors import anchor_at, anchor_of
 from pcc_pipeline.tracking.runs import StepRun, describe
 
@@ -147,11 +148,6 @@ def record(
     audit = Audit(params, run)
     audit.record(what, on, outcome, reason=reason)
     return audit.warnings
-
-
-def login_here() -> str:
-    """The name in the system and the machine: `root@host`."""
-    return f"{user()}@{socket.gethostname()}"
 
 
 def log_of(params: Params) -> AuditLog:
