@@ -23,8 +23,9 @@ BEGUN, CONTINUED, TORN, DAMAGED = "log begun", "log continued", "log torn", "log
 
 _HASH = b',"hash":"'
 _TAIL_LENGTH = len(_HASH) + 64 + len(b'"}')
-# Of a line's reason, and of what it is about, in bytes: ids and digests are short.
-_LONGEST_REASON, _LONGEST_ON = 1000, 32 * 1024
+# Of each text of a line, in characters, and of what it is about, in bytes: an outcome may quote an error that lists a
+# thousand files, but ids and digests are short.
+_LONGEST_TEXT, _LONGEST_ON = 1000, 32 * 1024
 _MOST_FAULTS = 200
 
 
@@ -112,9 +113,12 @@ def encode(entry: Entry, seq: int, previous: str, when: datetime) -> tuple[bytes
     text = json.dumps(on)
     if len(text) > _LONGEST_ON:
         on = {"sha256": hashlib.sha256(text.encode("ascii")).hexdigest(), "bytes": len(text)}
-    fields = {"seq": seq, "time": when.isoformat(timespec="milliseconds"), "who": entry.who, "login": entry.login}
-    fields |= {"what": entry.what, "on": on, "outcome": entry.outcome, "reason": entry.reason[:_LONGEST_REASON]}
-    body = json.dumps({**fields, "previous": previous}, separators=(",", ":")).encode("ascii")[:-1]
+    who, login, what, outcome, reason = (
+        each[:_LONGEST_TEXT] for each in (entry.who, entry.login, entry.what, entry.outcome, entry.reason)
+    )
+    fields = {"seq": seq, "time": when.isoformat(timespec="milliseconds"), "who": who, "login": login}
+    fields |= {"what": what, "on": on, "outcome": outcome, "reason": reason, "previous": previous}
+    body = json.dumps(fields, separators=(",", ":")).encode("ascii")[:-1]
     digest = hashlib.sha256(body).hexdigest()
     return body + _HASH + digest.encode("ascii") + b'"}\n', digest
 

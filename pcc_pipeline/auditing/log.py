@@ -37,7 +37,7 @@ from pcc_pipeline.errors import StorageError
 from pcc_pipeline.files import private_file, private_folder
 
 _NAME, _LOCK = re.compile(r"audit-(\d{10})\.jsonl"), "lock"
-# Longer than any line.
+# Longer than any line, so that one look at the end of a file suffices; those of earlier releases may be longer.
 _BLOCK = 128 * 1024
 # Others hold the lock for the time of a write.
 _PATIENCE_SECONDS = 10.0
@@ -178,8 +178,8 @@ class AuditLog:
                 continue
             line, left = last
             bare = each != path  # a process was killed when it had begun the newest one
-            return _End(path, size, _log_of(each), line.seq, line.hash, _all_of(path) if bare else left, bare)
-        return _End(path, size, left=_all_of(path), bare=True)
+            return _End(path, size, _log_of(each), line.seq, line.hash, path.read_bytes() if bare else left, bare)
+        return _End(path, size, left=path.read_bytes(), bare=True)
 
     def _write(self, end: _End, entries: Sequence[Entry]) -> tuple[int, Head]:
         new = end.path is None or end.size >= self._rotate
@@ -242,16 +242,19 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _all_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_BLOCK)
-
-
 def _last_line(path: Path) -> tuple[Line, bytes] | None:
     """The last line of a file, and what stands behind it that is no line; None where there is no line at its end."""
-    with path.open("rb") as file:
-        file.seek(max(path.stat().st_size - _BLOCK, 0))
-        block = file.read()
+    size, length = path.stat().st_size, _BLOCK
+    while True:
+        with path.open("rb") as file:
+            file.seek(max(size - length, 0))
+            last = _last_in(file.read())
+        if last is not None or length >= size:
+            return last
+        length *= 2
+
+
+def _last_in(block: bytes) -> tuple[Line, bytes] | None:
     end = block.rfind(b"\n") + 1
     while end > 0:
         start = block.rfind(b"\n", 0, end - 1) + 1

@@ -167,12 +167,12 @@ def test_the_chain_goes_over_files(tmp_path: Path) -> None:
     assert "were taken out" in fault
 
 
-@pytest.mark.parametrize("length", [0, 30])
+@pytest.mark.parametrize("length", [0, 30, 600_000])
 def test_a_file_that_was_begun_by_a_killed_process_is_gone_on_with(tmp_path: Path, length: int) -> None:
     log = AuditLog(tmp_path / "audit")
     log.append([entry(2)])
     first = lines_of(log)[0]
-    (log.folder / "audit-0000000003.jsonl").write_bytes(first[:length])
+    (log.folder / "audit-0000000003.jsonl").write_bytes(first[:30].ljust(length)[:length])
     log.append([entry(3)])
     assert log.verify().faults == []
     assert len(log.verify().notes) == bool(length)
@@ -274,6 +274,31 @@ def test_who_holds_the_log_for_long_does_not_hold_up_the_work(log: AuditLog, mon
         with pytest.raises(StorageError, match="another process holds it"):
             log.append([entry(1)])
     log.append([entry(1)])
+
+
+def test_no_text_makes_a_line_that_the_next_one_cannot_follow(log: AuditLog) -> None:
+    """An outcome is an error's own words, which may list thousands of files; a letter is up to twelve bytes."""
+    texts = dict.fromkeys(("who", "what", "outcome", "login", "reason"), "\N{ABACUS}" * 50_000)
+    log.append([Entry(on={"files": ["x" * 32_000]}, **texts)])
+    log.append([entry(12)])
+    verdict = log.verify()
+    assert (verdict.faults, verdict.notes, verdict.lines) == ([], [], 12)
+    assert len(lines_of(log)[-2]) < 128 * 1024
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_log_goes_on_behind_a_line_of_any_length(log: AuditLog, half: bool) -> None:
+    """As an earlier release wrote them."""
+
+    def lengthened(lines: list[bytes]) -> list[bytes]:
+        longer = json.dumps(json.loads(lines[9]) | {"outcome": "x" * 700_000}).encode()
+        *before, last = rewritten([*lines[:9], longer], 9)
+        return [*before, last[:600_000] if half else last]
+
+    altered(lengthened)(log)
+    log.append([entry(11)])
+    verdict = log.verify()
+    assert (verdict.faults, len(verdict.notes), verdict.lines) == ([], half, 11)
 
 
 def test_a_line_holds_ids_and_digests_whatever_it_is_given(log: AuditLog) -> None:
