@@ -30,7 +30,7 @@ def test_a_run_on_one_machine_imports_nothing_of_an_extra(store, outside, with_v
     (store.folder / "params.yaml").touch()
     code = (
         "import shlex, sys\nfrom pcc_pipeline.command_line import pcc\n"
-        "for line in ('main --data cases.parquet --promote auto --set \"model.n_iter=2 registry.gates=[]\"',\n"
+        "for line in ('main --data cases.parquet --search-method none --promote auto --set registry.gates=[]',\n"
         "             'score --data today.parquet --output scored.parquet',\n"
         "             'monitor --data scored.parquet'):\n"
         "    assert pcc.main(shlex.split(line)) == 0, line\n"

@@ -181,6 +181,7 @@ def test_several_processes_do_not_keep_score_from_writing_one_file(command, trai
     assert len(pd.read_csv(trained.folder / "one.csv")) == FILES * ROWS - 1
 
 
+@pytest.mark.long
 def test_a_file_without_rows_has_a_part_without_rows(command, trained) -> None:
     (trained.folder / "days").mkdir()
     (trained.folder / "days/cases_0.parquet").write_bytes((trained.folder / "in/cases_0.parquet").read_bytes())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from pcc_pipeline.config import load_params
 from pcc_pipeline.data.vector_file import is_on_disk
@@ -27,6 +28,7 @@ class CheapEncoder:
         return
 
 
+@pytest.mark.long
 def test_many_vectors_go_into_a_file_as_they_come(tmp_path: Path) -> None:
     texts = [f"message {number}" for number in range(ROWS)]
     pd.DataFrame({"text": texts, "intent": ["a", "b"] * (ROWS // 2)}).to_parquet(tmp_path / "rows.parquet")
