@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import platform
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from pcc_pipeline.search.pools.workers import WorkerDied
 
 # How often a measurement is handed over whose fold the cluster lost.
 _TRIES = 3
+_PAUSE_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -86,16 +88,10 @@ class DaskPool:
         objective, hyperparameters, fold = arguments
         try:
             with self._cluster.scheduler_gone():
-                there = self._client.submit(
-                    _measure,
-                    task,
-                    self._carried(objective, fold),
-                    hyperparameters,
-                    fold,
-                    library_versions(),
-                    pure=False,
-                )
-                there.add_done_callback(lambda done: self._ended(done, answer, task, arguments, tries))
+                carried = self._carried(objective, fold)
+                what = (task, carried, hyperparameters, fold, library_versions())
+                there = self._client.submit(_measure, *what, pure=False)
+                there.add_done_callback(lambda done: self._ended(done, answer, task, arguments, (tries, carried)))
         except PccError as error:
             self._answered(answer, error)
 
@@ -113,14 +109,23 @@ class DaskPool:
             try:
                 # By its own bytes' name a fold that was lost would be taken for one that is still there.
                 return self._client.scatter(measures, hash=False)
-            except TimeoutError:
+            except OSError:  # of which TimeoutError is one
+                # There is no worker, or the one that was to have it has just died; unless it is the scheduler.
                 if self._client.status != "running":
                     raise
+                time.sleep(_PAUSE_SECONDS)
+
+    def _lost(self, fold: int, carried: Any) -> None:
+        """Have the fold brought again: of one whose worker died, Dask may say for a while that it is there."""
+        with self._bringing:
+            if self._folds.get(fold) is carried:
+                del self._folds[fold]
 
     def _ended(
-        self, done: Any, answer: Future[Any], task: Callable[..., Any], arguments: tuple[Any, ...], tries: int
+        self, done: Any, answer: Future[Any], task: Callable[..., Any], arguments: tuple[Any, ...], by: tuple[int, Any]
     ) -> None:
-        """In a thread of Dask's."""
+        """In a thread of Dask's. `by`: how often it was handed over, and with which fold of the cluster."""
+        tries, carried = by
         if done.status == "finished":
             try:
                 with self._cluster.scheduler_gone():
@@ -131,6 +136,7 @@ class DaskPool:
             self._answered(answer, _as_here(done.exception()))
         elif tries < _TRIES and self._client.status == "running":
             # The worker that had the fold died before another had asked for it.
+            self._lost(arguments[2], carried)
             self._hand_over(answer, task, arguments, tries + 1)
         else:
             self._answered(answer, self._cluster.gone(ConnectionError()))
