@@ -85,6 +85,7 @@ def test_paths_beside_the_open_one_are_closed(path: str, ask: Ask) -> None:
     assert ask("GET", path) == 401
 
 
+@pytest.mark.long
 def test_a_false_account_opens_nothing(server: Any, ask: Ask) -> None:
     false = [
         basic(server.user, "another-password"),
