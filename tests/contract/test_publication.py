@@ -459,6 +459,7 @@ def run_publisher(mode: str, address: str, folder: Path, *models: Model) -> list
     return [int(word) for word in done.stdout.split()]
 
 
+@pytest.mark.parametrize("address", ["folder", pytest.param("bucket", marks=pytest.mark.long)], indirect=True)
 def test_killed_at_any_step_it_leaves_nothing_half_and_the_next_completes_it(
     address: str, forest: Model, tmp_path: Path
 ) -> None:

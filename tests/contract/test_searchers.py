@@ -126,6 +126,7 @@ def test_another_seed_gives_another_search(make: Make, method: str) -> None:
     assert same == (method in ("none", "grid"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", BY_WORKERS, indirect=True)
 def test_two_workers_give_the_same_search_twice(make: Make) -> None:
     """Whatever the timing: candidates depend on n_jobs at most."""

@@ -457,7 +457,8 @@ def test_a_hold_on_what_is_half_erased_keeps_what_is_left(store: Path, held: str
         assert said(store, *forced).code == 0
 
 
-@pytest.mark.parametrize("held", ["version", pytest.param("person", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("held", ["version", "person"])
 def test_a_hold_that_comes_while_it_works_keeps_what_is_left(
     store: Path, held: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

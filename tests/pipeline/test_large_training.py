@@ -12,7 +12,8 @@ pytestmark = pytest.mark.pipeline
 @pytest.mark.parametrize(
     "options",
     [
-        "model.search_method=none evaluation.backtest=2",
+        "model.search_method=none",
+        pytest.param("model.search_method=none evaluation.backtest=2", marks=pytest.mark.long),
         pytest.param("model.n_iter=2 model.cv_folds=2", marks=pytest.mark.long),
     ],
 )

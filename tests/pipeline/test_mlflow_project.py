@@ -100,12 +100,10 @@ def _workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("entry", "number", "code", "steps"),
-    [
-        ("train", signal.SIGINT, 130, {"train"}),
-        pytest.param("main", signal.SIGTERM, 143, {"pipeline", "train"}, marks=pytest.mark.long),
-    ],
+    [("train", signal.SIGINT, 130, {"train"}), ("main", signal.SIGTERM, 143, {"pipeline", "train"})],
 )
 def test_a_signal_amid_the_search_closes_runs_and_workers(store, outside, small_file, entry, number, code, steps):
     """Runs are KILLED and say so, finished trials stay, and no process or half-written file is left."""

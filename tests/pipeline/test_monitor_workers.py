@@ -72,9 +72,8 @@ def _look(
     return metrics, sorted(inputs), pd.read_parquet(store.folder / "outputs/novel_rows.parquet"), summary
 
 
-@pytest.mark.parametrize(
-    "words", [IN_WORKERS, pytest.param(BY_DASK, marks=pytest.mark.long)], ids=["two workers", "Dask"]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("words", [IN_WORKERS, BY_DASK], ids=["two workers", "Dask"])
 def test_workers_see_what_this_process_sees(command, watched, words) -> None:
     metrics, inputs, novel, lines = _look(command, watched)
     assert len(inputs) == 5

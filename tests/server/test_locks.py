@@ -89,6 +89,7 @@ def test_the_turn_of_a_killed_trainer_is_taken_away_by_another(
     assert left(client, model) == []
 
 
+@pytest.mark.long
 def test_a_reader_takes_no_turn(
     server: Any, client: MlflowClient, accounts: Accounts, model: str, raw: Any, tmp_path: Path
 ) -> None:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import random
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
@@ -35,6 +37,8 @@ _AGED = (
     "FROM vectors LEFT JOIN made ON made.key = vectors.key "
     "WHERE coalesce(made.day, (SELECT day FROM made WHERE key = x'')) < ?"
 )
+# Seconds that another process may hold the file.
+_PATIENCE = 60
 _ROOM_LEFT = ("freelist_count", "page_count")
 # What SQLite calls a file that is damaged, or none of its own.
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
@@ -291,7 +295,7 @@ def _shared(file: Path) -> Iterator[sqlite3.Connection | None]:
 
 
 def _is_cache(file: Path) -> bool:
-    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=60)) as connection:
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE)) as connection:
         (there,) = connection.execute(
             "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND sql = ?", (f"CREATE TABLE {_TABLE}",)
         ).fetchone()
@@ -300,11 +304,11 @@ def _is_cache(file: Path) -> bool:
 
 def _opened(path: Path) -> sqlite3.Connection:
     # The threads of a worker of Dask take turns at it; whoever has several at a time sees to that.
-    connection = sqlite3.connect(private_file(path), timeout=60, check_same_thread=False)
+    connection = sqlite3.connect(private_file(path), timeout=_PATIENCE, check_same_thread=False)
     # A flipped bit can make a blob a text, which need not be UTF-8; the checksum says what it is worth.
     connection.text_factory = bytes
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE}")
         connection.execute("CREATE TABLE IF NOT EXISTS made (key BLOB PRIMARY KEY, day INTEGER) WITHOUT ROWID")
@@ -319,6 +323,24 @@ def _opened(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Keep the file's changes in a write-ahead log.
+
+    Of two that make a new file so at once, SQLite refuses one without waiting: each reads what it would replace, and
+    could wait for the other for ever.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.005, 0.05))
+        else:
+            return
 
 
 def _names(file: Path, keys: Collection[bytes]) -> list[bytes]:

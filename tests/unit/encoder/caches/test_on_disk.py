@@ -9,7 +9,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -119,6 +121,21 @@ def test_two_processes_may_write_at_once(tmp_path: Path, hold: Callable[..., Non
             found = cache.get(keys(150))
         assert len(found) == 150
         assert all((found[key] == number).all() for number, key in enumerate(keys(150)))
+
+
+def test_many_may_begin_a_new_file_at_once(tmp_path: Path) -> None:
+    """SQLite refuses, without waiting, one of two that both make a new file one with a write-ahead log."""
+    ready = threading.Barrier(4)
+
+    def begun(number: int) -> bool:
+        ready.wait(timeout=60)
+        with EmbeddingCache(tmp_path / str(number), DIGEST, WIDTH) as cache:
+            cache.put(keys(1), vectors(1))
+            return list(cache.get(keys(1))) == keys(1)
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(30):
+            assert all(threads.map(begun, [number] * 4))
 
 
 def test_a_damaged_row_counts_as_absent(tmp_path: Path) -> None:
